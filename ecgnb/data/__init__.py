@@ -1,0 +1,1 @@
+"""Recordings: reading, labels, preparation, store, splits, loading."""

@@ -1,0 +1,50 @@
+"""The errors of ecgnb: one root, a child for each thing a user can mend.
+
+Every message says what happened, with which value or record, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class EcgnbError(Exception):
+    """Root of all errors that ecgnb raises on purpose."""
+
+
+class ConfigError(EcgnbError, ValueError):
+    """A parameter, option or name is unknown or has a wrong type or value."""
+
+
+class ReadError(EcgnbError):
+    """A recording cannot be read, or must not be used.
+
+    Attributes:
+        reason: a short code such as ``"truncated"``, the same word that stands in ``rejected.csv``.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class LabelError(EcgnbError):
+    """Labels are missing, contradictory or not among the classes."""
+
+
+class StoreError(EcgnbError):
+    """A signal store is missing, damaged or was made by another configuration."""
+
+
+class SplitError(EcgnbError):
+    """A split is impossible, empty or leaks between training and test."""
+
+
+class CheckpointError(EcgnbError):
+    """A checkpoint or bundle is damaged or belongs to another configuration."""
+
+
+class StageError(EcgnbError):
+    """A stage was asked for before the stage that makes its input."""
+
+
+class MissingExtraError(EcgnbError, ImportError):
+    """An optional package is needed; the message names the extra to install."""

@@ -1,0 +1,1 @@
+"""Architectures under one interface."""

@@ -1,0 +1,1 @@
+"""Transforms of signals, batched, on numpy arrays or torch tensors."""
