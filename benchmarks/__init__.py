@@ -1,0 +1,1 @@
+"""Measurements against the common recipes, side by side on one machine."""

@@ -1,0 +1,35 @@
+"""Run all benchmarks and print one table: `python -m benchmarks`, or `python -m benchmarks --quick`.
+
+Ours and theirs are measured in the same run, turn by turn, and the medians are compared: the ratio holds on another machine
+where the seconds do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import platform
+
+import pandas as pd
+
+MODULES = ("startup", "preparation", "loop", "bootstrap")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions; about a minute")
+    parser.add_argument("--only", choices=MODULES, help="one part")
+    options = parser.parse_args()
+    rows = []
+    for name in MODULES if options.only is None else (options.only,):
+        print(f"measuring {name} ...", flush=True)
+        rows += importlib.import_module(f"benchmarks.{name}").run(options.quick)
+    table = pd.DataFrame(rows).reindex(columns=["name", "ours", "theirs", "ratio", "unit", "target"])
+    print(f"\n{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print(table.fillna("").to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""ecgnb: a Jupyter-first research workbench for deep learning on electrocardiograms.
+
+The names a notebook uses are below; each is imported when it is first used, so `import ecgnb` takes a moment only.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "open_run": "ecgnb.session",
+    "find_run": "ecgnb.session",
+    "list_runs": "ecgnb.session",
+    "environment_report": "ecgnb.stages.environment",
+    "preflight": "ecgnb.preflight",
+    "load_cohort": "ecgnb.stages.cohort",
+    "prepare": "ecgnb.stages.prepare",
+    "split": "ecgnb.stages.split",
+    "train": "ecgnb.stages.train",
+    "evaluate": "ecgnb.stages.evaluate",
+    "write_report": "ecgnb.stages.report",
+    "predict": "ecgnb.stages.predict",
+    "read_recording": "ecgnb.data.reading",
+    "build_model": "ecgnb.models",
+    "available": "ecgnb.stages.environment",
+}
+_MODULES = {"show": "ecgnb.stages.show"}
+
+__all__ = ["__version__", *_HOME, *_MODULES]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from ecgnb.data.reading import read_recording
+    from ecgnb.models import build_model
+    from ecgnb.preflight import preflight
+    from ecgnb.session import find_run, list_runs, open_run
+    from ecgnb.stages import show
+    from ecgnb.stages.cohort import load_cohort
+    from ecgnb.stages.environment import available, environment_report
+    from ecgnb.stages.evaluate import evaluate
+    from ecgnb.stages.predict import predict
+    from ecgnb.stages.prepare import prepare
+    from ecgnb.stages.report import write_report
+    from ecgnb.stages.split import split
+    from ecgnb.stages.train import train
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        value: Any = importlib.import_module(_MODULES[name])
+    elif name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+    else:
+        raise AttributeError(f"module 'ecgnb' has no attribute {name!r}")
+    globals()[name] = value  # found once, then as fast as any other name
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

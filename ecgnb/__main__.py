@@ -1,0 +1,8 @@
+"""``python -m ecgnb``: the same as the `ecgnb` command."""
+
+import sys
+
+from ecgnb.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""The `ecgnb` command: a thin shell over the package."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ecgnb.errors import ConfigError, EcgnbError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code (0 done, 1 failed, 2 wrong usage)."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.do(options)
+    except ConfigError as error:
+        print(f"ecgnb: {error}", file=sys.stderr)
+        return 2
+    except EcgnbError as error:
+        print(f"ecgnb: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("ecgnb: stopped; the same command goes on where it was.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ecgnb", description="Deep learning on electrocardiograms.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_run(commands)
+    _add_train(commands)
+    _add_predict(commands)
+    _add_data_commands(commands)
+    _add_looking_commands(commands)
+    return parser
+
+
+class _Version(argparse.Action):
+    """Look the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from ecgnb import __version__
+
+        parser.exit(message=f"ecgnb {__version__}\n")
+
+
+def _command(commands: Any, name: str, do: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    command.set_defaults(do=do)
+    return command
+
+
+def _add_parameters(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--profile", choices=("smoke", "medium", "full"), help="the same as -p PROFILE ...")
+    command.add_argument(
+        "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
+        help="a parameter, as often as needed; `ecgnb parameters` lists them",
+    )  # fmt: skip
+
+
+def _parameters(options: argparse.Namespace) -> dict[str, Any]:
+    given: dict[str, Any] = dict(options.parameter)
+    return {"PROFILE": options.profile, **given} if options.profile else given
+
+
+def _add_run(commands: Any) -> None:
+    command = _command(commands, "run", _run, "execute the master notebook, or another one, headless")
+    command.add_argument("notebook", nargs="?", help="the notebook (default: notebooks/master_pipeline.ipynb)")
+    command.add_argument("-o", "--output", help="where the executed notebook goes (default: logs/<run>.ipynb)")
+    _add_parameters(command)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from ecgnb.headless import MASTER, run_notebook
+    from ecgnb.session import find_run
+
+    executed = run_notebook(_parameters(options), options.notebook, options.output)
+    print(f"\nexecuted notebook  {executed}")
+    if options.notebook is None or Path(options.notebook).name == MASTER.name:
+        run = find_run("latest")
+        for what, place in run.places().items():
+            print(f"{what:<18} {place}")
+
+
+def _add_train(commands: Any) -> None:
+    command = _command(
+        commands, "train", _train, "do the stages up to training without a notebook; under torchrun, one rank of it"
+    )
+    command.add_argument("run", nargs="?", default="", help="name of an existing run (default: by the parameters)")
+    _add_parameters(command)
+
+
+def _train(options: argparse.Namespace) -> None:
+    from ecgnb.session import find_run, open_run
+    from ecgnb.stages import load_cohort, prepare, split, train
+
+    parameters = _parameters(options)
+    if options.run and parameters:
+        raise ConfigError("Give the name of a run or parameters, not both: a run keeps the parameters it was made with.")
+    run = find_run(options.run) if options.run else open_run(parameters or {"PROFILE": None})
+    for stage in (load_cohort, prepare, split):
+        stage(run)
+    print(train(run))
+
+
+def _add_predict(commands: Any) -> None:
+    command = _command(commands, "predict", _predict, "predict recordings with a trained model")
+    command.add_argument("files", nargs="+", help="recordings: WFDB, MATLAB, CSV or NumPy files")
+    command.add_argument("--run", default="latest", help="name of a run, or folder of a bundle (default: latest run)")
+    command.add_argument("--fs", type=float, help="rate in Hz, for files that do not state it")
+    command.add_argument("--units", help="units such as uV, for files that do not state them")
+    command.add_argument("--csv", help="write the table to this file")
+    command.add_argument("--json", action="store_true", help="print JSON in place of a table")
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from ecgnb.files import write_csv
+    from ecgnb.stages import predict
+
+    table = predict(options.files, run=options.run, fs=options.fs, units=options.units)
+    if options.csv:
+        write_csv(options.csv, table)
+    if options.json:
+        print(table.to_json(orient="records", indent=2))
+    else:
+        print(table.dropna(axis=1, how="all").to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    problems = int((table["problem"].fillna("") != "").sum())
+    if problems == len(table):
+        raise EcgnbError("None of the recordings could be used; the column `problem` says why.")
+
+
+def _add_data_commands(commands: Any) -> None:
+    download = _command(commands, "download", _download, "fetch a public data set from PhysioNet")
+    download.add_argument("name", help="data set, such as ptbxl; `ecgnb available` lists them")
+    download.add_argument("folder", nargs="?", help="where it goes (default: data/<name>)")
+    mapping = _command(commands, "mapping", _mapping, "write unified_label_mapping.csv for a known data set")
+    mapping.add_argument("name", help="data set, such as cinc2017")
+    mapping.add_argument("folder", help="folder of the data set")
+    mapping.add_argument("output", nargs="?", default="unified_label_mapping.csv")
+    mapping.add_argument("--label-set", default="unified", help="label set (default: unified)")
+    demo = _command(commands, "demo", _demo, "generate synthetic recordings as WFDB files with labels")
+    demo.add_argument("folder")
+    demo.add_argument("--records", type=int, default=1000)
+    demo.add_argument("--seed", type=int, default=0)
+
+
+def _download(options: argparse.Namespace) -> None:
+    from ecgnb.data.download import download
+
+    print(download(options.name, Path(options.folder or Path("data") / options.name)))
+
+
+def _mapping(options: argparse.Namespace) -> None:
+    from ecgnb.data.catalog import build_mapping
+
+    print(build_mapping(options.name, Path(options.folder), Path(options.output), label_set=options.label_set))
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from ecgnb.data.demo import DemoConfig, make_demo
+
+    print(make_demo(Path(options.folder), DemoConfig(n_records=options.records, seed=options.seed)))
+
+
+def _add_looking_commands(commands: Any) -> None:
+    check = _command(commands, "preflight", _preflight, "check data, labels, disk, GPU and versions before a run")
+    _add_parameters(check)
+    _command(commands, "parameters", _list_parameters, "list all parameters with their resolved values")
+    _command(commands, "available", _available, "list models, data sets, transforms and readers")
+    _command(commands, "runs", _runs, "list the runs of this project")
+    inspect = _command(commands, "inspect", _inspect, "show what is in a recording")
+    inspect.add_argument("file")
+    inspect.add_argument("--fs", type=float, help="rate in Hz, for files that do not state it")
+
+
+def _preflight(options: argparse.Namespace) -> None:
+    from ecgnb.preflight import preflight
+    from ecgnb.session import open_run
+
+    print(preflight(open_run(_parameters(options) or {"PROFILE": None})).to_string(index=False))
+
+
+def _list_parameters(_: argparse.Namespace) -> None:
+    from ecgnb.config import RunConfig
+
+    for name, value in RunConfig.from_parameters({}).parameters().items():
+        print(f"{name:<26} {json.dumps(value, ensure_ascii=False)}")
+
+
+def _available(_: argparse.Namespace) -> None:
+    from ecgnb import available
+
+    print(available().to_string(index=False))
+
+
+def _runs(_: argparse.Namespace) -> None:
+    from ecgnb.session import list_runs
+
+    print(list_runs().to_string(index=False))
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    from ecgnb.data.reading import read_recording
+
+    recording = read_recording(options.file, fs=options.fs)
+    print(recording)
+    for name, value in recording.metadata.items():
+        print(f"{name:<18} {value}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""The manifest: a table with a row a recording, always with the same columns and types."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ecgnb.files import write_csv
+
+#: Columns in order, with the type of each. ``leads`` and ``label`` join their parts with "|"; "" is "unknown" or "none".
+COLUMNS: dict[str, str] = {
+    "dataset": "str",
+    "record_id": "str",
+    "path": "str",
+    "patient_id": "str",
+    "fold": "Int64",
+    "fs": "float64",
+    "n_samples": "Int64",
+    "leads": "str",
+    "start": "Int64",
+    "label": "str",
+}
+
+
+def as_manifest(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
+    """Return a manifest from rows that may lack columns: text is then "", numbers are missing and ``start`` is 0."""
+    table = pd.DataFrame(rows if isinstance(rows, pd.DataFrame) else list(rows)).reindex(columns=list(COLUMNS))
+    columns = {}
+    for name, kind in COLUMNS.items():
+        column = table[name]
+        if kind == "str":
+            columns[name] = column.fillna("").astype("str")
+        else:
+            columns[name] = pd.to_numeric(column).astype(kind)
+    return pd.DataFrame(columns).assign(start=columns["start"].fillna(0))
+
+
+def write_manifest(path: str | Path, manifest: pd.DataFrame) -> None:
+    """Write a manifest as CSV, atomically."""
+    write_csv(path, manifest)
+
+
+def read_manifest(path: str | Path) -> pd.DataFrame:
+    """Read a manifest back with the types it was written with."""
+    text = {name: "str" for name, kind in COLUMNS.items() if kind == "str"}
+    missing = {name: [""] for name, kind in COLUMNS.items() if kind != "str"}
+    return as_manifest(pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing, encoding="utf-8"))
+
+
+def manifest_fingerprint(manifest: pd.DataFrame) -> str:
+    """Return a hash of everything in a manifest."""
+    text = manifest.to_csv(index=False, lineterminator="\n")
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

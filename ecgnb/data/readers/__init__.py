@@ -1,0 +1,1 @@
+"""One file a format; `ecgnb.data.reading.read_recording` chooses among them."""

@@ -1,0 +1,111 @@
+"""Arrays saved by numpy: `.npy` and `.npz`. Pickled objects in them are never loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecgnb.data.readers.arrays import array_to_mv, orient
+from ecgnb.data.readers.base import (
+    READERS,
+    ReadRequest,
+    explained_os_errors,
+    resolve_fs,
+    resolve_leads,
+    resolve_units,
+    resolve_window,
+)
+from ecgnb.data.recording import Recording
+from ecgnb.errors import ReadError
+
+#: Names under which an `.npz` may hold each thing, the first that is there counts.
+KEYS = {
+    "signal": ("signal", "signals", "ecg", "data", "val", "x", "arr_0"),
+    "fs": ("fs", "sampling_rate", "sample_rate", "sampling_frequency", "frequency"),
+    "leads": ("leads", "lead_names", "sig_name", "channels"),
+    "units": ("units", "unit"),
+}
+
+
+@READERS.register("numpy")
+class NumpyReader:
+    """One recording as an array, ``[n_leads, n_samples]`` or ``[n_samples, n_leads]``.
+
+    An `.npz` may hold ``fs``, ``leads`` and ``units`` beside the signal (other names: `KEYS`); for an `.npy` the
+    caller gives them. Without a unit the numbers are mV (flag ``units_assumed``).
+    """
+
+    suffixes = (".npy", ".npz")
+
+    def read(self, path: Path, request: ReadRequest) -> Recording:
+        """Read the file; a pickle in it is refused as ``pickle``."""
+        stated = _load(path)
+        leads = request.leads if request.leads is not None else _names(stated.get("leads"))
+        values, names = orient(stated["signal"], leads, path)
+        start, stop = resolve_window(request, values.shape[1], path)
+        fs, fs_flags = resolve_fs(request, _number(stated.get("fs"), path), path)
+        names, lead_flags = resolve_leads(request, names, len(values), path)
+        units, unit_flags = resolve_units(request, _text(stated.get("units")))
+        return Recording(
+            signal=array_to_mv(values[:, start:stop], units, path),
+            fs=fs,
+            leads=names,
+            record_id=request.record_id or path.stem,
+            flags=fs_flags + lead_flags + unit_flags,
+        )
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a file by what they are."""
+    with explained_os_errors(path):
+        with open(path, "rb") as file:
+            if not file.read(1):
+                raise ReadError("empty", f"{path} is empty. Fetch it again.")
+        try:
+            # A memory map is as long as its file: a header that promises more is refused before memory is reserved.
+            content = np.load(path, allow_pickle=False, mmap_mode="r")
+            if isinstance(content, np.ndarray):
+                return {"signal": content}
+            with content:
+                return _members(content, path)
+        except (OSError, ReadError):
+            raise
+        except Exception as error:  # damaged archives raise from zipfile, zlib, struct, tokenize ...
+            if "allow_pickle" in str(error) or "Object arrays" in str(error):
+                raise ReadError(
+                    "pickle", f"{path} is or holds a pickle, which may run code. Save plain numbers instead."
+                ) from error
+            raise ReadError("unreadable", f"{path} is not a whole numpy file: {error}. Fetch it again.") from error
+
+
+def _members(archive: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
+    found = {}
+    for what, names in KEYS.items():
+        key = next((name for name in names if name in archive), None)
+        if key is not None:
+            found[what] = archive[key]
+    if "signal" not in found:
+        raise ReadError(
+            "unknown_format",
+            f"{path} holds {', '.join(archive) or 'nothing'}; none of it is called {', '.join(KEYS['signal'])}.",
+        )
+    return found
+
+
+def _names(value: Any) -> tuple[str, ...] | None:
+    return None if value is None else tuple([str(name) for name in np.atleast_1d(value)])
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None or np.size(value) == 0 else str(np.asarray(value).reshape(-1)[0])
+
+
+def _number(value: Any, path: Path) -> float | None:
+    text = _text(value)
+    try:
+        return None if text is None else float(text)
+    except ValueError as error:
+        raise ReadError("fs", f"{path} states the sampling rate {text!r}. Pass it in Hz, as in fs=500.") from error

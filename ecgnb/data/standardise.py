@@ -1,0 +1,166 @@
+"""One recording in the form that a model sees: fixed leads, rate and length, checked; used to train and to predict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ecgnb.data.leads import normalise_lead, select_leads
+from ecgnb.data.quality import MAX_FS, MIN_FS, check_duration, find_clipped, find_flat, repair_gaps
+from ecgnb.data.recording import Recording
+from ecgnb.data.resample import filter_reach, resample, resampled_length, resampling_ratio
+from ecgnb.errors import ConfigError, ReadError
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """The form of the stored signals.
+
+    Attributes:
+        target_fs: rate in Hz.
+        target_samples: length in samples; longer recordings are cropped, shorter ones padded with zeros.
+        leads: names of the leads in order; empty: the data set's own.
+        missing_leads: what to do with a recording that lacks a lead: "reject" it, or store "zero" in its place.
+        crop: keep the middle of a recording ("center") or its beginning ("start"); padding follows the same rule.
+        store_dtype: "int16" with a scale a record and lead, or "float16".
+        shard_size: recordings a file.
+        n_jobs: processes; -1 uses all cores, 1 works without a pool.
+    """
+
+    target_fs: float = 500.0
+    target_samples: int = 5000
+    leads: tuple[str, ...] = ()
+    missing_leads: Literal["reject", "zero"] = "reject"
+    crop: Literal["center", "start"] = "center"
+    store_dtype: Literal["int16", "float16"] = "int16"
+    shard_size: int = 512
+    n_jobs: int = -1
+
+    def __post_init__(self) -> None:
+        if not MIN_FS <= self.target_fs <= MAX_FS:
+            raise ConfigError(f"TARGET_FS is {self.target_fs:g}; give a rate from {MIN_FS:g} to {MAX_FS:g} Hz.")
+        for name in ("target_samples", "shard_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name.upper()} is {getattr(self, name)}; give a positive number.")
+        if len(set(self.leads)) != len(self.leads):
+            raise ConfigError(f"LEADS names a lead twice: {', '.join(self.leads)}.")
+        if self.n_jobs == 0:
+            raise ConfigError("N_JOBS is 0; give a number of processes, or -1 for all cores.")
+        for name, known in (
+            ("missing_leads", ("reject", "zero")),
+            ("crop", ("center", "start")),
+            ("store_dtype", ("int16", "float16")),
+        ):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name.upper()} is {getattr(self, name)!r}; choose one of {', '.join(known)}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Standardised:
+    """One recording in its stored form.
+
+    Attributes:
+        signal: float32 ``[n_leads, target_samples]`` in mV, finite.
+        valid: first sample that was recorded and the one after the last; the rest is padding.
+        flags: what is doubtful, such as ``"flat_leads:V1|V2"``.
+    """
+
+    signal: np.ndarray
+    valid: tuple[int, int]
+    flags: tuple[str, ...]
+
+
+def standardise(recording: Recording, config: PrepareConfig) -> Standardised:
+    """Bring one recording into the form that ``config`` describes.
+
+    Only the part that is kept (and what the filter needs beside it) is checked and resampled; a fault elsewhere in a
+    long recording does no harm.
+
+    Args:
+        recording: signal in mV at any rate, any order of leads.
+        config: the wanted form; without ``leads`` those of the recording.
+
+    Raises:
+        ReadError: the recording must not be used; ``reason`` is one of ``"rate"``, ``"too_short"``,
+            ``"missing_leads"``, ``"nan"``, ``"inf"``, ``"flat"``.
+    """
+    check_duration(recording.n_samples, recording.fs)
+    up, down = resampling_ratio(recording.fs, config.target_fs)
+    first, stop, skip = _part(recording.n_samples, up, down, config)
+    leads = tuple(normalise_lead(lead) for lead in config.leads or recording.leads)
+    signal, absent = select_leads(recording.signal[:, first:stop], recording.leads, leads)
+    empty = _empty_leads(signal, absent, leads)
+    if empty.any():
+        signal = _without(signal, empty, leads, config.missing_leads)
+    signal, repaired = repair_gaps(signal, recording.fs, leads)
+    flags = [*recording.flags]
+    if repaired:
+        flags.append("nan_repaired")
+    flags += _lead_flags(signal, recording.fs, leads, empty)
+    signal = resample(signal, recording.fs, config.target_fs)[:, skip:]
+    signal, valid = _fit(signal, config)
+    return Standardised(signal, valid, tuple(dict.fromkeys(flags)))
+
+
+def _part(n_samples: int, up: int, down: int, config: PrepareConfig) -> tuple[int, int, int]:
+    """Tell which input samples make the kept output.
+
+    Returns:
+        First input sample, the one after the last, and how many output samples to leave out at the beginning.
+    """
+    surplus = resampled_length(n_samples, up, down) - config.target_samples
+    if surplus <= 0:
+        return 0, n_samples, 0
+    kept = surplus // 2 if config.crop == "center" else 0
+    reach = filter_reach(up, down) if up != down else 0
+    # Begin at a multiple of `down`, where an input and an output sample fall together.
+    first = max(0, (kept * down // up - reach) // down * down)
+    stop = min(n_samples, -(-(kept + config.target_samples) * down // up) + reach)
+    return first, stop, kept - first * up // down
+
+
+def _empty_leads(signal: np.ndarray, absent: tuple[str, ...], leads: tuple[str, ...]) -> np.ndarray:
+    """Return bool ``[n_leads]``: the file has no such lead, or nothing but NaN in it."""
+    suspects = np.flatnonzero(np.isnan(signal[:, 0]))
+    empty = np.array([lead in absent for lead in leads])
+    empty[suspects] |= np.isnan(signal[suspects]).all(axis=1)
+    return empty
+
+
+def _without(signal: np.ndarray, empty: np.ndarray, leads: tuple[str, ...], rule: str) -> np.ndarray:
+    names = "|".join(_names(empty, leads))
+    if empty.all():
+        raise ReadError("missing_leads", f"The recording has none of the wanted leads {names}: check LEADS.")
+    if rule == "reject":
+        raise ReadError(
+            "missing_leads", f"The recording has no lead {names}. Set MISSING_LEADS to 'zero' to use it all the same."
+        )
+    return np.where(empty[:, None], np.float32(0), signal)
+
+
+def _lead_flags(signal: np.ndarray, fs: float, leads: tuple[str, ...], empty: np.ndarray) -> list[str]:
+    """Name missing, flat and clipped leads; refuse a recording in which every lead is flat."""
+    flat = find_flat(signal)
+    if flat.all():
+        raise ReadError("flat", "Every lead is constant: nothing was recorded.")
+    flat &= ~empty
+    clipped = find_clipped(signal, fs) & ~flat & ~empty
+    found = (("missing_leads", empty), ("flat_leads", flat), ("clipped_leads", clipped))
+    return [f"{name}:{'|'.join(_names(which, leads))}" for name, which in found if which.any()]
+
+
+def _names(which: np.ndarray, leads: tuple[str, ...]) -> list[str]:
+    return [leads[row] for row in np.flatnonzero(which)]
+
+
+def _fit(signal: np.ndarray, config: PrepareConfig) -> tuple[np.ndarray, tuple[int, int]]:
+    """Cut to the wanted length, or pad with zeros; tell where the recorded samples are."""
+    surplus = signal.shape[1] - config.target_samples
+    if surplus >= 0:
+        return signal[:, : config.target_samples], (0, config.target_samples)
+    start = -surplus // 2 if config.crop == "center" else 0
+    padded = np.zeros((len(signal), config.target_samples), dtype=np.float32)
+    padded[:, start : start + signal.shape[1]] = signal
+    return padded, (start, start + signal.shape[1])

@@ -1,0 +1,232 @@
+"""`SignalStore`: prepared signals in memory-mapped shards."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ecgnb import files
+from ecgnb.errors import StoreError
+
+#: Version of the layout; a store of another version is made anew.
+FORMAT = 1
+#: Shards mapped at the same time. Each holds a file open, of which some systems allow a process no more than 256.
+MAX_MAPS = 128
+#: Types of the columns of ``records.csv``; all others are text.
+RECORD_TYPES = {
+    "row": "int64",
+    "fold": "Int64",
+    "original_fs": "float64",
+    "original_samples": "int64",
+    "valid_start": "int64",
+    "valid_stop": "int64",
+}
+
+
+class SignalStore:
+    """Signals of one length, rate and lead order, read by row number.
+
+    Open one with `SignalStore.open` or make one with `ecgnb.data.prepare.prepare_store`.
+
+    Attributes:
+        folder: where the store lies.
+        manifest: what ``manifest.json`` says.
+
+    >>> store = SignalStore.open("artifacts/stores/ptbxl-0123456789ab")  # doctest: +SKIP
+    >>> store.read([5, 3, 3]).shape  # doctest: +SKIP
+    (3, 12, 5000)
+    """
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.n_leads = int(manifest["n_leads"])
+        self.n_samples = int(manifest["n_samples"])
+        self.fs = float(manifest["fs"])
+        self.leads: tuple[str, ...] = tuple(manifest["leads"])
+        self.fingerprint: str = manifest["fingerprint"]
+        self.dtype = np.dtype(manifest["dtype"])
+        self._shards: list[dict[str, Any]] = manifest["shards"]
+        #: First row of each shard, and the number of rows at the end.
+        self._starts = np.cumsum([0] + [shard["n"] for shard in self._shards])
+        self._maps: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, folder: str | Path) -> SignalStore:
+        """Open a finished store; signals are mapped, not loaded.
+
+        Raises:
+            StoreError: no store, an unfinished one, one of another version, or a file is missing or has another size.
+        """
+        folder = Path(folder)
+        store = cls(folder, read_manifest(folder))
+        for file in store._files():
+            path = folder / file["name"]
+            size = path.stat().st_size if path.is_file() else 0
+            if size != file["bytes"]:
+                raise StoreError(
+                    f"{path} has {size} bytes in place of {file['bytes']}: the store is damaged. "
+                    "Run the preparation again; it makes only what is missing."
+                )
+        return store
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SignalStore.open, (self.folder,)
+
+    def __repr__(self) -> str:
+        shape = f"{len(self)} x {self.n_leads} leads x {self.n_samples} samples at {self.fs:g} Hz"
+        return f"SignalStore({self.folder.name!r}, {shape}, {self.dtype})"
+
+    @cached_property
+    def records(self) -> pd.DataFrame:
+        """A row a stored record: row, dataset, record_id, path, patient_id, fold, original_fs, ... (see the docs)."""
+        return _read_table(self.folder / "records.csv")
+
+    @cached_property
+    def rejected(self) -> pd.DataFrame:
+        """A row a recording that is not in the store, with the reason."""
+        return _read_table(self.folder / "rejected.csv")
+
+    @cached_property
+    def scales(self) -> np.ndarray:
+        """Millivolts a step: float32 ``[n, n_leads]``."""
+        parts = [np.load(self.folder / shard["files"][1]["name"], allow_pickle=False) for shard in self._shards]
+        return np.concatenate(parts)
+
+    def read(self, rows: Any, out: np.ndarray | None = None) -> np.ndarray:
+        """Gather signals by row number, in any order, repeated or not.
+
+        Args:
+            rows: ``[B]`` row numbers.
+            out: float32 array of the result's shape to write into, which saves its allocation.
+
+        Returns:
+            float32 ``[B, n_leads, n_samples]`` in mV.
+
+        Raises:
+            StoreError: a row is not in the store.
+        """
+        rows = self._check(rows)
+        if out is None:
+            out = np.empty((len(rows), self.n_leads, self.n_samples), dtype=np.float32)
+        scales = self.scales[rows][:, :, None]
+        for place, stored in self._gather(rows):
+            signal = out[place]
+            signal[...] = stored
+            signal *= scales[place]
+        return out
+
+    def raw(self, rows: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Gather stored numbers and their scales; ``numbers * scales`` is the signal in mV.
+
+        Returns:
+            int16 or float16 ``[B, n_leads, n_samples]`` and float32 ``[B, n_leads, 1]``.
+        """
+        rows = self._check(rows)
+        out = np.empty((len(rows), self.n_leads, self.n_samples), dtype=self.dtype)
+        for place, stored in self._gather(rows):
+            out[place] = stored
+        return out, self.scales[rows][:, :, None]
+
+    def valid(self, rows: Any) -> np.ndarray:
+        """Return int64 ``[B, 2]``: the first recorded sample and the one after the last; the rest is padding."""
+        return self._valid[self._check(rows)]
+
+    def arrays(self) -> Iterator[np.ndarray]:
+        """Yield the stored numbers shard by shard, ``[n, n_leads, n_samples]``, read-only and mapped."""
+        return (self._map(number) for number in range(len(self._shards)))
+
+    def verify(self) -> None:
+        """Compare every file with its checksum.
+
+        Raises:
+            StoreError: a file is missing or differs.
+        """
+        for file in self._files():
+            path = self.folder / file["name"]
+            if not path.is_file() or files.sha256_file(path) != file["sha256"]:
+                raise StoreError(f"{path} is missing or damaged. Delete {self.folder} and run the preparation again.")
+
+    @cached_property
+    def _valid(self) -> np.ndarray:
+        return self.records[["valid_start", "valid_stop"]].to_numpy(dtype=np.int64)
+
+    def _files(self) -> list[dict[str, Any]]:
+        return [file for shard in self._shards for file in shard["files"]] + self.manifest["tables"]
+
+    def _check(self, rows: Any) -> np.ndarray:
+        rows = np.asarray(rows, dtype=np.int64).reshape(-1)
+        if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
+            raise StoreError(
+                f"Rows {rows.min()} to {rows.max()} were asked of a store with {len(self)} records ({self.folder}). "
+                "The rows belong to another store: make the splits again."
+            )
+        return rows
+
+    def _gather(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield places in ``rows`` and their stored signals, in the order in which they lie on the disk."""
+        order = np.argsort(rows, kind="stable")
+        shards = np.searchsorted(self._starts, rows, side="right") - 1
+        offsets = rows - self._starts[shards]
+        for place, shard, offset in zip(order.tolist(), shards[order].tolist(), offsets[order].tolist(), strict=True):
+            yield place, self._map(shard)[offset]
+
+    def _map(self, number: int) -> np.ndarray:
+        with self._lock:
+            if number in self._maps:
+                self._maps.move_to_end(number)
+                return self._maps[number]
+            while len(self._maps) >= MAX_MAPS:
+                self._maps.popitem(last=False)
+            self._maps[number] = self._load(number)
+            return self._maps[number]
+
+    def _load(self, number: int) -> np.ndarray:
+        shard = self._shards[number]
+        path = self.folder / shard["files"][0]["name"]
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        if mapped.shape != (shard["n"], self.n_leads, self.n_samples) or mapped.dtype != self.dtype:
+            raise StoreError(f"{path} holds {mapped.dtype} {mapped.shape}, not what its manifest says. Prepare again.")
+        return mapped.view(np.ndarray)  # a plain array is indexed faster than a memmap
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return ``manifest.json`` of a store.
+
+    Raises:
+        StoreError: it is missing, damaged or of another version.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        begun = any(folder.glob("shard-*.json"))
+        what = "was begun, but not finished" if begun else "is not there"
+        raise StoreError(f"The signal store {folder} {what}. Run the preparation; it goes on where it stopped.")
+    try:
+        manifest: dict[str, Any] = files.read_json(path)
+        version = manifest["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} is not the manifest of a signal store ({error}). Delete {folder} and prepare again.")
+    if version != FORMAT:
+        raise StoreError(f"{folder} has layout {version}, this ecgnb reads {FORMAT}. Delete it and prepare again.")
+    return manifest
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """Read a table of the store; text stays text, also where it looks like a number or is empty."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    for name, kind in RECORD_TYPES.items():
+        if name in table:
+            numbers = pd.to_numeric(table[name], errors="coerce")
+            table[name] = numbers.astype(kind)
+    return table

@@ -1,0 +1,122 @@
+"""`Bundle`: everything that inference needs, in one folder.
+
+``bundle.json`` holds the architecture, the preparation, the transforms, the classes, thresholds, temperature, metrics and
+where it all came from; ``model.safetensors`` holds the weights. Nothing in it is ever executed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from ecgnb.data.standardise import PrepareConfig
+from ecgnb.errors import CheckpointError
+from ecgnb.files import atomic_write, read_json, sha256_file, write_json
+from ecgnb.models import build_model
+from ecgnb.transforms.pipeline import Pipeline, build_pipeline
+
+FORMAT = 1
+WEIGHTS = "model.safetensors"
+DESCRIPTION = "bundle.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained model with all that its predictions need.
+
+    Attributes:
+        model: the network, in evaluation mode; logits ``[batch, n_classes]`` from ``[batch, n_leads, n_samples]`` in mV.
+        classes: class names in the order of the outputs.
+        task: "multiclass" or "multilabel".
+        prepare: how a recording becomes the model's input (rate in Hz, samples, leads in order, crop).
+        transforms: deterministic steps after that.
+        thresholds: for multilabel, the probability from which a class is called, one a class; else empty.
+        temperature: divisor of the logits, fitted on validation.
+        metrics: headline numbers on the test split, with intervals.
+        provenance: data set, run, configuration, versions.
+    """
+
+    model: torch.nn.Module
+    classes: tuple[str, ...]
+    task: str
+    prepare: PrepareConfig
+    transforms: Pipeline
+    thresholds: tuple[float, ...] = ()
+    temperature: float = 1.0
+    metrics: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
+    """Write a bundle; ``bundle.json`` comes last and carries the weights' checksum, so a half bundle is seen."""
+    folder = Path(folder)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.model.state_dict().items()}
+    with atomic_write(folder / WEIGHTS) as temporary:
+        save_file(weights, temporary)
+    description = {
+        "format": FORMAT,
+        "model": bundle.model.spec(),
+        "classes": bundle.classes,
+        "task": bundle.task,
+        "prepare": dataclasses.asdict(bundle.prepare),
+        "transforms": bundle.transforms.specs(),
+        "thresholds": bundle.thresholds,
+        "temperature": bundle.temperature,
+        "metrics": bundle.metrics,
+        "provenance": bundle.provenance,
+        "weights_sha256": sha256_file(folder / WEIGHTS),
+    }
+    write_json(folder / DESCRIPTION, description)
+    return folder
+
+
+def load_bundle(folder: str | Path) -> Bundle:
+    """Read a bundle back; every tensor must be there, of the right shape, and nothing more.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or the weights are not of this architecture.
+    """
+    folder = Path(folder)
+    try:
+        description = read_json(folder / DESCRIPTION)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder} holds no readable {DESCRIPTION} ({error}). Give the folder of a finished bundle, "
+            "or evaluate the run again to write one."
+        ) from error
+    if description.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{folder / DESCRIPTION} is of format {description.get('format')!r}; this version reads {FORMAT}. "
+            "Load it with the version that wrote it, or evaluate the run again."
+        )
+    return Bundle(
+        model=_load_model(folder, description),
+        classes=tuple(description["classes"]),
+        task=description["task"],
+        prepare=PrepareConfig(**{**description["prepare"], "leads": tuple(description["prepare"]["leads"])}),
+        transforms=build_pipeline(description["transforms"]),
+        thresholds=tuple(description["thresholds"]),
+        temperature=description["temperature"],
+        metrics=description["metrics"],
+        provenance=description["provenance"],
+    )
+
+
+def _load_model(folder: Path, description: dict[str, Any]) -> torch.nn.Module:
+    file = folder / WEIGHTS
+    if not file.is_file() or sha256_file(file) != description["weights_sha256"]:
+        raise CheckpointError(
+            f"{file} is missing or not the file that {DESCRIPTION} was written for (its checksum differs). "
+            "Copy the whole bundle again."
+        )
+    model = build_model(**description["model"])
+    try:
+        model.load_state_dict(load_file(file), strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"The weights in {file} do not fit model {description['model']['name']!r}: {error}") from error
+    return model.eval()

@@ -1,0 +1,201 @@
+"""Preflight: what could stop or spoil a run, checked before it starts.
+
+A check is a function of the run that returns findings; each has a status (pass, warn, fail) and says what to do.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ecgnb.data.cohort import DEMO_RECORDS, MAPPING_NAME, DataConfig
+from ecgnb.environment import describe_gpus, package_version
+from ecgnb.errors import EcgnbError
+from ecgnb.session import Run
+
+RECORDING_SUFFIXES = (".hea", ".mat", ".csv", ".npy", ".npz")
+
+#: Files by which a folder is recognised as a known data set.
+SIGNATURES = {
+    "ptbxl": "ptbxl_database.csv",
+    "ludb": "ludb.csv",
+    "cinc2017": "REFERENCE.csv",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the preflight table."""
+
+    check: str
+    status: str
+    finding: str
+    what_to_do: str = ""
+
+
+def preflight(run: Run) -> pd.DataFrame:
+    """Check data, labels, store, splits, hardware, disk and versions for a run.
+
+    Returns:
+        A row a check: ``check, status (pass | warn | fail), finding, what_to_do``.
+
+    Raises:
+        EcgnbError: a check failed; the message lists what failed and what to do.
+    """
+    checks = (check_data, check_labels, check_store, check_splits, check_gpu, check_disk, check_versions)
+    findings = [finding for check in checks for finding in check(run)]
+    failed = [finding for finding in findings if finding.status == "fail"]
+    if failed:
+        raise EcgnbError(
+            "The preflight found what would stop this run:\n"
+            + "\n".join(f"- {each.check}: {each.finding} {each.what_to_do}" for each in failed)
+        )
+    return pd.DataFrame([asdict(finding) for finding in findings])
+
+
+def check_data(run: Run) -> Iterator[Finding]:
+    """The data folder is there and holds recordings."""
+    data = run.config.data
+    if data.name == "demo":
+        yield Finding("data", "pass", f"synthetic demo cohort, {data.preprocess_limit or DEMO_RECORDS} recordings")
+        return
+    folder = Path(data.dataset_dir).expanduser()
+    if not data.dataset_dir or not folder.is_dir():
+        yield Finding(
+            "data", "fail", f"DATASET_DIR is {data.dataset_dir!r}, which is no folder.", "Give the folder of recordings."
+        )
+        return
+    if not os.access(folder, os.R_OK | os.X_OK):
+        yield Finding("data", "fail", f"{folder} cannot be read.", "Give yourself the right to read it.")
+        return
+    first = next((file for file in folder.rglob("*") if file.suffix.lower() in RECORDING_SUFFIXES), None)
+    if first is None:
+        kinds = ", ".join(RECORDING_SUFFIXES)
+        yield Finding("data", "fail", f"{folder} holds no recordings.", f"Readable are files with {kinds}.")
+        return
+    yield Finding("data", "pass", f"{folder} holds recordings (such as {first.name})")
+
+
+def check_labels(run: Run) -> Iterator[Finding]:
+    """A label file is there, with its coverage where the cohort is known already."""
+    done = run.record("cohort")
+    if done:
+        results = done["results"]
+        share = results["n_labelled"] / max(results["n_found"], 1)
+        status = "pass" if share > 0.5 else "warn"
+        advice = "" if share > 0.5 else "Look at the coverage table of the cohort and at the label file."
+        found = f"{results['n_labelled']} of {results['n_found']} recordings have a label ({share:.0%})"
+        yield Finding("labels", status, found, advice)
+        return
+    data = run.config.data
+    if data.name == "demo":
+        yield Finding("labels", "pass", "the demo cohort brings its own")
+    elif data.name != "folder":
+        yield Finding("labels", "pass", f"from the files of {data.name}")
+    else:
+        yield _label_file(data)
+
+
+def _label_file(data: DataConfig) -> Finding:
+    folder = Path(data.dataset_dir).expanduser()
+    file = Path(data.mapping_csv).expanduser() if data.mapping_csv else folder / MAPPING_NAME
+    if file.is_file():
+        return Finding("labels", "pass", f"{file.name} is there")
+    looks_like = next((name for name, signature in SIGNATURES.items() if (folder / signature).is_file()), "")
+    advice = f"Write it (columns dataset, record_id, mapped_label), or name another with MAPPING_CSV{{}}."
+    hint = f"; this looks like {looks_like}: set DATASET={looks_like!r}" if looks_like else ""
+    return Finding("labels", "fail", f"There is no label file {file}.", advice.format(hint))
+
+
+def check_store(run: Run) -> Iterator[Finding]:
+    """The prepared signals are there and whole, where preparation is done."""
+    if run.record("prepare") is None:
+        yield Finding("store", "pass", "not made yet")
+        return
+    try:
+        store = run.store
+    except EcgnbError as error:
+        yield Finding("store", "fail", str(error), "Remove that store's folder and run the preparation again.")
+        return
+    yield Finding("store", "pass", f"{len(store)} recordings, {store.n_leads} leads at {store.fs:g} Hz")
+
+
+def check_splits(run: Run) -> Iterator[Finding]:
+    """No patient and no identical signal is in two splits, where splits are made."""
+    from ecgnb.data.splits import find_leakage
+
+    if run.record("split") is None:
+        yield Finding("splits", "pass", "not made yet")
+        return
+    leaks = find_leakage(run.records, run.splits)
+    if len(leaks):
+        what = f"{len(leaks)} patients or identical signals are in two splits."
+        yield Finding("splits", "warn", what, "See `splits.json`; use SPLIT='stratified' to keep patients together.")
+    else:
+        yield Finding("splits", "pass", "no patient and no identical signal in two splits")
+
+
+def check_gpu(run: Run) -> Iterator[Finding]:
+    """The GPU and its memory, against what the profile needs."""
+    gpus = describe_gpus()
+    if not gpus:
+        slow = run.config.profile != "smoke"
+        advice = "Expect hours; a GPU or PROFILE='smoke' is faster." if slow else ""
+        yield Finding("GPU", "warn" if slow else "pass", "none; training runs on the CPU", advice)
+    for gpu in gpus:
+        tight = gpu["free_gb"] is not None and gpu["free_gb"] < 4
+        advice = "Close what else uses it, or lower BATCH_SIZE_GPU." if tight else ""
+        yield Finding("GPU", "warn" if tight else "pass", f"{gpu['name']}, {gpu['free_gb']} GB free", advice)
+
+
+def check_disk(run: Run) -> Iterator[Finding]:
+    """Free space against the estimated need of the store, the demo cohort and the run."""
+    config = run.config
+    done = run.record("cohort")
+    limit = config.data.preprocess_limit
+    records = done["results"]["n_recordings"] if done else limit or _count_recordings(config.data)
+    leads = len(config.prepare.leads) or 12
+    stored = records * leads * config.prepare.target_samples * 2  # two bytes a sample
+    demo = records * 12 * 5000 * 2 if config.data.name == "demo" else 0
+    need = 1.1 * (stored + demo) + 200e6  # the run's own files: checkpoints, figures, report
+    free = shutil.disk_usage(run.root).free
+    finding = f"{free / 1e9:.1f} GB free, about {need / 1e9:.1f} GB needed"
+    if free < need:
+        yield Finding("disk", "fail", finding + ".", "Free some space, or lower PREPROCESS_LIMIT.")
+    else:
+        yield Finding("disk", "pass", finding)
+
+
+def _count_recordings(data: DataConfig) -> int:
+    if data.name == "demo":
+        return DEMO_RECORDS
+    return sum(1 for file in Path(data.dataset_dir).expanduser().rglob("*") if file.suffix.lower() in (".hea", ".mat"))
+
+
+#: Versions that do not work, or not together: package, first bad, first good again, why, what to do.
+KNOWN_TROUBLE: tuple[tuple[str, str, str, str, str], ...] = (
+    ("numpy", "0", "2.0", "ecgnb needs numpy 2", "pip install 'numpy>=2'"),
+    ("pandas", "0", "2.2", "older pandas does not know numpy 2", "pip install 'pandas>=2.2'"),
+    ("torch", "0", "2.6", "loading a checkpoint could run code before 2.6", "pip install 'torch>=2.6'"),
+    ("wfdb", "0", "4.2", "older wfdb pins numpy below 2", "pip install 'wfdb>=4.2'"),
+    ("lightning-fabric", "0", "2.5", "older versions do not know torch 2.6", "pip install 'lightning-fabric>=2.5'"),
+)
+
+
+def check_versions(_: Run) -> Iterator[Finding]:
+    """Library versions that are known not to work, or not to work together."""
+    from packaging.version import Version
+
+    trouble = []
+    for package, first_bad, first_good, why, command in KNOWN_TROUBLE:
+        installed = package_version(package)
+        if installed == "not installed":
+            trouble.append(Finding("versions", "fail", f"{package} is not installed.", command))
+        elif Version(first_bad) <= Version(installed) < Version(first_good):
+            trouble.append(Finding("versions", "fail", f"{package} {installed}: {why}.", command))
+    yield from trouble or [Finding("versions", "pass", "no known trouble among the installed versions")]

@@ -1,0 +1,322 @@
+"""`open_run`: everything a notebook cell needs is read back from the run's folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ecgnb.config import RunConfig, parameters_from_namespace
+from ecgnb.errors import CheckpointError, StageError
+from ecgnb.files import fingerprint, read_json, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ecgnb.data.splits import Splits
+    from ecgnb.data.store import SignalStore
+
+#: The stages in order, each with the call that does it.
+STAGES = {
+    "cohort": "ecgnb.load_cohort(run)",
+    "prepare": "ecgnb.prepare(run)",
+    "split": "ecgnb.split(run)",
+    "train": "ecgnb.train(run)",
+    "evaluate": "ecgnb.evaluate(run)",
+    "report": "ecgnb.write_report(run)",
+}
+
+# The run this process opened last. Two runs at once in one project each keep to their own.
+_opened: Run | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run: a folder of results and the configuration that made them.
+
+    Attributes:
+        root: folder of the project, which holds ``artifacts``, ``figures`` and ``logs``.
+        config: the resolved configuration.
+    """
+
+    root: Path
+    config: RunConfig
+    _memory: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """``<data set>-<profile>-<model>-<hash of the configuration>``."""
+        config = self.config
+        return f"{config.data.name}-{config.profile}-{config.model.model}-{config.key()}"
+
+    @property
+    def folder(self) -> Path:
+        """Where the results lie."""
+        return self.root / "artifacts" / "runs" / self.name
+
+    @property
+    def figures(self) -> Path:
+        """Where the figures lie."""
+        return self.root / "figures" / self.name
+
+    @property
+    def log_file(self) -> Path:
+        """The run's log."""
+        return self.root / "logs" / f"{self.name}.log"
+
+    def path(self, *parts: str) -> Path:
+        """Return a path inside the run's folder."""
+        return self.folder.joinpath(*parts)
+
+    # Stages: what is done, and from which input.
+
+    def record(self, stage: str) -> dict[str, Any] | None:
+        """Return what `finish` wrote about a stage, or None when it is not done."""
+        file = self.path("stages", f"{stage}.json")
+        return read_json(file) if file.is_file() else None
+
+    def is_done(self, stage: str, inputs: Mapping[str, Any]) -> bool:
+        """Tell whether ``stage`` was finished from exactly these inputs."""
+        record = self.record(stage)
+        return record is not None and record["inputs"] == fingerprint(dict(inputs))
+
+    def finish(self, stage: str, inputs: Mapping[str, Any], **results: Any) -> None:
+        """Note that ``stage`` is done; call it last, when all its files are whole."""
+        self._memory.clear()
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        write_json(
+            self.path("stages", f"{stage}.json"),
+            {"inputs": fingerprint(dict(inputs)), "finished": now, "results": results},
+        )
+
+    def require(self, stage: str) -> dict[str, Any]:
+        """Return the results of a stage, or say which call makes them.
+
+        Raises:
+            StageError: the stage is not done yet.
+        """
+        record = self.record(stage)
+        if record is None:
+            raise StageError(f"Stage {stage!r} of run {self.name} is not done yet. First run: {STAGES[stage]}")
+        return record["results"]
+
+    # What the stages left, read back.
+
+    def _remembered(self, key: str, read: Any) -> Any:
+        """Read a file once a process; `finish` forgets everything, so a stage done again is seen."""
+        if key not in self._memory:
+            self._memory[key] = read()
+        return self._memory[key]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the model's outputs."""
+        return tuple(self.require("cohort")["classes"])
+
+    @property
+    def task(self) -> str:
+        """"multiclass" or "multilabel"."""
+        return str(self.require("cohort")["task"])
+
+    @property
+    def manifest(self) -> pd.DataFrame:
+        """The cohort: a row a recording, with its label."""
+        self.require("cohort")
+        return self._remembered("manifest", lambda: _read_manifest(self.path("manifest.csv")))
+
+    @property
+    def store(self) -> SignalStore:
+        """The prepared signals."""
+        from ecgnb.data.store import SignalStore
+
+        relative = self.require("prepare")["store"]
+        return self._remembered("store", lambda: SignalStore.open(self.root / relative))
+
+    @property
+    def records(self) -> pd.DataFrame:
+        """The store's records with the cohort's labels, a row a stored signal in the store's order."""
+        return self._remembered("records", lambda: _with_labels(self.store.records, self.manifest))
+
+    @property
+    def splits(self) -> Splits:
+        """Rows of the store for training, validation and test."""
+        from ecgnb.data.splits import read_splits
+
+        self.require("split")
+        store = self.require("prepare")["fingerprint"]
+        return self._remembered("splits", lambda: read_splits(self.path("splits.json"), fingerprint=store))
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """Training history, a row an epoch."""
+        self.require("train")
+        return _read_csv(self.path("history.csv"))
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Everything that evaluation measured on the test split."""
+        self.require("evaluate")
+        return read_json(self.path("metrics.json"))
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """A row a test recording: its label, the prediction and the probabilities."""
+        self.require("evaluate")
+        return _read_csv(self.path("predictions.csv"), text=("record_id", "patient_id", "label", "prediction"))
+
+    def places(self) -> dict[str, Path]:
+        """Return where the results lie, for people who look for them."""
+        files = {
+            "metrics": self.path("metrics.json"),
+            "predictions": self.path("predictions.csv"),
+            "figures": self.figures,
+            "report": self.path("report.html"),
+            "model bundle": self.path("bundle"),
+            "log": self.log_file,
+        }
+        return {what: place for what, place in files.items() if place.exists()}
+
+    def __repr__(self) -> str:
+        done = [stage for stage in STAGES if self.record(stage)]
+        return f"Run({self.name!r}, done: {', '.join(done) or 'nothing yet'})"
+
+
+def open_run(parameters: Mapping[str, Any] | None = None, **more: Any) -> Run:
+    """Open a run, or make it.
+
+    With parameters (a notebook's ``globals()`` or keywords such as ``PROFILE="smoke"``) the run of that configuration is
+    opened or made. With none, the run this process opened last; in a fresh process, the latest of the project. It takes
+    milliseconds and changes nothing that is done, so every cell may begin with it.
+
+    Args:
+        parameters: upper-case names to values; other names are ignored, an unknown upper-case one is refused.
+        **more: parameters as keywords; they win.
+
+    Raises:
+        ConfigError: an unknown parameter or a wrong type.
+        StageError: no parameters, and no run was ever opened here.
+
+    >>> run = open_run(PROFILE="smoke")  # doctest: +SKIP
+    """
+    global _opened
+    if parameters is None and not more:
+        _opened = _opened or _latest_run(project_root())
+        return _opened
+    config = RunConfig.from_parameters({**parameters_from_namespace(parameters or {}), **more})
+    _opened = _start(Run(project_root(), config))
+    return _opened
+
+
+def find_run(name: str) -> Run:
+    """Open a run of this project by its name or its folder; "" or "latest" is the latest one.
+
+    Raises:
+        StageError: there is no such run; the message lists those there are.
+    """
+    root = project_root()
+    if name in ("", "latest"):
+        return _latest_run(root)
+    folder = Path(name) if (Path(name) / "config.json").is_file() else root / "artifacts" / "runs" / name
+    if not (folder / "config.json").is_file():
+        known = sorted(path.parent.name for path in (root / "artifacts" / "runs").glob("*/config.json"))
+        raise StageError(f"There is no run {name!r}. Runs here: {', '.join(known) or 'none yet'}.")
+    return _start(_read_run(folder.resolve()))
+
+
+def list_runs() -> pd.DataFrame:
+    """List the runs of this project, the newest first: ``run, last stage, changed``."""
+    import pandas as pd
+
+    rows = []
+    for file in (project_root() / "artifacts" / "runs").glob("*/config.json"):
+        stages = [stage for stage in STAGES if (file.parent / "stages" / f"{stage}.json").is_file()]
+        changed = max(path.stat().st_mtime for path in (file, *file.parent.glob("stages/*.json")))
+        when = datetime.fromtimestamp(changed).isoformat(sep=" ", timespec="seconds")
+        rows.append({"run": file.parent.name, "last stage": stages[-1] if stages else "", "changed": when})
+    table = pd.DataFrame(rows, columns=["run", "last stage", "changed"])
+    return table.sort_values("changed", ascending=False, ignore_index=True)
+
+
+def project_root() -> Path:
+    """Return the project's folder: ``ECGNB_HOME``, else the nearest folder above that has ``artifacts`` in it.
+
+    A notebook's kernel may start in ``notebooks/`` or in the project's folder; both find the same one.
+    """
+    if home := os.environ.get("ECGNB_HOME"):
+        return Path(home).expanduser().resolve()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "artifacts").is_dir():
+            return folder
+    return here
+
+
+def _start(run: Run) -> Run:
+    """Make the run's folders, note it as the latest and send its log to a file."""
+    file = run.path("config.json")
+    if not file.is_file():
+        write_json(file, run.config.parameters())
+    elif RunConfig.from_resolved(read_json(file)).key() != run.config.key():
+        raise CheckpointError(f"{file} does not belong to run {run.name}. Move that folder away and start again.")
+    latest = run.root / "artifacts" / "runs" / "latest.json"
+    if not latest.is_file() or read_json(latest).get("run") != run.name:
+        write_json(latest, {"run": run.name})
+    _log_to(run.log_file)
+    return run
+
+
+def _latest_run(root: Path) -> Run:
+    latest = root / "artifacts" / "runs" / "latest.json"
+    if not latest.is_file():
+        raise StageError(
+            f"No run was opened in {root} yet. Run the parameters cell and the cell after it, "
+            "or call ecgnb.open_run(PROFILE='smoke')."
+        )
+    return _start(_read_run(latest.parent / read_json(latest)["run"]))
+
+
+def _read_run(folder: Path) -> Run:
+    file = folder / "config.json"
+    try:
+        config = RunConfig.from_resolved(read_json(file))
+    except (OSError, ValueError) as error:
+        raise StageError(f"{file} cannot be read ({error}). Open the run again with its parameters.") from error
+    return Run(folder.parents[2], config)
+
+
+def _log_to(file: Path) -> None:
+    """Send the package's log to the run's file, and to that file alone."""
+    logger = logging.getLogger("ecgnb")
+    current = [handler for handler in logger.handlers if isinstance(handler, logging.FileHandler)]
+    if any(Path(handler.baseFilename) == file for handler in current):
+        return
+    for handler in current:
+        logger.removeHandler(handler)
+        handler.close()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(file, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def _read_csv(file: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.read_csv(file, dtype=dict.fromkeys(text, "str"), keep_default_na=not text, na_values=[""] if text else None)
+
+
+def _read_manifest(file: Path) -> pd.DataFrame:
+    from ecgnb.data.catalog.base import read_manifest
+
+    return read_manifest(file)
+
+
+def _with_labels(records: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
+    labels = manifest[["dataset", "record_id", "label"]]
+    return records.merge(labels, on=["dataset", "record_id"], how="left", validate="one_to_one")

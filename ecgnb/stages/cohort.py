@@ -1,0 +1,48 @@
+"""Stage 1: which recordings, with which labels."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pandas as pd
+
+from ecgnb.data import cohort as cohorts
+from ecgnb.data.manifest import manifest_fingerprint, write_manifest
+from ecgnb.data.prepare import limit_records
+from ecgnb.files import write_csv
+from ecgnb.session import Run
+
+#: Seed of the draw behind PREPROCESS_LIMIT: fixed, so that runs with different training seeds see the same recordings.
+LIMIT_SEED = 0
+
+
+def load_cohort(run: Run) -> pd.DataFrame:
+    """Find the recordings, give them their labels and keep both in the run.
+
+    The folder is looked through again each time, so recordings that were added since are found.
+
+    Returns:
+        The coverage report: how many recordings there are, and how each got its label.
+    """
+    config = run.config.data
+    folder = cohorts.cohort_folder(config, run.root / "artifacts" / "demo")
+    cohort = cohorts.load_cohort(config, folder, run.config.prepare.target_fs)
+    manifest = cohort.manifest
+    if config.preprocess_limit:
+        manifest = limit_records(manifest, config.preprocess_limit, LIMIT_SEED)
+    inputs = {"config": dataclasses.asdict(config), "manifest": manifest_fingerprint(manifest)}
+    table = cohort.coverage.table()
+    if not run.is_done("cohort", inputs):
+        write_manifest(run.path("manifest.csv"), manifest)
+        write_csv(run.path("coverage.csv"), table)
+        run.finish(
+            "cohort",
+            inputs,
+            classes=cohort.classes,
+            task=cohort.task,
+            folder=folder.as_posix(),
+            n_found=cohort.coverage.n_records,
+            n_labelled=cohort.coverage.n_labelled,
+            n_recordings=len(manifest),
+        )
+    return table

@@ -1,0 +1,46 @@
+"""Stage 2: from recordings to a signal store."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ecgnb.data.prepare import prepare_store, store_fingerprint
+from ecgnb.session import Run
+
+
+def prepare(run: Run) -> pd.DataFrame:
+    """Prepare the cohort's signals, or find the store that holds them already.
+
+    The store lies in ``artifacts/stores`` and serves every run with the same recordings and the same preparation; a
+    preparation that was interrupted goes on where it was.
+
+    Returns:
+        A row a fact: what was stored, what is doubtful, and what was rejected for which reason.
+    """
+    run.require("cohort")
+    config = run.config.prepare
+    fingerprint = store_fingerprint(run.manifest, config)
+    folder = run.root / "artifacts" / "stores" / f"{run.config.data.name}-{fingerprint}"
+    store = prepare_store(run.manifest, config, folder)
+    inputs = {"store": store.fingerprint}
+    if not run.is_done("prepare", inputs):
+        run.finish(
+            "prepare",
+            inputs,
+            store=folder.relative_to(run.root).as_posix(),
+            fingerprint=store.fingerprint,
+            n_records=len(store),
+            n_rejected=len(store.rejected),
+        )
+    return preparation_table(run)
+
+
+def preparation_table(run: Run) -> pd.DataFrame:
+    """Count what is in the store, its flags and what was rejected: columns ``what, recordings``."""
+    store = run.store
+    flags = store.records["flags"].str.split(";").explode().str.split(":").str[0]
+    counts = {"stored": len(store)}
+    counts |= {f"stored, flag {name}": int(n) for name, n in flags[flags != ""].value_counts().items()}
+    counts |= {f"rejected, {name}": int(n) for name, n in store.rejected["reason"].value_counts().items()}
+    counts.setdefault("rejected", len(store.rejected))
+    return pd.DataFrame({"what": list(counts), "recordings": list(counts.values())})

@@ -1,0 +1,53 @@
+"""Stage 3: training, validation and test."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pandas as pd
+
+from ecgnb.data.labels import encode
+from ecgnb.data.splits import find_leakage, make_splits, write_splits
+from ecgnb.files import fingerprint
+from ecgnb.session import Run
+
+
+def split(run: Run) -> pd.DataFrame:
+    """Split the prepared recordings, check for leakage and keep the result in ``splits.json``.
+
+    Returns:
+        A row a class with its recordings in each part, then a row with the leaks that were found.
+    """
+    prepared = run.require("prepare")
+    records = run.records
+    inputs = {
+        "config": dataclasses.asdict(run.config.split),
+        "store": prepared["fingerprint"],
+        "labels": fingerprint(records["label"].tolist()),
+    }
+    if not run.is_done("split", inputs):
+        targets = encode(records["label"], run.classes, run.task)
+        splits = make_splits(records, targets, run.config.split, run.classes)
+        write_splits(run.path("splits.json"), splits, records, prepared["fingerprint"])
+        leaks = len(find_leakage(records, splits))
+        run.finish("split", inputs, fingerprint=fingerprint(splits.parts), leaks=leaks)
+    return split_table(run)
+
+
+def split_table(run: Run) -> pd.DataFrame:
+    """Count each class in each part; the last rows give totals, patients and leaks."""
+    records, splits = run.records, run.splits
+    parts = splits.parts
+    one_hot = records["label"].str.get_dummies("|").reindex(columns=list(run.classes), fill_value=0)
+    table = pd.DataFrame({part: one_hot.iloc[rows].sum() for part, rows in parts.items()})
+    table.loc["recordings"] = [len(rows) for rows in parts.values()]
+    table.loc["patients"] = [_count_patients(records.iloc[rows]) for rows in parts.values()]
+    table["all"] = table.sum(axis=1)
+    table.loc["in two parts"] = run.require("split")["leaks"]
+    return table.rename_axis("class").reset_index()
+
+
+def _count_patients(records: pd.DataFrame) -> int:
+    """A recording of an unknown patient counts as a patient of its own."""
+    known = records.loc[records["patient_id"] != "", "patient_id"]
+    return int(known.nunique() + (len(records) - len(known)))

@@ -1,0 +1,139 @@
+"""Stage 4: training."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ecgnb.data.labels import encode
+from ecgnb.files import fingerprint
+from ecgnb.progress import say
+from ecgnb.session import Run, find_run
+
+
+def train(run: Run, when: str | None = None) -> pd.DataFrame | None:
+    """Train the run's model; a training that was interrupted goes on, one that is done is not done again.
+
+    Args:
+        run: with its splits made.
+        when: train only when the run's profile is this one (the notebook has a cell for each).
+
+    Returns:
+        The history, a row an epoch; None when ``when`` is another profile.
+    """
+    if when is not None and when != run.config.profile:
+        say(f"PROFILE is {run.config.profile!r}: the {when} training is not asked for.")
+        return None
+    inputs = training_inputs(run)
+    if not run.is_done("train", inputs):
+        from ecgnb.training.launch import launch
+
+        launch(train_rank, run.config.training, run.folder.as_posix())
+        if int(os.environ.get("RANK", "0")) == 0:
+            run.finish("train", inputs, identity=fingerprint(inputs))
+    return run.history
+
+
+def train_rank(folder: str) -> None:
+    """Train in this process, which is one of several when the run has more than one device."""
+    from ecgnb.training.devices import make_fabric
+    from ecgnb.training.loop import fit
+
+    run = find_run(folder)
+    config = run.config.training
+    fabric = make_fabric(config)
+    place = {"device": fabric.device, "rank": fabric.global_rank, "world_size": fabric.world_size}
+    fit(
+        build_run_model(run),
+        build_objective(run),
+        build_loader(run, "train", shuffle=True, **place),
+        build_loader(run, "valid", **place),
+        config,
+        Path(folder),
+        classes=run.classes,
+        task=run.task,
+        identity=fingerprint(training_inputs(run)),
+        fabric=fabric,
+    )
+
+
+def training_inputs(run: Run) -> dict[str, Any]:
+    """Return everything that decides which weights come out."""
+    return {
+        "split": run.require("split")["fingerprint"],
+        "store": run.require("prepare")["fingerprint"],
+        "classes": run.classes,
+        "task": run.task,
+        "model": dataclasses.asdict(run.config.model),
+        "transforms": dataclasses.asdict(run.config.transforms),
+        "training": run.config.training.identity(),
+    }
+
+
+def build_run_model(run: Run) -> Any:
+    """Build the run's model with weights drawn from the run's seed."""
+    import torch
+
+    from ecgnb.models import build_model
+
+    store, config = run.store, run.config.model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.config.training.seed)
+        return build_model(
+            config.model,
+            n_leads=store.n_leads,
+            n_samples=store.n_samples,
+            fs=store.fs,
+            n_classes=len(run.classes),
+            leads=store.leads,
+            task=run.task,
+            **config.model_options,
+        )
+
+
+def build_objective(run: Run) -> Any:
+    """Build the run's objective, with class weights from the whole training split."""
+    from ecgnb.objectives.supervised import Supervised
+    from ecgnb.objectives.weights import class_weights
+    from ecgnb.transforms.pipeline import build_pipeline
+
+    config = run.config
+    targets = targets_of(run, run.splits.train)
+    return Supervised(
+        run.task,
+        class_weights=class_weights(targets, len(run.classes), run.task, config.training.class_weights),
+        transforms=build_pipeline([*config.transforms.transforms, *config.transforms.augment]),
+        label_smoothing=config.training.label_smoothing,
+        fs=run.store.fs,
+    )
+
+
+def build_loader(run: Run, part: str, *, shuffle: bool = False, **place: Any) -> Any:
+    """Build the loader of one split ("train", "valid", "test"); ``place`` gives device, rank and world size."""
+    from ecgnb.data.loaders import Loader
+    from ecgnb.data.sampling import balanced_weights
+
+    rows = getattr(run.splits, part)
+    targets = targets_of(run, rows)
+    config = run.config.training
+    weighted = shuffle and config.sampler == "weighted"
+    return Loader(
+        run.store,
+        rows,
+        targets,
+        batch_size=config.batch_size(place.get("device", "cpu")),
+        seed=config.seed,
+        shuffle=shuffle and not weighted,
+        weights=balanced_weights(targets) if weighted else None,
+        **place,
+    )
+
+
+def targets_of(run: Run, rows: np.ndarray) -> np.ndarray:
+    """Return the targets of some rows of the store: int64 ``[n]``, or float32 ``[n, n_classes]`` for multilabel."""
+    return encode(run.records["label"].iloc[rows], run.classes, run.task)

@@ -1,0 +1,117 @@
+"""How a model is trained."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from ecgnb.errors import ConfigError
+from ecgnb.registry import nearest
+
+_CHOICES = {
+    "scheduler": ("cosine", "step", "one-cycle", "none"),
+    "mixed_precision": ("auto", "no", "bf16", "fp16"),
+    "class_weights": ("balanced", "none"),
+    "sampler": ("shuffle", "weighted"),
+    "monitor": ("macro_f1", "macro_auroc", "loss"),
+    "device": ("auto", "cpu", "cuda", "mps"),
+}
+_AT_LEAST = {
+    "epochs": 1,
+    "batch_size_cpu": 1,
+    "batch_size_gpu": 1,
+    "grad_accum_steps": 1,
+    "weight_decay": 0,
+    "clip_norm": 0,
+    "warmup_fraction": 0,
+    "early_stopping_patience": 0,
+    "label_smoothing": 0,
+    "devices": 1,
+    "checkpoint_every_steps": 0,
+}
+#: Fields that say where and how safely a run is computed, not which weights come out.
+_NOT_IDENTITY = ("checkpoint_every_steps", "device", "devices")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that the training loop can be told.
+
+    Attributes:
+        epochs: times that the training split is seen.
+        lr: highest learning rate.
+        weight_decay: decay of AdamW; norms and biases get none.
+        batch_size_cpu: records a batch and process on a CPU.
+        batch_size_gpu: records a batch and process on a GPU.
+        grad_accum_steps: batches whose gradients make one step; the result is that of one big batch.
+        clip_norm: largest norm of the gradient; 0 clips nothing.
+        scheduler: course of the learning rate after the warm-up.
+        warmup_fraction: part of all steps during which the learning rate rises (``"one-cycle"`` has its own rise).
+        mixed_precision: ``"auto"`` takes bfloat16 on GPUs that have it, float16 on others and float32 on CPUs.
+        early_stopping_patience: epochs without a better score before the training ends; 0 never ends it early.
+        class_weights: weights of the classes in the loss.
+        sampler: ``"shuffle"`` shows every record once an epoch; ``"weighted"`` draws rare classes more often.
+        monitor: what makes a checkpoint the best; multi-label tasks usually take ``"macro_auroc"``.
+        label_smoothing: share of the target that is spread over all classes.
+        seed: seed of order, dropout and augmentation.
+        device: ``"auto"`` takes a GPU where there is one.
+        devices: processes on this machine, one a GPU.
+        checkpoint_every_steps: steps between two checkpoints inside an epoch; 0 saves at the end of epochs only.
+        dry_run: a few batches of one epoch, to see that everything fits together.
+
+    Raises:
+        ConfigError: a value is not one of the choices or out of its range.
+    """
+
+    epochs: int = 50
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    batch_size_cpu: int = 32
+    batch_size_gpu: int = 128
+    grad_accum_steps: int = 1
+    clip_norm: float = 1.0
+    scheduler: Literal["cosine", "step", "one-cycle", "none"] = "cosine"
+    warmup_fraction: float = 0.05
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    early_stopping_patience: int = 10
+    class_weights: Literal["balanced", "none"] = "balanced"
+    sampler: Literal["shuffle", "weighted"] = "shuffle"
+    monitor: Literal["macro_f1", "macro_auroc", "loss"] = "macro_f1"
+    label_smoothing: float = 0.0
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: int = 1
+    checkpoint_every_steps: int = 0
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            _check_choice(name, getattr(self, name), choices)
+        for name, lowest in _AT_LEAST.items():
+            _check_at_least(name, getattr(self, name), lowest)
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise ConfigError(f"lr is {self.lr!r}; it must be greater than 0, for instance 1e-3.")
+        for name in ("warmup_fraction", "label_smoothing"):
+            if getattr(self, name) >= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be less than 1, for instance 0.05.")
+
+    def batch_size(self, device: str) -> int:
+        """Return the records a batch on a device such as ``"cpu"`` or ``"cuda:0"``."""
+        return self.batch_size_cpu if str(device).startswith("cpu") else self.batch_size_gpu
+
+    def identity(self) -> dict[str, Any]:
+        """Return the values that decide which weights come out, to compare a checkpoint with."""
+        return {name: value for name, value in asdict(self).items() if name not in _NOT_IDENTITY}
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        near = nearest(str(value), choices, count=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"{name} is {value!r}, which is not one of {', '.join(map(repr, choices))}.{hint}")
+
+
+def _check_at_least(name: str, value: float, lowest: int) -> None:
+    if not (math.isfinite(value) and value >= lowest):
+        raise ConfigError(f"{name} is {value!r}; it must be a finite number of at least {lowest}.")
