@@ -28,3 +28,53 @@ def data_dir() -> Path:
 def golden_dir() -> Path:
     """Folder of golden files; tests that need it are skipped without it."""
     return _folder_of("ECGNB_TEST_GOLDEN", "golden files")
+
+
+#: A run that takes seconds: few recordings, a narrow network, one short epoch.
+SMALL = {
+    "PROFILE": "smoke",
+    "PREPROCESS_LIMIT": 80,
+    "EPOCHS": 2,
+    "TARGET_FS": 100,
+    "TARGET_SAMPLES": 1000,
+    "MODEL_OPTIONS": {"widths": [8, 16], "depths": [1, 1]},
+    "BOOTSTRAP_RESAMPLES": 50,
+    "N_JOBS": 1,
+}
+
+
+@pytest.fixture(scope="session")
+def small_parameters() -> dict:
+    """Parameters of a main job that takes seconds."""
+    return dict(SMALL)
+
+
+@pytest.fixture(scope="session")
+def finished_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project's folder with one finished small run on the demo cohort; read it, do not change it."""
+    import ecgnb
+    from ecgnb import session
+
+    home = tmp_path_factory.mktemp("project")
+    before, opened = os.environ.get("ECGNB_HOME"), session._opened
+    os.environ["ECGNB_HOME"] = str(home)
+    try:
+        run = ecgnb.open_run(SMALL)
+        for stage in (ecgnb.load_cohort, ecgnb.prepare, ecgnb.split, ecgnb.train, ecgnb.evaluate, ecgnb.write_report):
+            stage(run)
+    finally:
+        session._opened = opened
+        os.environ.pop("ECGNB_HOME")
+        if before is not None:
+            os.environ["ECGNB_HOME"] = before
+    return home
+
+
+@pytest.fixture
+def finished_run(finished_home: Path, monkeypatch: pytest.MonkeyPatch):
+    """The finished small run, opened as after a restart."""
+    from ecgnb import session
+
+    monkeypatch.setenv("ECGNB_HOME", str(finished_home))
+    monkeypatch.setattr(session, "_opened", None)
+    return session.open_run()

@@ -253,7 +253,7 @@ def _finish(tasks: Sequence[ShardTask], rejected: list[list[str]]) -> None:
     if not records:
         raise StoreError(f"None of the {len(refused)} recordings can be used: {_reasons(refused)}. See rejected.csv.")
     files.write_csv(folder / "records.csv", table)
-    shards = [{"n": len(shard["records"]), "files": shard["files"]} for shard in done if shard["records"]]
+    shards = [{"n": len(shard["records"]), "files": shard["files"], "sha256": shard["sha256"]} for shard in done if shard["records"]]
     files.write_json(folder / "manifest.json", _manifest(config, tasks[0].fingerprint, len(records), shards, folder))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ecgnb.errors import ReadError
@@ -32,7 +34,23 @@ def check_duration(n_samples: int, fs: float) -> None:
         raise ReadError("too_short", f"The recording lasts {n_samples / fs:.3g} s, less than {MIN_SECONDS:g} s.")
 
 
-def repair_gaps(signal: np.ndarray, fs: float, leads: tuple[str, ...]) -> tuple[np.ndarray, bool]:
+class Extremes(NamedTuple):
+    """Lowest and highest value of each lead, ``[n_leads]``; what most checks begin with, found once."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+    @classmethod
+    def of(cls, signal: np.ndarray) -> Extremes:
+        """Find them in ``[n_leads, n_samples]``; a NaN anywhere in a lead makes both NaN."""
+        return cls(signal.min(axis=1), signal.max(axis=1))
+
+    def finite(self) -> bool:
+        """Say whether every value of the signal is finite."""
+        return bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
+
+
+def repair_gaps(signal: np.ndarray, fs: float, leads: tuple[str, ...]) -> np.ndarray:
     """Fill short gaps of NaN with straight lines; a gap at an end takes the nearest value.
 
     Args:
@@ -41,14 +59,12 @@ def repair_gaps(signal: np.ndarray, fs: float, leads: tuple[str, ...]) -> tuple[
         leads: names of the rows, for the message.
 
     Returns:
-        The signal itself where nothing is missing, else a repaired copy, and whether it was repaired.
+        A repaired copy.
 
     Raises:
         ReadError: ``"inf"`` for an infinite value, ``"nan"`` when more than 5 % of a lead or more than half a second
             in one piece is missing.
     """
-    if np.isfinite(signal.sum(axis=1)).all():  # a sum is finite only when all its parts are
-        return signal, False
     if np.isinf(signal).any():
         lead = leads[int(np.argmax(np.isinf(signal).any(axis=1)))]
         raise ReadError("inf", f"Lead {lead} holds an infinite value: the file is damaged or its gain is zero.")
@@ -59,7 +75,7 @@ def repair_gaps(signal: np.ndarray, fs: float, leads: tuple[str, ...]) -> tuple[
         known = np.flatnonzero(~missing[row])
         gaps = np.flatnonzero(missing[row])
         repaired[row, gaps] = np.interp(gaps, known, signal[row, known])
-    return repaired, bool(missing.any())
+    return repaired
 
 
 def _check_gaps(missing: np.ndarray, fs: float, lead: str) -> None:
@@ -73,24 +89,25 @@ def _check_gaps(missing: np.ndarray, fs: float, lead: str) -> None:
         raise ReadError("nan", f"Lead {lead} misses {longest:.3g} s in one piece, more than {MAX_GAP_SECONDS:g} s.")
 
 
-def find_flat(signal: np.ndarray) -> np.ndarray:
+def find_flat(extremes: Extremes) -> np.ndarray:
     """Return bool ``[n_leads]``: the lead is constant (to a millionth of its own size, the rounding of float32)."""
-    high, low = signal.max(axis=1), signal.min(axis=1)
+    low, high = extremes
     return high - low <= 1e-6 * np.maximum(np.abs(high), np.abs(low))
 
 
-def find_clipped(signal: np.ndarray, fs: float) -> np.ndarray:
+def find_clipped(signal: np.ndarray, fs: float, extremes: Extremes) -> np.ndarray:
     """Return bool ``[n_leads]``: the lead stays at its highest or lowest value for 50 ms or more.
 
     A constant lead counts as clipped; ask `find_flat` first.
     """
     run = max(CLIPPED_SAMPLES, round(CLIPPED_SECONDS * fs))
     # A run of that length covers a multiple of it, so a look at every run-th sample rules most leads out.
-    probes = signal[:, ::run]
+    probes = Extremes.of(signal[:, ::run])
     clipped = np.zeros(len(signal), dtype=bool)
-    for limit, probe in ((signal.max(axis=1), probes.max(axis=1)), (signal.min(axis=1), probes.min(axis=1))):
+    for limit, probe in zip(extremes, probes, strict=True):
         for row in np.flatnonzero(probe == limit):
-            clipped[row] |= longest_run(signal[row] == limit[row]) >= run
+            at_limit = signal[row] == limit[row]
+            clipped[row] |= np.count_nonzero(at_limit) >= run and longest_run(at_limit) >= run
     return clipped
 
 

@@ -8,17 +8,17 @@ the same shard at once write the same bytes.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from ecgnb import files
+from ecgnb.data.encoding import quantise, shard_checksum, signal_hash, write_npy_header
 from ecgnb.data.reading import read_recording
 from ecgnb.data.recording import Recording
 from ecgnb.data.standardise import PrepareConfig, Standardised, standardise
@@ -32,8 +32,6 @@ RECORD_COLUMNS = (
 REJECTED_COLUMNS = ("dataset", "record_id", "path", "reason", "message")
 #: Between two flags of a recording; ``|`` stands between the leads of one flag.
 FLAG_SEPARATOR = ";"
-#: Largest value, in mV, that is stored as float16 without a scale.
-FLOAT16_LIMIT = 60_000.0
 
 
 class Row(NamedTuple):
@@ -71,24 +69,19 @@ def make_shard(task: ShardTask) -> None:
     Raises:
         OSError: the shard cannot be written; nothing half-written stays behind.
     """
-    config = task.config
-    signals = np.empty((len(task.rows), len(config.leads), config.target_samples), dtype=config.store_dtype)
-    scales = np.empty(signals.shape[:2], dtype=np.float32)
-    records: list[list[Any]] = []
-    rejected: list[list[str]] = []
-    for row, recording in _recordings(task.rows):
-        try:
-            if isinstance(recording, Exception):
-                raise recording
-            ready = standardise(recording, config)
-            scales[len(records)] = quantise(ready.signal, signals[len(records)])
-        except Exception as error:  # one bad recording never stops a preparation
-            rejected.append([row.dataset, row.record_id, row.path, *_explain(error)])
-        else:
-            records.append(_record(row, recording, ready, signals[len(records)]))
-    kept = len(records)
-    written = [_write(task, "signals", signals[:kept]), _write(task, "scales", scales[:kept])] if kept else []
-    done = {"fingerprint": task.fingerprint, "files": written, "records": records, "rejected": rejected}
+    signals, scales = (task.folder / f"{what}-{task.name}.npy" for what in ("signals", "scales"))
+    with files.atomic_write(signals) as temporary, open(temporary, "wb") as file:
+        filled = _fill(file, task)
+    with files.atomic_write(scales) as temporary:
+        rows = np.array(filled.scales, dtype=np.float32).reshape(-1, len(task.config.leads))
+        np.save(temporary, rows, allow_pickle=False)
+    done = {
+        "fingerprint": task.fingerprint,
+        "files": [{"name": path.name, "bytes": path.stat().st_size} for path in (signals, scales)],
+        "sha256": shard_checksum(scales, [record[-1] for record in filled.records]),
+        "records": filled.records,
+        "rejected": filled.rejected,
+    }
     files.write_text(task.folder / f"shard-{task.name}.json", json.dumps(done, ensure_ascii=False) + "\n")
 
 
@@ -102,31 +95,35 @@ def read_done(folder: Path, number: int) -> dict[str, Any] | None:
     return done if whole else None
 
 
-def quantise(signal: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """Write float32 ``[n_leads, n_samples]`` (mV) into ``out`` and return the scale a lead, float32 ``[n_leads]``.
+class _Filled(NamedTuple):
+    """What came of the rows of a shard."""
 
-    ``signal = out * scale``. With int16 a lead's largest magnitude is 32767 steps, so the error is at most half of
-    1/32767 of it: as fine as the 16-bit converter that the signal came from. float16 has scale 1.
-    """
-    peak = np.maximum(signal.max(axis=1), -signal.min(axis=1))
-    if out.dtype == np.int16:
-        scale = np.where(peak > 0, peak / np.float32(32767), np.float32(1)).astype(np.float32)
-    else:
-        scale = np.maximum(peak / np.float32(FLOAT16_LIMIT), np.float32(1)).astype(np.float32)
-    steps = signal * (np.float32(1) / scale)[:, None]
-    if out.dtype == np.int16:
-        np.rint(steps, out=steps)
-        np.clip(steps, -32767, 32767, out=steps)  # rounding of 1/scale may reach one step further
-    out[...] = steps
-    return scale
+    records: list[list[Any]]
+    rejected: list[list[str]]
+    scales: list[np.ndarray]
 
 
-def signal_hash(stored: np.ndarray) -> str:
-    """Return the SHA-1 of a record's stored numbers.
-
-    The scale is left out: the same recording with another gain is the same recording.
-    """
-    return hashlib.sha1(stored.data, usedforsecurity=False).hexdigest()
+def _fill(file: BinaryIO, task: ShardTask) -> _Filled:
+    """Write the signals one after the other, so that memory holds one recording whatever the size of the shard."""
+    filled = _Filled([], [], [])
+    dtype, shape = task.config.store_dtype, (len(task.config.leads), task.config.target_samples)
+    stored = np.empty(shape, dtype=dtype)
+    write_npy_header(file, (len(task.rows), *shape), dtype)
+    for row, recording in _recordings(task.rows):
+        try:
+            if isinstance(recording, Exception):
+                raise recording
+            ready = standardise(recording, task.config)
+            scale = quantise(ready.signal, stored)
+        except Exception as error:  # one bad recording never stops a preparation
+            filled.rejected.append([row.dataset, row.record_id, row.path, *_explain(error)])
+            continue
+        file.write(stored.data)
+        filled.scales.append(scale)
+        filled.records.append(_record(row, recording, ready, stored))
+    if filled.rejected:
+        write_npy_header(file, (len(filled.records), *shape), dtype)
+    return filled
 
 
 def _recordings(rows: Sequence[Row]) -> Iterator[tuple[Row, Recording | Exception]]:
@@ -175,11 +172,3 @@ def _explain(error: Exception) -> tuple[str, str]:
         return error.reason, " ".join(str(error).split())
     reason = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
     return reason, " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def _write(task: ShardTask, what: str, array: np.ndarray) -> dict[str, Any]:
-    name = f"{what}-{task.name}.npy"
-    with files.atomic_write(task.folder / name) as temporary:
-        np.save(temporary, array, allow_pickle=False)
-        described = {"name": name, "bytes": temporary.stat().st_size, "sha256": files.sha256_file(temporary)}
-    return described

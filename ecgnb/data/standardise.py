@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from ecgnb.data.leads import normalise_lead, select_leads
-from ecgnb.data.quality import MAX_FS, MIN_FS, check_duration, find_clipped, find_flat, repair_gaps
+from ecgnb.data.quality import MAX_FS, MIN_FS, Extremes, check_duration, find_clipped, find_flat, repair_gaps
 from ecgnb.data.recording import Recording
 from ecgnb.data.resample import filter_reach, resample, resampled_length, resampling_ratio
 from ecgnb.errors import ConfigError, ReadError
@@ -91,14 +91,17 @@ def standardise(recording: Recording, config: PrepareConfig) -> Standardised:
     first, stop, skip = _part(recording.n_samples, up, down, config)
     leads = tuple(normalise_lead(lead) for lead in config.leads or recording.leads)
     signal, absent = select_leads(recording.signal[:, first:stop], recording.leads, leads)
-    empty = _empty_leads(signal, absent, leads)
-    if empty.any():
+    extremes = Extremes.of(signal)
+    flags = list(recording.flags)
+    empty = np.zeros(len(leads), dtype=bool)
+    if not extremes.finite():
+        empty = _empty_leads(signal, absent, leads)
         signal = _without(signal, empty, leads, config.missing_leads)
-    signal, repaired = repair_gaps(signal, recording.fs, leads)
-    flags = [*recording.flags]
-    if repaired:
-        flags.append("nan_repaired")
-    flags += _lead_flags(signal, recording.fs, leads, empty)
+        if np.isnan(signal).any():
+            flags.append("nan_repaired")
+        signal = repair_gaps(signal, recording.fs, leads)
+        extremes = Extremes.of(signal)
+    flags += _lead_flags(signal, recording.fs, leads, extremes, empty)
     signal = resample(signal, recording.fs, config.target_fs)[:, skip:]
     signal, valid = _fit(signal, config)
     return Standardised(signal, valid, tuple(dict.fromkeys(flags)))
@@ -123,13 +126,13 @@ def _part(n_samples: int, up: int, down: int, config: PrepareConfig) -> tuple[in
 
 def _empty_leads(signal: np.ndarray, absent: tuple[str, ...], leads: tuple[str, ...]) -> np.ndarray:
     """Return bool ``[n_leads]``: the file has no such lead, or nothing but NaN in it."""
-    suspects = np.flatnonzero(np.isnan(signal[:, 0]))
-    empty = np.array([lead in absent for lead in leads])
-    empty[suspects] |= np.isnan(signal[suspects]).all(axis=1)
-    return empty
+    return np.isnan(signal).all(axis=1) | np.array([lead in absent for lead in leads])
 
 
 def _without(signal: np.ndarray, empty: np.ndarray, leads: tuple[str, ...], rule: str) -> np.ndarray:
+    """Put zeros in the place of empty leads, or refuse them."""
+    if not empty.any():
+        return signal
     names = "|".join(_names(empty, leads))
     if empty.all():
         raise ReadError("missing_leads", f"The recording has none of the wanted leads {names}: check LEADS.")
@@ -140,14 +143,15 @@ def _without(signal: np.ndarray, empty: np.ndarray, leads: tuple[str, ...], rule
     return np.where(empty[:, None], np.float32(0), signal)
 
 
-def _lead_flags(signal: np.ndarray, fs: float, leads: tuple[str, ...], empty: np.ndarray) -> list[str]:
+def _lead_flags(
+    signal: np.ndarray, fs: float, leads: tuple[str, ...], extremes: Extremes, empty: np.ndarray
+) -> list[str]:
     """Name missing, flat and clipped leads; refuse a recording in which every lead is flat."""
-    flat = find_flat(signal)
+    flat = find_flat(extremes)
     if flat.all():
         raise ReadError("flat", "Every lead is constant: nothing was recorded.")
-    flat &= ~empty
-    clipped = find_clipped(signal, fs) & ~flat & ~empty
-    found = (("missing_leads", empty), ("flat_leads", flat), ("clipped_leads", clipped))
+    clipped = find_clipped(signal, fs, extremes) & ~flat
+    found = (("missing_leads", empty), ("flat_leads", flat & ~empty), ("clipped_leads", clipped))
     return [f"{name}:{'|'.join(_names(which, leads))}" for name, which in found if which.any()]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ecgnb import files
+from ecgnb.data.encoding import shard_checksum, signal_hash
 from ecgnb.errors import StoreError
 
 #: Version of the layout; a store of another version is made anew.
@@ -101,7 +102,7 @@ class SignalStore:
     @cached_property
     def scales(self) -> np.ndarray:
         """Millivolts a step: float32 ``[n, n_leads]``."""
-        parts = [np.load(self.folder / shard["files"][1]["name"], allow_pickle=False) for shard in self._shards]
+        parts = [np.load(self._path(shard, "scales"), allow_pickle=False) for shard in self._shards]
         return np.concatenate(parts)
 
     def read(self, rows: Any, out: np.ndarray | None = None) -> np.ndarray:
@@ -148,15 +149,28 @@ class SignalStore:
         return (self._map(number) for number in range(len(self._shards)))
 
     def verify(self) -> None:
-        """Compare every file with its checksum.
+        """Compare every signal, scale and table with its checksum.
 
         Raises:
-            StoreError: a file is missing or differs.
+            StoreError: something is missing or differs.
         """
-        for file in self._files():
-            path = self.folder / file["name"]
-            if not path.is_file() or files.sha256_file(path) != file["sha256"]:
-                raise StoreError(f"{path} is missing or damaged. Delete {self.folder} and run the preparation again.")
+        for number, shard in enumerate(self._shards):
+            hashes = [signal_hash(signal) for signal in self._map(number)]
+            if shard_checksum(self._path(shard, "scales"), hashes) != shard["sha256"]:
+                told = self.records["signal_hash"].iloc[self._starts[number] : self._starts[number + 1]]
+                wrong = [row for row, (now, then) in enumerate(zip(hashes, told, strict=True)) if now != then]
+                where = f"row {self._starts[number] + wrong[0]}" if wrong else "its scales"
+                raise StoreError(f"{self._path(shard, 'signals')} is damaged ({where}). {self._mend()}")
+        for table in self.manifest["tables"]:
+            if files.sha256_file(self.folder / table["name"]) != table["sha256"]:
+                raise StoreError(f"{self.folder / table['name']} was changed. {self._mend()}")
+
+    def _mend(self) -> str:
+        return f"Delete {self.folder} and run the preparation again."
+
+    def _path(self, shard: dict[str, Any], what: str) -> Path:
+        """Return the file of a shard's "signals" or "scales"."""
+        return self.folder / str(shard["files"][("signals", "scales").index(what)]["name"])
 
     @cached_property
     def _valid(self) -> np.ndarray:
@@ -194,10 +208,10 @@ class SignalStore:
 
     def _load(self, number: int) -> np.ndarray:
         shard = self._shards[number]
-        path = self.folder / shard["files"][0]["name"]
+        path = self._path(shard, "signals")
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         if mapped.shape != (shard["n"], self.n_leads, self.n_samples) or mapped.dtype != self.dtype:
-            raise StoreError(f"{path} holds {mapped.dtype} {mapped.shape}, not what its manifest says. Prepare again.")
+            raise StoreError(f"{path} holds {mapped.dtype} {mapped.shape}, not what its manifest says. {self._mend()}")
         return mapped.view(np.ndarray)  # a plain array is indexed faster than a memmap
 
 

@@ -1,8 +1,8 @@
 """Whether probabilities mean what they say, and the one number that mends them.
 
 Definitions: the Brier score of a multi-class task is the mean over records of the sum over classes of squared
-differences (0 best, 2 worst; Brier 1950), of a multi-label task the mean over records and classes (0 best, 1 worst). The
-expected calibration error takes 15 bins of equal width, open at the left end; in a multi-class task of the most
+differences (0 best, 2 worst; Brier 1950), of a multi-label task the mean over records and classes (0 best, 1 worst).
+The expected calibration error takes 15 bins of equal width, open at the left end; in a multi-class task of the most
 probable class and whether it is right (Guo et al. 2017, "On calibration of modern neural networks", ICML), in a
 multi-label task of each class on its own, averaged over the classes.
 """
@@ -68,8 +68,8 @@ def apply_temperature(logits: Any, temperature: float) -> np.ndarray:
 def fit_temperature(logits: Any, targets: Any, task: str) -> float:
     """Find the temperature that makes validation records most likely (Guo et al. 2017).
 
-    The negative log-likelihood is convex in 1 / temperature, so its slope is zero at one place only; that root is bracketed
-    and found to full precision.
+    The negative log-likelihood is convex in 1 / temperature, so its slope is zero at one place only; that root is
+    bracketed and found to full precision.
 
     Args:
         logits: ``[n, n_classes]`` of validation records.

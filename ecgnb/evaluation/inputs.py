@@ -78,7 +78,7 @@ def check_scores(scores: Any, what: str = "probabilities") -> np.ndarray:
         first = int(np.flatnonzero(broken)[0])
         raise EcgnbError(
             f"The {what} of {int(broken.sum())} of {len(array)} records are NaN or infinite (first: row {first}). "
-            "The model has diverged or a recording holds NaN; look at the training loss and at the flags of that record."
+            "The model has diverged or a recording holds NaN; look at the training loss and at that record's flags."
         )
     return array
 
@@ -122,7 +122,8 @@ def check_task(task: str) -> None:
 def _refuse(wrong: np.ndarray, expected: str) -> None:
     if wrong.size:
         raise LabelError(
-            f"{wrong.size} targets are not {expected}; the first is {wrong.flat[0]}. Encode the labels with the model's own classes."
+            f"{wrong.size} targets are not {expected}; the first is {wrong.flat[0]}. "
+            "Encode the labels with the model's own classes."
         )
 
 
@@ -137,6 +138,6 @@ def _check_probabilities(probabilities: np.ndarray, task: str) -> None:
     if task == "multiclass" and off.max() > _SUM_TOLERANCE:
         row = int(off.argmax())
         raise EcgnbError(
-            f"The probabilities of row {row} sum to {probabilities[row].sum():.4g}, not to 1, so this is not the softmax of a "
-            "multi-class model. Give task='multilabel' for independent classes."
+            f"The probabilities of row {row} sum to {probabilities[row].sum():.4g}, not to 1, so this is no softmax "
+            "of a multi-class model. Give task='multilabel' for independent classes."
         )

@@ -1,8 +1,9 @@
 """Area under the ROC curve and average precision, for many resamples of the same records at once.
 
 A resample is told by how often each record was drawn. The order of the scores does not change from one resample to the
-next, so each class is sorted once; what remains is sums of counts over stretches of the sorted records, which one sparse
-product makes for all resamples together. Tied scores are counted exactly: everything before the last division is an integer.
+next, so each class is sorted once; what remains is sums of counts over stretches of the sorted records, which one
+sparse product makes for all resamples together. Tied scores are counted exactly: everything before the last division
+is an integer.
 """
 
 from __future__ import annotations
@@ -110,8 +111,8 @@ def macro_auroc(targets: Any, scores: Any) -> float:
     """Return the mean AUROC over the classes that have both outcomes, the number of the PTB-XL benchmark.
 
     The benchmark (Strodthoff et al. 2021, "Deep learning for ECG analysis: benchmarks and insights from PTB-XL")
-    averages over all classes and only ever meets test sets and resamples that hold each class. Where all classes have both
-    outcomes this number is that one; a class without both has no AUROC and is left out.
+    averages over all classes and only ever meets test sets and resamples that hold each class. Where all classes have
+    both outcomes this number is that one; a class without both has no AUROC and is left out.
 
     Args:
         targets: int ``[n]`` class numbers (each class against the rest) or 0/1 ``[n, n_classes]``.

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ecgnb.environment import describe_environment
-from ecgnb.evaluation.bootstrap import bootstrap
+from ecgnb.evaluation.bootstrap import bootstrap, bootstrap_per_class
 from ecgnb.evaluation.calibration import apply_temperature, fit_temperature, probabilities_from_logits
 from ecgnb.evaluation.metrics import evaluate as measure
 from ecgnb.evaluation.thresholds import choose_thresholds
@@ -102,18 +102,18 @@ def _thresholds(run: Run, targets: np.ndarray, probabilities: np.ndarray) -> lis
 
 def _measure(run: Run, test: Outputs, probabilities: np.ndarray, thresholds: list[float] | None) -> dict[str, Any]:
     config = run.config.evaluation
-    metrics = measure(test.targets, probabilities, run.classes, run.task, thresholds)
-    intervals = bootstrap(
-        test.targets,
-        probabilities,
-        run.classes,
-        run.task,
-        thresholds,
-        n_resamples=config.bootstrap_resamples,
-        confidence=config.confidence,
-        groups=patient_groups(run.records.iloc[run.splits.test]),
-    )
-    return {**metrics, "intervals": intervals.to_dict(orient="records"), "confidence": config.confidence}
+    about = (test.targets, probabilities, run.classes, run.task, thresholds)
+    options: dict[str, Any] = {
+        "n_resamples": config.bootstrap_resamples,
+        "confidence": config.confidence,
+        "groups": patient_groups(run.records.iloc[run.splits.test]),
+    }
+    return {
+        **measure(*about),
+        "intervals": bootstrap(*about, **options).to_dict(orient="records"),
+        "per_class_intervals": bootstrap_per_class(*about, **options).to_dict(orient="records"),
+        "confidence": config.confidence,
+    }
 
 
 def patient_groups(records: pd.DataFrame) -> np.ndarray:

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from ecgnb.evaluation.calibration import probabilities_from_logits
+from ecgnb.evaluation.metrics import evaluate
 
-def validation_scores(targets: np.ndarray, logits: np.ndarray, classes: Sequence[str], task: str) -> dict[str, float]:
-    from sklearn.metrics import f1_score, roc_auc_score
 
-    if task == "multiclass":
-        pred = np.eye(len(classes))[logits.argmax(1)]
-        t = np.eye(len(classes))[targets]
-        p = np.exp(logits - logits.max(1, keepdims=True))
-        p /= p.sum(1, keepdims=True)
-    else:
-        t = targets
-        p = 1 / (1 + np.exp(-logits))
-        pred = p >= 0.5
-    f1 = [f1_score(t[:, i], pred[:, i], zero_division=0) for i in range(len(classes))]
-    auc = [roc_auc_score(t[:, i], p[:, i]) if 0 < t[:, i].sum() < len(t) else np.nan for i in range(len(classes))]
-    return {
-        "macro_f1": float(np.mean(f1)),
-        "macro_auroc": float(np.nanmean(auc)),
-        **{f"f1_{c}": float(v) for c, v in zip(classes, f1)},
-        **{f"auroc_{c}": float(v) for c, v in zip(classes, auc)},
-    }
+def validation_scores(
+    targets: np.ndarray, logits: np.ndarray, classes: Sequence[str], task: str
+) -> dict[str, float]:
+    """Return macro F1 and AUROC and those of each class, as columns of the history.
+
+    Several labels are decided at 0.5 each; better thresholds are chosen after the training.
+
+    Args:
+        targets: int64 ``[n]`` class numbers, or {0, 1} ``[n, n_classes]``.
+        logits: ``[n, n_classes]``.
+        classes: names of the classes.
+        task: ``"multiclass"`` or ``"multilabel"``.
+
+    Returns:
+        ``macro_f1``, ``macro_auroc``, ``f1_<class>`` ..., ``auroc_<class>`` ...; NaN where a class has no records
+        (or nothing but them) and the number is not defined.
+    """
+    found = evaluate(targets, probabilities_from_logits(logits, task), tuple(classes), task)
+    scores = {name: found["headline"][name] for name in ("macro_f1", "macro_auroc")}
+    for name in ("f1", "auroc"):
+        scores |= {f"{name}_{row['class']}": row[name] for row in found["per_class"]}
+    return {name: math.nan if score is None else float(score) for name, score in scores.items()}

@@ -105,7 +105,7 @@ def take_samples(x: Tensor, index: Tensor) -> Tensor:
 def _flat_mask(mask: Any, x: Tensor) -> Tensor | None:
     if mask is None:
         return None
-    mask = torch.as_tensor(mask, dtype=torch.bool, device=x.device)
+    mask = torch.as_tensor(mask if isinstance(mask, Tensor) else _writable(mask), dtype=torch.bool, device=x.device)
     if mask.shape != (*x.shape[:-2], x.shape[-1]):
         raise ConfigError(
             f"The mask has shape {tuple(mask.shape)}; a signal of shape {tuple(x.shape)} needs "

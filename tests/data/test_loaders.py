@@ -14,7 +14,7 @@ from ecgnb.data.sampling import epoch_order
 from ecgnb.errors import ConfigError
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "training"))
-from fakes import FakeStore
+from training_fakes import FakeStore
 
 ROWS = np.arange(1, 50, 2)  # 25 odd rows
 

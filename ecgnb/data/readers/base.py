@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from ecgnb.data.leads import STANDARD_12, normalise_lead
 from ecgnb.data.recording import Recording
@@ -36,7 +37,27 @@ class ReadRequest:
     record_id: str | None = None
 
 
-class Reader(Protocol):
+@dataclass(frozen=True)
+class Window:
+    """The part of a recording to read.
+
+    Attributes:
+        start: first sample.
+        stop: sample after the last.
+        total: samples of the whole recording.
+    """
+
+    start: int
+    stop: int
+    total: int
+
+    @property
+    def n_samples(self) -> int:
+        """Samples in the part."""
+        return self.stop - self.start
+
+
+class Reader(ABC):
     """Reads one format.
 
     Attributes:
@@ -45,6 +66,7 @@ class Reader(Protocol):
 
     suffixes: ClassVar[tuple[str, ...]]
 
+    @abstractmethod
     def read(self, path: Path, request: ReadRequest) -> Recording:
         """Return the recording in mV; whatever cannot be read is a `ReadError`."""
 
@@ -67,8 +89,8 @@ def explained_os_errors(path: Path) -> Iterator[None]:
         raise ReadError("unreadable", f"{path} cannot be opened: {error}.") from error
 
 
-def resolve_window(request: ReadRequest, total: int, path: Path) -> tuple[int, int]:
-    """Return the first sample and the one after the last; a window outside the file is refused as ``window``."""
+def resolve_window(request: ReadRequest, total: int, path: Path) -> Window:
+    """Return the part that the caller asked for; one outside of the recording is refused as ``window``."""
     start = request.start
     stop = total if request.n_samples is None else start + request.n_samples
     if total == 0:
@@ -77,7 +99,7 @@ def resolve_window(request: ReadRequest, total: int, path: Path) -> tuple[int, i
         raise ReadError(
             "window", f"{path} has {total} samples; samples {start} to {stop} were asked for. Choose a part of them."
         )
-    return start, stop
+    return Window(start, stop, total)
 
 
 def resolve_fs(request: ReadRequest, stated: float | None, path: Path) -> tuple[float, tuple[str, ...]]:

@@ -10,6 +10,7 @@ import numpy as np
 from ecgnb.data.readers.arrays import array_to_mv, orient
 from ecgnb.data.readers.base import (
     READERS,
+    Reader,
     ReadRequest,
     explained_os_errors,
     resolve_fs,
@@ -30,7 +31,7 @@ _VERSION_73 = b"MATLAB 7.3"
 
 
 @READERS.register("matlab")
-class MatlabReader:
+class MatlabReader(Reader):
     """MATLAB level 5 files that stand alone.
 
     Two forms are known. A struct ``ECG`` with the fields ``sex``, ``age`` and ``data``, as in CPSC2018: twelve leads
@@ -58,7 +59,7 @@ class MatlabReader:
                 "unknown_format", f"{path} holds {known or 'nothing'}. A struct 'ECG' or a matrix 'val' is needed."
             )
         values, names = orient(np.asarray(values), request.leads, path)
-        start, stop = resolve_window(request, values.shape[1], path)
+        window = resolve_window(request, values.shape[1], path)
         rate, fs_flags = resolve_fs(request, fs, path)
         leads, lead_flags = resolve_leads(request, names, len(values), path)
         if "ECG" in content:
@@ -66,7 +67,7 @@ class MatlabReader:
         metadata = parse_comments(comments)
         del metadata["patient_id"]
         return Recording(
-            signal=array_to_mv(values[:, start:stop], units, path),
+            signal=array_to_mv(values[:, window.start : window.stop], units, path),
             fs=rate,
             leads=leads,
             record_id=request.record_id or path.stem,

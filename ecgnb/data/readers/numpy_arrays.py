@@ -11,6 +11,7 @@ import numpy as np
 from ecgnb.data.readers.arrays import array_to_mv, orient
 from ecgnb.data.readers.base import (
     READERS,
+    Reader,
     ReadRequest,
     explained_os_errors,
     resolve_fs,
@@ -29,9 +30,11 @@ KEYS = {
     "units": ("units", "unit"),
 }
 
+_NPY_MAGIC = b"\x93NUMPY"
+
 
 @READERS.register("numpy")
-class NumpyReader:
+class NumpyReader(Reader):
     """One recording as an array, ``[n_leads, n_samples]`` or ``[n_samples, n_leads]``.
 
     An `.npz` may hold ``fs``, ``leads`` and ``units`` beside the signal (other names: `KEYS`); for an `.npy` the
@@ -45,12 +48,12 @@ class NumpyReader:
         stated = _load(path)
         leads = request.leads if request.leads is not None else _names(stated.get("leads"))
         values, names = orient(stated["signal"], leads, path)
-        start, stop = resolve_window(request, values.shape[1], path)
+        window = resolve_window(request, values.shape[1], path)
         fs, fs_flags = resolve_fs(request, _number(stated.get("fs"), path), path)
         names, lead_flags = resolve_leads(request, names, len(values), path)
         units, unit_flags = resolve_units(request, _text(stated.get("units")))
         return Recording(
-            signal=array_to_mv(values[:, start:stop], units, path),
+            signal=array_to_mv(values[:, window.start : window.stop], units, path),
             fs=fs,
             leads=names,
             record_id=request.record_id or path.stem,
@@ -62,8 +65,11 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     """Return the arrays of a file by what they are."""
     with explained_os_errors(path):
         with open(path, "rb") as file:
-            if not file.read(1):
-                raise ReadError("empty", f"{path} is empty. Fetch it again.")
+            magic = file.read(len(_NPY_MAGIC))
+        if not magic:
+            raise ReadError("empty", f"{path} is empty. Fetch it again.")
+        if magic[:1] == b"\x80":
+            raise _pickle_refused(path)
         try:
             # A memory map is as long as its file: a header that promises more is refused before memory is reserved.
             content = np.load(path, allow_pickle=False, mmap_mode="r")
@@ -74,11 +80,13 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         except (OSError, ReadError):
             raise
         except Exception as error:  # damaged archives raise from zipfile, zlib, struct, tokenize ...
-            if "allow_pickle" in str(error) or "Object arrays" in str(error):
-                raise ReadError(
-                    "pickle", f"{path} is or holds a pickle, which may run code. Save plain numbers instead."
-                ) from error
+            if magic[:2] in (_NPY_MAGIC[:2], b"PK") and "allow_pickle" in str(error):
+                raise _pickle_refused(path) from error
             raise ReadError("unreadable", f"{path} is not a whole numpy file: {error}. Fetch it again.") from error
+
+
+def _pickle_refused(path: Path) -> ReadError:
+    return ReadError("pickle", f"{path} is or holds a pickle, which may run code. Save plain numbers instead.")
 
 
 def _members(archive: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:

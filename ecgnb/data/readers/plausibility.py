@@ -42,7 +42,7 @@ def robust_amplitude(signal: np.ndarray) -> float:
 def _percentile_range(ordered: np.ndarray) -> np.ndarray:
     """Return the range of values sorted along the first axis, without one in a hundred at each end."""
     if len(ordered) == 0:
-        return np.float32(0.0)
+        return np.zeros(ordered.shape[1:])
     cut = len(ordered) // 100
     return ordered[len(ordered) - 1 - cut] - ordered[cut]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -163,11 +164,11 @@ def read_header(path: str | Path) -> Header:
     """
     path = header_path(path)
     with explained_os_errors(path), open(path, "rb", buffering=0) as file:
-        content = file.read(_MAX_HEADER_BYTES + 1) or b""
+        if os.fstat(file.fileno()).st_size > _MAX_HEADER_BYTES:
+            raise ReadError("header", f"{path} is longer than any header. Check that it is one.")
+        content = file.read()
     if not content.strip():
         raise ReadError("empty", f"The header {path} is empty. Fetch it again.")
-    if len(content) > _MAX_HEADER_BYTES:
-        raise ReadError("header", f"{path} is longer than any header. Check that it is one.")
     try:
         return parse_header(decode(content))
     except ReadError as error:
@@ -183,12 +184,12 @@ def decode(content: bytes) -> str:
 
 
 def parse_header(text: str) -> Header:
-    """Read the text of a WFDB header.
+    r"""Read the text of a WFDB header.
 
     Raises:
         ReadError: ``header``, for whatever is wrong with it.
 
-    >>> header = parse_header("a1 1 500 5000\\na1.dat 16 1000(0)/mV 16 0 -5 0 0 II\\n# Age: 70")
+    >>> header = parse_header("a1 1 500 5000\na1.dat 16 1000(0)/mV 16 0 -5 0 0 II\n# Age: 70")
     >>> header.leads, header.gains, header.comments
     (('II',), (1000.0,), ('Age: 70',))
     """
@@ -267,8 +268,10 @@ def _signal_line(line: str, doubts: set[str]) -> SignalSpec:
         baseline = numbers[1]
         if abs(baseline) > _MAX_BASELINE:
             raise ReadError("header", f"The ADC zero {baseline} in {line[:80]!r} cannot be true.")
+    resolution, adc_zero, initial, checksum, _ = numbers
     return SignalSpec(
-        fields[0], form, samples_per_frame, skew, offset, gain, baseline, units, *numbers[:4], lead
+        fields[0], form, samples_per_frame, skew, offset, gain, baseline, units,
+        resolution, adc_zero, initial, checksum, lead,
     )  # fmt: skip
 
 
@@ -296,7 +299,7 @@ def _cached(function: Callable[[str], T]) -> Callable[[str], T]:
 def _format_field(text: str) -> tuple[int, int, int, int]:
     """Read ``format[xsamples_per_frame][:skew][+byte_offset]``."""
     found = _FORMAT.fullmatch(text)
-    if not found or found[2] and int(found[2]) == 0:
+    if not found or (found[2] and int(found[2]) == 0):
         raise ReadError("header", f"{text[:40]!r} should be a storage format such as 16 or 16+24.")
     form, samples_per_frame, skew, offset = found.groups()
     return int(form), int(samples_per_frame or 1), int(skew or 0), int(offset or 0)
@@ -310,7 +313,7 @@ def _gain_field(text: str) -> tuple[float, int | None, str, bool]:
         raise ReadError("header", f"{text[:40]!r} should be a gain such as 1000(0)/mV.")
     gain = float(found[1] or 0)
     baseline = int(found[2]) if found[2] else None
-    if gain != 0 and not _GAIN_LIMITS[0] <= abs(gain) <= _GAIN_LIMITS[1] or abs(baseline or 0) > _MAX_BASELINE:
+    if (gain != 0 and not _GAIN_LIMITS[0] <= abs(gain) <= _GAIN_LIMITS[1]) or abs(baseline or 0) > _MAX_BASELINE:
         raise ReadError("header", f"The gain or baseline in {text[:40]!r} cannot be true.")
     return gain, baseline, found[4] or DEFAULT_UNITS, found[3] is not None
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ecgnb.data.readers.base import READERS, ReadRequest, resolve_fs, resolve_leads, resolve_window
+from ecgnb.data.readers.base import READERS, Reader, ReadRequest, Window, resolve_fs, resolve_leads, resolve_window
 from ecgnb.data.readers.comments import parse_comments
 from ecgnb.data.readers.plausibility import gain_is_known_wrong
 from ecgnb.data.readers.units import mv_per_unit, require_voltage
@@ -22,7 +22,7 @@ from ecgnb.errors import ReadError
 
 
 @READERS.register("wfdb")
-class WfdbReader:
+class WfdbReader(Reader):
     """WFDB records, in every format and layout that PhysioNet uses.
 
     Signals whose unit is not of voltage (a pressure beside the electrocardiogram) are left out: flag
@@ -39,10 +39,10 @@ class WfdbReader:
         if not signals:
             raise ReadError("no_signal", f"The header {path} has no signals. Give the path of a record that has.")
         total = segments_length(header) if header.segments else signal_length(header, path.parent)
-        start, stop = resolve_window(request, total, path)
+        window = resolve_window(request, total, path)
         fs, fs_flags = resolve_fs(request, header.fs, path)
         factors = _factors(signals, request.units, path)
-        signal = _read(header, path, (start, stop, total), request.units)
+        signal = _read(header, path, window, request.units)
         leads, lead_flags = resolve_leads(request, *_kept_names(signals, factors), path)
         metadata, meta_flags = _metadata(header, signals, factors)
         return Recording(
@@ -56,31 +56,23 @@ class WfdbReader:
         )
 
 
-def _read(header: Header, path: Path, window: tuple[int, int, int], units: str | None) -> np.ndarray:
-    start, stop, total = window
-
+def _read(header: Header, path: Path, window: Window, units: str | None) -> np.ndarray:
     def factors_of(signals: Sequence[SignalSpec]) -> list[float | None]:
         return _factors(signals, units, path, some=False)
 
     if header.segments:
-        return read_segments(header, path.parent, start, stop, factors_of, _read_one)
-    return _read_one(header, path, start, stop, factors_of(header.signals), total)
+        return read_segments(header, path.parent, window, factors_of, _read_one)
+    return _read_one(header, path, window, factors_of(header.signals))
 
 
-def _read_one(
-    header: Header, path: Path, start: int, stop: int, factors: Sequence[float | None], total: int | None = None
-) -> np.ndarray:
-    """Read a record of one segment, by the fast path where that can."""
-    if total is None:
-        total = signal_length(header, path.parent)
+def _read_one(header: Header, path: Path, window: Window, factors: Sequence[float | None]) -> np.ndarray:
+    """Read a part of a record of one segment, by the fast path where that can."""
     if is_plain(header):
-        return read_plain(header, path.parent, start, stop, factors, total)
-    return read_by_package(header, path, start, stop, factors, total)
+        return read_plain(header, path.parent, window, factors)
+    return read_by_package(header, path, window, factors)
 
 
-def _factors(
-    signals: Sequence[SignalSpec], units: str | None, path: Path, some: bool = True
-) -> list[float | None]:
+def _factors(signals: Sequence[SignalSpec], units: str | None, path: Path, some: bool = True) -> list[float | None]:
     """Return millivolts in one unit of each signal, None for a signal to leave out; ``some`` must remain."""
     if units is not None:
         return [require_voltage(units, str(path))] * len(signals)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ecgnb.data.readers.base import Window
 from ecgnb.data.readers.wfdb_files import safe_path
 from ecgnb.data.readers.wfdb_header import Header, Segment, SignalSpec, read_header
 from ecgnb.errors import ReadError
@@ -18,8 +19,8 @@ from ecgnb.errors import ReadError
 #: A gap costs no byte in any file, so nothing but this limit keeps a wrong header from filling the memory.
 MAX_VALUES = 1 << 29
 
-#: Reads samples start to stop of the signals of one segment: (header, path, start, stop, factors) -> [k, n] in mV.
-SegmentReader = Callable[[Header, Path, int, int, Sequence[float | None]], np.ndarray]
+#: Reads a part of one segment: (header, path, window, factors) -> [k, n] in mV.
+SegmentReader = Callable[[Header, Path, Window, Sequence[float | None]], np.ndarray]
 #: Millivolts in one unit of each signal, None for one to leave out.
 FactorsOf = Callable[[Sequence[SignalSpec]], list[float | None]]
 
@@ -47,45 +48,44 @@ def layout_signals(header: Header, folder: Path) -> tuple[SignalSpec, ...]:
 
 
 def read_segments(
-    header: Header, folder: Path, start: int, stop: int, factors_of: FactorsOf, read: SegmentReader
+    header: Header, folder: Path, window: Window, factors_of: FactorsOf, read: SegmentReader
 ) -> np.ndarray:
-    """Read samples ``start`` to ``stop`` of a multi-segment record.
+    """Read a part of a multi-segment record.
 
     Args:
         header: the record's header, with segments.
         folder: where its files are.
-        start: first sample.
-        stop: sample after the last.
+        window: the part to read.
         factors_of: gives millivolts in one unit of each signal.
         read: reads the signals of one segment.
 
     Returns:
-        float32 ``[n_kept, stop - start]`` in mV, NaN in gaps and where a segment lacks a signal.
+        float32 ``[n_kept, window.n_samples]`` in mV, NaN in gaps and where a segment lacks a signal.
 
     Raises:
         ReadError: ``too_large``, ``header``, or what reading a segment raises.
     """
     signals = layout_signals(header, folder)
     kept = [s.lead for s, factor in zip(signals, factors_of(signals), strict=True) if factor is not None]
-    if len(kept) * (stop - start) > MAX_VALUES:
+    if len(kept) * window.n_samples > MAX_VALUES:
         raise ReadError(
             "too_large",
-            f"{header.record_name} has {len(kept)} signals of {stop - start} samples. "
+            f"{header.record_name} has {len(kept)} signals of {window.n_samples} samples. "
             "Read a part of it with start= and n_samples=.",
         )
     variable = header.segments[0].n_samples == 0
-    result = np.full((len(kept), stop - start), np.nan, dtype=np.float32)
+    result = np.full((len(kept), window.n_samples), np.nan, dtype=np.float32)
     begin = 0
     for segment in header.segments:
         end = begin + segment.n_samples
-        first, last = max(start, begin), min(stop, end)
+        first, last = max(window.start, begin), min(window.stop, end)
         if first < last and segment.name != "~":
             own, path = _segment_header(folder, segment, header.record_name)
             _require_shape(own, segment, None if variable else len(signals))
             factors = factors_of(own.signals)
-            values = read(own, path, first - begin, last - begin, factors)
+            values = read(own, path, Window(first - begin, last - begin, segment.n_samples), factors)
             names = [s.lead for s, factor in zip(own.signals, factors, strict=True) if factor is not None]
-            _place(result[:, first - start : last - start], values, kept, names if variable else kept)
+            _place(result[:, first - window.start : last - window.start], values, kept, names if variable else kept)
         begin = end
     return result
 

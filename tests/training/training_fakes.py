@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -130,13 +132,15 @@ def fit_fake(
 
 
 class StopAt(Callback):
-    """Stand for a power cut: leave without a word after some step."""
+    """Stand for a power cut: leave without a word after some step; of several processes rank 0 is killed."""
 
     def __init__(self, step: int) -> None:
         self.step = step
 
     def on_step_end(self, run: Any, lr: float) -> None:
-        if run.state.step == self.step:
+        if run.state.step == self.step and run.fabric.world_size > 1:
+            kill_this_process()
+        elif run.state.step == self.step:
             raise KeyboardInterrupt
 
 
@@ -151,6 +155,29 @@ def spawn_training(settings: dict[str, Any], folder: Path, norm: str, dropout: f
     launch(train_in_process, TrainConfig(**settings), settings, str(folder), norm, dropout, stop_at)
 
 
-if __name__ == "__main__":  # the test of killed trainings starts this file: settings as JSON, then the folder
+def note_rank(folder: str) -> None:
+    """Leave a file that tells which process was here."""
+    (Path(folder) / f"{os.getpid()}-{os.environ.get('RANK')}").touch()
+
+
+class KillAfter(Callback):
+    """Kill this process, without any warning, some seconds after the training began."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def on_train_start(self, run: Any) -> None:
+        timer = threading.Timer(self.seconds, kill_this_process)
+        timer.daemon = True
+        timer.start()
+
+
+def kill_this_process() -> None:
+    os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))  # SIGTERM is as hard on Windows
+
+
+if __name__ == "__main__":  # the test of killed trainings starts this file: settings as JSON, folder, seconds to live
     os.environ["ECGNB_PROGRESS"] = "quiet"
-    fit_fake(TrainConfig(**json.loads(sys.argv[1])), sys.argv[2], norm="batch")
+    delay = float(sys.argv[3])
+    killers = (KillAfter(delay),) if delay >= 0 else ()
+    fit_fake(TrainConfig(**json.loads(sys.argv[1])), sys.argv[2], norm="batch", callbacks=killers)

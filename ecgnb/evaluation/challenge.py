@@ -1,0 +1,149 @@
+"""The score of the PhysioNet/CinC Challenges 2020 and 2021, which forgives confusions that would be treated alike.
+
+Alday et al. 2020 ("Classification of 12-lead ECGs: the PhysioNet/Computing in Cardiology Challenge 2020",
+Physiological Measurement) and Reyna et al. 2021 ("Will two do? Varying dimensions in electrocardiography: the
+PhysioNet/Computing in Cardiology Challenge 2021"). Each pair of a class that a record has and a class that it was
+called earns the pair's weight, divided by the number of classes that the record has or was called. The sum is scaled so
+that always calling sinus rhythm alone gives 0 and calling exactly the true classes gives 1; it can be negative.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecgnb.errors import ConfigError, EcgnbError
+from ecgnb.evaluation.inputs import one_hot
+from ecgnb.evaluation.ranking import ratio
+from ecgnb.registry import nearest
+
+#: SNOMED CT code of sinus rhythm, the class of the inactive model.
+SINUS_RHYTHM = "426783006"
+
+
+def challenge_score(
+    targets: Any,
+    decisions: Any,
+    weights: Any,
+    classes: tuple[str, ...] | list[str],
+    normal_class: str = SINUS_RHYTHM,
+) -> float:
+    """Return the Challenge score of a set of decisions.
+
+    Args:
+        targets: 0/1 ``[n, n_classes]``.
+        decisions: 0/1 ``[n, n_classes]``.
+        weights: ``[n_classes, n_classes]``, rows the truth and columns the decision; of `read_weights`.
+        classes: names of rows and columns, in the order of the columns of ``targets``.
+        normal_class: the class that the inactive model calls. A class that stands for several codes (``"a|b"``) is
+            found by any of them.
+
+    Returns:
+        1 for perfect decisions, 0 for the inactive model; NaN where these two earn the same, as when every record is
+        sinus rhythm alone.
+
+    Raises:
+        EcgnbError: shapes disagree, there are no records, or weights are not finite.
+        LabelError: a value is not 0 or 1.
+        ConfigError: the normal class is not among the classes.
+    """
+    score = challenge_scorer(targets, decisions, weights, classes, normal_class)
+    return float(score(np.ones((len(targets), 1)))["challenge_score"][0])
+
+
+def challenge_scorer(
+    targets: Any,
+    decisions: Any,
+    weights: Any,
+    classes: tuple[str, ...] | list[str],
+    normal_class: str = SINUS_RHYTHM,
+) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Return the Challenge score as a function of how often each record counts, for `bootstrap_score`.
+
+    Arguments and errors are those of `challenge_score`.
+
+    Returns:
+        A function from counts ``[n, n_resamples]`` to ``{"challenge_score": [n_resamples]}``.
+    """
+    matrix = np.asarray(weights, dtype=np.float64)
+    if matrix.shape != (len(classes), len(classes)) or not np.isfinite(matrix).all():
+        raise EcgnbError(
+            f"The weights have shape {matrix.shape} or hold NaN; {len(classes)} classes need a full square."
+        )
+    shape = np.shape(targets)
+    if len(shape) != 2 or shape[0] == 0 or shape[1] != len(classes):
+        raise EcgnbError(f"The targets have shape {shape}; at least one record and {len(classes)} columns are needed.")
+    truth, called = one_hot(targets, shape, "multilabel"), one_hot(decisions, shape, "multilabel")
+    inactive = np.zeros(shape, dtype=bool)
+    inactive[:, _index_of(normal_class, classes)] = True
+    reached, perfect, nothing = (_earned(truth, other, matrix) for other in (called, truth, inactive))
+
+    def score(counts: np.ndarray) -> dict[str, np.ndarray]:
+        return {"challenge_score": ratio((reached - nothing) @ counts, (perfect - nothing) @ counts)}
+
+    return score
+
+
+def _earned(truth: np.ndarray, called: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return what each record earns, float64 ``[n]``."""
+    either = np.maximum((truth | called).sum(axis=1), 1)
+    return ((truth @ weights) * called).sum(axis=1) / either
+
+
+def _index_of(name: str, classes: tuple[str, ...] | list[str]) -> int:
+    for index, one in enumerate(classes):
+        if name == one or name in one.split("|"):
+            return index
+    near = nearest(name, list(classes))
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    raise ConfigError(f"The class of the inactive model, {name!r}, is not among the {len(classes)} classes.{hint}")
+
+
+def read_weights(path: str | Path) -> tuple[tuple[str, ...], np.ndarray]:
+    """Read a ``weights.csv`` of the Challenges.
+
+    Args:
+        path: a table with class names in its first row and, in the same order, in its first column.
+
+    Returns:
+        The class names and float64 ``[n_classes, n_classes]``.
+
+    Raises:
+        EcgnbError: rows and columns are not named alike, or an entry is not a number.
+    """
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        rows = [row for row in csv.reader(file) if row]
+    classes = tuple(name.strip() for name in rows[0][1:]) if rows else ()
+    names = tuple(row[0].strip() for row in rows[1:])
+    if not classes or names != classes or any(len(row) != len(classes) + 1 for row in rows):
+        raise EcgnbError(f"{path} is not a square table with the same class names in its first row and first column.")
+    try:
+        return classes, np.array([[float(entry) for entry in row[1:]] for row in rows[1:]])
+    except ValueError as error:
+        raise EcgnbError(f"{path} holds an entry that is not a number: {error}.") from error
+
+
+def merge_equivalent(
+    classes: tuple[str, ...] | list[str], weights: np.ndarray
+) -> tuple[tuple[str, ...], np.ndarray, tuple[int, ...]]:
+    """Merge classes that the weights hold for the same, as the official scoring does.
+
+    The table of 2020 names such classes one by one (complete and plain right bundle branch block, two names of
+    premature beats) with weight 1 between them; that of 2021 has merged them already, as ``"a|b"``.
+
+    Args:
+        classes: class names.
+        weights: ``[n_classes, n_classes]``.
+
+    Returns:
+        The merged names (joined with ``|``), their weights, and for each old class the number of its new one. The new
+        target of a record is 1 when any of the merged ones is.
+    """
+    first_of = [int(np.flatnonzero((weights[k] == 1) & (weights[:, k] == 1))[0]) for k in range(len(classes))]
+    kept = sorted(set(first_of))
+    names = tuple("|".join(one for one, first in zip(classes, first_of, strict=True) if first == k) for k in kept)
+    return names, weights[np.ix_(kept, kept)], tuple(kept.index(first) for first in first_of)

@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+
+from ecgnb.errors import ConfigError, EcgnbError, LabelError
+from ecgnb.evaluation.bootstrap import bootstrap_score
+from ecgnb.evaluation.challenge import SINUS_RHYTHM, challenge_score, challenge_scorer, merge_equivalent, read_weights
+
+CLASSES = ("AF", "RBBB", SINUS_RHYTHM)
+WEIGHTS = np.array([[1.0, 0.5, 0.4], [0.5, 1.0, 0.3], [0.4, 0.3, 1.0]])
+
+
+def score_slowly(targets, decisions, weights, normal):
+    """The sums of the official definition, pair by pair."""
+
+    def earned(called):
+        total = 0.0
+        for labels, calls in zip(targets, called, strict=True):
+            size = max(np.sum((labels + calls) > 0), 1)
+            for j in np.flatnonzero(labels):
+                for k in np.flatnonzero(calls):
+                    total += weights[j, k] / size
+        return total
+
+    inactive = np.zeros_like(targets)
+    inactive[:, normal] = 1
+    nothing = earned(inactive)
+    return (earned(decisions) - nothing) / (earned(targets) - nothing)
+
+
+def test_hand_worked_cases():
+    # AF and RBBB, called AF alone: pairs 1 and 0.5 over two classes = 0.75. Perfect: (1 + 0.5 + 0.5 + 1) / 2 = 1.5.
+    # Inactive: (0.4 + 0.3) / 3 classes.
+    nothing = 0.7 / 3
+    expected = (0.75 - nothing) / (1.5 - nothing)
+    assert challenge_score([[1, 1, 0]], [[1, 0, 0]], WEIGHTS, CLASSES) == pytest.approx(expected, abs=1e-12)
+    # AF called RBBB: 0.5 over two classes. Perfect: 1. Inactive: 0.4 / 2.
+    assert challenge_score([[1, 0, 0]], [[0, 1, 0]], WEIGHTS, CLASSES) == pytest.approx(0.05 / 0.8, abs=1e-12)
+    # Two records: the sums are added before they are scaled.
+    both = challenge_score([[1, 1, 0], [1, 0, 0]], [[1, 0, 0], [0, 1, 0]], WEIGHTS, CLASSES)
+    assert both == pytest.approx((0.75 - nothing + 0.05) / (1.5 - nothing + 0.8), abs=1e-12)
+    # Calling nothing earns nothing: below the inactive model.
+    assert challenge_score([[1, 0, 0]], [[0, 0, 0]], WEIGHTS, CLASSES) == pytest.approx(-0.2 / 0.8, abs=1e-12)
+
+
+def test_nothing_to_win_is_undefined():
+    assert np.isnan(challenge_score([[0, 0, 1]], [[1, 0, 0]], WEIGHTS, CLASSES))
+
+
+@pytest.mark.parametrize("year", [2020, 2021])
+def test_real_tables(data_dir, year):
+    classes, weights = read_weights(data_dir / "cinc2020_2021" / f"tables_{year}" / "weights.csv")
+    assert len(classes) == {2020: 27, 2021: 26}[year]
+    np.testing.assert_array_equal(weights, weights.T)
+    np.testing.assert_array_equal(np.diag(weights), 1)
+    normal = classes.index(SINUS_RHYTHM)
+    rng = np.random.default_rng(year)
+    targets = (rng.random((60, len(classes))) < 0.1).astype(int)
+    decisions = (rng.random((60, len(classes))) < 0.15).astype(int)
+    inactive = np.zeros_like(targets)
+    inactive[:, normal] = 1
+    assert challenge_score(targets, targets, weights, classes) == 1
+    assert challenge_score(targets, inactive, weights, classes) == 0
+    expected = score_slowly(targets, decisions, weights, normal)
+    assert challenge_score(targets, decisions, weights, classes) == pytest.approx(expected, abs=1e-12)
+
+
+def test_partial_credit_of_the_real_tables(data_dir):
+    """Atrial fibrillation taken for flutter earns 0.5, first-degree block taken for it 0.3 of the real weights."""
+    classes, weights = read_weights(data_dir / "cinc2020_2021" / "tables_2021" / "weights.csv")
+
+    def one(true, called):
+        rows = np.zeros((2, 1, len(classes)), dtype=int)
+        rows[0, 0, classes.index(true)] = rows[1, 0, classes.index(called)] = 1
+        return challenge_score(rows[0], rows[1], weights, classes)
+
+    # Sinus rhythm for fibrillation earns 0.25 / 2 = 0.125; flutter 0.5 / 2.
+    assert one("164889003", "164890007") == pytest.approx((0.25 - 0.125) / (1 - 0.125), abs=1e-12)
+    # Sinus rhythm for the block earns 0.45 / 2; fibrillation 0.3 / 2, which is worse than saying nothing new.
+    assert one("270492004", "164889003") == pytest.approx((0.15 - 0.225) / (1 - 0.225), abs=1e-12)
+
+
+def test_equivalent_classes_of_2020_become_those_of_2021(data_dir):
+    tables = data_dir / "cinc2020_2021"
+    classes, weights = read_weights(tables / "tables_2020" / "weights.csv")
+    merged, small, new_of = merge_equivalent(classes, weights)
+    assert len(merged) == 24
+    assert {"713427006|59118001", "284470004|63593006", "427172004|17338001"} <= set(merged)
+    assert small.shape == (24, 24)
+    assert (small == 1).sum() == 24
+    assert merged[new_of[classes.index("59118001")]] == "713427006|59118001"
+    known, later = read_weights(tables / "tables_2021" / "weights.csv")
+    shared = [name for name in merged if name in known]
+    assert len(shared) == 23  # left bundle branch block was joined by its complete form in 2021
+    rows = [merged.index(name) for name in shared]
+    others = [known.index(name) for name in shared]
+    np.testing.assert_allclose(small[np.ix_(rows, rows)], later[np.ix_(others, others)])
+    assert merge_equivalent(known, later)[0] == known
+
+
+def test_score_can_be_bootstrapped():
+    rng = np.random.default_rng(0)
+    targets, decisions = rng.integers(0, 2, (80, 3)), rng.integers(0, 2, (80, 3))
+    scorer = challenge_scorer(targets, decisions, WEIGHTS, CLASSES)
+    table = bootstrap_score(scorer, 80, n_resamples=200)
+    assert table.loc[0, "metric"] == "challenge_score"
+    assert table.loc[0, "value"] == challenge_score(targets, decisions, WEIGHTS, CLASSES)
+    assert table.loc[0, "low"] < table.loc[0, "value"] < table.loc[0, "high"]
+    counts = rng.integers(0, 3, (80, 1)).astype(float)
+    rows = np.repeat(np.arange(80), counts[:, 0].astype(int))
+    expected = challenge_score(targets[rows], decisions[rows], WEIGHTS, CLASSES)
+    assert scorer(counts)["challenge_score"][0] == pytest.approx(expected, abs=1e-12)
+
+
+def test_wrong_arguments_are_refused(tmp_path):
+    y = np.array([[1, 0, 0]])
+    with pytest.raises(ConfigError, match="'SNR'"):
+        challenge_score(y, y, WEIGHTS, CLASSES, normal_class="SNR")
+    assert challenge_score(y, y, WEIGHTS, ("AF", "RBBB", "SNR|NSR"), normal_class="SNR") == 1
+    with pytest.raises(EcgnbError, match=r"\(2, 2\)"):
+        challenge_score(y, y, np.eye(2), CLASSES)
+    with pytest.raises(EcgnbError, match=r"\(1, 2\)"):
+        challenge_score(y[:, :2], y, WEIGHTS, CLASSES)
+    with pytest.raises(EcgnbError, match=r"\(2, 3\)"):
+        challenge_score(y, np.vstack([y, y]), WEIGHTS, CLASSES)
+    with pytest.raises(LabelError, match="0 or 1"):
+        challenge_score(y, 0.5 * y, WEIGHTS, CLASSES)
+    for name, text in {"names": ",a,b\na,1,0\nc,0,1\n", "short": ",a,b\na,1\nb,0,1\n", "word": ",a\na,x\n"}.items():
+        path = tmp_path / f"{name}.csv"
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(EcgnbError, match=name):
+            read_weights(path)

@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as reference
+
+from ecgnb.errors import ConfigError, EcgnbError
+from ecgnb.evaluation.thresholds import choose_thresholds, decide
+
+
+def best_by_trying_all(truth, scores, metric):
+    tried = [*np.unique(scores), 2.0]
+    return max(metric(truth, (scores >= threshold).astype(int)) for threshold in tried)
+
+
+def f1(truth, decided):
+    return reference.f1_score(truth, decided, zero_division=0)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8)), min_size=1, max_size=30))
+def test_no_threshold_is_better(pairs):
+    truth, scores = (np.array(column) for column in zip(*pairs, strict=True))
+    scores = scores / 8
+    chosen = choose_thresholds(truth[:, None], scores[:, None], "multilabel")
+    if not truth.any():
+        assert chosen.tolist() == [0.5]
+        return
+    decided = decide(scores[:, None], "multilabel", chosen)[:, 0]
+    assert f1(truth, decided) == pytest.approx(best_by_trying_all(truth, scores, f1), abs=1e-12)
+    if not truth.all():
+        balanced = choose_thresholds(truth[:, None], scores[:, None], "multilabel", metric="balanced_accuracy")
+        decided = decide(scores[:, None], "multilabel", balanced)[:, 0]
+        best = best_by_trying_all(truth, scores, reference.balanced_accuracy_score)
+        assert reference.balanced_accuracy_score(truth, decided) == pytest.approx(best, abs=1e-12)
+
+
+def test_threshold_of_hand_worked_cases():
+    def chosen(truth, scores, **options):
+        return choose_thresholds(np.array(truth)[:, None], np.array(scores)[:, None], "multilabel", **options)[0]
+
+    # Calling the upper three gives F1 = 2*2/(3+2) = 0.8; the cut lies between 0.4 and 0.3.
+    assert chosen([0, 1, 0, 1], [0.3, 0.4, 0.5, 0.9]) == pytest.approx(0.35)
+    # Youden: 0.7 (sensitivity 1/2, specificity 1) and 0.35 (1 and 1/2) are equally good; 0.35 is nearer to 0.5.
+    assert chosen([0, 1, 0, 1], [0.3, 0.4, 0.5, 0.9], metric="balanced_accuracy") == pytest.approx(0.35)
+    # F1 is 2/3 for one, three or ... calls: 0.75 and 0.25 tie in value and in distance; the higher is taken.
+    assert chosen([1, 0, 1, 0], [1.0, 0.5, 0.5, 0.0], metric="balanced_accuracy") == 0.75
+    # All positive: everything is called.
+    assert chosen([1, 1], [0.2, 0.6]) == pytest.approx(0.1)
+    assert chosen([1, 1], [0.2, 0.6], metric="balanced_accuracy") == 0.5
+    # The best cut lies below probability 0: everything is called.
+    assert chosen([1, 0], [0.0, 0.0]) == 0.0
+
+
+def test_threshold_between_neighbouring_floats_still_separates_them():
+    low = 0.3
+    high = np.nextafter(low, 1)
+    chosen = choose_thresholds([[0], [1]], [[low], [high]], "multilabel")
+    assert decide([[low], [high]], "multilabel", chosen).tolist() == [[0], [1]]
+
+
+def test_order_of_records_does_not_matter():
+    rng = np.random.default_rng(0)
+    y, p = rng.integers(0, 2, (200, 5)), rng.random((200, 5)).round(2)
+    order = rng.permutation(200)
+    first, second = (choose_thresholds(y[rows], p[rows], "multilabel") for rows in (np.arange(200), order))
+    assert first.tolist() == second.tolist()
+    assert first.shape == (5,)
+
+
+def test_multiclass_has_no_thresholds():
+    p = [[0.2, 0.5, 0.3], [0.4, 0.2, 0.4]]
+    assert choose_thresholds([1, 0], p, "multiclass") is None
+    assert decide(p, "multiclass").tolist() == [1, 0]
+    with pytest.raises(ConfigError, match="no thresholds"):
+        decide(p, "multiclass", [0.5, 0.5, 0.5])
+
+
+def test_decide_calls_what_reaches_the_threshold():
+    p = [[0.5, 0.49], [0.1, 0.9]]
+    assert decide(p, "multilabel").tolist() == [[1, 0], [0, 1]]
+    assert decide(p, "multilabel", [0.1, 0.95]).tolist() == [[1, 0], [1, 0]]
+    assert decide(p, "multilabel", ()).tolist() == [[1, 0], [0, 1]]
+
+
+def test_wrong_arguments_are_refused():
+    y, p = np.array([[0], [1]]), np.array([[0.2], [0.8]])
+    with pytest.raises(ConfigError, match="'f2'.*'f1'"):
+        choose_thresholds(y, p, "multilabel", metric="f2")
+    with pytest.raises(ConfigError, match="each of the 1 classes"):
+        decide(p, "multilabel", [0.5, 0.5])
+    with pytest.raises(EcgnbError, match="NaN"):
+        choose_thresholds(y, [[np.nan], [0.5]], "multilabel")
+    with pytest.raises(EcgnbError, match=r"\(2,\)"):
+        choose_thresholds([0, 1], p, "multilabel")

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ecgnb.cli import main
+
+
+def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in "run train predict download mapping demo preflight parameters available runs inspect".split():
+        with pytest.raises(SystemExit) as stop:
+            main([command, "--help"])
+        assert stop.value.code == 0
+        assert f"ecgnb {command}" in capsys.readouterr().out
+
+
+def test_an_unknown_parameter_is_refused_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ECGNB_HOME", str(tmp_path))
+    for command in ("run", "train", "preflight"):
+        notebook = [str(Path(__file__).parents[1] / "notebooks" / "master_pipeline.ipynb")] if command == "run" else []
+        assert main([command, *notebook, "-p", "EPOCH", "3"]) == 2
+        assert "Did you mean EPOCHS" in capsys.readouterr().err
+    assert main(["train", "-p", "EPOCHS", "three"]) == 2
+    assert "EPOCHS is 'three' (str); it needs a value of type int" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_predict_prints_a_table_or_json_and_writes_csv(
+    finished_run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = finished_run.predictions["path"].iloc[0]
+    capsys.readouterr()
+    assert main(["predict", file, "--json", "--csv", str(tmp_path / "p.csv")]) == 0
+    row = json.loads(capsys.readouterr().out)[0]
+    classes = finished_run.classes
+    assert sum(row[name] for name in classes) == pytest.approx(1, abs=1e-6)
+    assert row["prediction"] == max(classes, key=row.get)
+    assert pd.read_csv(tmp_path / "p.csv")["prediction"].iloc[0] == row["prediction"]
+    assert main(["predict", file]) == 0
+    assert row["record_id"] in capsys.readouterr().out
+
+
+def test_a_file_that_cannot_be_read_is_reported_and_the_rest_goes_on(
+    finished_run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = finished_run.predictions["path"].iloc[0]
+    assert main(["predict", good, str(tmp_path / "missing.hea"), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows[0]["problem"] == "" and "missing" in rows[1]["problem"]
+    assert main(["predict", str(tmp_path / "missing.hea")]) == 1
+    assert "None of the recordings could be used" in capsys.readouterr().err
+
+
+def test_runs_parameters_available_inspect(finished_run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs"]) == 0
+    assert finished_run.name in capsys.readouterr().out
+    assert main(["parameters"]) == 0
+    assert "TARGET_FS                  500.0" in capsys.readouterr().out
+    assert main(["available"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in ("ptbxl", "xresnet1d101", "zscore", "wfdb"))
+    assert main(["inspect", finished_run.predictions["path"].iloc[0]]) == 0
+    assert "10.00 s at 500 Hz, leads I II III aVR" in capsys.readouterr().out
+
+
+def test_demo_makes_recordings(tmp_path: Path) -> None:
+    assert main(["demo", str(tmp_path / "demo"), "--records", "6"]) == 0
+    assert len(list((tmp_path / "demo").rglob("*.hea"))) == 6
+
+
+def test_a_run_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setenv("ECGNB_HOME", str(tmp_path))
+    assert main(["predict", "x.hea", "--run", "nope"]) == 1
+    assert "no run 'nope'" in capsys.readouterr().err

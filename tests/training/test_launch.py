@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import training_fakes
+from ecgnb.errors import ConfigError, EcgnbError
+from ecgnb.training.checkpoint import read_checkpoint
+from ecgnb.training.config import TrainConfig
+from ecgnb.training.launch import free_port, launch
+from training_fakes import fit_fake, note_rank, spawn_training
+
+# 37 = 3 * 12 + 1 records: in the last step of an epoch one of two processes has no record of its own.
+ONE: dict[str, Any] = {"epochs": 3, "batch_size_cpu": 12, "lr": 1e-2, "device": "cpu"}
+TWO = ONE | {"batch_size_cpu": 6, "devices": 2}
+
+
+def model_of(folder: Path) -> dict[str, torch.Tensor]:
+    return read_checkpoint(folder / "checkpoints" / "last.ckpt")["model"]
+
+
+def test_two_processes_are_one_with_group_norm(tmp_path: Path) -> None:
+    fit_fake(TrainConfig(**ONE), tmp_path / "one", dropout=0.0)
+    spawn_training(TWO, tmp_path / "two", "group", 0.0)
+    one, two = (pd.read_csv(tmp_path / name / "history.csv") for name in ("one", "two"))
+    for name in ("train_loss", "valid_loss", "macro_f1", "macro_auroc"):
+        np.testing.assert_allclose(one[name], two[name], atol=1e-5, rtol=0)
+    left, right = model_of(tmp_path / "one"), model_of(tmp_path / "two")
+    assert max((left[name] - right[name]).abs().max().item() for name in left) < 1e-5
+
+
+@pytest.mark.slow
+def test_batch_norm_trains_and_resumes_exactly(tmp_path: Path) -> None:
+    settings = TWO | {"checkpoint_every_steps": 3}
+    spawn_training(settings, tmp_path / "whole", "batch", 0.2)
+    history = pd.read_csv(tmp_path / "whole" / "history.csv")
+    assert history["train_loss"].iloc[-1] < 0.5 * history["train_loss"].iloc[0]
+    for stop in (5, 10):
+        with pytest.raises(EcgnbError, match="One of 2 training processes failed"):
+            spawn_training(settings, tmp_path / "parts", "batch", 0.2, stop)
+    spawn_training(settings, tmp_path / "parts", "batch", 0.2)
+    left, right = model_of(tmp_path / "whole"), model_of(tmp_path / "parts")
+    assert all(torch.equal(left[name], right[name]) for name in left)
+    resumed = pd.read_csv(tmp_path / "parts" / "history.csv")
+    times = ["seconds", "records_per_s"]
+    pd.testing.assert_frame_equal(history.drop(columns=times), resumed.drop(columns=times), check_exact=True)
+
+
+@pytest.mark.slow
+def test_torchrun_is_found(tmp_path: Path) -> None:
+    """Under torchrun each process finds its rank, and `launch` starts no others."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import training_fakes as fakes; "
+        "fakes.spawn_training(eval(sys.argv[2]), fakes.Path(sys.argv[3]), 'group', 0.0)"
+    )
+    script = tmp_path / "train.py"
+    script.write_text(code.replace("; ", "\n"), encoding="utf-8")
+    here = str(Path(training_fakes.__file__).parent)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
+    subprocess.run([*torchrun, str(script), here, repr(TWO), str(tmp_path / "two")], check=True, capture_output=True)
+    fit_fake(TrainConfig(**ONE), tmp_path / "one", dropout=0.0)
+    left, right = model_of(tmp_path / "one"), model_of(tmp_path / "two")
+    assert max((left[name] - right[name]).abs().max().item() for name in left) < 1e-5
+
+
+def test_one_device_is_this_process(tmp_path: Path) -> None:
+    launch(note_rank, TrainConfig(), str(tmp_path))
+    assert [file.name for file in tmp_path.iterdir()] == [f"{os.getpid()}-None"]
+
+
+def test_a_process_of_a_group_starts_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WORLD_SIZE": "2", "LOCAL_RANK": "1", "RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    launch(note_rank, TrainConfig(devices=2), str(tmp_path))
+    assert [file.name for file in tmp_path.iterdir()] == [f"{os.getpid()}-1"]
+
+
+def test_a_function_of_a_notebook_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cell() -> None: ...
+
+    cell.__module__ = "__main__"
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
+    with pytest.raises(ConfigError, match="was defined in a notebook"):
+        launch(cell, TrainConfig(devices=2))
+
+
+def test_settings_survive_the_way_to_another_process() -> None:
+    assert TrainConfig(**asdict(TrainConfig(**TWO))) == TrainConfig(**TWO)
