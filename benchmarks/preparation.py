@@ -77,10 +77,18 @@ def synthetic_signal(generator: np.random.Generator) -> np.ndarray:
     t = np.arange(FS * SECONDS) / FS
     beats = np.arange(generator.uniform(0, 1), SECONDS, generator.uniform(0.6, 1.1))
     limb = np.zeros((8, len(t)))
-    for offset, width, size in ((-0.18, 0.03, 0.12), (-0.03, 0.01, -0.1), (0, 0.012, 1), (0.03, 0.01, -0.2), (0.28, 0.06, 0.3)):
+    for offset, width, size in (
+        (-0.18, 0.03, 0.12),
+        (-0.03, 0.01, -0.1),
+        (0, 0.012, 1),
+        (0.03, 0.01, -0.2),
+        (0.28, 0.06, 0.3),
+    ):
         wave = np.exp(-0.5 * ((t - beats[:, None] - offset) / width) ** 2).sum(axis=0)
         limb += generator.normal(size, 0.3 * abs(size), size=(8, 1)) * wave
-    limb += 0.1 * np.sin(2 * np.pi * generator.uniform(0.1, 0.4, size=(8, 1)) * t) + generator.normal(0, 0.01, limb.shape)
+    limb += 0.1 * np.sin(2 * np.pi * generator.uniform(0.1, 0.4, size=(8, 1)) * t) + generator.normal(
+        0, 0.01, limb.shape
+    )
     first, second = limb[0], limb[1]
     augmented = [second - first, -(first + second) / 2, first - second / 2, second - first / 2]
     return np.vstack([limb[:2], augmented, limb[2:]])
@@ -107,7 +115,9 @@ def _preparation(folder: Path, manifest: pd.DataFrame, target_fs: float, rounds:
     theirs_folder.mkdir()
     paths = manifest["path"].tolist()
     store = folder / f"store-{target_fs:g}"
-    prepare_store(manifest, config, store)  # warms up: file cache, imports, and pages that a fresh virtual machine lacks
+    prepare_store(
+        manifest, config, store
+    )  # warms up: file cache, imports, and pages that a fresh virtual machine lacks
     ours, theirs = [], []
     for number in range(rounds):  # taking turns, so that a busy moment of the machine meets both
         shutil.rmtree(store)
@@ -172,7 +182,15 @@ def _peak_mb(folder: Path, n: int) -> float:
         from ecgnb.data.manifest import as_manifest, write_manifest
 
         headers = sorted((folder / "records").glob("*.hea"))
-        write_manifest(table, as_manifest([{"dataset": "synthetic", "record_id": h.stem, "path": h.as_posix(), "leads": "|".join(LEADS)} for h in headers]))
+        write_manifest(
+            table,
+            as_manifest(
+                [
+                    {"dataset": "synthetic", "record_id": h.stem, "path": h.as_posix(), "leads": "|".join(LEADS)}
+                    for h in headers
+                ]
+            ),
+        )
     done = subprocess.run([sys.executable, "-c", code, str(folder), str(n)], check=True, capture_output=True, text=True)
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
     return float(done.stdout.split()[-1]) * unit / 1e6
@@ -203,4 +221,8 @@ def _quiet() -> Iterator[None]:
 
 if __name__ == "__main__":
     for row in run(quick="--quick" in sys.argv[1:]):
-        print("{name:48s} ours {ours:9.4f}  theirs {theirs:9.4f} {unit:11s} ratio {ratio:6.2f} (target {target})".format(**row))
+        print(
+            "{name:48s} ours {ours:9.4f}  theirs {theirs:9.4f} {unit:11s} ratio {ratio:6.2f} (target {target})".format(
+                **row
+            )
+        )

@@ -22,10 +22,9 @@ from ecgnb.data.splits import SplitConfig
 from ecgnb.errors import ConfigError
 from ecgnb.evaluation.config import EvaluationConfig
 from ecgnb.files import fingerprint
-from ecgnb.models.config import ModelConfig
 from ecgnb.registry import nearest
 from ecgnb.training.config import TrainConfig
-from ecgnb.transforms.config import TransformConfig
+from ecgnb.training.recipe import ModelConfig, TransformConfig
 
 #: What each profile sets; everything else keeps its default.
 PROFILES: dict[str, dict[str, Any]] = {

@@ -125,8 +125,10 @@ class Run:
     @property
     def manifest(self) -> pd.DataFrame:
         """The cohort: a row a recording, with its label."""
+        from ecgnb.data.manifest import read_manifest
+
         self.require("cohort")
-        return self._remembered("manifest", lambda: _read_manifest(self.path("manifest.csv")))
+        return self._remembered("manifest", lambda: read_manifest(self.path("manifest.csv")))
 
     @property
     def store(self) -> SignalStore:
@@ -309,12 +311,6 @@ def _read_csv(file: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
     import pandas as pd
 
     return pd.read_csv(file, dtype=dict.fromkeys(text, "str"), keep_default_na=not text, na_values=[""] if text else None)
-
-
-def _read_manifest(file: Path) -> pd.DataFrame:
-    from ecgnb.data.catalog.base import read_manifest
-
-    return read_manifest(file)
 
 
 def _with_labels(records: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:

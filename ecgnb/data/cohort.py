@@ -8,15 +8,13 @@ from typing import Literal
 
 import pandas as pd
 
-from ecgnb.data.catalog import classes_of, find_records
+from ecgnb.data.catalog import UNIFIED, classes_of, find_records
 from ecgnb.data.demo import DemoConfig, make_demo
 from ecgnb.data.labels import Coverage, apply_mapping, infer_task, read_mapping
 from ecgnb.errors import ConfigError, LabelError
 
-#: The workbench's own five classes, used where a data set or a mapping does not say otherwise.
-UNIFIED_CLASSES = ("MI", "AF", "BBB", "NORM", "OTHER")
 MAPPING_NAME = "unified_label_mapping.csv"
-DEMO_RECORDS = 5000  # size of the demo cohort where no limit says otherwise
+DEMO_RECORDS = 1000  # size of the demo cohort where no limit says otherwise
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ def load_cohort(config: DataConfig, folder: Path, target_fs: float) -> Cohort:
     if not known_layout:
         found = found.assign(dataset=config.name)
     mapping = _mapping_for(config, folder, found, known_layout)
-    classes = config.label_order or (classes_of(catalogued, label_set) if known_layout else UNIFIED_CLASSES)
+    classes = config.label_order or (classes_of(catalogued, label_set) if known_layout else UNIFIED)
     manifest, coverage = apply_mapping(found, mapping, classes, unmapped=config.unmapped)
     if manifest.empty:
         raise LabelError(

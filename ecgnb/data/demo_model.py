@@ -8,7 +8,7 @@ import numpy as np
 
 from ecgnb.data.demo_beats import QRS, Beat, P, ectopic_beat, sinus_beat
 from ecgnb.data.demo_cohort import DATASET, SIGNAL, Case, DemoConfig, Patient, generator, plan_case
-from ecgnb.data.demo_leads import LEADS, electrode_field, lead_matrix, rotation
+from ecgnb.data.demo_leads import LEADS, electrode_field, lead_matrix, project, rotation
 from ecgnb.data.demo_noise import breathing_gain, draw_breathing, electrode_noise
 from ecgnb.data.demo_rhythm import ECTOPIC, Rhythm, make_rhythm
 from ecgnb.data.recording import Recording
@@ -51,9 +51,9 @@ def synthesise(index: int, config: DemoConfig | None = None) -> Recording:
     if rhythm.fibrillates:
         vector += _fibrillatory_waves(seconds, case, rng)
     vector *= breathing_gain(seconds, breathing, rng)
-    potentials = _field(case.patient, rng) @ vector
+    potentials = project(_field(case.patient, rng), vector)
     potentials += config.noise * electrode_noise(config.n_samples, config.fs, breathing, rng)
-    steps = to_adc(lead_matrix() @ potentials)
+    steps = to_adc(project(lead_matrix(), potentials))
     metadata = _metadata(case) | _landmarks(rhythm, bounds, vector, config.fs)
     return Recording(
         signal=(steps / ADC_PER_MV).astype(np.float32),

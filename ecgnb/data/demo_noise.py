@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ecgnb.data.demo_leads import project
 from ecgnb.data.demo_rhythm import Breathing
 
 N_ELECTRODES = 9
@@ -71,7 +72,7 @@ def _mains(seconds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _tones(seconds: np.ndarray, hertz: np.ndarray, scale: np.ndarray, phase: np.ndarray) -> np.ndarray:
     """Add up sines: frequencies ``[k]``, sizes and phases ``[9, k]``; returns ``[9, n_samples]``."""
     turn = 2 * np.pi * hertz[:, None] * seconds
-    return (scale * np.cos(phase)) @ np.sin(turn) + (scale * np.sin(phase)) @ np.cos(turn)
+    return project(scale * np.cos(phase), np.sin(turn)) + project(scale * np.sin(phase), np.cos(turn))
 
 
 def _loose_contact(seconds: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import hashlib
-import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -18,23 +15,25 @@ import numpy as np
 import pandas as pd
 
 from ecgnb import files
-from ecgnb.data.leads import STANDARD_12, normalise_lead
-from ecgnb.data.reading import read_recording
-from ecgnb.data.sampling import epoch_order
-from ecgnb.data.shard import RECORD_COLUMNS, REJECTED_COLUMNS, Row, ShardTask, make_shard, read_done
+from ecgnb.data.inputs import Row, limit_records, manifest_rows, store_fingerprint, unique_rows, with_leads
+from ecgnb.data.shard import RECORD_COLUMNS, REJECTED_COLUMNS, ShardTask, make_shard, read_done
 from ecgnb.data.standardise import PrepareConfig, Standardised, standardise
 from ecgnb.data.store import FORMAT, SignalStore, read_manifest
-from ecgnb.errors import EcgnbError, StoreError
+from ecgnb.errors import StoreError
 from ecgnb.progress import progress, say
 
-__all__ = ["PrepareConfig", "Standardised", "limit_records", "prepare_store", "standardise", "store_fingerprint"]
+__all__ = [
+    "PrepareConfig",
+    "Standardised",
+    "limit_records",
+    "prepare_store",
+    "standardise",
+    "store_fingerprint",
+    "with_leads",
+]
 
-#: Columns of a manifest that the store depends on; labels are not among them.
-MANIFEST_COLUMNS = ("dataset", "record_id", "path", "patient_id", "fold", "fs", "n_samples", "leads", "start")
 #: Times that a file is written again when another preparation of the same store swept its temporary file away.
 ATTEMPTS = 3
-#: Files that are tried to learn the leads of a data set that does not tell them.
-LEAD_PROBES = 20
 
 
 def prepare_store(manifest: pd.DataFrame, config: PrepareConfig, folder: str | Path) -> SignalStore:
@@ -56,7 +55,7 @@ def prepare_store(manifest: pd.DataFrame, config: PrepareConfig, folder: str | P
     folder = Path(folder)
     config = with_leads(manifest, config)
     fingerprint = store_fingerprint(manifest, config)
-    rows, rejected = _unique(_rows(manifest))
+    rows, rejected = unique_rows(manifest_rows(manifest))
     tasks = _tasks(rows, config, folder, fingerprint)
     if _is_finished(folder, fingerprint, len(tasks)):
         return SignalStore.open(folder)
@@ -69,96 +68,6 @@ def prepare_store(manifest: pd.DataFrame, config: PrepareConfig, folder: str | P
         _make_shards(pending, config.n_jobs)
         _undisturbed(_finish, tasks, rejected)
     return _summarise(SignalStore.open(folder))
-
-
-def store_fingerprint(manifest: pd.DataFrame, config: PrepareConfig) -> str:
-    """Return the hash that names a store: of the layout, the configuration, the rows and the files' sizes and times.
-
-    Neither labels nor ``n_jobs`` change it.
-    """
-    settings = dataclasses.asdict(with_leads(manifest, config))
-    del settings["n_jobs"]
-    rows = [[*row, *_file_state(row.path)] for row in _rows(manifest)]
-    digest = hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
-    return files.fingerprint({"format": FORMAT, "config": settings, "rows": digest})
-
-
-def limit_records(manifest: pd.DataFrame, limit: int, seed: int = 0) -> pd.DataFrame:
-    """Draw ``limit`` rows of a manifest at random, always the same for a seed, and keep their order; 0 keeps all."""
-    if not 0 < limit < len(manifest):
-        return manifest
-    drawn = epoch_order(len(manifest), seed=seed, epoch=-1)[:limit]
-    return manifest.iloc[np.sort(drawn)].reset_index(drop=True)
-
-
-def with_leads(manifest: pd.DataFrame, config: PrepareConfig) -> PrepareConfig:
-    """Fill in the data set's own leads where ``config`` names none, and spell them as the readers do.
-
-    The most frequent set of leads counts. The twelve standard leads take their standard order, whatever order the
-    files have.
-
-    Raises:
-        StoreError: the manifest has no rows or lacks columns, or neither it nor a file tells the leads.
-    """
-    absent = [name for name in MANIFEST_COLUMNS if name not in manifest]
-    if absent:
-        raise StoreError(f"The manifest lacks the columns {', '.join(absent)}. Make it with find_records.")
-    if manifest.empty:
-        raise StoreError("The manifest is empty: there is nothing to prepare. Check DATASET_DIR and DATASET.")
-    leads = config.leads or _own_leads(manifest)
-    return dataclasses.replace(config, leads=tuple(normalise_lead(lead) for lead in leads))
-
-
-def _own_leads(manifest: pd.DataFrame) -> tuple[str, ...]:
-    told = Counter(text for text in manifest["leads"].fillna("") if text)
-    leads = tuple(told.most_common(1)[0][0].split("|")) if told else _leads_of_first_file(manifest)
-    leads = tuple(normalise_lead(lead) for lead in leads)
-    return STANDARD_12 if set(leads) == set(STANDARD_12) else leads
-
-
-def _leads_of_first_file(manifest: pd.DataFrame) -> tuple[str, ...]:
-    said = ""
-    for row in _rows(manifest.head(LEAD_PROBES)):
-        try:
-            return read_recording(row.path, fs=row.fs, start=row.start, n_samples=row.n_samples).leads
-        except (EcgnbError, OSError, ValueError) as error:
-            said = str(error)
-    raise StoreError(f"None of the first {LEAD_PROBES} recordings can be read to learn its leads ({said}). Set LEADS.")
-
-
-def _rows(manifest: pd.DataFrame) -> list[Row]:
-    """Turn the manifest into plain tuples; what is unknown becomes ``None``."""
-    text = [manifest[name].fillna("").astype(str) for name in ("dataset", "record_id", "path", "patient_id")]
-    numbers = [
-        [None if pd.isna(value) else kind(value) for value in manifest[name]]
-        for name, kind in (("fold", int), ("fs", float), ("n_samples", int))
-    ]
-    starts = [int(start) for start in manifest["start"].fillna(0)]
-    return [Row(*values) for values in zip(*text, *numbers, starts, strict=True)]
-
-
-def _file_state(path: str) -> list[int]:
-    """Return size and time of the file and of the signal files that a WFDB header of that name stands for."""
-    stem, suffix = os.path.splitext(path)
-    paths = [path, stem + ".dat", stem + ".mat"] if suffix == ".hea" else [path]
-    state = []
-    for each in paths:
-        with contextlib.suppress(OSError):
-            found = os.stat(each)
-            state += [found.st_size, found.st_mtime_ns]
-    return state
-
-
-def _unique(rows: Sequence[Row]) -> tuple[list[Row], list[list[str]]]:
-    """Keep the first row of each record; the others are rejected."""
-    kept: dict[tuple[str, str], Row] = {}
-    rejected = []
-    for row in rows:
-        first = kept.setdefault((row.dataset, row.record_id), row)
-        if first is not row:
-            message = f"The record stands in the manifest twice; the first one, {first.path}, is used."
-            rejected.append([row.dataset, row.record_id, row.path, "duplicate", message])
-    return list(kept.values()), rejected
 
 
 def _tasks(rows: list[Row], config: PrepareConfig, folder: Path, fingerprint: str) -> list[ShardTask]:
@@ -208,7 +117,7 @@ def _disk_errors(folder: Path, needed: int) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
             free = shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
             raise StoreError(
-                f"The disk of {folder} is full: {needed / 1e9:.3f} GB needed, {free / 1e9:.3f} GB free. "
+                f"The disk of {folder} is full: {needed / 1e6:,.2f} MB needed, {free / 1e6:,.2f} MB free. "
                 "Make room and run the same command again; finished shards are kept."
             ) from error
         raise StoreError(
@@ -234,7 +143,8 @@ def _undisturbed(write: Callable[..., None], *arguments: Any) -> None:
     """Write again when a preparation that started meanwhile took a temporary file of ours for a leftover."""
     for attempt in range(ATTEMPTS):
         try:
-            return write(*arguments)
+            write(*arguments)
+            return
         except FileNotFoundError:
             if attempt == ATTEMPTS - 1:
                 raise
@@ -253,7 +163,11 @@ def _finish(tasks: Sequence[ShardTask], rejected: list[list[str]]) -> None:
     if not records:
         raise StoreError(f"None of the {len(refused)} recordings can be used: {_reasons(refused)}. See rejected.csv.")
     files.write_csv(folder / "records.csv", table)
-    shards = [{"n": len(shard["records"]), "files": shard["files"], "sha256": shard["sha256"]} for shard in done if shard["records"]]
+    shards = [
+        {"n": len(shard["records"]), "files": shard["files"], "sha256": shard["sha256"]}
+        for shard in done
+        if shard["records"]
+    ]
     files.write_json(folder / "manifest.json", _manifest(config, tasks[0].fingerprint, len(records), shards, folder))
 
 

@@ -29,7 +29,9 @@ def check_duration(n_samples: int, fs: float) -> None:
         ReadError: ``"rate"`` outside 50 to 5000 Hz, ``"too_short"`` below one second.
     """
     if not MIN_FS <= fs <= MAX_FS:  # also refuses NaN
-        raise ReadError("rate", f"The sampling rate is {fs:g} Hz, outside {MIN_FS:g} to {MAX_FS:g} Hz: mend the header.")
+        raise ReadError(
+            "rate", f"The sampling rate is {fs:g} Hz, outside {MIN_FS:g} to {MAX_FS:g} Hz: mend the header."
+        )
     if n_samples < MIN_SECONDS * fs:
         raise ReadError("too_short", f"The recording lasts {n_samples / fs:.3g} s, less than {MIN_SECONDS:g} s.")
 

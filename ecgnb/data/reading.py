@@ -75,9 +75,17 @@ def choose_reader(path: Path) -> Reader:
         reader = READERS.get(name)
         if suffix in reader.suffixes:
             return reader()
-    if suffix and not header_path(path).is_file() and path.is_file():
+    if not header_path(path).is_file():
+        _explain_missing_header(path)
+    return READERS.get("wfdb")()
+
+
+def _explain_missing_header(path: Path) -> None:
+    """Say more than "no such file" where a file or a folder is there; else leave it to the reader."""
+    if path.is_dir():
+        raise ReadError("directory", f"{path} is a folder. Give the path of a recording in it.")
+    if path.is_file():
         known = sorted({known for name in READERS for known in READERS.get(name).suffixes})
         raise ReadError(
             "unknown_format", f"{path} has no format that can be read. There are readers for {', '.join(known)}."
         )
-    return READERS.get("wfdb")()

@@ -19,6 +19,7 @@ import numpy as np
 
 from ecgnb import files
 from ecgnb.data.encoding import quantise, shard_checksum, signal_hash, write_npy_header
+from ecgnb.data.inputs import Row
 from ecgnb.data.reading import read_recording
 from ecgnb.data.recording import Recording
 from ecgnb.data.standardise import PrepareConfig, Standardised, standardise
@@ -32,19 +33,6 @@ RECORD_COLUMNS = (
 REJECTED_COLUMNS = ("dataset", "record_id", "path", "reason", "message")
 #: Between two flags of a recording; ``|`` stands between the leads of one flag.
 FLAG_SEPARATOR = ";"
-
-
-class Row(NamedTuple):
-    """What the preparation needs of a row of the manifest; ``n_samples`` ``None`` means up to the end."""
-
-    dataset: str
-    record_id: str
-    path: str
-    patient_id: str
-    fold: int | None
-    fs: float | None
-    n_samples: int | None
-    start: int
 
 
 @dataclass(frozen=True)

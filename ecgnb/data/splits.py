@@ -13,11 +13,9 @@ import pandas as pd
 
 from ecgnb import files
 from ecgnb.data.leakage import find_shared, record_groups
+from ecgnb.data.split_report import PARTS, Division, describe, examples, warnings_about
 from ecgnb.data.stratify import assign_groups, class_counts
 from ecgnb.errors import ConfigError, SplitError
-
-#: Names of the parts, in order.
-PARTS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
@@ -77,9 +75,7 @@ class Splits:
         return {name: getattr(self, name) for name in PARTS}
 
 
-def make_splits(
-    records: pd.DataFrame, targets: np.ndarray, config: SplitConfig, classes: Sequence[str] = ()
-) -> Splits:
+def make_splits(records: pd.DataFrame, targets: np.ndarray, config: SplitConfig, classes: Sequence[str] = ()) -> Splits:
     """Part the records into training, validation and test.
 
     Except with official folds, all records of a patient and all copies of a signal go into the same part.
@@ -102,13 +98,14 @@ def make_splits(
     else:
         part, warnings = _grouped(counts, groups, config), []
     rows = records["row"].to_numpy(dtype=np.int64)
-    splits = Splits(*(np.sort(rows[part == number]) for number in range(len(PARTS))))
+    train, valid, test = (np.sort(rows[part == number]) for number in range(len(PARTS)))
+    splits = Splits(train, valid, test)
     leaks = find_leakage(records, splits)
-    warnings += _warn(counts, groups, part, leaks, list(classes))
     if len(leaks) and config.split != "official":
-        raise SplitError(f"{len(leaks)} patients or signals stand in two parts: {_examples(leaks)}.")
-    splits.report.update(_report(config, counts, groups, part, list(classes), leaks, warnings))
-    return splits
+        raise SplitError(f"{len(leaks)} patients or signals stand in two parts: {examples(leaks)}.")
+    division = Division(part, groups, counts, classes, leaks)
+    report = {"config": dataclasses.asdict(config), **describe(division)}
+    return dataclasses.replace(splits, report={**report, "warnings": warnings + warnings_about(division)})
 
 
 def find_leakage(records: pd.DataFrame, splits: Splits) -> pd.DataFrame:
@@ -214,62 +211,6 @@ def _official(records: pd.DataFrame, config: SplitConfig) -> tuple[np.ndarray, l
         )
     if fold.isna().any():
         warnings.append(f"{int(fold.isna().sum())} records have no official fold; they train.")
-    part = np.where(fold == test, 2, np.where(fold == valid, 1, 0))
+    number = fold.astype("float64").to_numpy(na_value=np.nan)
+    part = np.where(number == test, 2, np.where(number == valid, 1, 0))
     return part, warnings
-
-
-def _warn(
-    counts: np.ndarray, groups: np.ndarray, part: np.ndarray, leaks: pd.DataFrame, classes: list[str]
-) -> list[str]:
-    """Say what makes a result less sure: leaks, classes that a part lacks, classes of few patients."""
-    warnings = []
-    if len(leaks):
-        warnings.append(
-            f"{len(leaks)} patients or signals stand in two parts of the official folds: {_examples(leaks)}. "
-            "Results on the test part are too good; SPLIT 'stratified' keeps them together."
-        )
-    for column, name in enumerate(_names(classes, counts)):
-        having = counts[:, column] > 0
-        if not having.any():
-            continue
-        n_groups = len(np.unique(groups[having]))
-        if n_groups < len(PARTS):
-            warnings.append(f"Class {name} has {n_groups} patients only, fewer than there are parts.")
-        lacking = [PARTS[number] for number in range(len(PARTS)) if not having[part == number].any()]
-        if lacking:
-            warnings.append(f"Class {name} is missing in {' and '.join(lacking)}.")
-    return warnings
-
-
-def _report(
-    config: SplitConfig,
-    counts: np.ndarray,
-    groups: np.ndarray,
-    part: np.ndarray,
-    classes: list[str],
-    leaks: pd.DataFrame,
-    warnings: list[str],
-) -> dict[str, Any]:
-    names = _names(classes, counts)
-    return {
-        "config": dataclasses.asdict(config),
-        "records": {name: int((part == number).sum()) for number, name in enumerate(PARTS)},
-        "groups": {name: len(np.unique(groups[part == number])) for number, name in enumerate(PARTS)},
-        "classes": {
-            name: dict(zip(names, counts[part == number].sum(axis=0).tolist(), strict=True))
-            for number, name in enumerate(PARTS)
-        },
-        "leakage": leaks.to_dict("records"),
-        "warnings": warnings,
-    }
-
-
-def _names(classes: list[str], counts: np.ndarray) -> list[str]:
-    """Names of the columns of ``counts``; the last one counts records without a class."""
-    given = counts.shape[1] - 1
-    return [*(classes[:given] or []), *(str(number) for number in range(len(classes), given)), "(none)"]
-
-
-def _examples(leaks: pd.DataFrame, count: int = 3) -> str:
-    shown = [f"{case.kind} {case.key} in {case.parts}" for case in leaks.head(count).itertuples()]
-    return "; ".join(shown) + (" ..." if len(leaks) > count else "")

@@ -230,7 +230,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = files.read_json(path)
         version = manifest["format"]
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} is not the manifest of a signal store ({error}). Delete {folder} and prepare again.")
+        raise StoreError(
+            f"{path} is not the manifest of a signal store ({error}). Delete {folder} and prepare again."
+        ) from error
     if version != FORMAT:
         raise StoreError(f"{folder} has layout {version}, this ecgnb reads {FORMAT}. Delete it and prepare again.")
     return manifest
@@ -239,8 +241,5 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def _read_table(path: Path) -> pd.DataFrame:
     """Read a table of the store; text stays text, also where it looks like a number or is empty."""
     table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    for name, kind in RECORD_TYPES.items():
-        if name in table:
-            numbers = pd.to_numeric(table[name], errors="coerce")
-            table[name] = numbers.astype(kind)
-    return table
+    kinds = {name: kind for name, kind in RECORD_TYPES.items() if name in table}
+    return table.assign(**{name: pd.to_numeric(table[name], errors="coerce") for name in kinds}).astype(kinds)

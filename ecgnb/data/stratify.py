@@ -19,10 +19,8 @@ def class_counts(targets: np.ndarray) -> np.ndarray:
         targets: int64 ``[n]`` class numbers, or {0, 1} ``[n, n_classes]``.
     """
     targets = np.asarray(targets)
-    if targets.ndim == 1:
-        present = targets[:, None] == np.arange(targets.max(initial=-1) + 1)
-    else:
-        present = targets > 0
+    numbers = targets.ndim == 1
+    present = targets[:, None] == np.arange(targets.max(initial=-1) + 1) if numbers else targets > 0
     return np.column_stack([present, ~present.any(axis=1)]).astype(np.int64)
 
 

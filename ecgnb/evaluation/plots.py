@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ecgnb.errors import EcgnbError
 from ecgnb.evaluation.style import (
@@ -91,17 +91,14 @@ def _draw_curves(ax: Axes, history: pd.DataFrame, columns: dict[str, str], best_
         ax.plot(epochs, history[column], color=colour, marker=marker, markersize=size, label=word)
     if best_epoch is not None:
         ax.axvline(best_epoch, color=MUTED, linestyle=":", linewidth=1.2)
-        _name_best(ax, history, next(reversed(names)), best_epoch)
-    if "lr" in names and bool((history["lr"].dropna() > 0).all()):
-        ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
-        ax.yaxis.set_minor_formatter(NullFormatter())
-        if history["lr"].max() < 10 * history["lr"].min():  # within a decade the powers of ten would leave no tick
-            ax.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
+        if "lr" not in names:
+            _name_best(ax, history, next(reversed(names)), best_epoch)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     room = max(0.5, 0.03 * np.ptp(epochs))
     ax.set_xlim(epochs.min() - room, epochs.max() + room)
     ax.margins(y=0.15)
+    if "lr" in names:  # from zero, or a rate that hardly changes would look as if it fell to nothing
+        ax.set_ylim(0, 1.15 * history["lr"].max() or 1)
     if len(names) > 1:
         ax.legend(loc="best")
 
@@ -125,13 +122,14 @@ def _name_best(ax: Axes, history: pd.DataFrame, column: str, best_epoch: int) ->
 
 @styled
 def plot_class_scores(
-    scores: pd.DataFrame, support: pd.Series, *, confidence: float = 0.95, limit: int = 80
+    scores: pd.DataFrame, support: pd.Series, n_records: int, *, confidence: float = 0.95, limit: int = 80
 ) -> tuple[Figure, pd.DataFrame]:
     """Draw precision, recall, F1, specificity and AUROC of each class as bars with their intervals.
 
     Args:
         scores: ``class, metric, value, low, high``, as `bootstrap_per_class` returns it; NaN is not drawn.
         support: positives a class, with the class names as index; classes are drawn in its order.
+        n_records: records that the scores were measured on, for the title.
         confidence: coverage of the intervals, for the title.
         limit: most classes drawn; the most frequent ones are taken.
 
@@ -151,7 +149,7 @@ def plot_class_scores(
     axes[0].set_ylim(len(shown) - 0.4, -0.6)
     axes[0].set_ylabel("class (positives)")
     note = f"Black lines: {interval_words(confidence)}. A class without a bar lacks the outcomes that the number needs."
-    set_title(figure, f"Scores by class, {shown_of(len(shown), len(support))}", note)
+    set_title(figure, f"Scores by class, {shown_of(len(shown), len(support))}, n = {n_records:,} records", note)
     return figure, table.reset_index(drop=True)
 
 

@@ -95,7 +95,8 @@ def _draw_cells(ax: Axes, cells: np.ndarray, names: Sequence[str], figure: Figur
     import seaborn
 
     share = 100 * ratio(cells, cells.sum(axis=1, keepdims=True))
-    words = np.array([[_cell_words(n, s) for n, s in zip(*row, strict=True)] for row in zip(cells, share, strict=True)])
+    empty = "0" if len(cells) <= 12 else ""  # many zeros would hide the few errors
+    words = [[_cell_words(n, s, empty) for n, s in zip(*row, strict=True)] for row in zip(cells, share, strict=True)]
     seaborn.heatmap(
         share,
         ax=ax,
@@ -105,7 +106,7 @@ def _draw_cells(ax: Axes, cells: np.ndarray, names: Sequence[str], figure: Figur
         square=True,
         linewidths=0.5,
         linecolor="white",
-        annot=words,
+        annot=np.array(words),
         fmt="",
         annot_kws={"fontsize": SMALL},
         xticklabels=list(names),
@@ -115,8 +116,8 @@ def _draw_cells(ax: Axes, cells: np.ndarray, names: Sequence[str], figure: Figur
     ax.set_facecolor("#F2F2F2")  # a class without records has no shares
 
 
-def _cell_words(count: int, share: float) -> str:
-    return f"{count}\n{share:.0f} %" if count else "0"
+def _cell_words(count: int, share: float, empty: str = "0") -> str:
+    return f"{count}\n{share:.0f} %" if count else empty
 
 
 def _cell_table(cells: np.ndarray, true: list[str], predicted: list[str]) -> pd.DataFrame:
@@ -131,7 +132,7 @@ def _cell_table(cells: np.ndarray, true: list[str], predicted: list[str]) -> pd.
 
 def _many_matrices(counts: np.ndarray, classes: list[str], limit: int) -> tuple[Figure, pd.DataFrame]:
     shown = most_frequent(counts[:, 1].sum(axis=1), limit)
-    figure, axes = panels(len(shown), columns=5, width=1.9, height=1.75)
+    figure, axes = panels(len(shown), columns=5, width=2.1, height=1.75)
     tables = []
     for ax, k in zip(axes, shown, strict=True):
         share = 100 * ratio(counts[k], counts[k].sum(axis=1, keepdims=True))
@@ -141,7 +142,7 @@ def _many_matrices(counts: np.ndarray, classes: list[str], limit: int) -> tuple[
             words = _cell_words(value, share[row, column])
             ax.text(column, row, words, ha="center", va="center", fontsize=SMALL, color="white" if light else "black")
         ax.set(xticks=[0, 1], yticks=[0, 1], xticklabels=["no", "yes"], yticklabels=["no", "yes"])
-        ax.set_title(shorten(classes[k], 18), fontsize=9)
+        ax.set_title(shorten(classes[k], 17), fontsize=9)
         ax.set(xlabel="predicted", ylabel="true")
         ax.grid(visible=False)
         cells = _cell_table(counts[k], ["no", "yes"], ["no", "yes"])
@@ -194,7 +195,7 @@ def plot_reliability(
         tables.append(table.assign(which=which)[["which", *table.columns]])
     what = "record was of the predicted class" if task == "multiclass" else "class was present"
     top.set(ylabel=f"observed: share in which the\n{what}", xlim=(0, 1), ylim=(0, 1))
-    top.legend(loc="upper left")
+    figure.legend(loc="outside lower center", ncols=3)
     bottom.set(ylabel="records" if task == "multiclass" else "records x classes")
     bottom.set_xlabel("confidence: probability of the predicted class" if task == "multiclass" else "probability")
     bottom.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))

@@ -118,7 +118,7 @@ def plot_roc(
         macro = mean_defined(class_areas(inputs.truth, inputs.probabilities)[0])
         ax.plot(_GRID, mean, color=INK, linewidth=2.2, label=f"average of {len(curves)} classes: {macro:.3f}")
     ax.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1.2, label="chance: 0.5")
-    figure.legend(loc="outside right upper", title="class: AUROC (interval)", alignment="left")
+    _legend(ax, "class: AUROC (interval)")
     return figure, table
 
 
@@ -147,7 +147,7 @@ def plot_precision_recall(
     for name, style in class_styles(_named(inputs)).items():
         ax.axhline(prevalence[name], color=style["color"], linestyle=":", linewidth=1.0)
     ax.plot([], [], color=MUTED, linestyle=":", linewidth=1.0, label="prevalence of the class (chance)")
-    figure.legend(loc="outside right upper", title="class: average precision (interval)", alignment="left")
+    _legend(ax, "class: average precision (interval)")
     return figure, table
 
 
@@ -160,7 +160,7 @@ def _draw(
     inputs: Inputs, kind: _Kind, intervals: pd.DataFrame | None, confidence: float
 ) -> tuple[Figure, Axes, pd.DataFrame]:
     table = _curve_table(inputs, kind, intervals)
-    figure = new_figure(8.4, 4.9)
+    figure = new_figure(8.3, 4.7)
     ax = figure.subplots()
     named = _named(inputs)
     curves = {str(name): rows for name, rows in table.groupby("class", sort=False)}
@@ -173,11 +173,15 @@ def _draw(
         rows = curves.get(name)
         value, low, high = (np.nan,) * 3 if rows is None else rows[[kind.metric, "low", "high"]].iloc[0]
         points = ([], []) if rows is None else (rows[kind.x], rows[kind.y])
-        ax.plot(*points, drawstyle=step, label=f"{shorten(name, 24)}: {with_interval(value, low, high)}", **style)
+        ax.plot(*points, drawstyle=step, label=f"{shorten(name, 22)}: {with_interval(value, low, high)}", **style)
     ax.set(xlabel=kind.labels[0], ylabel=kind.labels[1], xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     title = f"{kind.title}, {shown_of(len(named), len(inputs.classes))}, n = {len(inputs.truth):,} records"
     set_title(figure, title, "" if intervals is None else f"In brackets: {interval_words(confidence)}.")
     return figure, ax, table
+
+
+def _legend(ax: Axes, title: str) -> None:
+    ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1.02), title=title, alignment="left")
 
 
 def _curve_table(inputs: Inputs, kind: _Kind, intervals: pd.DataFrame | None) -> pd.DataFrame:

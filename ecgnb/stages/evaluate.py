@@ -54,13 +54,19 @@ def headline_table(run: Run) -> pd.DataFrame:
     return pd.DataFrame(run.metrics["intervals"])[["metric", "value", "low", "high"]]
 
 
+def per_class_table(run: Run) -> pd.DataFrame:
+    """Return the numbers of each class on the test split, a row a class."""
+    return pd.DataFrame(run.metrics["per_class"])
+
+
 def load_best_model(run: Run) -> Any:
     """Return the run's model with the weights of its best epoch, in evaluation mode."""
-    from ecgnb.training.checkpoint import load_model_weights
+    from ecgnb.training.checkpoint import load_model_weights, read_checkpoint
 
     run.require("train")
     model = build_run_model(run)
-    load_model_weights(model, run.path("checkpoints", "best.ckpt"))
+    file = run.path("checkpoints", "best.ckpt")
+    load_model_weights(model, read_checkpoint(file)["model"], file)
     return model.eval()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +32,12 @@ def train(run: Run, when: str | None = None) -> pd.DataFrame | None:
     if not run.is_done("train", inputs):
         from ecgnb.training.launch import launch
 
-        launch(train_rank, run.config.training, run.folder.as_posix())
-        if int(os.environ.get("RANK", "0")) == 0:
-            run.finish("train", inputs, identity=fingerprint(inputs))
+        launch(train_rank, run.config.training, run.folder.as_posix(), inputs)
     return run.history
 
 
-def train_rank(folder: str) -> None:
-    """Train in this process, which is one of several when the run has more than one device."""
+def train_rank(folder: str, inputs: dict[str, Any]) -> None:
+    """Train in this process, which is one of several when the run has more than one device; rank 0 notes the end."""
     from ecgnb.training.devices import make_fabric
     from ecgnb.training.loop import fit
 
@@ -48,7 +45,8 @@ def train_rank(folder: str) -> None:
     config = run.config.training
     fabric = make_fabric(config)
     place = {"device": fabric.device, "rank": fabric.global_rank, "world_size": fabric.world_size}
-    fit(
+    identity = fingerprint(inputs)
+    result = fit(
         build_run_model(run),
         build_objective(run),
         build_loader(run, "train", shuffle=True, **place),
@@ -57,9 +55,11 @@ def train_rank(folder: str) -> None:
         Path(folder),
         classes=run.classes,
         task=run.task,
-        identity=fingerprint(training_inputs(run)),
+        identity=identity,
         fabric=fabric,
     )
+    if fabric.is_global_zero:
+        run.finish("train", inputs, identity=identity, best_epoch=result.best_epoch, best_score=result.best_score)
 
 
 def training_inputs(run: Run) -> dict[str, Any]:

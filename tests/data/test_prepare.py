@@ -20,7 +20,6 @@ from ecgnb.data import prepare as prepare_module
 from ecgnb.data import shard as shard_module
 from ecgnb.data.manifest import write_manifest
 from ecgnb.data.prepare import PrepareConfig, limit_records, prepare_store, store_fingerprint
-from ecgnb.data.store import SignalStore
 from ecgnb.errors import StoreError
 
 SMALL = PrepareConfig(target_fs=500, target_samples=1000, shard_size=4, n_jobs=1)
@@ -324,8 +323,8 @@ def test_the_leads_of_the_data_set_are_found_and_put_in_order(tmp_path):
 
 def test_a_full_disk_is_told_before_the_start(manifest, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(prepare_module.shutil, "disk_usage", lambda path: usage(10**6, 10**6 - 5000, 5000))
-    with pytest.raises(StoreError, match=r"is full: 0\.000150 GB needed, 0\.000005 GB free"):
+    monkeypatch.setattr(prepare_module.shutil, "disk_usage", lambda path: usage(10**6, 990_000, 10_000))
+    with pytest.raises(StoreError, match=r"is full: 0\.15 MB needed, 0\.01 MB free"):
         prepare_store(manifest, SMALL, tmp_path / "store")
     assert list((tmp_path / "store").iterdir()) == []
 
@@ -353,11 +352,13 @@ def test_a_disk_that_fails_on_the_way_leaves_nothing_half_written(manifest, undi
 
 def test_a_folder_that_cannot_be_written_is_told(manifest, tmp_path):
     (tmp_path / "file").write_text("not a folder", encoding="utf-8")
-    with pytest.raises(StoreError, match="cannot be written.*Choose a folder"):
+    with pytest.raises(StoreError, match=r"cannot be written.*Choose a folder"):
         prepare_store(manifest, SMALL, tmp_path / "file" / "store")
 
 
-@pytest.mark.skipif(os.name == "nt" or not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.skipif(
+    os.name == "nt" or not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere"
+)
 def test_a_read_only_folder_is_told(manifest, tmp_path):
     folder = tmp_path / "store"
     folder.mkdir(mode=0o555)
@@ -370,7 +371,7 @@ def test_permission_refused_on_the_way_is_told(manifest, tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(shard_module, "_fill", refuse)
-    with pytest.raises(StoreError, match="cannot be written.*permissions"):
+    with pytest.raises(StoreError, match=r"cannot be written.*permissions"):
         prepare_store(manifest, SMALL, tmp_path / "store")
 
 

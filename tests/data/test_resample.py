@@ -7,7 +7,17 @@ import scipy.signal
 from ecgnb.data.resample import filter_reach, low_pass, resample, resampled_length, resampling_ratio
 from ecgnb.errors import ReadError
 
-RATES = [(500, 250), (500, 100), (1000, 500), (360, 500), (257, 500), (100, 500), (500, 360), (128, 100), (976.5625, 500)]
+RATES = [
+    (500, 250),
+    (500, 100),
+    (1000, 500),
+    (360, 500),
+    (257, 500),
+    (100, 500),
+    (500, 360),
+    (128, 100),
+    (976.5625, 500),
+]
 
 
 def tone(frequency: float, fs: float, seconds: float = 10, phase: float = 0.4) -> np.ndarray:

@@ -16,7 +16,7 @@ from ecgnb.evaluation.scorer import Scorer, headline_metrics
 
 
 def predictions(seed, n, n_classes, levels, prevalence=0.3):
-    """Scores with ``levels`` different values, so with few levels all are tied; classes may be absent or always there."""
+    """Scores with ``levels`` different values, so with few levels all are tied; a class may be absent."""
     rng = np.random.default_rng(seed)
     truth = (rng.random((n, n_classes)) < prevalence).astype(int)
     return truth, rng.integers(0, levels, (n, n_classes)) / levels

@@ -38,6 +38,10 @@ def test_hand_worked_cases():
     # Two records: the sums are added before they are scaled.
     both = challenge_score([[1, 1, 0], [1, 0, 0]], [[1, 0, 0], [0, 1, 0]], WEIGHTS, CLASSES)
     assert both == pytest.approx((0.75 - nothing + 0.05) / (1.5 - nothing + 0.8), abs=1e-12)
+    # Rows are the truth: AF called RBBB earns the weight in row AF.
+    uneven = WEIGHTS.copy()
+    uneven[0, 1] = 0.9
+    assert challenge_score([[1, 0, 0]], [[0, 1, 0]], uneven, CLASSES) == pytest.approx(0.25 / 0.8, abs=1e-12)
     # Calling nothing earns nothing: below the inactive model.
     assert challenge_score([[1, 0, 0]], [[0, 0, 0]], WEIGHTS, CLASSES) == pytest.approx(-0.2 / 0.8, abs=1e-12)
 
@@ -95,6 +99,15 @@ def test_equivalent_classes_of_2020_become_those_of_2021(data_dir):
     others = [known.index(name) for name in shared]
     np.testing.assert_allclose(small[np.ix_(rows, rows)], later[np.ix_(others, others)])
     assert merge_equivalent(known, later)[0] == known
+
+
+def test_classes_are_merged_only_when_they_stand_for_each_other():
+    one_sided = np.array([[1.0, 0.5], [1.0, 1.0]])
+    assert merge_equivalent(("a", "b"), one_sided)[0] == ("a", "b")
+    names, weights, new_of = merge_equivalent(("a", "b", "c"), np.array([[1, 0.5, 1], [0.5, 1, 0.5], [1, 0.5, 1]]))
+    assert names == ("a|c", "b")
+    assert weights.tolist() == [[1, 0.5], [0.5, 1]]
+    assert new_of == (0, 1, 0)
 
 
 def test_score_can_be_bootstrapped():

@@ -188,6 +188,9 @@ def test_f_max_of_a_hand_worked_case():
     # From 0.21 to 0.55: precisions 1/2 and 1, recalls 1 and 1: F = 2 * 0.75 / 1.75 = 6/7.
     # From 0.61 to 0.9: one record calls, rightly: P = 1, R = 1/2, F = 2/3.
     assert FMax(truth, p)(np.ones((2, 1)))[0] == pytest.approx(6 / 7, abs=1e-12)
+    # A probability of 1 reaches the threshold 1, where nothing else does.
+    certain = FMax(np.array([[True], [False]]), np.array([[1.0], [0.995]]))
+    assert certain(np.ones((2, 1)))[0] == 1
     # Record 0 alone: at 0.61 precision and recall are 1.
     assert FMax(truth, p)(np.array([[1.0], [0.0]]))[0] == pytest.approx(1, abs=1e-12)
 
@@ -254,7 +257,7 @@ def test_confusion_counts_by_hand():
 def test_probabilities_that_are_not_finite_are_refused(bad):
     y, p = multiclass()
     p[7, 2] = bad
-    with pytest.raises(EcgnbError, match="1 of 300 records are NaN or infinite .first: row 7"):
+    with pytest.raises(EcgnbError, match=r"1 of 300 records are NaN or infinite \(first: row 7"):
         evaluate(y, p, NAMES, "multiclass")
     with pytest.raises(EcgnbError, match="row 7"):
         macro_auroc(y, p)

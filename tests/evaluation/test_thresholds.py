@@ -43,8 +43,10 @@ def test_threshold_of_hand_worked_cases():
     assert chosen([0, 1, 0, 1], [0.3, 0.4, 0.5, 0.9]) == pytest.approx(0.35)
     # Youden: 0.7 (sensitivity 1/2, specificity 1) and 0.35 (1 and 1/2) are equally good; 0.35 is nearer to 0.5.
     assert chosen([0, 1, 0, 1], [0.3, 0.4, 0.5, 0.9], metric="balanced_accuracy") == pytest.approx(0.35)
-    # F1 is 2/3 for one, three or ... calls: 0.75 and 0.25 tie in value and in distance; the higher is taken.
+    # One call and three calls are equally good, and 0.75 and 0.25 equally far from 0.5: the higher is taken.
     assert chosen([1, 0, 1, 0], [1.0, 0.5, 0.5, 0.0], metric="balanced_accuracy") == 0.75
+    # F1 is 2/3 for the upper one (2 of 3) and for all four (4 of 6): 0.8 is nearer to 0.5 than 0.05.
+    assert chosen([1, 0, 0, 1], [0.9, 0.7, 0.3, 0.1]) == pytest.approx(0.8)
     # All positive: everything is called.
     assert chosen([1, 1], [0.2, 0.6]) == pytest.approx(0.1)
     assert chosen([1, 1], [0.2, 0.6], metric="balanced_accuracy") == 0.5
@@ -53,10 +55,12 @@ def test_threshold_of_hand_worked_cases():
 
 
 def test_threshold_between_neighbouring_floats_still_separates_them():
-    low = 0.3
-    high = np.nextafter(low, 1)
-    chosen = choose_thresholds([[0], [1]], [[low], [high]], "multilabel")
-    assert decide([[low], [high]], "multilabel", chosen).tolist() == [[0], [1]]
+    first = 0.3
+    second = np.nextafter(first, 1)
+    third = np.nextafter(second, 1)
+    for low, high in ((first, second), (second, third)):  # one middle is rounded up, the other down
+        chosen = choose_thresholds([[0], [1]], [[low], [high]], "multilabel")
+        assert decide([[low], [high]], "multilabel", chosen).tolist() == [[0], [1]]
 
 
 def test_order_of_records_does_not_matter():
@@ -85,7 +89,7 @@ def test_decide_calls_what_reaches_the_threshold():
 
 def test_wrong_arguments_are_refused():
     y, p = np.array([[0], [1]]), np.array([[0.2], [0.8]])
-    with pytest.raises(ConfigError, match="'f2'.*'f1'"):
+    with pytest.raises(ConfigError, match=r"'f2'.*'f1'"):
         choose_thresholds(y, p, "multilabel", metric="f2")
     with pytest.raises(ConfigError, match="each of the 1 classes"):
         decide(p, "multilabel", [0.5, 0.5])

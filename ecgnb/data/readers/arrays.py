@@ -12,14 +12,14 @@ from ecgnb.data.readers.units import require_voltage, scale_to_mv
 from ecgnb.errors import ReadError
 
 
-def orient(values: np.ndarray, leads: Sequence[str] | None, path: Path) -> tuple[np.ndarray, Sequence[str] | None]:
+def orient(values: np.ndarray, leads: Sequence[str] | None, path: Path) -> np.ndarray:
     """Turn an array so that its rows are the leads.
 
-    The axis whose length is the number of leads is that of the leads; where both are, or neither names are given
-    nor an axis has 12 or 1 entries, the array is taken as ``[n_leads, n_samples]``.
+    The axis as long as there are names is that of the leads; without names, one of 12 entries, else one of a single
+    entry. Where both axes or none would do, the array is taken as ``[n_leads, n_samples]``.
 
     Returns:
-        The array ``[n_leads, n_samples]`` and ``leads``.
+        The array ``[n_leads, n_samples]``, a view.
 
     Raises:
         ReadError: ``shape``, unless the array has one or two axes with something in them; ``text``, unless it
@@ -35,15 +35,15 @@ def orient(values: np.ndarray, leads: Sequence[str] | None, path: Path) -> tuple
         )
     if values.size == 0:
         raise ReadError("empty", f"{path} holds an array of shape {values.shape}, without samples.")
-    rows, columns = values.shape
     likely = (len(leads),) if leads is not None else (len(STANDARD_12), 1)
-    turned = next((columns == count for count in likely if count in (rows, columns) and rows != count), False)
-    return (values.T if turned else values), leads
+    count = next((count for count in likely if count in values.shape), len(values))
+    return values if len(values) == count else values.T
 
 
 def array_to_mv(values: np.ndarray, units: str, path: Path) -> np.ndarray:
     """Convert numbers in ``units`` to float32 mV, C-contiguous; by float64, so that nothing is rounded twice."""
     factor = require_voltage(units, str(path))
-    if factor == 1.0:
-        return np.array(values, dtype=np.float32, order="C")
-    return scale_to_mv(np.array(values, dtype=np.float64, order="C"), factor).astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and its amplitude is flagged
+        if factor == 1.0:
+            return np.array(values, dtype=np.float32, order="C")
+        return scale_to_mv(np.array(values, dtype=np.float64, order="C"), factor).astype(np.float32)

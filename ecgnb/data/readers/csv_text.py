@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +40,10 @@ _NUMBER = re.compile(r"\d+\.?\d*|\.\d+")
 class CsvReader(Reader):
     """CSV with commas, semicolons or tabs.
 
-    The first row names the leads, with units where one likes (``II (uV)``). A column called ``time`` or ``t`` in
-    seconds or milliseconds gives the sampling rate; columns called ``index`` or ``sample`` are left out. Lines before
-    that row that start with ``#`` may say ``# fs: 500`` and ``# units: uV``. Empty cells are invalid samples.
+    The first row names the leads, with units where one likes (``II (uV)``); a column in another unit than one of
+    voltage is left out (flag ``dropped_signals``). A column called ``time`` or ``t`` in seconds or milliseconds gives
+    the sampling rate; columns called ``index`` or ``sample`` are left out. Lines before that row that start with ``#``
+    may say ``# fs: 500`` and ``# units: uV``. Empty cells are invalid samples.
     """
 
     suffixes = (".csv", ".tsv", ".txt")
@@ -50,37 +52,67 @@ class CsvReader(Reader):
         """Read the file; a cell that is no number is refused as ``text`` with its row and column."""
         comments, lines, first_row = _load(path)
         separator = max(",;\t", key=lines[0].count)
-        headings = [cell.strip().strip("'\"").strip() for cell in next(csv.reader(lines[:1], delimiter=separator))]
+        headings = [cell.strip(" '\"") for cell in next(csv.reader(lines[:1], delimiter=separator))]
         if all(_is_number(heading) for heading in headings):
             if request.leads is None:
                 raise ReadError("leads", f"{path} has no row of lead names. Add one, or pass leads=[...].")
             headings = list(request.leads)
         else:
             lines, first_row = lines[1:], first_row + 1
-        table = _parse(lines, separator, headings, first_row, path)
-        names, units = zip(*[_split_heading(heading) for heading in headings], strict=True)
-        time = [index for index, name in enumerate(names) if name.lower() in TIME_NAMES]
-        columns = [i for i, name in enumerate(names) if i not in time[:1] and name.lower() not in _COUNTERS]
-        if not columns:
-            raise ReadError("leads", f"{path} has no column of a lead, only {', '.join(headings)}.")
+        columns = _columns(headings, path)
         metadata = parse_comments(comments)
+        if columns.dropped:
+            metadata["dropped"] = columns.dropped
         patient_id = metadata.pop("patient_id")
+        table = _parse(lines, separator, headings, first_row, path)
         window = resolve_window(request, len(table), path)
         stated = _stated_fs(metadata["fields"])
-        if stated is None and time and request.fs is None:
-            stated = rate_of(table[:, time[0]], units[time[0]] or names[time[0]], path)
+        if stated is None and columns.time is not None and request.fs is None:
+            stated = rate_of(table[:, columns.time], columns.time_unit, path)
         fs, fs_flags = resolve_fs(request, stated, path)
-        leads, lead_flags = resolve_leads(request, [names[index] for index in columns], len(columns), path)
-        unit, unit_flags = resolve_units(request, _stated_units([units[i] for i in columns], metadata, path))
+        leads, lead_flags = resolve_leads(request, columns.names, len(columns.names), path)
+        units, unit_flags = resolve_units(request, columns.units or metadata["fields"].get("units"))
         return Recording(
-            signal=array_to_mv(table[window.start : window.stop, columns].T, unit, path),
+            signal=array_to_mv(table[window.start : window.stop, columns.leads].T, units, path),
             fs=fs,
             leads=leads,
             record_id=request.record_id or path.stem,
             patient_id=patient_id,
             metadata=metadata,
-            flags=fs_flags + lead_flags + unit_flags,
+            flags=fs_flags + lead_flags + unit_flags + (("dropped_signals",) if columns.dropped else ()),
         )
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """What the row of names says: which columns are leads, which one is the time."""
+
+    leads: list[int]
+    names: list[str]
+    units: str | None
+    time: int | None
+    time_unit: str
+    dropped: list[str]
+
+
+def _columns(headings: Sequence[str], path: Path) -> _Columns:
+    split = [_split_heading(heading) for heading in headings]
+    time = next((index for index, (name, _) in enumerate(split) if name.lower() in TIME_NAMES), None)
+    others = [i for i, (name, _) in enumerate(split) if i != time and name.lower() not in _COUNTERS]
+    leads = [i for i in others if not split[i][1] or mv_per_unit(split[i][1]) is not None]
+    if not leads:
+        raise ReadError("leads", f"{path} has no column of a lead in mV, only {', '.join(headings)}.")
+    units = {mv_per_unit(split[i][1]): split[i][1] for i in leads if split[i][1]}
+    if len(units) > 1:
+        raise ReadError("units", f"{path} has leads in {' and '.join(units.values())}. Bring them to one unit.")
+    return _Columns(
+        leads=leads,
+        names=[split[i][0] for i in leads],
+        units=next(iter(units.values()), None),
+        time=time,
+        time_unit="" if time is None else split[time][1] or split[time][0],
+        dropped=[headings[i] for i in others if i not in leads],
+    )
 
 
 def _load(path: Path) -> tuple[list[str], list[str], int]:
@@ -156,11 +188,3 @@ def _stated_fs(fields: dict[str, str]) -> float | None:
     text = next((fields[key] for key in _FS_KEYS if key in fields), "")
     found = _NUMBER.match(text)
     return float(found[0]) if found else None
-
-
-def _stated_units(of_columns: Sequence[str], metadata: dict, path: Path) -> str | None:
-    """Return the unit of all leads: that of the column headings, else of the comments."""
-    stated = sorted({unit for unit in of_columns if mv_per_unit(unit) is not None})
-    if len(stated) > 1:
-        raise ReadError("units", f"{path} has leads in {' and '.join(stated)}. Bring them to one unit.")
-    return stated[0] if stated else metadata["fields"].get("units") or metadata["fields"].get("unit")

@@ -58,10 +58,10 @@ class MatlabReader(Reader):
             raise ReadError(
                 "unknown_format", f"{path} holds {known or 'nothing'}. A struct 'ECG' or a matrix 'val' is needed."
             )
-        values, names = orient(np.asarray(values), request.leads, path)
+        values = orient(np.asarray(values), request.leads, path)
         window = resolve_window(request, values.shape[1], path)
         rate, fs_flags = resolve_fs(request, fs, path)
-        leads, lead_flags = resolve_leads(request, names, len(values), path)
+        leads, lead_flags = resolve_leads(request, None, len(values), path)
         if "ECG" in content:
             lead_flags = ()  # the order of the leads is part of the data set's definition
         metadata = parse_comments(comments)

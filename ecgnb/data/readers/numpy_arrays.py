@@ -31,6 +31,7 @@ KEYS = {
 }
 
 _NPY_MAGIC = b"\x93NUMPY"
+_PICKLE_WORDS = ("allow_pickle", "Python objects")  # in what numpy says where it refuses to load a pickle
 
 
 @READERS.register("numpy")
@@ -46,16 +47,16 @@ class NumpyReader(Reader):
     def read(self, path: Path, request: ReadRequest) -> Recording:
         """Read the file; a pickle in it is refused as ``pickle``."""
         stated = _load(path)
-        leads = request.leads if request.leads is not None else _names(stated.get("leads"))
-        values, names = orient(stated["signal"], leads, path)
+        stated_leads = _names(stated.get("leads"))
+        values = orient(stated["signal"], request.leads or stated_leads, path)
         window = resolve_window(request, values.shape[1], path)
         fs, fs_flags = resolve_fs(request, _number(stated.get("fs"), path), path)
-        names, lead_flags = resolve_leads(request, names, len(values), path)
+        leads, lead_flags = resolve_leads(request, stated_leads, len(values), path)
         units, unit_flags = resolve_units(request, _text(stated.get("units")))
         return Recording(
             signal=array_to_mv(values[:, window.start : window.stop], units, path),
             fs=fs,
-            leads=names,
+            leads=leads,
             record_id=request.record_id or path.stem,
             flags=fs_flags + lead_flags + unit_flags,
         )
@@ -80,7 +81,9 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         except (OSError, ReadError):
             raise
         except Exception as error:  # damaged archives raise from zipfile, zlib, struct, tokenize ...
-            if magic[:2] in (_NPY_MAGIC[:2], b"PK") and "allow_pickle" in str(error):
+            if (magic == _NPY_MAGIC or magic[:4] == b"PK\x03\x04") and any(
+                word in str(error) for word in _PICKLE_WORDS
+            ):
                 raise _pickle_refused(path) from error
             raise ReadError("unreadable", f"{path} is not a whole numpy file: {error}. Fetch it again.") from error
 

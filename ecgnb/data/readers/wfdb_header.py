@@ -31,7 +31,7 @@ _MAX_BASELINE = 2**53  # float64 holds every whole number up to here
 _NAME = re.compile(r"[-\w]+")
 _FORMAT = re.compile(r"(\d{1,9})(?:x(\d{1,9}))?(?::(\d{1,9}))?(?:\+(\d{1,18}))?")
 _FLOAT = r"-?(?:\d{1,300}\.?\d{0,300}|\.\d{1,300})(?:[eE][+-]?\d{1,4})?"
-_GAIN = re.compile(rf"({_FLOAT})?(?:\((-?\d{{1,18}})(\.0*)?\))?(?:/?([^\s\d()/][^\s()]*))?/?")
+_GAIN = re.compile(rf"({_FLOAT})(?:\((-?\d{{1,18}})(\.0*)?\))?(?:/?([^\s\d()/][^\s()]*))?/?")
 _FREQUENCY = re.compile(rf"({_FLOAT})(?:/.*)?")
 _COUNT = re.compile(r"(\d{1,18})(\.0*)?")
 _INTEGER = re.compile(r"(-?\d{1,18})(?:\s+|$)(.*)", re.DOTALL)
@@ -308,10 +308,12 @@ def _format_field(text: str) -> tuple[int, int, int, int]:
 @_cached
 def _gain_field(text: str) -> tuple[float, int | None, str, bool]:
     """Read ``gain[(baseline)][/units]``; the last value says whether it had to be repaired. A missing gain is 0."""
+    if not text:
+        return 0.0, None, DEFAULT_UNITS, False
     found = _GAIN.fullmatch(text)
     if not found:
         raise ReadError("header", f"{text[:40]!r} should be a gain such as 1000(0)/mV.")
-    gain = float(found[1] or 0)
+    gain = float(found[1])
     baseline = int(found[2]) if found[2] else None
     if (gain != 0 and not _GAIN_LIMITS[0] <= abs(gain) <= _GAIN_LIMITS[1]) or abs(baseline or 0) > _MAX_BASELINE:
         raise ReadError("header", f"The gain or baseline in {text[:40]!r} cannot be true.")

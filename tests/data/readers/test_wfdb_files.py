@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ecgnb.data.reading import read_recording
 from ecgnb.data.readers.wfdb_files import safe_path
+from ecgnb.data.reading import read_recording
 from ecgnb.errors import ReadError
 
 LINE = "r1.dat 16 200 16 0 0 0 0 I\n"
@@ -38,7 +38,9 @@ def test_absurd_lengths_reserve_no_memory(write_record):
         assert refused(write_record(header, b"\0" * 100)).reason == "truncated"
 
 
-@pytest.mark.parametrize(("fmt", "size", "fits"), [(212, 15, 10), (310, 16, 12), (24, 30, 10), (80, 7, 7), (32, 40, 10)])
+@pytest.mark.parametrize(
+    ("fmt", "size", "fits"), [(212, 15, 10), (310, 16, 12), (24, 30, 10), (80, 7, 7), (32, 40, 10)]
+)
 def test_packed_formats_are_measured_in_their_own_bytes(fmt, size, fits, write_record):
     def header(n: int) -> str:
         return f"r1 1 500 {n}\nr1.dat {fmt} 200 16 0 0 0 0 I\n"

@@ -124,8 +124,8 @@ def test_segments():
 @pytest.mark.parametrize(
     "text",
     [
-        "", "   \n\n", "# only a comment", "r", "r x", "r 1 abc\nr.dat 16", "r 1 500 x\nr.dat 16", "r 2 500 10\nr.dat 16",
-        "r 1 500 10\nr.dat 16\nr.dat 16", "r 1 500 10\nr.dat", "r 1 500 10\nr.dat x", "r 1 500 10\nr.dat 16x0",
+        "", "   \n\n", "# only a comment", "r", "r x", "r 1 abc\nr.dat 16", "r 1 500 x\nr.dat 16",
+        "r 2 500 10\nr.dat 16", "r 1 500 10\nr.dat 16\nr.dat 16", "r 1 500 10\nr.dat", "r 1 500 10\nr.dat x", "r 1 500 10\nr.dat 16x0",
         "r 1 500 10\nr.dat 16 gain", "r 1 500 10\nr.dat 16 1e999/mV", "r 1 500 10\nr.dat 16 1e-200/mV",
         "r 1 500 10\nr.dat 16 200(99999999999999999999)/mV", "r 1 inf 10\nr.dat 16", "r 1 -500 10\nr.dat 16",
         "r 1 500 10\nr.dat 16 200/mV 16 " + "9" * 40 + " 0 0 0 I", "r/1 1 500 10\nseg", "r/2 1 500 10\nseg 10",
@@ -203,7 +203,9 @@ def mutated(draw: st.DrawFn) -> str:
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(text)))
         stop = draw(st.integers(start, min(len(text), start + 12)))
-        insert = draw(st.one_of(st.text(max_size=6), st.sampled_from([" ", "\n", "(", ")/", "-", "9" * 30, "e9", "\0"])))
+        insert = draw(
+            st.one_of(st.text(max_size=6), st.sampled_from([" ", "\n", "(", ")/", "-", "9" * 30, "e9", "\0"]))
+        )
         text = text[:start] + insert + text[stop:]
     return text
 

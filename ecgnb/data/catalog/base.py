@@ -1,0 +1,202 @@
+"""`Dataset`: what a data set is called, which labels it has, and the manifest of the recordings in a folder."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import pandas as pd
+
+from ecgnb.data.leads import STANDARD_12
+from ecgnb.data.manifest import as_manifest
+from ecgnb.errors import ConfigError, LabelError, ReadError
+from ecgnb.progress import say
+from ecgnb.registry import Registry, nearest
+
+#: The label set that every data set has, so that cohorts can be joined: myocardial infarction (acute or old), atrial
+#: fibrillation (not flutter), bundle branch block (complete or incomplete, left or right), a normal electrocardiogram,
+#: and anything else. A recording that has one of the first three is never NORM; OTHER stands alone.
+UNIFIED = ("MI", "AF", "BBB", "NORM", "OTHER")
+
+#: Why a recording is left out: the key in ``manifest.attrs`` without its ``n_``, and what is said about it.
+LEFT_OUT = {
+    "absent": "whose files are not there",
+    "withdrawn": "withdrawn by the authors",
+    "duplicate": "that are copies of one with the same name",
+    "foreign": "that belong to another data set",
+}
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked of a data set.
+
+    Attributes:
+        label_set: name of the label set.
+        likelihood: least likelihood (0-100) of a statement that counts; PTB-XL only.
+        target_fs: rate in Hz that the signals will be used at, where the data set comes in several; None: the highest.
+        left_out: how many recordings were left out, by the keys of `LEFT_OUT`; counted while the records are found.
+    """
+
+    label_set: str
+    likelihood: float = 0.0
+    target_fs: float | None = None
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row of a manifest before it is a table. ``labels`` in any order; other fields as in the manifest."""
+
+    record_id: str
+    path: Path
+    labels: Iterable[str] = ()
+    patient_id: str = ""
+    fold: int | None = None
+    fs: float = math.nan
+    n_samples: int | None = None
+    leads: Sequence[str] = ()
+    start: int = 0
+
+
+class Dataset:
+    """A public data set. Subclasses state its facts and implement `records`.
+
+    Attributes:
+        name: name in the catalogue.
+        title: full name.
+        licence: licence of the recordings.
+        citation: what to cite.
+        expects: what its folder holds, for messages.
+        leads: its usual leads, in the order of its files.
+        fs: its usual sampling rate in Hz, NaN where there is none.
+        label_sets: names of label sets mapped to their classes, in order.
+        default_label_set: its own, natural label set.
+        official_folds: whether its authors recommend a split (column ``fold``).
+        download: PhysioNet project and version, or None where PhysioNet does not have it.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    licence: ClassVar[str]
+    citation: ClassVar[str]
+    expects: ClassVar[str]
+    leads: ClassVar[tuple[str, ...]] = STANDARD_12
+    fs: ClassVar[float] = 500.0
+    label_sets: ClassVar[dict[str, tuple[str, ...]]] = {"unified": UNIFIED}
+    default_label_set: ClassVar[str] = "unified"
+    official_folds: ClassVar[bool] = False
+    download: ClassVar[str | None] = None
+
+    def records(self, root: Path, query: Query) -> Iterable[Record]:
+        """Yield the recordings in ``root``, in a fixed order."""
+        raise NotImplementedError
+
+    def find(
+        self, root: str | Path, *, label_set: str | None = None, likelihood: float = 0.0, target_fs: float | None = None
+    ) -> pd.DataFrame:
+        """Return the manifest of the recordings in a folder.
+
+        Args:
+            root: the data set's folder, or one level above or below it.
+            label_set: one of `label_sets`; None for the data set's own.
+            likelihood: least likelihood (0-100) of a statement that counts; only PTB-XL states any.
+            target_fs: rate in Hz that the signals will be used at, where the data set comes in several.
+
+        Returns:
+            A row a recording (or window), columns as in `ecgnb.data.manifest.COLUMNS`. Its ``attrs`` count what was
+            left out: ``n_absent``, ``n_withdrawn``, ``n_duplicate``, ``n_foreign``.
+
+        Raises:
+            ReadError: ``missing_file``, ``empty``: the folder is not there, or holds none of the recordings.
+            LabelError: none of the recordings has a label of the data set's own label set.
+            ConfigError: the label set is unknown, or the likelihood no percentage.
+        """
+        classes = self.classes(label_set)
+        if not 0 <= likelihood <= 100:
+            raise ConfigError(f"The likelihood is {likelihood:g}; give a percentage from 0 (all statements) to 100.")
+        root = Path(root).expanduser().resolve()
+        if not root.is_dir():
+            raise ReadError("missing_file", f"There is no folder {root}. Check the path of the data set {self.name}.")
+        query = Query(label_set or self.default_label_set, likelihood, target_fs)
+        records = self._unique(self.records(root, query), query)
+        if not records:
+            raise ReadError("empty", f"{root} holds no recording of {self.name}. Expected there: {self.expects}.")
+        manifest = as_manifest([self._row(record, classes) for record in records])
+        self._check_labels(manifest, root, query)
+        manifest.attrs.update({f"n_{reason}": query.left_out[reason] for reason in LEFT_OUT})
+        self._report(query)
+        return manifest
+
+    def classes(self, label_set: str | None = None) -> tuple[str, ...]:
+        """Return the classes of a label set in their order; an unknown one is a ``ConfigError``."""
+        name = label_set or self.default_label_set
+        if name not in self.label_sets:
+            near = nearest(name, list(self.label_sets))
+            hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+            known = ", ".join(self.label_sets)
+            raise ConfigError(f"The data set {self.name} has no label set {name!r}.{hint} It has: {known}.")
+        return self.label_sets[name]
+
+    def _unique(self, records: Iterable[Record], query: Query) -> list[Record]:
+        """Keep the first recording of each name: some data sets ship a part of their recordings twice."""
+        kept: dict[str, Record] = {}
+        for record in records:
+            if record.record_id in kept:
+                query.left_out["duplicate"] += 1
+            else:
+                kept[record.record_id] = record
+        return list(kept.values())
+
+    def _row(self, record: Record, classes: tuple[str, ...]) -> dict[str, object]:
+        labels = frozenset(record.labels)
+        return {
+            "dataset": self.name,
+            "record_id": record.record_id,
+            "path": record.path.as_posix(),
+            "patient_id": record.patient_id,
+            "fold": record.fold,
+            "fs": record.fs,
+            "n_samples": record.n_samples,
+            "leads": "|".join(record.leads),
+            "start": record.start,
+            "label": "|".join([name for name in classes if name in labels]),
+        }
+
+    def _check_labels(self, manifest: pd.DataFrame, root: Path, query: Query) -> None:
+        own = query.label_set == self.default_label_set
+        if own and self.label_sets[query.label_set] and (manifest["label"] == "").all():
+            raise LabelError(
+                f"None of the {len(manifest)} recordings in {root} has a label of {self.name}. Expected there: "
+                f"{self.expects}. For recordings without labels use the data set 'folder'."
+            )
+
+    def _report(self, query: Query) -> None:
+        parts = [f"{query.left_out[reason]} {text}" for reason, text in LEFT_OUT.items() if query.left_out[reason]]
+        if parts:
+            say(f"{self.name}: left out recordings: {', '.join(parts)}.")
+
+
+#: Every data set by its name.
+CATALOG: Registry[type[Dataset]] = Registry("data set")
+
+
+def unify(found: Iterable[str], known: bool = True) -> tuple[str, ...]:
+    """Return labels of the set ``unified`` from those of its first four that apply.
+
+    Args:
+        found: which of MI, AF, BBB and NORM apply; other names are ignored.
+        known: whether the data set says enough to call a recording without any of them OTHER.
+
+    >>> unify(["NORM", "AF"]), unify([]), unify([], known=False)
+    (('AF',), ('OTHER',), ())
+    """
+    hits = frozenset(found)
+    abnormal = tuple([name for name in ("MI", "AF", "BBB") if name in hits])
+    if abnormal or "NORM" in hits:
+        return abnormal or ("NORM",)
+    return ("OTHER",) if known else ()

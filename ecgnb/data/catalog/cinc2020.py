@@ -1,0 +1,96 @@
+"""PhysioNet/CinC Challenge 2020: twelve-lead recordings of six sources, labelled with SNOMED CT codes."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ecgnb.data.catalog.base import CATALOG, UNIFIED, Query, unify
+from ecgnb.data.catalog.files import own_table
+from ecgnb.data.catalog.wfdb_dataset import WfdbDataset
+from ecgnb.errors import ConfigError
+
+#: The class of sinus rhythm, which the Challenge's metric takes as "normal".
+NORMAL_CLASS = "NSR"
+
+_ROWS = own_table("snomed.csv")
+_BY_CODE = {row["code"]: row for row in _ROWS}
+_BY_ABBREVIATION = {row["abbreviation"].lower(): row for row in _ROWS}
+
+
+def _scored(year: int) -> tuple[str, ...]:
+    return tuple([row["class"] for row in own_table(f"cinc{year}_weights.csv")])
+
+
+@functools.cache
+def challenge_weights(year: int) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the scored classes of the Challenge of 2020 or 2021 and its weights.
+
+    Equivalent codes are one class, as in the official score: CRBBB with RBBB, PAC with SVPB, PVC with VPB, and in
+    2021 CLBBB with LBBB.
+
+    Args:
+        year: 2020 or 2021.
+
+    Returns:
+        Classes (abbreviations of the Challenge, in the order of its table: 24 in 2020, 26 in 2021) and the matrix
+        ``[n_classes, n_classes]``: the reward of a decision (column) where a class (row) is true.
+
+    Raises:
+        ConfigError: for any other year.
+    """
+    if year not in (2020, 2021):
+        raise ConfigError(f"There are weights for the Challenges of 2020 and 2021, not of {year}.")
+    classes = _scored(year)
+    weights = np.array([[float(row[name]) for name in classes] for row in own_table(f"cinc{year}_weights.csv")])
+    weights.flags.writeable = False  # it is shared by all callers
+    return classes, weights
+
+
+@CATALOG.register("cinc2020")
+class Cinc2020(WfdbDataset):
+    """Challenge 2020. A recording has the classes of all codes in its ``#Dx:`` line.
+
+    Classes are called by the Challenge's abbreviations: ``scored`` has the scored ones with equivalent codes joined
+    (see `challenge_weights`), ``all`` every code of the Challenge's tables by itself. Early headers hold abbreviations
+    in place of codes; they are understood. Patients are not named.
+
+    The name of a record tells its source: A and Q CPSC 2018 and its unused part, I St Petersburg, S PTB, HR PTB-XL
+    (HR00001 is PTB-XL 1), E Georgia. So this data set shares recordings with ``ptbxl``, ``cpsc2018`` and ``ptbdb``.
+
+    Unified labels: MI by the four infarction codes, AF by the five codes of atrial fibrillation, BBB by any bundle
+    branch block, NORM by sinus rhythm as the only code, OTHER by any other code; without a code there is none.
+    """
+
+    name = "cinc2020"
+    title = "Classification of 12-lead ECGs: PhysioNet/CinC Challenge 2020"
+    licence = "CC BY 4.0"
+    citation = "Perez Alday EA, et al. Physiol Meas 2020;41:124003. doi:10.1088/1361-6579/abc960"
+    expects = "WFDB records A0001, Q0001, I0001, S0001, HR00001 or E00001 and so on with a #Dx: line in their headers"
+    default_label_set = "scored"
+    download = "challenge-2020/1.0.2"
+    label_sets: ClassVar[dict[str, tuple[str, ...]]] = {
+        "scored": _scored(2020),
+        "all": tuple([row["abbreviation"] for row in _ROWS]),
+        "unified": UNIFIED,
+    }
+    pattern = re.compile(r"(A|Q|I|S|HR|E)\d{4,5}")
+    scored_column: ClassVar[str] = "scored_2020"
+
+    def labels(self, record_id: str, said: Mapping[str, Any], table: Mapping[str, Any], query: Query) -> Iterable[str]:
+        """Return the classes of the codes in the header."""
+        stated = [text for text in said["dx"] if text.lower() != "unknown"]
+        rows = [row for text in stated if (row := _row_of(text)) is not None]
+        if query.label_set == "unified":
+            found = {row["unified"] for row in rows}
+            return unify(found if len(stated) == 1 else found - {"NORM"}, known=bool(stated))
+        column = "abbreviation" if query.label_set == "all" else self.scored_column
+        return [row[column] for row in rows]
+
+
+def _row_of(text: str) -> dict[str, str] | None:
+    return _BY_CODE.get(text) or _BY_ABBREVIATION.get(text.lower())

@@ -1,0 +1,79 @@
+"""The files of a data set: walking its folder, and finding the tables beside its recordings."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from ecgnb.errors import LabelError, ReadError
+
+_TABLES = Path(__file__).parent / "tables"
+
+
+@functools.cache
+def own_table(name: str) -> tuple[dict[str, str], ...]:
+    """Return the rows of one of the package's own tables, by their column names."""
+    with open(_TABLES / name, encoding="utf-8", newline="") as file:
+        return tuple(csv.DictReader(line for line in file if not line.startswith("#")))
+
+
+def walk(root: Path, suffixes: Iterable[str]) -> list[Path]:
+    """Return all files below ``root`` with one of the suffixes (lower case), sorted; hidden ones are passed over."""
+    wanted = tuple(suffixes)
+    found: list[Path] = []
+    seen: set[str] = set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        # A link may lead back up; each folder is entered once.
+        folders[:] = [] if real in seen else sorted(name for name in folders if not _is_hidden(name))
+        if real not in seen:
+            found += [Path(folder, name) for name in names if name.lower().endswith(wanted) and not _is_hidden(name)]
+        seen.add(real)
+    return sorted(found, key=lambda path: path.as_posix())
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith((".", "__MACOSX"))
+
+
+def anchor(root: Path, name: str, dataset: str) -> Path:
+    """Return the one file called ``name`` in ``root``, else one level below, else one level above.
+
+    Raises:
+        ReadError: ``empty``, when there is none; ``ambiguous``, when two folders below have one.
+    """
+    if (root / name).is_file():
+        return root / name
+    below = sorted(path for path in root.glob(f"*/{name}") if not _is_hidden(path.parent.name))
+    if len(below) > 1:
+        folders = ", ".join(path.parent.as_posix() for path in below)
+        raise ReadError("ambiguous", f"{root} holds the data set {dataset} more than once. Give one of {folders}.")
+    if below:
+        return below[0]
+    if (root.parent / name).is_file():
+        return root.parent / name
+    raise ReadError("empty", f"{root} is no folder of the data set {dataset}: there is no {name} in it.")
+
+
+def tables_beside(root: Path, pattern: str) -> list[Path]:
+    """Return the files below ``root`` that match a glob pattern; where there are none, those one level above."""
+    inside = [path for path in root.rglob(pattern) if path.is_file() and not _is_hidden(path.name)]
+    return sorted(inside or [path for path in root.parent.glob(pattern) if path.is_file()])
+
+
+def read_table(path: Path, columns: Iterable[str] = (), **options: object) -> pd.DataFrame:
+    """Read a CSV table as text, empty cells as ""; without one of ``columns`` it is a ``LabelError``."""
+    try:
+        table = pd.read_csv(path, dtype="str", keep_default_na=False, encoding="utf-8-sig", **options)  # type: ignore[call-overload]
+    except (ValueError, UnicodeDecodeError) as error:
+        raise LabelError(f"{path} cannot be read as a CSV table: {error}. Fetch it again.") from error
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        found = ", ".join(map(str, table.columns))
+        raise LabelError(f"{path} has no column {missing[0]!r}, only {found}. Fetch it again.")
+    return table

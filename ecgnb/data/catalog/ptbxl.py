@@ -1,0 +1,132 @@
+"""PTB-XL: 21,799 twelve-lead recordings of 10 s with 71 SCP-ECG statements and ten official folds."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from ecgnb.data.catalog.base import CATALOG, UNIFIED, Dataset, Query, Record, unify
+from ecgnb.data.catalog.files import anchor, own_table, read_table
+from ecgnb.errors import LabelError
+
+#: Recordings that release 1.0.3 withdrew.
+WITHDRAWN = frozenset({137, 139, 140, 141, 142, 143, 145, 456, 458, 459, 461, 462})
+#: The diagnostic superclasses in the order of the data set's paper.
+SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
+
+_DURATION_S = 10
+_COLUMNS = ("ecg_id", "patient_id", "scp_codes", "strat_fold", "filename_lr", "filename_hr")
+_BUNDLE_BRANCH_BLOCKS = frozenset({"CRBBB", "CLBBB", "IRBBB", "ILBBB"})
+
+_STATEMENTS = {row["statement"]: row for row in own_table("scp_statements.csv")}
+
+
+def _statements(kind: str) -> tuple[str, ...]:
+    return tuple([name for name, row in _STATEMENTS.items() if row[kind] == "1"])
+
+
+_DIAGNOSTIC = frozenset(_statements("diagnostic"))
+
+
+@CATALOG.register("ptbxl")
+class PtbXl(Dataset):
+    """PTB-XL. Classes of ``superclass`` in the paper's order, of the other sets in that of ``scp_statements.csv``.
+
+    As in the authors' benchmark, a statement counts whatever its likelihood, and a superclass or subclass applies when
+    one of its diagnostic statements does. With ``likelihood`` above 0, diagnostic statements below it do not count (0
+    means that none was stated); statements of form and rhythm carry no likelihood and always count.
+
+    Unified labels: MI and NORM by superclass MI and statement NORM, AF by AFIB, BBB by CRBBB, CLBBB, IRBBB and ILBBB.
+    """
+
+    name = "ptbxl"
+    title = "PTB-XL, a large publicly available electrocardiography dataset"
+    licence = "CC BY 4.0"
+    citation = "Wagner P, et al. Sci Data 2020;7:154. doi:10.1038/s41597-020-0495-6"
+    expects = "ptbxl_database.csv with the folders records100 or records500"
+    default_label_set = "superclass"
+    official_folds = True
+    download = "ptb-xl/1.0.3"
+    label_sets: ClassVar[dict[str, tuple[str, ...]]] = {
+        "superclass": SUPERCLASSES,
+        "subclass": tuple(dict.fromkeys(row["subclass"] for row in _STATEMENTS.values() if row["subclass"])),
+        "diagnostic": _statements("diagnostic"),
+        "form": _statements("form"),
+        "rhythm": _statements("rhythm"),
+        "all": tuple(_STATEMENTS),
+        "unified": UNIFIED,
+    }
+
+    def records(self, root: Path, query: Query) -> Iterator[Record]:
+        """Yield the recordings of ``ptbxl_database.csv`` that are there at 100 or 500 Hz."""
+        database = anchor(root, "ptbxl_database.csv", self.name)
+        table = read_table(database, _COLUMNS)
+        for values in zip(*[table[name] for name in _COLUMNS], strict=True):
+            ecg_id, patient, codes, fold, low, high = values
+            number = int(float(ecg_id))
+            if number in WITHDRAWN:
+                query.left_out["withdrawn"] += 1
+                continue
+            found = _existing(database.parent, low, high, query.target_fs)
+            if found is None:
+                query.left_out["absent"] += 1
+                continue
+            path, fs = found
+            yield Record(
+                record_id=f"{number:05d}",
+                path=path,
+                labels=labels_of(_parse(codes, database), query.label_set, query.likelihood),
+                patient_id=patient.removesuffix(".0"),
+                fold=int(float(fold)) if fold else None,
+                fs=fs,
+                n_samples=round(fs * _DURATION_S),
+                leads=self.leads,
+            )
+
+
+def _existing(folder: Path, low: str, high: str, target_fs: float | None) -> tuple[Path, float] | None:
+    """Return the header at 100 or 500 Hz: the lower rate where it is enough, the other where a file is missing."""
+    choices = [(high, 500.0), (low, 100.0)]
+    if target_fs is not None and target_fs <= 100:
+        choices.reverse()
+    for name, fs in choices:
+        path = folder / f"{name}.hea"
+        if name and path.is_file() and path.with_suffix(".dat").is_file():
+            return path, fs
+    return None
+
+
+def _parse(text: str, database: Path) -> dict[str, float]:
+    try:
+        return dict(ast.literal_eval(text))
+    except (ValueError, SyntaxError, TypeError) as error:
+        raise LabelError(f"{database} has scp_codes {text[:60]!r} that cannot be read. Fetch it again.") from error
+
+
+def labels_of(codes: dict[str, float], label_set: str, likelihood: float = 0.0) -> tuple[str, ...]:
+    """Return the labels of a recording from its statements and their likelihoods (0-100).
+
+    >>> labels_of({"NORM": 80.0, "LVOLT": 0.0, "SR": 0.0}, "superclass"), labels_of({"AMI": 35.0}, "superclass", 50)
+    (('NORM',), ())
+    """
+    known = [name for name in codes if name in _STATEMENTS]
+    counted = [name for name in known if name not in _DIAGNOSTIC or codes[name] >= likelihood]
+    if label_set == "unified":
+        return unify(_unified(counted), known=bool(known))
+    if label_set in ("superclass", "subclass"):
+        return tuple([_STATEMENTS[name][label_set] for name in counted if name in _DIAGNOSTIC])
+    return tuple(counted)
+
+
+def _unified(statements: Collection[str]) -> Iterable[str]:
+    for name in statements:
+        if _STATEMENTS[name]["superclass"] == "MI":
+            yield "MI"
+        elif name == "AFIB":
+            yield "AF"
+        elif name in _BUNDLE_BRANCH_BLOCKS:
+            yield "BBB"
+        elif name == "NORM":
+            yield "NORM"

@@ -1,0 +1,131 @@
+"""What a store is made from: the rows of a manifest, their leads, and the fingerprint of it all."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ecgnb import files
+from ecgnb.data.leads import STANDARD_12, normalise_lead
+from ecgnb.data.reading import read_recording
+from ecgnb.data.sampling import epoch_order
+from ecgnb.data.standardise import PrepareConfig
+from ecgnb.data.store import FORMAT
+from ecgnb.errors import EcgnbError, StoreError
+
+#: Columns of a manifest that the store depends on; labels are not among them.
+MANIFEST_COLUMNS = ("dataset", "record_id", "path", "patient_id", "fold", "fs", "n_samples", "leads", "start")
+#: Files that are tried to learn the leads of a data set that does not tell them.
+LEAD_PROBES = 20
+
+
+class Row(NamedTuple):
+    """What the preparation needs of a row of the manifest; ``n_samples`` ``None`` means up to the end."""
+
+    dataset: str
+    record_id: str
+    path: str
+    patient_id: str
+    fold: int | None
+    fs: float | None
+    n_samples: int | None
+    start: int
+
+
+def store_fingerprint(manifest: pd.DataFrame, config: PrepareConfig) -> str:
+    """Return the hash that names a store: of the layout, the configuration, the rows and the files' sizes and times.
+
+    Neither labels nor ``n_jobs`` change it.
+    """
+    settings = dataclasses.asdict(with_leads(manifest, config))
+    del settings["n_jobs"]
+    rows = [[*row, *_file_state(row.path)] for row in manifest_rows(manifest)]
+    digest = hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
+    return files.fingerprint({"format": FORMAT, "config": settings, "rows": digest})
+
+
+def limit_records(manifest: pd.DataFrame, limit: int, seed: int = 0) -> pd.DataFrame:
+    """Draw ``limit`` rows of a manifest at random, always the same for a seed, and keep their order; 0 keeps all."""
+    if not 0 < limit < len(manifest):
+        return manifest
+    drawn = epoch_order(len(manifest), seed=seed, epoch=-1)[:limit]
+    return manifest.iloc[np.sort(drawn)].reset_index(drop=True)
+
+
+def with_leads(manifest: pd.DataFrame, config: PrepareConfig) -> PrepareConfig:
+    """Fill in the data set's own leads where ``config`` names none, and spell them as the readers do.
+
+    The most frequent set of leads counts. The twelve standard leads take their standard order, whatever order the
+    files have.
+
+    Raises:
+        StoreError: the manifest has no rows or lacks columns, or neither it nor a file tells the leads.
+    """
+    absent = [name for name in MANIFEST_COLUMNS if name not in manifest]
+    if absent:
+        raise StoreError(f"The manifest lacks the columns {', '.join(absent)}. Make it with find_records.")
+    if manifest.empty:
+        raise StoreError("The manifest is empty: there is nothing to prepare. Check DATASET_DIR and DATASET.")
+    leads = config.leads or _own_leads(manifest)
+    return dataclasses.replace(config, leads=tuple(normalise_lead(lead) for lead in leads))
+
+
+def _own_leads(manifest: pd.DataFrame) -> tuple[str, ...]:
+    told = Counter(text for text in manifest["leads"].fillna("") if text)
+    leads = tuple(told.most_common(1)[0][0].split("|")) if told else _leads_of_first_file(manifest)
+    leads = tuple(normalise_lead(lead) for lead in leads)
+    return STANDARD_12 if set(leads) == set(STANDARD_12) else leads
+
+
+def _leads_of_first_file(manifest: pd.DataFrame) -> tuple[str, ...]:
+    said = ""
+    for row in manifest_rows(manifest.head(LEAD_PROBES)):
+        try:
+            return read_recording(row.path, fs=row.fs, start=row.start, n_samples=row.n_samples).leads
+        except (EcgnbError, OSError, ValueError) as error:
+            said = str(error)
+    raise StoreError(f"None of the first {LEAD_PROBES} recordings can be read to learn its leads ({said}). Set LEADS.")
+
+
+def manifest_rows(manifest: pd.DataFrame) -> list[Row]:
+    """Turn the manifest into plain tuples; what is unknown becomes ``None``."""
+    text = [manifest[name].fillna("").astype(str) for name in ("dataset", "record_id", "path", "patient_id")]
+    numbers = [
+        [None if pd.isna(value) else kind(value) for value in manifest[name]]
+        for name, kind in (("fold", int), ("fs", float), ("n_samples", int))
+    ]
+    starts = [int(start) for start in manifest["start"].fillna(0)]
+    return [Row(*values) for values in zip(*text, *numbers, starts, strict=True)]
+
+
+def _file_state(path: str) -> list[int]:
+    """Return size and time of the file and of the signal files that a WFDB header of that name stands for."""
+    file = Path(path)
+    names = (file, file.with_suffix(".dat"), file.with_suffix(".mat")) if file.suffix == ".hea" else (file,)
+    state = []
+    for each in names:
+        with contextlib.suppress(OSError):
+            found = each.stat()
+            state += [found.st_size, found.st_mtime_ns]
+    return state
+
+
+def unique_rows(rows: Sequence[Row]) -> tuple[list[Row], list[list[str]]]:
+    """Keep the first row of each record; the others are rejected."""
+    kept: dict[tuple[str, str], Row] = {}
+    rejected = []
+    for row in rows:
+        first = kept.setdefault((row.dataset, row.record_id), row)
+        if first is not row:
+            message = f"The record stands in the manifest twice; the first one, {first.path}, is used."
+            rejected.append([row.dataset, row.record_id, row.path, "duplicate", message])
+    return list(kept.values()), rejected
