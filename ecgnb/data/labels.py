@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from ecgnb.data.record_keys import WAYS, clean, match
+from ecgnb.data.record_keys import WAYS, clean, group, match
 from ecgnb.errors import ConfigError, LabelError
 from ecgnb.files import write_csv
 from ecgnb.registry import nearest
@@ -161,8 +161,7 @@ def apply_mapping(
     if unmapped not in ("other", "drop"):
         raise ConfigError(f"unmapped is {unmapped!r}; give 'other' or 'drop'.")
     texts, strangers = _canonical(mapping["mapped_label"], classes)
-    rows = _distinct(mapping, texts)
-    join = _join(manifest, mapping, rows, texts)
+    join = _join(manifest, mapping, pd.factorize(texts)[0])
     has = join.row >= 0
     if len(manifest) and not has.any():
         raise _nothing_found(manifest, mapping)
@@ -207,23 +206,29 @@ def _canonical(labels: pd.Series, classes: Sequence[str]) -> tuple[np.ndarray, d
     return np.array(texts, dtype=object)[codes] if len(texts) else np.empty(0, dtype=object), strangers
 
 
-def _distinct(mapping: pd.DataFrame, texts: np.ndarray) -> dict[tuple[str, str], list[int]]:
-    """Return the rows of each recording by data set and clean name; labels that contradict are a `LabelError`."""
-    found: dict[tuple[str, str], list[int]] = {}
-    datasets = _dataset_keys(mapping["dataset"])
-    for row, (dataset, name) in enumerate(zip(datasets, mapping["record_id"], strict=True)):
-        found.setdefault((dataset, clean(name)), []).append(row)
-    clashes = [rows for rows in found.values() if len(rows) > 1 and len({texts[row] for row in rows}) > 1]
-    if clashes:
-        shown = [
-            " and ".join(f"{mapping['record_id'].iat[row]} = {mapping['mapped_label'].iat[row]}" for row in rows[:3])
-            for rows in clashes[:_SHOWN]
-        ]
+def _distinct(mapping: pd.DataFrame, says: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return each recording of the mapping once, and for each row of the mapping the position of its recording.
+
+    Returns:
+        A table with the columns ``dataset`` and ``name`` as they are compared and ``row``, the first row of the
+        mapping; and int64, one a row of the mapping.
+
+    Raises:
+        LabelError: rows of one recording contradict each other.
+    """
+    datasets = np.array(_dataset_keys(mapping["dataset"]), dtype=object)
+    names = np.array([clean(name) for name in mapping["record_id"]], dtype=object)
+    groups = group(datasets + "\0" + names, says)
+    clashes = np.flatnonzero(~groups.agree)
+    if len(clashes):
+        written = mapping["record_id"] + " = " + mapping["mapped_label"]
+        shown = [" and ".join(written[groups.of_row == clash].iloc[:3]) for clash in clashes[:_SHOWN]]
         raise LabelError(
             f"The mapping contradicts itself for {len(clashes)} recordings: {'; '.join(shown)}. Keep one row for each, "
             "with several labels joined by '|'."
         )
-    return found
+    first = groups.first
+    return pd.DataFrame({"dataset": datasets[first], "name": names[first], "row": first}), groups.of_row
 
 
 def _dataset_keys(names: pd.Series) -> list[str]:
@@ -244,36 +249,35 @@ class _Join:
         self.foreign = np.ones(n_rows, dtype=bool)
 
 
-def _join(
-    manifest: pd.DataFrame, mapping: pd.DataFrame, rows: dict[tuple[str, str], list[int]], texts: np.ndarray
-) -> _Join:
-    """Match one data set after the other."""
+def _join(manifest: pd.DataFrame, mapping: pd.DataFrame, says: np.ndarray) -> _Join:
+    """Match one data set after the other; ``says`` (int64) tells which rows of the mapping say the same."""
     join = _Join(len(manifest), len(mapping))
+    known, entry_of_row = _distinct(mapping, says)
     datasets = np.array(_dataset_keys(manifest["dataset"]), dtype=object)
     ids, paths = manifest["record_id"].to_numpy(dtype=object), manifest["path"].to_numpy(dtype=object)
     for dataset in dict.fromkeys(datasets):
         at = np.flatnonzero(datasets == dataset)
-        keys = [key for key in rows if dataset in ANONYMOUS or key[0] in (dataset, "")]
-        first = np.array([rows[key][0] for key in keys], dtype=np.int64)
-        names = [name for _, name in keys]
-        if len(set(names)) < len(names):  # the same name in several data sets: their folders tell them apart
-            names = [f"{origin}/{name}" for origin, name in keys]
-        found = match(ids[at].tolist(), paths[at].tolist(), names, texts[first].tolist())
+        ours = known if dataset in ANONYMOUS else known[known["dataset"].isin([dataset, ""])]
+        names, first = ours["name"], ours["row"].to_numpy()
+        if names.duplicated().any():  # the same name in several data sets: their folders tell them apart
+            names = ours["dataset"] + "/" + names
+        found = match(ids[at].tolist(), paths[at].tolist(), names.tolist(), says[first])
         has = found.row >= 0
         join.row[at[has]] = first[found.row[has]]
         join.how[at], join.ambiguous[at] = found.how, found.ambiguous
-        join.foreign[[row for key in keys for row in rows[key]]] = False
-        join.used[[row for key, hit in zip(keys, found.used, strict=True) if hit for row in rows[key]]] = True
+        join.foreign &= ~np.isin(entry_of_row, ours.index)
+        join.used |= np.isin(entry_of_row, ours.index[found.used])
     return join
 
 
 def _nothing_found(manifest: pd.DataFrame, mapping: pd.DataFrame) -> LabelError:
     have = ", ".join(map(repr, manifest["dataset"].unique()[:_SHOWN]))
     given = ", ".join(map(repr, mapping["dataset"].unique()[:_SHOWN])) or "none"
+    names = _shown(mapping["record_id"]) or "none"
     return LabelError(
         f"None of the {len(manifest)} recordings is in the mapping of {len(mapping)} rows. Recordings are called "
-        f"{_shown(manifest['record_id'])} (data set {have}); the mapping names {_shown(mapping['record_id']) or 'none'} "
-        f"(data set {given}). Make record_id and dataset fit."
+        f"{_shown(manifest['record_id'])} (data set {have}); the mapping names {names} (data set {given}). "
+        "Make record_id and dataset fit."
     )
 
 

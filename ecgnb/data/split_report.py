@@ -44,7 +44,7 @@ def warnings_about(division: Division) -> list[str]:
     if len(division.leaks):
         warnings.append(
             f"{len(division.leaks)} patients or signals stand in two parts of the official folds: "
-            f"{examples(division.leaks)}. Results on the test part are too good; SPLIT 'stratified' keeps them together."
+            f"{examples(division.leaks)}. Results on the test part are too good; SPLIT 'stratified' keeps them whole."
         )
     for column, name in enumerate(division.names):
         having = division.counts[:, column] > 0

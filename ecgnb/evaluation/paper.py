@@ -195,7 +195,9 @@ def plot_ecg(
         EcgnbError: the recording is empty, or the overlay has another shape.
     """
     if 0 in recording.signal.shape:
-        raise EcgnbError(f"Recording {recording.record_id} has shape {recording.signal.shape}: there is nothing to draw.")
+        raise EcgnbError(
+            f"Recording {recording.record_id} has shape {recording.signal.shape}: there is nothing to draw."
+        )
     first, stop = page_samples(recording, start)
     strips = lay_out(recording, first, stop)
     lines = _header_lines(recording, predicted, truth)

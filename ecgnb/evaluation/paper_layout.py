@@ -133,5 +133,6 @@ def _span(strips: Sequence[Strip]) -> tuple[float, float]:
     parts = [strip.millivolts[np.isfinite(strip.millivolts)] - strip.offset for strip in strips]
     values = np.concatenate([*parts, np.zeros(1)])
     low, high = MM_PER_MV * np.quantile(values, [0.002, 0.998])
-    below, above = 5.0 * np.ceil((np.array([-low, high]) + 1.5) / 5.0)
+    # The name of a lead takes 4 mm at the top of the row.
+    below, above = 5.0 * np.ceil((np.array([-low, high]) + np.array([1.0, 4.0])) / 5.0)
     return float(np.clip(below, *BELOW_MM)), float(np.clip(above, *ABOVE_MM))

@@ -76,7 +76,9 @@ def _one_matrix(counts: np.ndarray, classes: list[str], limit: int) -> tuple[Fig
         label.set_rotation_mode("anchor" if label.get_rotation() else "default")
     right = int(np.trace(counts))
     title = f"Confusion matrix, {shown_of(len(shown), len(classes))}"
-    set_title(figure, title, f"{right:,} of n = {counts.sum():,} records right ({100 * right / max(1, counts.sum()):.1f} %)")
+    set_title(
+        figure, title, f"{right:,} of n = {counts.sum():,} records right ({100 * right / max(1, counts.sum()):.1f} %)"
+    )
     full = [classes[k] for k in shown] + [OTHERS] * (len(shown) < len(classes))
     return figure, _cell_table(cells, full, full)
 

@@ -242,12 +242,16 @@ def plot_score_histograms(
             ax.stairs(100 * rows["share"], edges, color=colour, fill=True, alpha=0.25)
             ax.stairs(100 * rows["share"], edges, color=colour, linewidth=1.3, label=f"{group} ({rows['count'].sum()})")
         if thresholds is not None and len(thresholds):
-            ax.axvline(float(thresholds[k]), color=INK, linestyle=":", linewidth=1.2, label=f"threshold {thresholds[k]:.2g}")
+            ax.axvline(
+                float(thresholds[k]), color=INK, linestyle=":", linewidth=1.2, label=f"threshold {thresholds[k]:.2g}"
+            )
         ax.set(title=shorten(inputs.classes[k], 26), xlim=(0, 1), ylabel="% of group", xlabel="probability")
         ax.legend(loc="upper center")
         ax.margins(y=0.25)
         tables.append(table)
-    title = f"Probabilities by true class, {shown_of(len(shown), len(inputs.classes))}, n = {len(inputs.truth):,} records"
+    title = (
+        f"Probabilities by true class, {shown_of(len(shown), len(inputs.classes))}, n = {len(inputs.truth):,} records"
+    )
     set_title(figure, title, "In brackets: number of records of the group.")
     return figure, pd.concat(tables, ignore_index=True)
 

@@ -43,6 +43,8 @@ def load_cohort(run: Run) -> pd.DataFrame:
             folder=folder.as_posix(),
             n_found=cohort.coverage.n_records,
             n_labelled=cohort.coverage.n_labelled,
+            n_other=cohort.coverage.n_other,
+            n_dropped=cohort.coverage.n_dropped,
             n_recordings=len(manifest),
         )
     return table

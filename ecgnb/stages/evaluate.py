@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from ecgnb.environment import describe_environment
-from ecgnb.evaluation.bootstrap import bootstrap, bootstrap_per_class
+from ecgnb.evaluation.bootstrap import bootstrap, bootstrap_per_class, bootstrap_score
 from ecgnb.evaluation.calibration import apply_temperature, fit_temperature, probabilities_from_logits
 from ecgnb.evaluation.metrics import evaluate as measure
-from ecgnb.evaluation.thresholds import choose_thresholds
+from ecgnb.evaluation.thresholds import choose_thresholds, decide
 from ecgnb.files import sha256_file, write_csv, write_json
 from ecgnb.session import Run
+from ecgnb.stages.challenge import challenge_scorer_of
 from ecgnb.stages.train import build_loader, build_objective, build_run_model, targets_of
 
 
@@ -114,9 +115,13 @@ def _measure(run: Run, test: Outputs, probabilities: np.ndarray, thresholds: lis
         "confidence": config.confidence,
         "groups": patient_groups(run.records.iloc[run.splits.test]),
     }
+    headline = [bootstrap(*about, **options)]
+    decisions = decide(probabilities, run.task, thresholds)
+    if score := challenge_scorer_of(run, test.targets, decisions):
+        headline.append(bootstrap_score(score, len(decisions), **options))
     return {
         **measure(*about),
-        "intervals": bootstrap(*about, **options).to_dict(orient="records"),
+        "intervals": pd.concat(headline).to_dict(orient="records"),
         "per_class_intervals": bootstrap_per_class(*about, **options).to_dict(orient="records"),
         "confidence": config.confidence,
     }

@@ -53,7 +53,9 @@ def draw_label_coverage(run: Run) -> Drawn:
     """How each recording that was found got its label, or why it has none."""
     from ecgnb.evaluation.plots import plot_label_coverage
 
-    return plot_label_coverage(pd.read_csv(run.path("coverage.csv")))
+    cohort = run.require("cohort")
+    kinds = {"with a label": "n_labelled", "without: called OTHER": "n_other", "without: dropped": "n_dropped"}
+    return plot_label_coverage(pd.DataFrame({"kind": list(kinds), "records": [cohort[name] for name in kinds.values()]}))
 
 
 def draw_class_examples(run: Run) -> Drawn:
@@ -79,7 +81,8 @@ def draw_per_class(run: Run) -> Drawn:
 
     metrics = run.metrics
     support = pd.Series({each["class"]: each["support"] for each in metrics["per_class"]})
-    return plot_class_scores(_intervals(metrics), support, confidence=metrics["confidence"])
+    scores = _intervals(metrics)
+    return plot_class_scores(scores, support, n_records=metrics["n_records"], confidence=metrics["confidence"])
 
 
 def draw_roc(run: Run) -> Drawn:
@@ -133,7 +136,7 @@ def draw_test_example(run: Run, position: int) -> Drawn:
     row = run.predictions.iloc[position]
     recording = stored_recording(run, int(run.splits.test[position]))
     probabilities = {name: float(row[f"probability_{name}"]) for name in run.classes}
-    return plot_ecg(recording, probabilities=probabilities, prediction=row["prediction"], label=row["label"])
+    return plot_ecg(recording, probabilities=probabilities, predicted=row["prediction"], truth=row["label"])
 
 
 #: Figures of a whole run in the order of the report: name, what it shows, and the stage that it needs.

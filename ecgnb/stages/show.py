@@ -117,7 +117,7 @@ def recording(source: str | Path, run: str | Run = "latest", **reading: Any) -> 
     row = table.iloc[0]
     classes = find_bundle(run).classes
     probabilities = {name: float(row[name]) for name in classes}
-    figure, _ = plot_ecg(read, probabilities=probabilities, prediction=row["prediction"])
+    figure, _ = plot_ecg(read, probabilities=probabilities, predicted=row["prediction"])
     _display(figure)
     return table
 

@@ -101,6 +101,18 @@ def in_process_group() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "LOCAL_RANK" in os.environ
 
 
+def seed_dropout(seed: int, device: torch.device) -> None:
+    """Seed the generators that dropout draws from: the CPU's and that of ``device``.
+
+    ``torch.manual_seed`` does it for every kind of device there might be, at several times the cost.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index or 0].manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+
+
 @contextlib.contextmanager
 def deterministic() -> Iterator[None]:
     """Within the block, let PyTorch choose operations that give the same bits each time.

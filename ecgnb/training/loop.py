@@ -28,7 +28,7 @@ from ecgnb.progress import progress
 from ecgnb.training.callbacks import Callback, EpochLines, notify
 from ecgnb.training.checkpoint import State, check_identity, read_checkpoint, state_from_dict
 from ecgnb.training.config import TrainConfig
-from ecgnb.training.devices import deterministic, make_fabric
+from ecgnb.training.devices import deterministic, make_fabric, seed_dropout
 from ecgnb.training.optimizer import make_optimizer
 from ecgnb.training.run import DRY_RUN_BATCHES, Files, Run, reported
 from ecgnb.training.schedule import learning_rate
@@ -180,7 +180,7 @@ def train_step(run: Run, batches: list[Batch]) -> tuple[Tensor, Tensor]:
     n_records = sum(batch.n_global for batch in batches)
     loss = torch.zeros((), device=fabric.device)
     for number, batch in enumerate(batches):
-        torch.manual_seed(mix(config.seed, step, number, fabric.global_rank))
+        seed_dropout(mix(config.seed, step, number, fabric.global_rank), fabric.device)
         views = run.objective.views(batch, seed=config.seed, step=step, train=True)
         with fabric.no_backward_sync(run.model, enabled=number < len(batches) - 1):
             share = run.objective.loss(run.model, views) * (batch.n_local / n_records)

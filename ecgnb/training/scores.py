@@ -11,9 +11,7 @@ from ecgnb.evaluation.calibration import probabilities_from_logits
 from ecgnb.evaluation.metrics import evaluate
 
 
-def validation_scores(
-    targets: np.ndarray, logits: np.ndarray, classes: Sequence[str], task: str
-) -> dict[str, float]:
+def validation_scores(targets: np.ndarray, logits: np.ndarray, classes: Sequence[str], task: str) -> dict[str, float]:
     """Return macro F1 and AUROC and those of each class, as columns of the history.
 
     Several labels are decided at 0.5 each; better thresholds are chosen after the training.

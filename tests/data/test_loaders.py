@@ -177,3 +177,12 @@ def test_rows_with_nan_are_found() -> None:
             return signal
 
     assert make(Spoiled()).not_finite(np.array([1, 7, 9])).tolist() == [7]
+
+
+def test_stored_numbers_on_their_way_to_a_gpu_become_the_same_signals() -> None:
+    """What is read for another device is half as large and, decoded, bitwise the batch of the CPU."""
+    loader, expected = make(), next(make().epoch(0))
+    loader.device = torch.device("mps")  # no such device is touched: reading alone is tested
+    piece = loader._read(epoch_order(25, seed=3, epoch=0)[:4])
+    assert piece["raw"].dtype == torch.int16 and "signal" not in piece
+    assert same(loader._batch(piece, loader.part(0)), expected)

@@ -110,7 +110,9 @@ def kill_and_resume(tmp_path: Path, kills: int, seed: int) -> None:
     while True:
         delay = moments.uniform(0, seconds / (kills + 1)) if killed < kills else -1
         arguments = [json.dumps(asdict(config)), str(tmp_path / "killed"), str(delay)]
-        done = subprocess.run([sys.executable, training_fakes.__file__, *arguments], check=False, stderr=subprocess.PIPE)
+        done = subprocess.run(
+            [sys.executable, training_fakes.__file__, *arguments], check=False, stderr=subprocess.PIPE
+        )
         if done.returncode == 0:
             break
         assert "Traceback" not in done.stderr.decode()

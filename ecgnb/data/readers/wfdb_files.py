@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ecgnb.data.readers.base import explained_os_errors
-from ecgnb.data.readers.wfdb_header import Header, SignalSpec
+from ecgnb.data.readers.wfdb_spec import Header, SignalSpec
 from ecgnb.errors import ReadError
 
 #: Bytes of one sample, by storage format: https://physionet.org/physiotools/wag/signal-5.htm

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ecgnb.data.readers.base import Window
 from ecgnb.data.readers.units import scale_to_mv
 from ecgnb.data.readers.wfdb_files import check_length
-from ecgnb.data.readers.wfdb_header import Header
+from ecgnb.data.readers.wfdb_spec import Header
 from ecgnb.errors import ReadError
 
 _DIFFERENCES = 8  # a format that stores differences: it can only be read from its first sample on
@@ -45,8 +46,17 @@ def read_by_package(header: Header, path: Path, window: Window, factors: Sequenc
             "unreadable", f"The wfdb package cannot read {path}: {error}. Check the header, or fetch the record again."
         ) from error
     physical = record.p_signal[window.start - first : window.stop - first]
+    if physical.shape != (window.n_samples, header.n_leads):
+        raise ReadError("unreadable", f"The wfdb package reads {len(physical)} samples of {path}. Check its header.")
     kept = [(column, factor) for column, factor in enumerate(factors) if factor is not None]
     result = np.empty((len(kept), window.n_samples), dtype=np.float32)
     for row, (column, factor) in enumerate(kept):
         result[row] = scale_to_mv(physical[:, column].copy(), factor)
     return result
+
+
+def _require_same_reading(header: Header, record: Any, path: Path) -> None:
+    """Refuse a header so odd that the package takes other numbers from it than we do."""
+    same = tuple(record.adc_gain) == header.gains and tuple(record.baseline) == header.baselines
+    if not same or [int(form) for form in record.fmt] != list(header.formats):
+        raise ReadError("header", f"The header {path} can be read in two ways. Write its fields apart, as WFDB does.")

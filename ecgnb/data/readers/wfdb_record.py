@@ -13,10 +13,11 @@ from ecgnb.data.readers.comments import parse_comments
 from ecgnb.data.readers.plausibility import gain_is_known_wrong
 from ecgnb.data.readers.units import mv_per_unit, require_voltage
 from ecgnb.data.readers.wfdb_files import signal_length
-from ecgnb.data.readers.wfdb_header import Header, SignalSpec, header_path, read_header
+from ecgnb.data.readers.wfdb_header import header_path, read_header
 from ecgnb.data.readers.wfdb_package import read_by_package
 from ecgnb.data.readers.wfdb_segments import layout_signals, read_segments, segments_length
 from ecgnb.data.readers.wfdb_signal import is_plain, read_plain
+from ecgnb.data.readers.wfdb_spec import Header, SignalSpec
 from ecgnb.data.recording import Recording
 from ecgnb.errors import ReadError
 

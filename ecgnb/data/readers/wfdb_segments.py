@@ -13,7 +13,8 @@ import numpy as np
 
 from ecgnb.data.readers.base import Window
 from ecgnb.data.readers.wfdb_files import safe_path
-from ecgnb.data.readers.wfdb_header import Header, Segment, SignalSpec, read_header
+from ecgnb.data.readers.wfdb_header import read_header
+from ecgnb.data.readers.wfdb_spec import Header, Segment, SignalSpec
 from ecgnb.errors import ReadError
 
 #: A gap costs no byte in any file, so nothing but this limit keeps a wrong header from filling the memory.

@@ -18,7 +18,7 @@ import numpy as np
 from ecgnb.data.readers.base import Window, explained_os_errors
 from ecgnb.data.readers.units import scale_to_mv
 from ecgnb.data.readers.wfdb_files import files_of, require_bytes, safe_path
-from ecgnb.data.readers.wfdb_header import Header, SignalSpec
+from ecgnb.data.readers.wfdb_spec import Header, SignalSpec
 
 #: The sample value that means "no value" in format 16.
 INVALID = -32768

@@ -48,9 +48,6 @@ def test_challenge_matrix_without_a_header(save):
 def test_a_header_beside_it_counts(save):
     path = save(val=np.arange(5, dtype=np.int16)[None])
     path.with_suffix(".hea").write_text("A1980 1 360 5\nA1980.mat 16+24 200/mV 16 0 0 0 0 V2\n", encoding="utf-8")
-    with pytest.raises(ReadError, match="truncated"):  # savemat compresses nothing, but its header is longer
-        path.write_bytes(path.read_bytes()[:30])
-        read_recording(path)
     path.write_bytes(b"x" * 24 + np.arange(5, dtype="<i2").tobytes())
     recording = read_recording(path)
     assert (recording.fs, recording.leads) == (360.0, ("V2",))

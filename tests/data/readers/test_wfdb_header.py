@@ -125,7 +125,8 @@ def test_segments():
     "text",
     [
         "", "   \n\n", "# only a comment", "r", "r x", "r 1 abc\nr.dat 16", "r 1 500 x\nr.dat 16",
-        "r 2 500 10\nr.dat 16", "r 1 500 10\nr.dat 16\nr.dat 16", "r 1 500 10\nr.dat", "r 1 500 10\nr.dat x", "r 1 500 10\nr.dat 16x0",
+        "r 2 500 10\nr.dat 16", "r 1 500 10\nr.dat 16\nr.dat 16", "r 1 500 10\nr.dat",
+        "r 1 500 10\nr.dat x", "r 1 500 10\nr.dat 16x0",
         "r 1 500 10\nr.dat 16 gain", "r 1 500 10\nr.dat 16 1e999/mV", "r 1 500 10\nr.dat 16 1e-200/mV",
         "r 1 500 10\nr.dat 16 200(99999999999999999999)/mV", "r 1 inf 10\nr.dat 16", "r 1 -500 10\nr.dat 16",
         "r 1 500 10\nr.dat 16 200/mV 16 " + "9" * 40 + " 0 0 0 I", "r/1 1 500 10\nseg", "r/2 1 500 10\nseg 10",

@@ -6,8 +6,9 @@ import wfdb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecgnb.data.readers.wfdb_header import SignalSpec, parse_header
+from ecgnb.data.readers.wfdb_header import parse_header
 from ecgnb.data.readers.wfdb_signal import is_plain, to_millivolts
+from ecgnb.data.readers.wfdb_spec import SignalSpec
 from ecgnb.data.reading import read_recording
 
 EVERY_INT16 = np.arange(-32768, 32768).astype("<i2")
