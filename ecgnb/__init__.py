@@ -15,7 +15,7 @@ _HOME = {
     "find_run": "ecgnb.session",
     "list_runs": "ecgnb.session",
     "environment_report": "ecgnb.stages.environment",
-    "preflight": "ecgnb.preflight",
+    "preflight": "ecgnb.checks",
     "load_cohort": "ecgnb.stages.cohort",
     "prepare": "ecgnb.stages.prepare",
     "split": "ecgnb.stages.split",
@@ -34,7 +34,7 @@ __all__ = ["__version__", *_HOME, *_MODULES]  # noqa: PLE0604
 if TYPE_CHECKING:
     from ecgnb.data.reading import read_recording
     from ecgnb.models import build_model
-    from ecgnb.preflight import preflight
+    from ecgnb.checks import preflight
     from ecgnb.session import find_run, list_runs, open_run
     from ecgnb.stages import show
     from ecgnb.stages.cohort import load_cohort

@@ -98,7 +98,10 @@ def _add_train(commands: Any) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from ecgnb.session import find_run, open_run
-    from ecgnb.stages import load_cohort, prepare, split, train
+    from ecgnb.stages.cohort import load_cohort
+    from ecgnb.stages.prepare import prepare
+    from ecgnb.stages.split import split
+    from ecgnb.stages.train import train
 
     parameters = _parameters(options)
     if options.run and parameters:
@@ -121,7 +124,7 @@ def _add_predict(commands: Any) -> None:
 
 def _predict(options: argparse.Namespace) -> None:
     from ecgnb.files import write_csv
-    from ecgnb.stages import predict
+    from ecgnb.stages.predict import predict
 
     table = predict(options.files, run=options.run, fs=options.fs, units=options.units)
     if options.csv:
@@ -180,7 +183,7 @@ def _add_looking_commands(commands: Any) -> None:
 
 
 def _preflight(options: argparse.Namespace) -> None:
-    from ecgnb.preflight import preflight
+    from ecgnb.checks import preflight
     from ecgnb.session import open_run
 
     print(preflight(open_run(_parameters(options) or {"PROFILE": None})).to_string(index=False))

@@ -16,7 +16,7 @@ ROOT = PACKAGE.parent
 #: From the ground up. A module may import from its own room and from what stands before it, never from what stands after.
 FLOORS = (
     "errors registry files progress environment transforms data evaluation models objectives training "
-    "config session preflight deploy stages headless cli __main__"
+    "config session checks deploy stages headless cli __main__"
 ).split()
 
 #: Configurations are composed on the ground floor of the session, so these light modules may be imported from above only.

@@ -7,24 +7,19 @@ pure functions of `ecgnb.data.sampling`, so an epoch can be entered at any batch
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ecgnb.data.prefetch import prefetch
 from ecgnb.data.sampling import Slice, check_weights, count_batches, epoch_order, rank_slice
 from ecgnb.errors import ConfigError
 
-T = TypeVar("T")
-
-#: Batches that the thread reads ahead.
-PREFETCH = 2
 #: Part of the free memory of a GPU that a resident store may take.
 RESIDENT_FRACTION = 0.5
 
@@ -169,7 +164,7 @@ class Loader:
                 yield self._batch(self._pick(cache, order[part.start : part.stop]), part)
             return
         read = (self._read(order[part.start : part.stop]) for part in parts)
-        with closing(prefetch(read, PREFETCH)) as pieces:
+        with closing(prefetch(read)) as pieces:
             for part, piece in zip(parts, pieces, strict=True):
                 yield self._batch({name: self._move(tensor) for name, tensor in piece.items()}, part)
 
@@ -242,43 +237,6 @@ def valid_mask(valid: Tensor, n_samples: int) -> Tensor:
     """Return bool ``[B, n_samples]``, true from ``valid[:, 0]`` up to and without ``valid[:, 1]``."""
     time = torch.arange(n_samples, device=valid.device)
     return (time >= valid[:, :1]) & (time < valid[:, 1:])
-
-
-def prefetch(items: Iterator[T], depth: int = PREFETCH) -> Generator[T, None, None]:
-    """Yield the items of an iterator that one thread runs up to ``depth`` items ahead.
-
-    An exception of the iterator is raised here, at its place in the sequence. When this generator is closed or
-    thrown away the thread ends; closing waits for the item that is being made.
-    """
-    ready: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=depth)
-    stopped = threading.Event()
-
-    def work() -> None:
-        try:
-            for item in items:
-                ready.put(("item", item))
-                if stopped.is_set():
-                    return
-            ready.put(("end", None))
-        except BaseException as error:
-            ready.put(("error", error))
-
-    thread = threading.Thread(target=work, name="ecgnb-prefetch", daemon=True)
-    thread.start()
-    try:
-        while True:
-            kind, value = ready.get()
-            if kind == "error":
-                raise value
-            if kind == "end":
-                return
-            yield value
-    finally:
-        stopped.set()
-        while thread.is_alive():  # it may wait for room in the queue
-            while not ready.empty():
-                ready.get_nowait()
-            thread.join(timeout=0.01)
 
 
 def _check_rows(rows: np.ndarray, n_stored: int) -> np.ndarray:

@@ -132,8 +132,12 @@ def _make_shards(tasks: Sequence[ShardTask], n_jobs: int) -> None:
             _undisturbed(make_shard, task)
         return
     from joblib import Parallel, delayed, effective_n_jobs
+    from joblib.parallel import get_active_backend
 
-    pool = Parallel(n_jobs=min(effective_n_jobs(n_jobs), len(tasks)), return_as="generator_unordered")
+    # Some back ends (ray, multiprocessing) hand over all results at the end, without progress.
+    streams = get_active_backend()[0].supports_return_generator
+    workers = min(effective_n_jobs(n_jobs), len(tasks))
+    pool = Parallel(n_jobs=workers, return_as="generator_unordered" if streams else "list")
     results = pool(delayed(_undisturbed)(make_shard, task) for task in tasks)
     for _ in progress(results, total=len(tasks), title="Preparing shards"):
         pass

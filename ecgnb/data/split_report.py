@@ -46,7 +46,7 @@ def warnings_about(division: Division) -> list[str]:
             f"{len(division.leaks)} patients or signals stand in two parts of the official folds: "
             f"{examples(division.leaks)}. Results on the test part are too good; SPLIT 'stratified' keeps them whole."
         )
-    for column, name in enumerate(division.names):
+    for column, name in enumerate(division.names[:-1]):
         having = division.counts[:, column] > 0
         if not having.any():
             continue

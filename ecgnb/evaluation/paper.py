@@ -1,25 +1,17 @@
-"""The electrocardiogram on standard paper: 25 mm a second, 10 mm a millivolt, true to size when printed at 100 %.
-
-Everything is placed in millimetres: one pair of axes covers the figure, and its data coordinates are millimetres.
-"""
+"""The electrocardiogram on standard paper: 25 mm a second, 10 mm a millivolt, true to size when printed at 100 %."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.collections import LineCollection
-from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
 
 from ecgnb.data.recording import Recording
 from ecgnb.errors import EcgnbError
 from ecgnb.evaluation.paper_layout import (
-    MM_PER_INCH,
     MM_PER_MV,
     MM_PER_S,
     PAGE_S,
@@ -27,140 +19,13 @@ from ecgnb.evaluation.paper_layout import (
     Strip,
     lay_out,
     page_samples,
-    row_spans,
     whole_lead,
 )
-from ecgnb.evaluation.style import INK, MUTED, PALETTE, SMALL, new_figure, shorten, styled
+from ecgnb.evaluation.paper_page import FOOTER_MM, MARGIN_MM, Page
+from ecgnb.evaluation.style import INK, MUTED, PALETTE, SMALL, shorten, styled
 
-PAPER, FINE, COARSE = "#FFFBFA", "#F7DAD6", "#E8ABA3"
-#: Margin around the paper, and what the calibration pulse takes at the left of it, in mm.
-MARGIN_MM, PULSE_MM = 5.0, 10.0
-#: Least width of the paper in mm, so that the header has room above a short recording.
-_LEAST_WIDTH_MM = 200.0
-_FOOTER_MM = 7.0
-#: How far a trace may reach into the neighbouring rows, in mm.
-_OVERREACH_MM = 5.0
 #: Classes whose probabilities stand in the header.
 _MAX_PROBABILITIES = 5
-
-
-class _Page:
-    """A sheet of paper with its grid, ready for strips."""
-
-    def __init__(self, strips: Sequence[Strip], header_mm: float) -> None:
-        spans = row_spans(strips)
-        seconds = max(strip.stop for strip in strips) - min(strip.start for strip in strips)
-        self.start = min(strip.start for strip in strips)
-        self.paper_width = max(_LEAST_WIDTH_MM, 5.0 * np.ceil((PULSE_MM + MM_PER_S * seconds) / 5.0))
-        self.paper_height = sum(below + above for below, above in spans)
-        self.width = self.paper_width + 2 * MARGIN_MM
-        self.height = self.paper_height + header_mm + _FOOTER_MM
-        self.bottom, self.top = _FOOTER_MM, _FOOTER_MM + self.paper_height
-        self.tops = [self.top - sum(map(sum, spans[:row])) for row in range(len(spans))]
-        self.middles = [top - above for top, (_, above) in zip(self.tops, spans, strict=True)]
-        self.bottoms = [middle - below for middle, (below, _) in zip(self.middles, spans, strict=True)]
-        self.figure = new_figure(self.width / MM_PER_INCH, self.height / MM_PER_INCH, constrained=False)
-        self.ax = self.figure.add_axes((0, 0, 1, 1), frameon=False, xticks=[], yticks=[])
-        self._draw_grid()
-        self.ax.set(xlim=(0, self.width), ylim=(0, self.height), autoscale_on=False)
-
-    def x(self, second: float) -> float:
-        """Return where a time of the recording lies, in mm."""
-        return MARGIN_MM + PULSE_MM + MM_PER_S * (second - self.start)
-
-    def _draw_grid(self) -> None:
-        left, right = MARGIN_MM, MARGIN_MM + self.paper_width
-        paper = Rectangle((left, self.bottom), self.paper_width, self.paper_height, facecolor=PAPER, zorder=0)
-        self.ax.add_patch(paper)
-        for step, colour, width in ((1, FINE, 0.3), (5, COARSE, 0.6)):
-            across = np.arange(0, self.paper_width + 0.5, step) + left
-            up = np.arange(0, self.paper_height + 0.5, step) + self.bottom
-            lines = [[(x, self.bottom), (x, self.top)] for x in across] + [[(left, y), (right, y)] for y in up]
-            self.ax.add_collection(LineCollection(lines, colors=colour, linewidths=width, zorder=1), autolim=False)
-
-    def _reach(self, row: int) -> tuple[float, float]:
-        """Return between which heights the traces of a row are drawn."""
-        low, high = self.bottoms[row] - _OVERREACH_MM, self.tops[row] + _OVERREACH_MM
-        return max(self.bottom, low), min(self.top, high)
-
-    def is_cut(self, strip: Strip) -> bool:
-        """Return whether part of a strip lies outside the paper that its row may use."""
-        y = self.middles[strip.row] + MM_PER_MV * (strip.millivolts[np.isfinite(strip.millivolts)] - strip.offset)
-        low, high = self._reach(strip.row)
-        return bool(((y < low) | (y > high)).any())
-
-    def draw_pulse(self, row: int) -> None:
-        """Draw the calibration pulse of a row: 1 mV for 0.2 s."""
-        x, y = MARGIN_MM + 2.5, self.middles[row]
-        self.ax.plot(
-            x + np.array([-1, 0, 0, 5, 5, 6]), y + MM_PER_MV * np.array([0, 0, 1, 1, 0, 0]), color=INK, linewidth=0.8
-        )
-
-    def draw_strip(self, strip: Strip, label: str) -> None:
-        """Draw a stretch of a lead with its name; grey where samples are missing."""
-        middle, left, right = self.middles[strip.row], self.x(strip.start), self.x(strip.stop)
-        x = np.linspace(left, right, len(strip.millivolts), endpoint=False)
-        y = middle + MM_PER_MV * (strip.millivolts - strip.offset)
-        for first, stop in _gaps(strip.millivolts):
-            wide = (right - left) / max(1, len(x))
-            corner = (left + wide * first, self.bottoms[strip.row] + 1)
-            tall = self.tops[strip.row] - self.bottoms[strip.row] - 2
-            self.ax.add_patch(Rectangle(corner, wide * (stop - first), tall, color=MUTED, alpha=0.18, linewidth=0))
-        (line,) = self.ax.plot(x, y, color=INK, linewidth=0.8, solid_joinstyle="round", gid=f"lead {strip.lead}")
-        low, high = self._reach(strip.row)
-        line.set_clip_path(Rectangle((0, low), self.width, high - low, transform=self.ax.transData))
-        note = ", no signal" if strip.missing == 1 else ", flat" if strip.flat else ""
-        self.ax.text(
-            left + 1,
-            self.tops[strip.row] - 1,
-            label + note,
-            va="top",
-            fontsize=9,
-            fontweight="bold",
-            color=PALETTE[1] if note else INK,
-            path_effects=[withStroke(linewidth=2.5, foreground=PAPER)],
-        )
-
-    def draw_border(self, strip: Strip) -> None:
-        """Draw the short line at which one lead of a row ends and the next begins."""
-        x, y = self.x(strip.start), self.middles[strip.row]
-        self.ax.plot([x, x], [y - 4, y + 4], color=INK, linewidth=0.8)
-
-    def shade(self, strip: Strip, shares: np.ndarray) -> None:
-        """Colour the ground under a strip: ``shares`` between 0 (clear) and 1 along its time."""
-        image = np.tile(to_rgba(PALETTE[4]), (1, len(shares), 1))
-        image[..., 3] = 0.75 * np.nan_to_num(shares)
-        place = (self.x(strip.start), self.x(strip.stop), self.bottoms[strip.row] + 1, self.tops[strip.row] - 1)
-        self.ax.imshow(image, extent=place, aspect="auto", interpolation="nearest", zorder=1.5)
-        self.ax.set(xlim=(0, self.width), ylim=(0, self.height))
-
-    def table(self, strips: Sequence[Strip]) -> pd.DataFrame:
-        """Return what was drawn and where."""
-        return pd.DataFrame([self._row(strip) for strip in strips])
-
-    def _row(self, strip: Strip) -> dict[str, Any]:
-        known = strip.millivolts[np.isfinite(strip.millivolts)]
-        return {
-            "lead": strip.lead,
-            "row": strip.row,
-            "start_s": strip.start,
-            "stop_s": strip.stop,
-            "x_mm": self.x(strip.start),
-            "y_mm": self.middles[strip.row],
-            "offset_mv": strip.offset,
-            "min_mv": known.min() if known.size else np.nan,
-            "max_mv": known.max() if known.size else np.nan,
-            "missing": strip.missing,
-            "flat": strip.flat,
-            "cut": self.is_cut(strip),
-        }
-
-
-def _gaps(values: np.ndarray) -> list[tuple[int, int]]:
-    """Return the stretches of missing samples as pairs of first and one after the last."""
-    missing = np.concatenate([[False], ~np.isfinite(values), [False]])
-    edges = np.flatnonzero(missing[1:] != missing[:-1])
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 @styled
@@ -175,8 +40,8 @@ def plot_ecg(
 ) -> tuple[Figure, pd.DataFrame]:
     """Draw a recording on standard paper, with what the model says about it.
 
-    The twelve standard leads stand in three rows of four columns above a long lead II; other sets of leads get a row each.
-    A page holds ten seconds. Each lead is drawn about its median, so that an offset does not push it off its row.
+    The twelve standard leads stand in three rows of four columns above a long lead II; other sets of leads get a row
+    each. A page holds ten seconds. Each lead is drawn about its median, so that an offset does not push it off its row.
 
     Args:
         recording: in mV; NaN is drawn as a gap on grey ground.
@@ -189,7 +54,8 @@ def plot_ecg(
 
     Returns:
         The figure, and a row a strip: ``lead, row, start_s, stop_s, x_mm, y_mm`` (left end of its middle line from
-        the lower left corner), ``offset_mv, min_mv, max_mv, missing`` (share), ``flat``, ``cut`` (reaches beyond its room and is cut).
+        the lower left corner), ``offset_mv, min_mv, max_mv, missing`` (share), ``flat``, ``cut`` (reaches beyond
+        its room and is cut off there).
 
     Raises:
         EcgnbError: the recording is empty, or the overlay has another shape.
@@ -203,7 +69,7 @@ def plot_ecg(
     lines = _header_lines(recording, predicted, truth)
     probabilities = probabilities or {}
     n_bars = min(len(probabilities), _MAX_PROBABILITIES) + (len(probabilities) > _MAX_PROBABILITIES)
-    page = _Page(strips, header_mm=5.0 + max(5.8 * (1 + len(lines)), 4.7 * n_bars))
+    page = Page(strips, header_mm=5.0 + max(5.8 * (1 + len(lines)), 4.7 * n_bars))
     if overlay is not None:
         _shade_all(page, recording, strips, overlay)
     for row in range(len(page.middles)):
@@ -223,12 +89,12 @@ def plot_ecg(
     return page.figure, table
 
 
-def _shade_all(page: _Page, recording: Recording, strips: Sequence[Strip], overlay: np.ndarray) -> None:
+def _shade_all(page: Page, recording: Recording, strips: Sequence[Strip], overlay: np.ndarray) -> None:
     values = np.abs(np.asarray(overlay, dtype=np.float64))
     if values.shape not in (recording.signal.shape, recording.signal.shape[1:]):
         raise EcgnbError(
-            f"The overlay has shape {values.shape}, the signal {recording.signal.shape}. Give one value a sample, or one "
-            "a lead and sample."
+            f"The overlay has shape {values.shape}, the signal {recording.signal.shape}. Give one value a sample, or "
+            "one a lead and sample."
         )
     values = np.broadcast_to(values, recording.signal.shape)
     shown = [
@@ -247,12 +113,12 @@ def _header_lines(recording: Recording, predicted: str | None, truth: str | None
         lines.append((f"Label: {shorten(_class_words(truth), 56)}", INK))
     if predicted is not None:
         same = truth is None or set(predicted.split("|")) == set(truth.split("|"))
-        verdict = "" if truth is None else "  (agrees)" if same else "  (differs)"
+        verdict = "" if truth is None else " (agrees)" if same else " (differs)"
         lines.append((f"Prediction: {shorten(_class_words(predicted), 44)}{verdict}", INK if same else PALETTE[1]))
     return lines
 
 
-def _write_header(page: _Page, recording: Recording, lines: Sequence[tuple[str, str]]) -> None:
+def _write_header(page: Page, recording: Recording, lines: Sequence[tuple[str, str]]) -> None:
     top = page.height - 5.5
     name = " ".join(part for part in (recording.dataset, recording.record_id) if part)
     page.ax.text(MARGIN_MM, top, shorten(name, 40), fontsize=12, fontweight="bold", va="center")
@@ -274,7 +140,7 @@ def _class_words(joined: str) -> str:
     return ", ".join(name for name in joined.split("|") if name) or "none of the classes"
 
 
-def _write_probabilities(page: _Page, probabilities: Mapping[str, float], called: set[str]) -> None:
+def _write_probabilities(page: Page, probabilities: Mapping[str, float], called: set[str]) -> None:
     """Draw the highest probabilities as bars in the right half of the header."""
     highest = sorted(probabilities.items(), key=lambda item: -item[1])[:_MAX_PROBABILITIES]
     left, bar, right = page.width / 2 + 2, page.width / 2 + 52, page.width - MARGIN_MM - 14
@@ -297,10 +163,10 @@ def _seconds_words(recording: Recording, first: int, stop: int) -> str:
     return f"{'' if whole else part}{recording.duration:.1f} s"
 
 
-def _write_notes(page: _Page, notes: Sequence[str]) -> None:
+def _write_notes(page: Page, notes: Sequence[str]) -> None:
     notes = [f"{MM_PER_S:g} mm/s", f"{MM_PER_MV:g} mm/mV", *notes]
     words = shorten(" | ".join(notes), int(page.width / 1.5))
-    page.ax.text(MARGIN_MM, _FOOTER_MM / 2, words, va="center", fontsize=SMALL, color=MUTED)
+    page.ax.text(MARGIN_MM, FOOTER_MM / 2, words, va="center", fontsize=SMALL, color=MUTED)
 
 
 @styled
@@ -324,7 +190,7 @@ def plot_class_examples(
     if not shown:
         raise EcgnbError("There is no recording to show: give at least one class with a recording that has samples.")
     strips = [whole_lead(each, lead, row) for row, each in enumerate(shown.values())]
-    page = _Page(strips, header_mm=10.0)
+    page = Page(strips, header_mm=10.0)
     for (name, each), strip in zip(shown.items(), strips, strict=True):
         page.draw_pulse(strip.row)
         page.draw_strip(strip, f"{shorten(name, 40)}  ({strip.lead}, {shorten(each.record_id, 24)})")

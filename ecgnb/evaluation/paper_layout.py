@@ -1,7 +1,8 @@
 """Where each lead stands on electrocardiogram paper, in millimetres. No drawing here, only geometry.
 
-Standard paper (Kligfield et al. 2007, "Recommendations for the standardization and interpretation of the electrocardiogram, part
-I", Circulation 115:1306): 25 mm a second, 10 mm a millivolt, small squares of 1 mm, large ones of 5 mm.
+Standard paper (Kligfield et al. 2007, "Recommendations for the standardization and interpretation of the
+electrocardiogram, part I", Circulation 115:1306): 25 mm a second, 10 mm a millivolt, small squares of 1 mm, large ones
+of 5 mm.
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ def page_samples(recording: Recording, start: float) -> tuple[int, int]:
     first = round(start * recording.fs)
     if not 0 <= first < recording.n_samples:
         raise EcgnbError(
-            f"Recording {recording.record_id} has {recording.n_samples} samples ({recording.duration:g} s), so no page can "
-            f"begin at {start:g} s."
+            f"Recording {recording.record_id} has {recording.n_samples} samples ({recording.duration:g} s), so no page "
+            f"can begin at {start:g} s."
         )
     return first, min(recording.n_samples, first + round(PAGE_S * recording.fs))
 
@@ -78,8 +79,8 @@ def page_samples(recording: Recording, start: float) -> tuple[int, int]:
 def lay_out(recording: Recording, first: int, stop: int) -> list[Strip]:
     """Place the leads of a recording.
 
-    All twelve standard leads: three rows of four columns that follow each other in time, below them lead II and any further
-    leads over the whole width. Otherwise each lead has a row.
+    All twelve standard leads: three rows of four columns that follow each other in time, below them lead II and any
+    further leads over the whole width. Otherwise each lead has a row.
 
     Args:
         recording: in mV.
@@ -123,8 +124,8 @@ def _cut(recording: Recording, k: int, row: int, part: tuple[int, int], page: tu
 def row_spans(strips: Sequence[Strip]) -> list[tuple[float, float]]:
     """Return for each row how many mm it needs below and above its middle line.
 
-    Both are whole large squares, so that middle lines lie on the grid: room for the traces of the row (single spikes left
-    out) within `BELOW_MM` and `ABOVE_MM`.
+    Both are whole large squares, so that middle lines lie on the grid: room for the traces of the row (single spikes
+    left out) within `BELOW_MM` and `ABOVE_MM`.
     """
     return [_span([strip for strip in strips if strip.row == row]) for row in range(1 + max(s.row for s in strips))]
 

@@ -145,7 +145,7 @@ def plot_class_scores(
     for ax, metric, colour in zip(axes, metrics, PALETTE, strict=False):
         _draw_bars(ax, table[table["metric"] == metric].set_index("class").reindex(shown.index), colour)
         ax.set(title=CLASS_SCORES[metric], xlabel=CLASS_SCORES[metric])
-    axes[0].set_yticks(range(len(shown)), [f"{shorten(name)} ({n})" for name, n in shown.items()])
+    axes[0].set_yticks(range(len(shown)), [f"{shorten(str(name))} ({n})" for name, n in shown.items()])
     axes[0].set_ylim(len(shown) - 0.4, -0.6)
     axes[0].set_ylabel("class (positives)")
     note = f"Black lines: {interval_words(confidence)}. A class without a bar lacks the outcomes that the number needs."
@@ -171,7 +171,7 @@ def plot_class_distribution(counts: pd.DataFrame, *, limit: int = 80) -> tuple[F
     """Draw how many records each class has, stacked by part where there are several.
 
     Args:
-        counts: ``class`` and a column of counts for each part (``train, valid, test``, or only one such as ``records``).
+        counts: ``class`` and a column of counts for each part (``train, valid, test``, or one such as ``records``).
         limit: most classes drawn; the most frequent ones are taken.
 
     Returns:

@@ -43,8 +43,8 @@ def plot_confusion(
         targets: int ``[n]`` or 0/1 ``[n, n_classes]``.
         decisions: of the same shape, as `decide` returns them.
         classes: names of the classes.
-        limit: most classes drawn. Of a multi-class matrix the others are summed in a last row and column; of multi-label
-            tasks the most frequent are drawn.
+        limit: most classes drawn. Of a multi-class matrix the others are summed in a last row and column; of
+            multi-label tasks the most frequent are drawn.
 
     Returns:
         The figure, and its cells. Multi-class: ``true, predicted, count, share`` (of the row). Multi-label: the same
@@ -72,7 +72,7 @@ def _one_matrix(counts: np.ndarray, classes: list[str], limit: int) -> tuple[Fig
     ax.set_yticklabels([f"{name} ({n:,})" for name, n in zip(names, cells.sum(axis=1), strict=True)], rotation=0)
     ax.tick_params(axis="x", rotation=0 if max(map(len, names)) <= 6 and len(names) <= 12 else 45)
     for label in ax.get_xticklabels():
-        label.set_ha("center" if label.get_rotation() == 0 else "right")
+        label.set_horizontalalignment("center" if label.get_rotation() == 0 else "right")
         label.set_rotation_mode("anchor" if label.get_rotation() else "default")
     right = int(np.trace(counts))
     title = f"Confusion matrix, {shown_of(len(shown), len(classes))}"
@@ -141,7 +141,7 @@ def _many_matrices(counts: np.ndarray, classes: list[str], limit: int) -> tuple[
         ax.imshow(share, vmin=0, vmax=100, cmap="Blues")
         for (row, column), value in np.ndenumerate(counts[k]):
             light = share[row, column] > 55
-            words = _cell_words(value, share[row, column])
+            words = _cell_words(value, float(share[row, column]))
             ax.text(column, row, words, ha="center", va="center", fontsize=SMALL, color="white" if light else "black")
         ax.set(xticks=[0, 1], yticks=[0, 1], xticklabels=["no", "yes"], yticklabels=["no", "yes"])
         ax.set_title(shorten(classes[k], 17), fontsize=9)
@@ -167,8 +167,8 @@ def plot_reliability(
 ) -> tuple[Figure, pd.DataFrame]:
     """Draw how often the model was right against how sure it was, before and after temperature scaling.
 
-    Multi-class: the most probable class of each record. Multi-label: all classes of all records together. Vertical lines
-    are 95 % Wilson intervals.
+    Multi-class: the most probable class of each record. Multi-label: all classes of all records together. Vertical
+    lines are 95 % Wilson intervals.
 
     Args:
         targets: int ``[n]`` or 0/1 ``[n, n_classes]``.

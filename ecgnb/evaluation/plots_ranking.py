@@ -105,7 +105,8 @@ def plot_roc(
         confidence: coverage of these intervals, for the title.
 
     Returns:
-        The figure, and every point drawn: ``class, threshold, false_positive_rate, true_positive_rate, auroc, low, high``.
+        The figure, and every point drawn: ``class, threshold, false_positive_rate, true_positive_rate, auroc, low,
+        high``.
 
     Raises:
         EcgnbError, LabelError, ConfigError: as `check_inputs` tells.
@@ -172,8 +173,8 @@ def _draw(
     for name, style in class_styles(named).items():
         rows = curves.get(name)
         value, low, high = (np.nan,) * 3 if rows is None else rows[[kind.metric, "low", "high"]].iloc[0]
-        points = ([], []) if rows is None else (rows[kind.x], rows[kind.y])
-        ax.plot(*points, drawstyle=step, label=f"{shorten(name, 22)}: {with_interval(value, low, high)}", **style)
+        x, y = (np.zeros(0),) * 2 if rows is None else (rows[kind.x].to_numpy(), rows[kind.y].to_numpy())
+        ax.plot(x, y, drawstyle=step, label=f"{shorten(name, 22)}: {with_interval(value, low, high)}", **style)
     ax.set(xlabel=kind.labels[0], ylabel=kind.labels[1], xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     title = f"{kind.title}, {shown_of(len(named), len(inputs.classes))}, n = {len(inputs.truth):,} records"
     set_title(figure, title, "" if intervals is None else f"In brackets: {interval_words(confidence)}.")

@@ -24,6 +24,8 @@ from ecgnb.files import write_text
 MAX_ROWS = 500
 #: Dots per inch of embedded figures: sharp on screens of usual density, small enough to send.
 DPI = 144
+#: What stands where there is no value: an en dash.
+MISSING = "\u2013"
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -125,14 +127,14 @@ def _table(caption: str, table: pd.DataFrame) -> str:
 
 
 def _column(values: pd.Series) -> list[str]:
-    """Return a column as text; fractions of ordinary size get three decimals each, so that they stand under each other."""
+    """Return a column as text; fractions of ordinary size get three decimals each, so that their points line up."""
     if pd.api.types.is_float_dtype(values.dtype):
         numbers = values.to_numpy(dtype=float, na_value=np.nan)
         size = np.abs(numbers[np.isfinite(numbers) & (numbers != 0)])
         if size.size and (size == size.round()).all() and size.max() < 1e15:  # counts, with a gap somewhere
-            return ["–" if np.isnan(number) else f"{number:,.0f}" for number in numbers]
+            return [MISSING if np.isnan(number) else f"{number:,.0f}" for number in numbers]
         if size.size and size.min() >= 5e-4 and size.max() < 1000:
-            return ["–" if np.isnan(number) else f"{number:.3f}" for number in numbers]
+            return [MISSING if np.isnan(number) else f"{number:.3f}" for number in numbers]
     return [format_value(value) for value in values]
 
 
@@ -152,21 +154,24 @@ def _cell(text: str, is_number: bool, column: int) -> str:
 def format_value(value: Any) -> str:
     """Return a value as a report shows it: four digits that count, thousands apart, a dash for what is not there.
 
-    >>> [format_value(value) for value in (0.123456, 12345, 1234.5, 2e-5, float("nan"), True, ("a", "b"))]
-    ['0.1235', '12,345', '1,234', '2e-05', '–', 'yes', 'a, b']
+    >>> [format_value(value) for value in (0.123456, 12345, 1234.5, 2e-5, True, ("a", "b"))]
+    ['0.1235', '12,345', '1,234', '2e-05', 'yes', 'a, b']
     """
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, int | np.integer):
         return f"{value:,}"
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     if isinstance(value, list | tuple | set | frozenset):
         return ", ".join(format_value(item) for item in value)
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {format_value(item)}" for key, item in value.items())
     if value is None or value is pd.NA or value is pd.NaT or value != value:
-        return "–"
+        return MISSING
     if isinstance(value, float | np.floating):
-        return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"
+        number = float(value)
+        return f"{number:,.0f}" if 1000 <= abs(number) < 1e15 else f"{number:.4g}"
     return str(value)
 
 

@@ -26,8 +26,8 @@ from ecgnb.files import atomic_write
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Seven colours that colour-blind readers can tell apart (after Okabe and Ito 2008, "Color universal design"); their yellow is
-#: too pale for lines on white and left out, and black is kept for averages.
+#: Seven colours that colour-blind readers can tell apart (after Okabe and Ito 2008, "Color universal design"); their
+#: yellow is too pale for lines on white and replaced by a violet, and black is kept for averages.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1")
 LINE_STYLES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
 INK, MUTED, FAINT = "#222222", "#6B6B6B", "#D9D9D9"
@@ -87,7 +87,7 @@ def house_style() -> AbstractContextManager[None]:
 
 def new_figure(width: float, height: float, *, constrained: bool = True) -> Figure:
     """Return an empty figure of ``width`` x ``height`` inches that pyplot does not know of."""
-    figure = Figure(figsize=(width, height), dpi=100, layout="constrained" if constrained else "none")
+    figure = Figure(figsize=(width, height), dpi=100, layout="constrained" if constrained else None)
     FigureCanvasAgg(figure)
     return figure
 

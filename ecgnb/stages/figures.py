@@ -135,6 +135,7 @@ def draw_test_example(run: Run, position: int) -> Drawn:
 
     row = run.predictions.iloc[position]
     recording = stored_recording(run, int(run.splits.test[position]))
+    recording.metadata.update(_metadata_of(row["path"]))
     probabilities = {name: float(row[f"probability_{name}"]) for name in run.classes}
     return plot_ecg(recording, probabilities=probabilities, predicted=row["prediction"], truth=row["label"])
 
@@ -168,6 +169,17 @@ def stored_recording(run: Run, row: int) -> Recording:
         patient_id=str(about["patient_id"]),
         flags=tuple(flag for flag in str(about["flags"]).split(";") if flag),
     )
+
+
+def _metadata_of(path: str) -> dict[str, Any]:
+    """Age, sex and so on stand in the original file, which may have gone since."""
+    from ecgnb.data.reading import read_recording
+    from ecgnb.errors import EcgnbError
+
+    try:
+        return read_recording(path, n_samples=1).metadata
+    except EcgnbError:
+        return {}
 
 
 def _outcome_arguments(run: Run) -> tuple[Any, ...]:

@@ -62,8 +62,8 @@ def _summary(run: Run) -> dict[str, Any]:
 def _with_interval(row: dict[str, Any]) -> str:
     from ecgnb.evaluation.style import with_interval
 
-    numbers = [float("nan") if row[name] is None else row[name] for name in ("value", "low", "high")]
-    return with_interval(*numbers)
+    value, low, high = (float("nan") if row[name] is None else row[name] for name in ("value", "low", "high"))
+    return with_interval(value, low, high)
 
 
 def _words(metric: str) -> str:
@@ -122,8 +122,7 @@ def _calibration(metrics: dict[str, Any]) -> pd.DataFrame:
     """Compare the numbers that temperature scaling changes, before and after."""
     rows = [
         {"number": _words(name), "before": metrics["uncalibrated"][name], "after": metrics["headline"][name]}
-        for name in metrics["headline"]
-        if name in ("brier", "brier_score", "ece", "expected_calibration_error")
+        for name in metrics["uncalibrated"]
     ]
     return pd.DataFrame([*rows, {"number": "temperature", "before": 1.0, "after": metrics["temperature"]}])
 

@@ -123,8 +123,8 @@ class Baseline(Transform):
     """Remove baseline wander by a high-pass without phase shift.
 
     A high-pass bends the ST segment by its phase, which this one has not; at a heart rate above 1.5 times the cutoff
-    (45 a minute for 0.5 Hz) the beats pass unchanged. On synthetic beats with known drift, away from the ends, it left a fifth of the drift
-    and a thirtieth of the ST error of the usual cascade of running medians over 0.2 and 0.6 s.
+    (45 a minute for 0.5 Hz) the beats pass unchanged. On synthetic beats with known drift, away from the ends, it left
+    a fifth of the drift and a thirtieth of the ST error of the usual running medians over 0.2 and 0.6 s.
 
     Attributes:
         cutoff: in Hz, where the gain is 1/2; half of it is removed entirely.

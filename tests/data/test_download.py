@@ -32,7 +32,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.files = {name: content for name, content in CONTENT.items()}
+        self.files = dict(CONTENT)
         self.sums = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()}
         self.cuts: dict[str, list[int]] = {}
         self.statuses: dict[str, list[int]] = {}
@@ -174,7 +174,7 @@ def test_a_busy_server_is_asked_again(server, tmp_path):
 
 def test_gives_up_after_attempts_that_bring_nothing(server, tmp_path):
     server.cuts["ludb.csv"] = [0] * 100
-    with pytest.raises(EcgnbError, match=r"ludb\.csv cannot be fetched: the connection ended after 0 of 28 bytes"):
+    with pytest.raises(EcgnbError, match=r"ludb\.csv cannot be fetched: the connection ended after 0 of 26 bytes"):
         download("ludb", tmp_path, base_url=server.base_url)
     assert Counter(name for name, _ in server.requests)["ludb.csv"] == module.ATTEMPTS
 

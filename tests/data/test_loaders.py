@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from ecgnb.data.loaders import Batch, Loader, decode, prefetch, valid_mask
+from ecgnb.data.loaders import Batch, Loader, decode, valid_mask
 from ecgnb.data.sampling import epoch_order
 from ecgnb.errors import ConfigError
 
@@ -132,25 +131,6 @@ def test_closing_early_leaves_no_thread(taken: int) -> None:
 def test_an_abandoned_stream_ends_its_thread() -> None:
     for _ in make().epoch(0):
         break
-    assert not threads()
-
-
-def test_prefetch_reads_ahead_but_not_more_than_asked() -> None:
-    made: list[int] = []
-    third = threading.Event()
-
-    def numbers() -> Iterator[int]:
-        for number in range(100):
-            made.append(number)
-            if number == 3:
-                third.set()
-            yield number
-
-    stream = prefetch(numbers(), depth=2)
-    assert next(stream) == 0
-    assert third.wait(10)  # 1 and 2 wait in the queue, 3 in the hand of the thread
-    assert made == [0, 1, 2, 3]
-    assert list(stream) == list(range(1, 100))
     assert not threads()
 
 

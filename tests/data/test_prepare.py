@@ -11,6 +11,7 @@ import time
 from collections import namedtuple
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 from store_helpers import TWELVE, content, manifest_of, wave_steps, write_cohort, write_wfdb
@@ -19,7 +20,7 @@ from ecgnb import files
 from ecgnb.data import prepare as prepare_module
 from ecgnb.data import shard as shard_module
 from ecgnb.data.manifest import write_manifest
-from ecgnb.data.prepare import PrepareConfig, limit_records, prepare_store, store_fingerprint
+from ecgnb.data.prepare import PrepareConfig, limit_records, prepare_store, store_fingerprint, with_leads
 from ecgnb.errors import StoreError
 
 SMALL = PrepareConfig(target_fs=500, target_samples=1000, shard_size=4, n_jobs=1)
@@ -56,6 +57,13 @@ def test_the_layout(manifest, tmp_path):
 
 def test_a_pool_makes_the_same_bytes(manifest, undisturbed, tmp_path):
     store = prepare_store(manifest, dataclasses.replace(SMALL, n_jobs=2), tmp_path / "store")
+    assert content(store.folder) == undisturbed
+
+
+@pytest.mark.parametrize("backend", ["threading", "multiprocessing"])
+def test_the_pool_is_that_of_joblib(manifest, undisturbed, tmp_path, backend):
+    with joblib.parallel_config(backend=backend):
+        store = prepare_store(manifest, dataclasses.replace(SMALL, n_jobs=2), tmp_path / "store")
     assert content(store.folder) == undisturbed
 
 
@@ -319,6 +327,22 @@ def test_the_leads_of_the_data_set_are_found_and_put_in_order(tmp_path):
     np.testing.assert_allclose(store.read([0])[0, 4], wave_steps(0)[5, 2000:3000] / 1000, atol=1e-4)
     told = manifest_of(paths, leads=["i|ii", "I|II", "V1"])
     assert prepare_store(told, SMALL, tmp_path / "told").leads == ("I", "II")
+
+
+@pytest.mark.parametrize(
+    ("told", "leads"),
+    [
+        (["MLII|V5", "MLII|V2"] * 5, ("MLII",)),  # one lead is fixed, the other changes
+        (["I|II|III"] * 9 + ["II"], ("I", "II", "III")),  # one recording of ten lacks leads: it is the odd one
+        (["I|II|III"] * 8 + ["II"] * 2, ("II",)),
+        (["V2|V1"] * 6 + ["I"] * 5, ("V1", "V2")),
+        (["Vx|I", "vx|i", "V1"], ("Vx", "I")),
+    ],
+)
+def test_the_leads_of_a_mixed_data_set(told, leads):
+    table = manifest_of([f"{number}.hea" for number in range(len(told))], leads=told)
+    assert with_leads(table, SMALL).leads == leads
+    assert with_leads(table, dataclasses.replace(SMALL, leads=("v6", "I"))).leads == ("V6", "I")
 
 
 def test_a_full_disk_is_told_before_the_start(manifest, tmp_path, monkeypatch):

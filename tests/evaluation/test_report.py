@@ -83,7 +83,17 @@ def test_nothing_is_taken_for_html(page: Page) -> None:
 
 def test_numbers_are_the_tables(page: Page) -> None:
     cells = page.words[page.words.index("By record") :]
-    assert cells[1:10] == ["record_id", "auroc", "n", "<script>alert(1)</script>", "0.912", "3", 'a"b&c', "–", "12,000"]
+    assert cells[1:10] == [
+        "record_id",
+        "auroc",
+        "n",
+        "<script>alert(1)</script>",
+        "0.912",
+        "3",
+        'a"b&c',
+        report_module.MISSING,
+        "12,000",
+    ]
     assert "No rows." in page.words
     summary = page.words.index("Macro F1")
     assert page.words[summary : summary + 4] == ["Macro F1", "0.5", "Leaks", "no"]
@@ -134,16 +144,16 @@ def test_a_long_table_says_what_it_leaves_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "expected"),
     [
-        ([0.5, 0.123456, None], ["0.500", "0.123", "–"]),
-        ([1.0, 1200.0, None], ["1", "1,200", "–"]),
+        ([0.5, 0.123456, None], ["0.500", "0.123", report_module.MISSING]),
+        ([1.0, 1200.0, None], ["1", "1,200", report_module.MISSING]),
         ([1e-5, 0.25], ["1e-05", "0.25"]),
         ([0.0, 0.25], ["0.000", "0.250"]),
         ([12345.678, 0.5], ["12,346", "0.5"]),
-        (pd.array([1, None], dtype="Int64"), ["1", "–"]),
+        (pd.array([1, None], dtype="Int64"), ["1", report_module.MISSING]),
         ([True, False], ["yes", "no"]),
-        ([["a", "b"], {"k": 1.5}], ["a, b", "k: 1.5"]),
-        ([np.inf, np.nan], ["inf", "–"]),
-        (pd.array(["a", None], dtype="string"), ["a", "–"]),
+        ([["a", "b"], {"k": 1.5}, np.array([1, 2])], ["a, b", "k: 1.5", "1, 2"]),
+        ([np.inf, np.nan], ["inf", report_module.MISSING]),
+        (pd.array(["a", None], dtype="string"), ["a", report_module.MISSING]),
     ],
 )
 def test_values_as_text(column, expected: list[str]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from training_fakes import make_model
 
 from ecgnb.errors import CheckpointError
 from ecgnb.training.checkpoint import (
@@ -17,7 +18,6 @@ from ecgnb.training.checkpoint import (
     state_from_dict,
     state_to_dict,
 )
-from training_fakes import make_model
 
 
 def test_round_trip(tmp_path: Path) -> None:

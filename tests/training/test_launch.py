@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-
 import training_fakes
+from training_fakes import fit_fake, note_rank, spawn_training
+
 from ecgnb.errors import ConfigError, EcgnbError
 from ecgnb.training.checkpoint import read_checkpoint
 from ecgnb.training.config import TrainConfig
 from ecgnb.training.launch import free_port, launch
-from training_fakes import fit_fake, note_rank, spawn_training
 
 # 37 = 3 * 12 + 1 records: in the last step of an epoch one of two processes has no record of its own.
 ONE: dict[str, Any] = {"epochs": 3, "batch_size_cpu": 12, "lr": 1e-2, "device": "cpu"}

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-
 import training_fakes
+from training_fakes import CLASSES, FakeObjective, FakeStore, StopAt, fit_fake, make_loaders, make_model
+
 from ecgnb.data.loaders import Loader
 from ecgnb.errors import CheckpointError, ConfigError, EcgnbError
 from ecgnb.training.callbacks import Callback
@@ -21,7 +22,6 @@ from ecgnb.training.checkpoint import load_best, read_checkpoint
 from ecgnb.training.config import TrainConfig
 from ecgnb.training.loop import fit
 from ecgnb.training.schedule import learning_rate
-from training_fakes import CLASSES, FakeObjective, FakeStore, StopAt, fit_fake, make_loaders, make_model
 
 CONFIG = TrainConfig(epochs=3, batch_size_cpu=8, lr=1e-2, device="cpu")  # 37 records: 5 steps an epoch
 TIMES = ("seconds", "records_per_s", "gpu_memory_mb")

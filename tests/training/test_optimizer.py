@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from training_fakes import make_model
 
 from ecgnb.training.config import TrainConfig
 from ecgnb.training.optimizer import make_optimizer
-from training_fakes import make_model
 
 
 def test_norms_and_biases_do_not_decay() -> None:

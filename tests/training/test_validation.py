@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
+from training_fakes import FakeObjective, FakeStore, make_model
 
 from ecgnb.data.loaders import Loader
 from ecgnb.errors import ConfigError
 from ecgnb.training.validation import predict_logits, run_model
-from training_fakes import FakeObjective, FakeStore, make_model
 
 
 def test_logits_stand_in_the_order_of_the_rows() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import fnmatch
 import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -25,16 +26,21 @@ def own_table(name: str) -> tuple[dict[str, str], ...]:
 def walk(root: Path, suffixes: Iterable[str]) -> list[Path]:
     """Return all files below ``root`` with one of the suffixes (lower case), sorted; hidden ones are passed over."""
     wanted = tuple(suffixes)
-    found: list[Path] = []
+    found = [Path(folder, name) for folder, name in _files(root) if name.lower().endswith(wanted)]
+    return sorted(found, key=lambda path: path.as_posix())
+
+
+def _files(root: Path) -> Iterator[tuple[str, str]]:
+    """Yield folder and name of all files that are not hidden."""
     seen: set[str] = set()
     for folder, folders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        # A link may lead back up; each folder is entered once.
-        folders[:] = [] if real in seen else sorted(name for name in folders if not _is_hidden(name))
-        if real not in seen:
-            found += [Path(folder, name) for name in names if name.lower().endswith(wanted) and not _is_hidden(name)]
+        if real in seen:  # a link that leads back up
+            folders.clear()
+            continue
         seen.add(real)
-    return sorted(found, key=lambda path: path.as_posix())
+        folders[:] = [name for name in folders if not _is_hidden(name)]
+        yield from [(folder, name) for name in names if not _is_hidden(name)]
 
 
 def _is_hidden(name: str) -> bool:
@@ -62,7 +68,7 @@ def anchor(root: Path, name: str, dataset: str) -> Path:
 
 def tables_beside(root: Path, pattern: str) -> list[Path]:
     """Return the files below ``root`` that match a glob pattern; where there are none, those one level above."""
-    inside = [path for path in root.rglob(pattern) if path.is_file() and not _is_hidden(path.name)]
+    inside = [Path(folder, name) for folder, name in _files(root) if fnmatch.fnmatchcase(name, pattern)]
     return sorted(inside or [path for path in root.parent.glob(pattern) if path.is_file()])
 
 

@@ -31,10 +31,10 @@ _MAX_BASELINE = 2**53  # float64 holds every whole number up to here
 _NAME = re.compile(r"[-\w]+")
 _FORMAT = re.compile(r"(\d{1,9})(?:x(\d{1,9}))?(?::(\d{1,9}))?(?:\+(\d{1,18}))?")
 _FLOAT = r"-?(?:\d{1,300}\.?\d{0,300}|\.\d{1,300})(?:[eE][+-]?\d{1,4})?"
-_GAIN = re.compile(rf"({_FLOAT})(?:\((-?\d{{1,18}})(\.0*)?\))?(?:/?([^\s\d()/][^\s()]*))?/?")
+_GAIN = re.compile(rf"({_FLOAT})(?:\((-?\d{{1,18}})(\.0*)?\))?(?:/?([^\W\d][\w^?%/.*-]*|[?%]))?/?")
 _FREQUENCY = re.compile(rf"({_FLOAT})(?:/.*)?")
 _COUNT = re.compile(r"(\d{1,18})(\.0*)?")
-_INTEGER = re.compile(r"(-?\d{1,18})(?:\s+|$)(.*)", re.DOTALL)
+_NUMBERS = re.compile(r"(\d{0,18})[ \t]*" + r"(-?\d{0,18})[ \t]*" * 3 + r"(\d{0,18})[ \t]*(.*)", re.DOTALL)
 
 T = TypeVar("T")
 
@@ -127,6 +127,8 @@ def _record_line(line: str, doubts: set[str]) -> tuple[str, int, int, float, int
         name = name.removesuffix(".mat").removesuffix(".dat").removesuffix(".hea")
         doubts.add("header_repaired")
     n_segments = _count(segments, doubts, line) if slash else 0
+    if "." in fields[1]:  # a dot could also begin the next field
+        raise ReadError("header", f"{fields[1][:40]!r} in {line[:80]!r} should be the number of signals.")
     n_leads = _count(fields[1], doubts, line)
     fs = _frequency(fields[2], line) if len(fields) > 2 else DEFAULT_FS
     n_samples = _count(fields[3], doubts, line) if len(fields) > 3 else 0
@@ -135,6 +137,7 @@ def _record_line(line: str, doubts: set[str]) -> tuple[str, int, int, float, int
 
 
 def _count(text: str, doubts: set[str], line: str) -> int:
+    """Read a whole number, also one written as ``5000.0``."""
     found = _COUNT.fullmatch(text)
     if not found:
         raise ReadError("header", f"{text[:40]!r} in {line[:80]!r} should be a whole number.")
@@ -180,14 +183,14 @@ def _numbers_and_lead(text: str) -> tuple[list[int], str]:
     fields = text.split(None, 5)
     if len(fields) == 6:
         try:
-            return [int(field) for field in fields[:5]], fields[5]
+            numbers = [int(field) for field in fields[:5]]
         except ValueError:
             pass
-    numbers: list[int] = []
-    while len(numbers) < 5 and (found := _INTEGER.match(text)):
-        numbers.append(int(found[1]))
-        text = found[2]
-    return numbers + [0] * (5 - len(numbers)), text
+        else:
+            if numbers[0] >= 0 and "+" not in text and "_" not in text:  # which int() takes, but WFDB does not
+                return numbers, fields[5]
+    *found, lead = _NUMBERS.fullmatch(text).groups()  # type: ignore[union-attr]  # matches any text
+    return [int(number) if number.strip("-") else 0 for number in found], lead
 
 
 def _cached(function: Callable[[str], T]) -> Callable[[str], T]:

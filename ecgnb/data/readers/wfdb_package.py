@@ -45,6 +45,7 @@ def read_by_package(header: Header, path: Path, window: Window, factors: Sequenc
         raise ReadError(
             "unreadable", f"The wfdb package cannot read {path}: {error}. Check the header, or fetch the record again."
         ) from error
+    _require_same_reading(header, record, path)
     physical = record.p_signal[window.start - first : window.stop - first]
     if physical.shape != (window.n_samples, header.n_leads):
         raise ReadError("unreadable", f"The wfdb package reads {len(physical)} samples of {path}. Check its header.")

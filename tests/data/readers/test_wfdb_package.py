@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 import pytest
 import wfdb
@@ -88,6 +90,29 @@ def test_channels_that_are_no_voltage_are_left_out(write_record):
     recording = read_recording(path)
     assert recording.leads == ("V1",)
     np.testing.assert_array_equal(recording.signal, package(path)[1:])
+
+
+def test_headers_at_the_edge_of_the_format_are_read_alike_or_refused(write_record):
+    """Signal lines with a few characters changed: what both read is equal to the last bit."""
+    random = Random(0)
+    content, both = RNG.bytes(200), 0
+    lines = (" 1000(5)/mV 16 7 3 4 0 I", " 200.5/mV 11 -3 0 0 0 II", " 0 12 100 0 0 0 V1")
+    for trial in range(300):
+        form = ("16+4", "212")[trial % 2]
+        text = list(f"r1.dat {form}{random.choice(lines)}")
+        for _ in range(random.randint(1, 2)):
+            text[random.randrange(7, len(text))] = random.choice(
+                ["", " ", "0", "-", ".", "(", ")", "/", "x", "e", ":", "5 "]
+            )
+        path = write_record(f"r1 2 500 20\n{''.join(text)}\nr1.dat {form} 200/mV 16 0 0 0 0 III\n", content)
+        try:
+            recording, record = read_recording(path), wfdb.rdrecord(str(path)[:-4])
+        except (ReadError, ValueError, TypeError):
+            continue
+        if set(record.units) == {"mV"} and "dropped_signals" not in recording.flags:
+            both += 1
+            np.testing.assert_array_equal(recording.signal, record.p_signal.T.astype(np.float32), err_msg="".join(text))
+    assert both > 100
 
 
 def test_what_the_package_refuses_is_a_read_error(write_record):

@@ -120,7 +120,7 @@ def check_store(run: Run) -> Iterator[Finding]:
     try:
         store = run.store
     except EcgnbError as error:
-        yield Finding("store", "fail", str(error), "Remove that store's folder and run the preparation again.")
+        yield Finding("store", "warn", str(error), "Run the preparation cell again.")
         return
     yield Finding("store", "pass", f"{len(store)} recordings, {store.n_leads} leads at {store.fs:g} Hz")
 
@@ -132,7 +132,11 @@ def check_splits(run: Run) -> Iterator[Finding]:
     if run.record("split") is None:
         yield Finding("splits", "pass", "not made yet")
         return
-    leaks = find_leakage(run.records, run.splits)
+    try:
+        leaks = find_leakage(run.records, run.splits)
+    except EcgnbError as error:
+        yield Finding("splits", "warn", str(error), "Run the preparation and the split again.")
+        return
     if len(leaks):
         what = f"{len(leaks)} patients or identical signals are in two splits."
         yield Finding("splits", "warn", what, "See `splits.json`; use SPLIT='stratified' to keep patients together.")
