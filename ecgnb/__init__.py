@@ -29,12 +29,12 @@ _HOME = {
 }
 _MODULES = {"show": "ecgnb.stages.show"}
 
-__all__ = ["__version__", *_HOME, *_MODULES]  # noqa: PLE0604
+__all__ = ["__version__", *_HOME, *_MODULES]
 
 if TYPE_CHECKING:
+    from ecgnb.checks import preflight
     from ecgnb.data.reading import read_recording
     from ecgnb.models import build_model
-    from ecgnb.checks import preflight
     from ecgnb.session import find_run, list_runs, open_run
     from ecgnb.stages import show
     from ecgnb.stages.cohort import load_cohort

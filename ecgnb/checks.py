@@ -67,7 +67,10 @@ def check_data(run: Run) -> Iterator[Finding]:
     folder = Path(data.dataset_dir).expanduser()
     if not data.dataset_dir or not folder.is_dir():
         yield Finding(
-            "data", "fail", f"DATASET_DIR is {data.dataset_dir!r}, which is no folder.", "Give the folder of recordings."
+            "data",
+            "fail",
+            f"DATASET_DIR is {data.dataset_dir!r}, which is no folder.",
+            "Give the folder of recordings.",
         )
         return
     if not os.access(folder, os.R_OK | os.X_OK):
@@ -107,7 +110,7 @@ def _label_file(data: DataConfig) -> Finding:
     if file.is_file():
         return Finding("labels", "pass", f"{file.name} is there")
     looks_like = next((name for name, signature in SIGNATURES.items() if (folder / signature).is_file()), "")
-    advice = f"Write it (columns dataset, record_id, mapped_label), or name another with MAPPING_CSV{{}}."
+    advice = "Write it (columns dataset, record_id, mapped_label), or name another with MAPPING_CSV{}."
     hint = f"; this looks like {looks_like}: set DATASET={looks_like!r}" if looks_like else ""
     return Finding("labels", "fail", f"There is no label file {file}.", advice.format(hint))
 

@@ -105,7 +105,9 @@ def _train(options: argparse.Namespace) -> None:
 
     parameters = _parameters(options)
     if options.run and parameters:
-        raise ConfigError("Give the name of a run or parameters, not both: a run keeps the parameters it was made with.")
+        raise ConfigError(
+            "Give the name of a run or parameters, not both: a run keeps the parameters it was made with."
+        )
     run = find_run(options.run) if options.run else open_run(parameters or {"PROFILE": None})
     for stage in (load_cohort, prepare, split):
         stage(run)

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ecgnb.data.cohort import DataConfig
-from ecgnb.data.standardise import PrepareConfig
 from ecgnb.data.splits import SplitConfig
+from ecgnb.data.standardise import PrepareConfig
 from ecgnb.errors import ConfigError
 from ecgnb.evaluation.config import EvaluationConfig
 from ecgnb.files import fingerprint
@@ -54,9 +54,7 @@ class RunConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     @classmethod
-    def from_parameters(
-        cls, parameters: Mapping[str, Any], environment: Mapping[str, str] | None = None
-    ) -> RunConfig:
+    def from_parameters(cls, parameters: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> RunConfig:
         """Resolve a configuration: defaults < profile < ``ECGNB_*`` environment < ``parameters``.
 
         Args:
@@ -217,7 +215,7 @@ def _convert_sequence(name: str, value: Any, hint: Any) -> tuple[Any, ...]:
 def _convert_dict(name: str, value: Any) -> dict[str, Any]:
     value = _parse_json(name, value) if isinstance(value, str) else value
     if not isinstance(value, dict):
-        raise ConfigError(f'{name} is {value!r}; it needs a dictionary, or JSON text such as \'{{"width": 64}}\'.')
+        raise ConfigError(f"{name} is {value!r}; it needs a dictionary, or JSON text such as '{{\"width\": 64}}'.")
     return dict(value)
 
 

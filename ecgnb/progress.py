@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ def progress(items: Iterable[T], total: int | None = None, title: str = "", leav
     >>> list(progress(range(3), title="shards"))
     [0, 1, 2]
     """
-    total = len(items) if total is None and hasattr(items, "__len__") else total
+    total = len(items) if total is None and isinstance(items, Sized) else total
     how = mode()
     if how == "bar":
         from tqdm.auto import tqdm

@@ -119,7 +119,7 @@ class Run:
 
     @property
     def task(self) -> str:
-        """"multiclass" or "multilabel"."""
+        """What a label is: one class ("multiclass") or any number of them ("multilabel")."""
         return str(self.require("cohort")["task"])
 
     @property
@@ -190,9 +190,9 @@ class Run:
 def open_run(parameters: Mapping[str, Any] | None = None, **more: Any) -> Run:
     """Open a run, or make it.
 
-    With parameters (a notebook's ``globals()`` or keywords such as ``PROFILE="smoke"``) the run of that configuration is
-    opened or made. With none, the run this process opened last; in a fresh process, the latest of the project. It takes
-    milliseconds and changes nothing that is done, so every cell may begin with it.
+    With parameters (a notebook's ``globals()`` or keywords such as ``PROFILE="smoke"``) the run of that configuration
+    is opened or made. With none, the run this process opened last; in a fresh process, the latest of the project. It
+    takes milliseconds and changes nothing that is done, so every cell may begin with it.
 
     Args:
         parameters: upper-case names to values; other names are ignored, an unknown upper-case one is refused.
@@ -310,7 +310,9 @@ def _log_to(file: Path) -> None:
 def _read_csv(file: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.read_csv(file, dtype=dict.fromkeys(text, "str"), keep_default_na=not text, na_values=[""] if text else None)
+    return pd.read_csv(
+        file, dtype=dict.fromkeys(text, "str"), keep_default_na=not text, na_values=[""] if text else None
+    )
 
 
 def _with_labels(records: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:

@@ -1,8 +1,8 @@
 """Write the notebooks from their sources in `notebooks/source` (py:percent, one cell after the other).
 
-    python notebooks/build.py              write the notebooks that people open, without outputs
-    python notebooks/build.py --check      fail when a notebook differs from its source
-    python notebooks/build.py --reference  execute the reference notebooks of the tests and keep their outputs
+python notebooks/build.py              write the notebooks that people open, without outputs
+python notebooks/build.py --check      fail when a notebook differs from its source
+python notebooks/build.py --reference  execute the reference notebooks of the tests and keep their outputs
 """
 
 from __future__ import annotations

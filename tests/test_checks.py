@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ecgnb import checks
-from ecgnb import session
+from ecgnb import checks, session
 from ecgnb.errors import EcgnbError
 
 

@@ -10,7 +10,19 @@ from ecgnb.cli import main
 
 
 def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in "run train predict download mapping demo preflight parameters available runs inspect".split():
+    for command in [
+        "run",
+        "train",
+        "predict",
+        "download",
+        "mapping",
+        "demo",
+        "preflight",
+        "parameters",
+        "available",
+        "runs",
+        "inspect",
+    ]:
         with pytest.raises(SystemExit) as stop:
             main([command, "--help"])
         assert stop.value.code == 0

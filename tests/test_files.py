@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +19,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         temporary.write_text("half", encoding="utf-8")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert files.read_json(target) == {"version": 1}
-    assert os.listdir(tmp_path) == ["a.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_a_killed_writer_leaves_no_half_file(tmp_path: Path) -> None:
@@ -39,11 +38,20 @@ def test_a_killed_writer_leaves_no_half_file(tmp_path: Path) -> None:
 def test_json_of_numpy_tuples_paths_and_nan(tmp_path: Path) -> None:
     value = {"a": np.float32(0.5), "b": (1, 2), "c": Path("x/y"), "d": float("nan"), "e": np.arange(3), "f": "ä"}
     files.write_json(tmp_path / "c.json", value)
-    assert files.read_json(tmp_path / "c.json") == {"a": 0.5, "b": [1, 2], "c": "x/y", "d": None, "e": [0, 1, 2], "f": "ä"}
+    assert files.read_json(tmp_path / "c.json") == {
+        "a": 0.5,
+        "b": [1, 2],
+        "c": "x/y",
+        "d": None,
+        "e": [0, 1, 2],
+        "f": "ä",
+    }
 
 
 def test_fingerprint_depends_on_values_not_on_order() -> None:
-    assert files.fingerprint({"a": 1, "b": [1, 2]}) == files.fingerprint({"b": (1, 2), "a": 1}) == "8baa73198470"  # sha256 of {"a":1,"b":[1,2]}
+    assert (
+        files.fingerprint({"a": 1, "b": [1, 2]}) == files.fingerprint({"b": (1, 2), "a": 1}) == "8baa73198470"
+    )  # sha256 of {"a":1,"b":[1,2]}
     assert files.fingerprint({"a": 1}) != files.fingerprint({"a": 2})
     assert files.fingerprint({"a": 1}) != files.fingerprint({"a": True})
 

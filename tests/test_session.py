@@ -111,5 +111,6 @@ def test_importing_ecgnb_loads_nothing_heavy() -> None:
 
 
 def test_opening_a_run_does_not_load_torch(home: Path) -> None:
-    code = "import sys, ecgnb; ecgnb.open_run(PROFILE='smoke'); print({'torch', 'matplotlib', 'wfdb'} & set(sys.modules))"
+    code = "import sys, ecgnb; ecgnb.open_run(); print({'torch', 'matplotlib', 'wfdb'} & set(sys.modules))"
+    session.open_run(PROFILE="smoke")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -27,7 +27,7 @@ class DataConfig:
         mapping_csv: label file (dataset, record_id, mapped_label); empty: ``unified_label_mapping.csv`` in the folder.
         label_set: which of the data set's label sets; empty: its own default.
         label_order: the classes in order; empty: those of the label set.
-        likelihood: PTB-XL: count a statement only with a likelihood above this (0-100).
+        likelihood: PTB-XL: count a diagnostic statement only with at least this likelihood (0-100).
         task: "multiclass", "multilabel" or "auto" (multilabel as soon as one recording has two labels).
         unmapped: recordings without a label become "other" or are dropped; both are counted.
         preprocess_limit: use that many recordings, drawn at random with a fixed seed; 0 uses all.

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ecgnb.files import write_csv
 
-#: Columns in order, with the type of each. ``leads`` and ``label`` join their parts with "|"; "" is "unknown" or "none".
+#: Columns in order, with the type of each. ``leads`` and ``label`` join their parts with "|"; "" is unknown or none.
 COLUMNS: dict[str, str] = {
     "dataset": "str",
     "record_id": "str",
@@ -29,13 +29,13 @@ COLUMNS: dict[str, str] = {
 def as_manifest(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
     """Return a manifest from rows that may lack columns: text is then "", numbers are missing and ``start`` is 0."""
     table = pd.DataFrame(rows if isinstance(rows, pd.DataFrame) else list(rows)).reindex(columns=list(COLUMNS))
-    columns = {}
+    columns: dict[str, pd.Series] = {}
     for name, kind in COLUMNS.items():
         column = table[name]
         if kind == "str":
-            columns[name] = column.fillna("").astype("str")
+            columns[name] = column.astype(object).fillna("").astype("str")
         else:
-            columns[name] = pd.to_numeric(column).astype(kind)
+            columns[name] = pd.to_numeric(column).astype(pd.api.types.pandas_dtype(kind))
     return pd.DataFrame(columns).assign(start=columns["start"].fillna(0))
 
 

@@ -1,7 +1,7 @@
 """`Bundle`: everything that inference needs, in one folder.
 
-``bundle.json`` holds the architecture, the preparation, the transforms, the classes, thresholds, temperature, metrics and
-where it all came from; ``model.safetensors`` holds the weights. Nothing in it is ever executed.
+``bundle.json`` holds the architecture, the preparation, the transforms, the classes, thresholds, temperature, metrics
+and where it all came from; ``model.safetensors`` holds the weights. Nothing in it is ever executed.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 
 from ecgnb.data.standardise import PrepareConfig
 from ecgnb.errors import CheckpointError
 from ecgnb.files import atomic_write, read_json, sha256_file, write_json
 from ecgnb.models import build_model
+from ecgnb.models.base import Backbone
 from ecgnb.transforms.pipeline import Pipeline, build_pipeline
 
 FORMAT = 1
@@ -30,7 +30,7 @@ class Bundle:
     """A trained model with all that its predictions need.
 
     Attributes:
-        model: the network, in evaluation mode; logits ``[batch, n_classes]`` from ``[batch, n_leads, n_samples]`` in mV.
+        model: the network, in evaluation mode; ``[batch, n_leads, n_samples]`` gives logits ``[batch, n_classes]``.
         classes: class names in the order of the outputs.
         task: "multiclass" or "multilabel".
         prepare: how a recording becomes the model's input (rate in Hz, samples, leads in order, crop).
@@ -41,7 +41,7 @@ class Bundle:
         provenance: data set, run, configuration, versions.
     """
 
-    model: torch.nn.Module
+    model: Backbone
     classes: tuple[str, ...]
     task: str
     prepare: PrepareConfig
@@ -107,7 +107,7 @@ def load_bundle(folder: str | Path) -> Bundle:
     )
 
 
-def _load_model(folder: Path, description: dict[str, Any]) -> torch.nn.Module:
+def _load_model(folder: Path, description: dict[str, Any]) -> Backbone:
     file = folder / WEIGHTS
     if not file.is_file() or sha256_file(file) != description["weights_sha256"]:
         raise CheckpointError(
@@ -118,5 +118,7 @@ def _load_model(folder: Path, description: dict[str, Any]) -> torch.nn.Module:
     try:
         model.load_state_dict(load_file(file), strict=True)
     except RuntimeError as error:
-        raise CheckpointError(f"The weights in {file} do not fit model {description['model']['name']!r}: {error}") from error
+        raise CheckpointError(
+            f"The weights in {file} do not fit model {description['model']['name']!r}: {error}"
+        ) from error
     return model.eval()

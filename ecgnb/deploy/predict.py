@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ecgnb.data.standardise import Standardised, standardise
 from ecgnb.data.reading import read_recording
 from ecgnb.data.recording import Recording
+from ecgnb.data.standardise import Standardised, standardise
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.errors import ReadError
 from ecgnb.evaluation.calibration import apply_temperature, probabilities_from_logits
@@ -25,7 +25,7 @@ Source = str | Path | Recording
 def predict(bundle: Bundle, sources: Source | Iterable[Source], **reading: Any) -> pd.DataFrame:
     """Predict one or many recordings.
 
-    Each goes the way of the training data: read, brought to the bundle's rate, length and leads, transformed. A recording
+    Each goes the way of the training data: read, brought to the bundle's rate, length and leads, transformed. One
     that cannot be used keeps its row, with the reason in ``problem`` and no probabilities.
 
     Args:

@@ -23,7 +23,7 @@ from ecgnb.evaluation.thresholds import choose_thresholds, decide
 from ecgnb.files import sha256_file, write_csv, write_json
 from ecgnb.session import Run
 from ecgnb.stages.challenge import challenge_scorer_of
-from ecgnb.stages.train import build_loader, build_objective, build_run_model, targets_of
+from ecgnb.stages.train import build_loader, build_objective, build_run_model
 
 
 @dataclass(frozen=True)
@@ -150,9 +150,7 @@ def _split_facts(run: Run) -> dict[str, Any]:
     return {**{part: len(rows) for part, rows in run.splits.parts.items()}, "leaks": run.require("split")["leaks"]}
 
 
-def _predictions(
-    run: Run, test: Outputs, probabilities: np.ndarray, thresholds: list[float] | None
-) -> pd.DataFrame:
+def _predictions(run: Run, test: Outputs, probabilities: np.ndarray, thresholds: list[float] | None) -> pd.DataFrame:
     from ecgnb.deploy.predict import called_classes
 
     records = run.records.iloc[run.splits.test].reset_index(drop=True)

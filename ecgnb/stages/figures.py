@@ -55,7 +55,9 @@ def draw_label_coverage(run: Run) -> Drawn:
 
     cohort = run.require("cohort")
     kinds = {"with a label": "n_labelled", "without: called OTHER": "n_other", "without: dropped": "n_dropped"}
-    return plot_label_coverage(pd.DataFrame({"kind": list(kinds), "records": [cohort[name] for name in kinds.values()]}))
+    return plot_label_coverage(
+        pd.DataFrame({"kind": list(kinds), "records": [cohort[name] for name in kinds.values()]})
+    )
 
 
 def draw_class_examples(run: Run) -> Drawn:
@@ -63,7 +65,9 @@ def draw_class_examples(run: Run) -> Drawn:
     from ecgnb.evaluation.paper import plot_class_examples
 
     records = run.records
-    carries = {name: records["label"].str.split("|").map(lambda labels, name=name: name in labels) for name in run.classes}
+    carries = {
+        name: records["label"].str.split("|").map(lambda labels, name=name: name in labels) for name in run.classes
+    }
     rows = {name: int(records.index[carried][0]) for name, carried in carries.items() if carried.any()}
     return plot_class_examples({name: stored_recording(run, row) for name, row in rows.items()})
 

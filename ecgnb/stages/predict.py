@@ -34,7 +34,9 @@ def predict(
     """
     from ecgnb.deploy.predict import predict as predict_with
 
-    return predict_with(find_bundle(run), sources, **{name: value for name, value in reading.items() if value is not None})
+    return predict_with(
+        find_bundle(run), sources, **{name: value for name, value in reading.items() if value is not None}
+    )
 
 
 def find_bundle(run: str | Run) -> Bundle:

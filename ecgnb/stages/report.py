@@ -19,9 +19,9 @@ from ecgnb.stages.prepare import preparation_table
 from ecgnb.stages.split import split_table
 
 HOW_MEASURED = (
-    "All numbers below are from the test split, which neither training nor any choice has seen. The epoch was chosen on the "
-    "validation split, and so were the temperature and, for several labels a recording, the thresholds. Intervals are "
-    "{confidence:.0%} bootstrap intervals ({resamples} resamples of whole patients)."
+    "All numbers below are from the test split, which neither training nor any choice has seen. The epoch was chosen "
+    "on the validation split, and so were the temperature and, for several labels a recording, the thresholds. "
+    "Intervals are {confidence:.0%} bootstrap intervals ({resamples} resamples of whole patients)."
 )
 #: Rejected recordings listed in the report; the rest is in rejected.csv.
 REJECTED_SHOWN = 20
@@ -94,10 +94,10 @@ def _splits(run: Run) -> Section:
 
 def _training(run: Run) -> Section:
     result = run.require("train")
-    config = run.config
+    monitor = run.config.training.for_task(run.task).monitor
     text = (
-        f"{config.model.model}, trained on {len(run.splits.train)} recordings; "
-        f"the weights of epoch {result['best_epoch']} were kept (best {_words(config.training.monitor)} on validation)."
+        f"{run.config.model.model}, trained on {len(run.splits.train)} recordings; "
+        f"the weights of epoch {result['best_epoch']} were kept (best {_words(monitor)} on validation)."
     )
     return Section("Training", text=text, figures=list(_drawn(run, "training_curves")))
 
@@ -133,7 +133,9 @@ def _examples(run: Run) -> Section:
     drawn = []
     for place in sorted(places):
         row = predictions.loc[place]
-        caption = f"Test recording {row['record_id']}: labelled {row['label']}, predicted {row['prediction'] or 'none'}."
+        caption = (
+            f"Test recording {row['record_id']}: labelled {row['label']}, predicted {row['prediction'] or 'none'}."
+        )
         drawn.append((caption, figures.draw_test_example(run, place)[0]))
     return Section("Examples", text="One test recording that was called rightly and one wrongly.", figures=drawn)
 

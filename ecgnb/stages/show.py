@@ -85,7 +85,7 @@ def score_histograms(run: Run) -> pd.DataFrame:
 
 
 def test_examples(run: Run, count: int = 2) -> pd.DataFrame:
-    """Test recordings on paper with prediction and probabilities: called rightly and wrongly in turn, the surest first."""
+    """Test recordings on paper with their prediction: called rightly and wrongly in turn, the surest first."""
     predictions = run.predictions
     sure = predictions[[f"probability_{name}" for name in run.classes]].max(axis=1)
     order = sure.sort_values(ascending=False, kind="stable").index
@@ -95,7 +95,7 @@ def test_examples(run: Run, count: int = 2) -> pd.DataFrame:
     for place in chosen:
         figure, _ = figures.draw_test_example(run, place)
         _present(run, f"example_{predictions['record_id'][place]}", figure)
-    return predictions.loc[chosen].drop(columns=[name for name in predictions if name.startswith("logit_")])
+    return predictions.loc[chosen].drop(columns=[f"logit_{name}" for name in run.classes])
 
 
 def recording(source: str | Path, run: str | Run = "latest", **reading: Any) -> pd.DataFrame:

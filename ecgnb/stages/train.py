@@ -44,7 +44,7 @@ def train_rank(folder: str, inputs: dict[str, Any]) -> None:
     run = find_run(folder)
     config = run.config.training
     fabric = make_fabric(config)
-    place = {"device": fabric.device, "rank": fabric.global_rank, "world_size": fabric.world_size}
+    place: dict[str, Any] = {"device": fabric.device, "rank": fabric.global_rank, "world_size": fabric.world_size}
     identity = fingerprint(inputs)
     result = fit(
         build_run_model(run),
@@ -102,13 +102,13 @@ def build_objective(run: Run) -> Any:
     from ecgnb.objectives.weights import class_weights
     from ecgnb.transforms.pipeline import build_pipeline
 
-    config = run.config
+    config, training = run.config, run.config.training.for_task(run.task)
     targets = targets_of(run, run.splits.train)
     return Supervised(
         run.task,
-        class_weights=class_weights(targets, len(run.classes), run.task, config.training.class_weights),
+        class_weights=class_weights(targets, len(run.classes), run.task, training.class_weights),
         transforms=build_pipeline([*config.transforms.transforms, *config.transforms.augment]),
-        label_smoothing=config.training.label_smoothing,
+        label_smoothing=training.label_smoothing,
         fs=run.store.fs,
     )
 

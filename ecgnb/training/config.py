@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from ecgnb.errors import ConfigError
@@ -12,9 +12,9 @@ from ecgnb.registry import nearest
 _CHOICES = {
     "scheduler": ("cosine", "step", "one-cycle", "none"),
     "mixed_precision": ("auto", "no", "bf16", "fp16"),
-    "class_weights": ("balanced", "none"),
+    "class_weights": ("auto", "balanced", "none"),
     "sampler": ("shuffle", "weighted"),
-    "monitor": ("macro_f1", "macro_auroc", "loss"),
+    "monitor": ("auto", "macro_f1", "macro_auroc", "loss"),
     "device": ("auto", "cpu", "cuda", "mps"),
 }
 _AT_LEAST = {
@@ -50,9 +50,11 @@ class TrainConfig:
         warmup_fraction: part of all steps during which the learning rate rises (``"one-cycle"`` has its own rise).
         mixed_precision: ``"auto"`` takes bfloat16 on GPUs that have it, float16 on others and float32 on CPUs.
         early_stopping_patience: epochs without a better score before the training ends; 0 never ends it early.
-        class_weights: weights of the classes in the loss.
+        class_weights: weights of the classes in the loss; ``"auto"`` is ``"balanced"`` for multi-class tasks and
+            ``"none"`` for multi-label ones, whose thresholds are chosen afterwards.
         sampler: ``"shuffle"`` shows every record once an epoch; ``"weighted"`` draws rare classes more often.
-        monitor: what makes a checkpoint the best; multi-label tasks usually take ``"macro_auroc"``.
+        monitor: what makes a checkpoint the best; ``"auto"`` is ``"macro_f1"`` for multi-class tasks,
+            ``"macro_auroc"`` for multi-label ones and ``"loss"`` without labels.
         label_smoothing: share of the target that is spread over all classes.
         seed: seed of order, dropout and augmentation.
         device: ``"auto"`` takes a GPU where there is one.
@@ -75,9 +77,9 @@ class TrainConfig:
     warmup_fraction: float = 0.05
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     early_stopping_patience: int = 10
-    class_weights: Literal["balanced", "none"] = "balanced"
+    class_weights: Literal["auto", "balanced", "none"] = "auto"
     sampler: Literal["shuffle", "weighted"] = "shuffle"
-    monitor: Literal["macro_f1", "macro_auroc", "loss"] = "macro_f1"
+    monitor: Literal["auto", "macro_f1", "macro_auroc", "loss"] = "auto"
     label_smoothing: float = 0.0
     seed: int = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -99,6 +101,12 @@ class TrainConfig:
     def batch_size(self, device: str) -> int:
         """Return the records a batch on a device such as ``"cpu"`` or ``"cuda:0"``."""
         return self.batch_size_cpu if str(device).startswith("cpu") else self.batch_size_gpu
+
+    def for_task(self, task: str) -> TrainConfig:
+        """Return the configuration with what is ``"auto"`` decided for a task; "" has no labels, only a loss."""
+        decided: dict[str, Any] = {"class_weights": "balanced" if task == "multiclass" else "none"}
+        decided["monitor"] = {"multiclass": "macro_f1", "multilabel": "macro_auroc"}.get(task, "loss")
+        return replace(self, **{name: value for name, value in decided.items() if getattr(self, name) == "auto"})
 
     def identity(self) -> dict[str, Any]:
         """Return the values that decide which weights come out, to compare a checkpoint with."""

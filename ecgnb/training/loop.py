@@ -96,6 +96,7 @@ def fit(
         CheckpointError: the checkpoint in ``folder`` is damaged or belongs to another configuration or model.
         EcgnbError: the loss is NaN or infinite; the last good checkpoint is kept.
     """
+    config = config.for_task(task if classes else "")
     files = Files(Path(folder))
     expected = {
         "run": identity,

@@ -171,8 +171,8 @@ ecgnb.show.score_histograms(run)
 # %% [markdown]
 # ## Inference
 #
-# A test recording on standard paper with the prediction, and the same prediction from the file alone, as it would be made
-# for a recording that nobody has seen yet.
+# A test recording on standard paper with the prediction, and the same prediction from the file alone, as it would be
+# made for a recording that nobody has seen yet.
 
 # %%
 run = ecgnb.open_run()
@@ -196,7 +196,7 @@ ecgnb.write_report(run)
 #
 # | I want to | do |
 # |---|---|
-# | use my own recordings | set `DATASET_DIR`; labels in `unified_label_mapping.csv` (dataset, record_id, mapped_label) in that folder |
+# | use my own recordings | set `DATASET_DIR`, and put `unified_label_mapping.csv` into it |
 # | use a public data set | `ecgnb download ptbxl data/ptbxl`, then `DATASET = "ptbxl"`, `DATASET_DIR = "data/ptbxl"` |
 # | train for real | `PROFILE = "medium"` or `"full"`, here or headless: `ecgnb run --profile full` |
 # | try another model | `MODEL = "xresnet1d101"` |

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Predict on my own recording
 #
-# One recording, one line. The model is that of the latest run, or of the run or bundle named in the parameters. Readable
-# are WFDB (`.hea` with `.dat` or `.mat`), MATLAB `.mat`, CSV and NumPy files.
+# One recording, one line. The model is that of the latest run, or of the run or bundle named in the parameters.
+# Readable are WFDB (`.hea` with `.dat` or `.mat`), MATLAB `.mat`, CSV and NumPy files.
 
 # %% tags=["parameters"]
 RECORDING = None  # the file; None: a test recording of the run

@@ -249,6 +249,13 @@ def test_no_match_at_all_shows_both_sides():
         apply_mapping(manifest_of("00001"), mapping_of([("JS1", "MI")], "cinc"), CLASSES)
 
 
+def test_empty_sides():
+    with pytest.raises(LabelError, match=r"mapping of 0 rows.*names none"):
+        apply_mapping(manifest_of("00001"), mapping_of([]), CLASSES)
+    labelled, coverage = apply_mapping(manifest_of(), mapping_of([("1", "MI")]), CLASSES)
+    assert len(labelled) == 0 == coverage.n_labelled and coverage.n_rows == 1
+
+
 def test_the_manifest_is_not_changed_and_keeps_its_columns():
     manifest = manifest_of("2", "1").assign(label="before")
     labelled, _ = apply_mapping(manifest, mapping_of([("1", "MI")]), CLASSES)

@@ -333,8 +333,8 @@ def test_the_leads_of_the_data_set_are_found_and_put_in_order(tmp_path):
     ("told", "leads"),
     [
         (["MLII|V5", "MLII|V2"] * 5, ("MLII",)),  # one lead is fixed, the other changes
-        (["I|II|III"] * 9 + ["II"], ("I", "II", "III")),  # one recording of ten lacks leads: it is the odd one
-        (["I|II|III"] * 8 + ["II"] * 2, ("II",)),
+        (["I|II|III"] * 8 + ["II"] * 2, ("I", "II", "III")),  # two lack leads: they are the odd ones
+        (["II|V1"] * 5 + ["II|V2"] * 4 + ["V2"], ("II",)),
         (["V2|V1"] * 6 + ["I"] * 5, ("V1", "V2")),
         (["Vx|I", "vx|i", "V1"], ("Vx", "I")),
     ],

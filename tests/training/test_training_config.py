@@ -44,3 +44,15 @@ def test_identity_leaves_out_what_does_not_change_the_weights() -> None:
 def test_the_module_needs_no_torch() -> None:
     code = "import sys, ecgnb.training.config, ecgnb.training.schedule; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_auto_is_decided_by_the_task() -> None:
+    config = TrainConfig()
+    decided = {task: config.for_task(task) for task in ("multiclass", "multilabel", "")}
+    assert {task: (each.class_weights, each.monitor) for task, each in decided.items()} == {
+        "multiclass": ("balanced", "macro_f1"),
+        "multilabel": ("none", "macro_auroc"),
+        "": ("none", "loss"),
+    }
+    given = TrainConfig(class_weights="none", monitor="macro_auroc").for_task("multiclass")
+    assert (given.class_weights, given.monitor) == ("none", "macro_auroc")
