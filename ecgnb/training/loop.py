@@ -30,7 +30,7 @@ from ecgnb.training.checkpoint import State, check_identity, read_checkpoint, st
 from ecgnb.training.config import TrainConfig
 from ecgnb.training.devices import deterministic, make_fabric, seed_dropout
 from ecgnb.training.optimizer import make_optimizer
-from ecgnb.training.run import DRY_RUN_BATCHES, Files, Run, reported
+from ecgnb.training.fitting import DRY_RUN_BATCHES, Files, Fitting, reported
 from ecgnb.training.schedule import learning_rate
 from ecgnb.training.scores import validation_scores
 from ecgnb.training.validation import validate
@@ -113,7 +113,7 @@ def fit(
     _check_loaders(fabric, train_loader, valid_loader, config, classes)
     optimizer = make_optimizer(model.to(fabric.device), config, fused=fabric.strategy.precision.state_dict() == {})
     wrapped, optimizer = fabric.setup(model, optimizer)
-    run = Run(
+    fitting = Fitting(
         fabric,
         wrapped,
         optimizer,
@@ -127,48 +127,48 @@ def fit(
         callbacks=(EpochLines(), *callbacks) if fabric.is_global_zero else (),
     )
     if found:
-        run.restore(found)
-    train(run)
-    return _result(files, run.state, config)
+        fitting.restore(found)
+    train(fitting)
+    return _result(files, fitting.state, config)
 
 
-def train(run: Run) -> None:
+def train(fitting: Fitting) -> None:
     """Run all epochs that are left."""
-    if run.fabric.is_global_zero:
-        remove_leftovers(run.files.last.parent)
+    if fitting.fabric.is_global_zero:
+        remove_leftovers(fitting.files.last.parent)
     # The generator of the caller stays as it was; the loop seeds it for each batch.
     with deterministic(), torch.random.fork_rng(devices=[]):
-        notify(run.callbacks, "on_train_start", run)
-        while not run.state.done:
-            train_epoch(run)
-            finish_epoch(run)
-        notify(run.callbacks, "on_train_end", run)
-    run.fabric.barrier()
+        notify(fitting.callbacks, "on_train_start", fitting)
+        while not fitting.state.done:
+            train_epoch(fitting)
+            finish_epoch(fitting)
+        notify(fitting.callbacks, "on_train_end", fitting)
+    fitting.fabric.barrier()
 
 
-def train_epoch(run: Run) -> None:
+def train_epoch(fitting: Fitting) -> None:
     """Make the optimizer steps of one epoch, or what is left of it after a resume."""
-    state, config = run.state, run.config
-    run.model.train()
-    run.start_clock()
-    with closing(run.train_loader.epoch(state.epoch, start_batch=state.batch)) as stream:
-        for batches in _shown(run, _grouped(islice(stream, run.batches_per_epoch - state.batch), config)):
-            lr = learning_rate(state.step, run.total_steps, config)
-            for group in run.optimizer.param_groups:
+    state, config = fitting.state, fitting.config
+    fitting.model.train()
+    fitting.start_clock()
+    with closing(fitting.train_loader.epoch(state.epoch, start_batch=state.batch)) as stream:
+        for batches in _shown(fitting, _grouped(islice(stream, fitting.batches_per_epoch - state.batch), config)):
+            lr = learning_rate(state.step, fitting.total_steps, config)
+            for group in fitting.optimizer.param_groups:
                 group["lr"] = lr
-            loss, norm = train_step(run, batches)
-            run.remember(loss, norm, sum(batch.n_global for batch in batches))
+            loss, norm = train_step(fitting, batches)
+            fitting.remember(loss, norm, sum(batch.n_global for batch in batches))
             state.step += 1
             state.batch += len(batches)
-            if run.n_pending == SETTLE_EVERY:
-                run.settle()
-            notify(run.callbacks, "on_step_end", run, lr)
+            if fitting.n_pending == SETTLE_EVERY:
+                fitting.settle()
+            notify(fitting.callbacks, "on_step_end", fitting, lr)
             if config.checkpoint_every_steps and state.step % config.checkpoint_every_steps == 0:
-                run.save()
-    run.settle()
+                fitting.save()
+    fitting.settle()
 
 
-def train_step(run: Run, batches: list[Batch]) -> tuple[Tensor, Tensor]:
+def train_step(fitting: Fitting, batches: list[Batch]) -> tuple[Tensor, Tensor]:
     """Make one optimizer step over the records of some batches.
 
     Each batch counts by its share of the records, so that the step is the one of a single big batch, however the
@@ -177,33 +177,33 @@ def train_step(run: Run, batches: list[Batch]) -> tuple[Tensor, Tensor]:
     Returns:
         This process's share of the mean loss over the records, and the norm of the gradient before clipping.
     """
-    fabric, config, step = run.fabric, run.config, run.state.step
+    fabric, config, step = fitting.fabric, fitting.config, fitting.state.step
     n_records = sum(batch.n_global for batch in batches)
     loss = torch.zeros((), device=fabric.device)
     for number, batch in enumerate(batches):
         seed_dropout(mix(config.seed, step, number, fabric.global_rank), fabric.device)
-        views = run.objective.views(batch, seed=config.seed, step=step, train=True)
-        with fabric.no_backward_sync(run.model, enabled=number < len(batches) - 1):
-            share = run.objective.loss(run.model, views) * (batch.n_local / n_records)
+        views = fitting.objective.views(batch, seed=config.seed, step=step, train=True)
+        with fabric.no_backward_sync(fitting.model, enabled=number < len(batches) - 1):
+            share = fitting.objective.loss(fitting.model, views) * (batch.n_local / n_records)
             fabric.backward(share * fabric.world_size)  # processes average their gradients
         loss += share.detach()
     norm = fabric.clip_gradients(
-        run.model, run.optimizer, max_norm=config.clip_norm or math.inf, error_if_nonfinite=False
+        fitting.model, fitting.optimizer, max_norm=config.clip_norm or math.inf, error_if_nonfinite=False
     )
-    run.optimizer.step()
-    run.optimizer.zero_grad()
+    fitting.optimizer.step()
+    fitting.optimizer.zero_grad()
     return loss, norm
 
 
-def finish_epoch(run: Run) -> None:
+def finish_epoch(fitting: Fitting) -> None:
     """Validate, write the history's row and the checkpoints, and go to the next epoch."""
-    state, config = run.state, run.config
-    train_loss, training_seconds = state.loss_sum / state.n_records, run.tick()
-    row: dict[str, Any] = {"epoch": state.epoch + 1, "train_loss": train_loss, **_validation_row(run)}
-    row["lr"] = learning_rate(state.step - 1, run.total_steps, config)
-    row["seconds"] = run.tick()
+    state, config = fitting.state, fitting.config
+    train_loss, training_seconds = state.loss_sum / state.n_records, fitting.tick()
+    row: dict[str, Any] = {"epoch": state.epoch + 1, "train_loss": train_loss, **_validation_row(fitting)}
+    row["lr"] = learning_rate(state.step - 1, fitting.total_steps, config)
+    row["seconds"] = fitting.tick()
     row["records_per_s"] = state.n_records / training_seconds
-    row["gpu_memory_mb"] = _gpu_memory_mb(run.fabric.device)
+    row["gpu_memory_mb"] = _gpu_memory_mb(fitting.fabric.device)
     state.history.append(row)
 
     score = -row["valid_loss"] if config.monitor == "loss" else row[config.monitor]
@@ -212,37 +212,37 @@ def finish_epoch(run: Run) -> None:
     if better:
         state.best_epoch, state.stale_epochs = row["epoch"], 0
         state.best_score = score if math.isfinite(score) else state.best_score
-        run.save_best()
+        fitting.save_best()
     else:
         state.stale_epochs += 1
-    notify(run.callbacks, "on_epoch_end", run, row)
+    notify(fitting.callbacks, "on_epoch_end", fitting, row)
 
     state.seconds += row["seconds"]
     state.epoch, state.batch, state.loss_sum, state.n_records, state.epoch_seconds = state.epoch + 1, 0, 0.0, 0, 0.0
     patience = config.early_stopping_patience
-    state.done = state.epoch >= run.epochs or 0 < patience <= state.stale_epochs
-    run.save()
+    state.done = state.epoch >= fitting.epochs or 0 < patience <= state.stale_epochs
+    fitting.save()
 
 
-def _validation_row(run: Run) -> dict[str, float]:
+def _validation_row(fitting: Fitting) -> dict[str, float]:
     """Return the loss and the scores of the validation split; rank 0 scores, so all ranks decide alike."""
     loss, predictions = validate(
-        run.fabric,
-        run.model,
-        run.valid_loader,
-        run.objective,
-        seed=run.config.seed,
-        n_batches=DRY_RUN_BATCHES if run.config.dry_run else None,
+        fitting.fabric,
+        fitting.model,
+        fitting.valid_loader,
+        fitting.objective,
+        seed=fitting.config.seed,
+        n_batches=DRY_RUN_BATCHES if fitting.config.dry_run else None,
     )
     if not math.isfinite(loss):
         raise EcgnbError(
-            f"The validation loss became {loss} after epoch {run.state.epoch + 1}, while the training loss is finite. "
+            f"The validation loss became {loss} after epoch {fitting.state.epoch + 1}, while the training loss is finite. "
             "The last step may have diverged: lower lr or clip_norm, or set mixed_precision='no'."
         )
     scores = {}
-    if run.labels["classes"] and run.fabric.is_global_zero:
-        scores = validation_scores(predictions.targets, predictions.logits, **run.labels)
-    return {"valid_loss": loss, **run.fabric.broadcast(scores)}
+    if fitting.labels["classes"] and fitting.fabric.is_global_zero:
+        scores = validation_scores(predictions.targets, predictions.logits, **fitting.labels)
+    return {"valid_loss": loss, **fitting.fabric.broadcast(scores)}
 
 
 def _read_last(files: Files, expected: dict[str, Any]) -> dict[str, Any] | None:
@@ -284,11 +284,11 @@ def _grouped(batches: Iterator[Batch], config: TrainConfig) -> Iterator[list[Bat
         yield group
 
 
-def _shown(run: Run, groups: Iterator[list[Batch]]) -> Iterable[list[Batch]]:
-    if not run.fabric.is_global_zero:
+def _shown(fitting: Fitting, groups: Iterator[list[Batch]]) -> Iterable[list[Batch]]:
+    if not fitting.fabric.is_global_zero:
         return groups
-    left = run.steps_per_epoch - math.ceil(run.state.batch / run.config.grad_accum_steps)
-    return progress(groups, total=left, title=f"epoch {run.state.epoch + 1}/{run.epochs}")
+    left = fitting.steps_per_epoch - math.ceil(fitting.state.batch / fitting.config.grad_accum_steps)
+    return progress(groups, total=left, title=f"epoch {fitting.state.epoch + 1}/{fitting.epochs}")
 
 
 def _gpu_memory_mb(device: torch.device) -> float:

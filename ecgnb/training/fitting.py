@@ -18,7 +18,6 @@ from ecgnb.data.loaders import Loader
 from ecgnb.errors import EcgnbError
 from ecgnb.files import write_csv
 from ecgnb.objectives.base import Objective
-from ecgnb.training.callbacks import Callback
 from ecgnb.training.checkpoint import (
     State,
     load_model_weights,
@@ -55,7 +54,7 @@ class Files:
 
 
 @dataclass
-class Run:
+class Fitting:
     """A training in progress, as the loop and the callbacks see it.
 
     Attributes:
@@ -69,7 +68,7 @@ class Run:
         files: where to write.
         labels: ``classes`` and ``task``.
         identity: what must agree before a checkpoint is gone on with.
-        callbacks: who is told.
+        callbacks: who is told, each an `ecgnb.training.callbacks.Callback`.
         state: where the training stands.
     """
 
@@ -83,14 +82,14 @@ class Run:
     files: Files
     labels: dict[str, Any]
     identity: dict[str, Any]
-    callbacks: Sequence[Callback] = ()
+    callbacks: Sequence[Any] = ()
     state: State = field(default_factory=State)
     _pending: list[tuple[Tensor, Tensor, int]] = field(default_factory=list)
     _since: float = field(default_factory=time.monotonic)
 
     @property
     def epochs(self) -> int:
-        """Epochs that this run has at most."""
+        """Epochs that this training has at most."""
         return 1 if self.config.dry_run else self.config.epochs
 
     @property
