@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ecgnb.errors import ConfigError, EcgnbError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EcgnbError as error:
         print(f"ecgnb: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("ecgnb: stopped; the same command goes on where it was.", file=sys.stderr)
         return 130
@@ -111,7 +117,8 @@ def _train(options: argparse.Namespace) -> None:
     run = find_run(options.run) if options.run else open_run(parameters or {"PROFILE": None})
     for stage in (load_cohort, prepare, split):
         stage(run)
-    print(train(run))
+    train(run)
+    _print(run.history[["epoch", "train_loss", "valid_loss", "macro_f1", "macro_auroc", "seconds"]])
 
 
 def _add_predict(commands: Any) -> None:
@@ -134,7 +141,7 @@ def _predict(options: argparse.Namespace) -> None:
     if options.json:
         print(table.to_json(orient="records", indent=2))
     else:
-        print(table.dropna(axis=1, how="all").to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+        _print(table)
     problems = int((table["problem"].fillna("") != "").sum())
     if problems == len(table):
         raise EcgnbError("None of the recordings could be used; the column `problem` says why.")
@@ -188,7 +195,7 @@ def _preflight(options: argparse.Namespace) -> None:
     from ecgnb.checks import preflight
     from ecgnb.session import open_run
 
-    print(preflight(open_run(_parameters(options) or {"PROFILE": None})).to_string(index=False))
+    _print(preflight(open_run(_parameters(options) or {"PROFILE": None})))
 
 
 def _list_parameters(_: argparse.Namespace) -> None:
@@ -201,13 +208,13 @@ def _list_parameters(_: argparse.Namespace) -> None:
 def _available(_: argparse.Namespace) -> None:
     from ecgnb import available
 
-    print(available().to_string(index=False))
+    _print(available())
 
 
 def _runs(_: argparse.Namespace) -> None:
     from ecgnb.session import list_runs
 
-    print(list_runs().to_string(index=False))
+    _print(list_runs())
 
 
 def _inspect(options: argparse.Namespace) -> None:
@@ -217,6 +224,21 @@ def _inspect(options: argparse.Namespace) -> None:
     print(recording)
     for name, value in recording.metadata.items():
         print(f"{name:<18} {value}")
+
+
+def _print(table: pd.DataFrame) -> None:
+    """Print a table for people: text to the left, three decimals, no columns without content."""
+    shown = table.map(_cell)
+    shown = shown.loc[:, (shown != "").any()]
+    widths = {name: max(len(str(name)), *shown[name].str.len()) for name in shown}
+    for row in (list(shown.columns), *shown.to_numpy().tolist()):
+        print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths.values(), strict=True)).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if value is None or value != value:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from ecgnb.environment import describe_environment
@@ -44,9 +46,14 @@ def available(kind: str | None = None) -> pd.DataFrame:
     from ecgnb.transforms import TRANSFORMS
 
     rows = [
-        {"kind": registry.kind, "name": name, "about": (registry.get(name).__doc__ or "").strip().split("\n")[0]}
+        {"kind": registry.kind, "name": name, "about": _about(registry.get(name))}
         for registry in (CATALOG, READERS, TRANSFORMS, MODELS, OBJECTIVES)
         for name in registry
         if kind in (None, registry.kind)
     ]
     return pd.DataFrame(rows, columns=["kind", "name", "about"])
+
+
+def _about(thing: Any) -> str:
+    """A data set has a title; of anything else the first line of its documentation tells most."""
+    return getattr(thing, "title", "") or (thing.__doc__ or "").strip().split("\n")[0]

@@ -29,8 +29,8 @@ from ecgnb.training.callbacks import Callback, EpochLines, notify
 from ecgnb.training.checkpoint import State, check_identity, read_checkpoint, state_from_dict
 from ecgnb.training.config import TrainConfig
 from ecgnb.training.devices import deterministic, make_fabric, seed_dropout
-from ecgnb.training.optimizer import make_optimizer
 from ecgnb.training.fitting import DRY_RUN_BATCHES, Files, Fitting, reported
+from ecgnb.training.optimizer import make_optimizer
 from ecgnb.training.schedule import learning_rate
 from ecgnb.training.scores import validation_scores
 from ecgnb.training.validation import validate
@@ -236,7 +236,7 @@ def _validation_row(fitting: Fitting) -> dict[str, float]:
     )
     if not math.isfinite(loss):
         raise EcgnbError(
-            f"The validation loss became {loss} after epoch {fitting.state.epoch + 1}, while the training loss is finite. "
+            f"The validation loss became {loss} after epoch {fitting.state.epoch + 1}; the training loss is finite. "
             "The last step may have diverged: lower lr or clip_norm, or set mixed_precision='no'."
         )
     scores = {}

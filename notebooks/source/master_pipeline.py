@@ -60,10 +60,14 @@ run
 # What this machine has, and whether anything stands in the way. A `fail` stops the notebook and says what to do.
 
 # %% tags=["nbval-ignore-output"]
+import ecgnb
+
 run = ecgnb.open_run()
 ecgnb.environment_report(run)
 
 # %% tags=["nbval-ignore-output"]
+import ecgnb
+
 run = ecgnb.open_run()
 ecgnb.preflight(run)
 
@@ -73,10 +77,14 @@ ecgnb.preflight(run)
 # Which recordings there are, how each got its label, and what became of those without one.
 
 # %%
+import ecgnb
+
 run = ecgnb.open_run()
 ecgnb.load_cohort(run)
 
 # %%
+import ecgnb
+
 run = ecgnb.open_run()
 ecgnb.show.label_counts(run)
 
@@ -87,6 +95,8 @@ ecgnb.show.label_counts(run)
 # is listed with its reason in `rejected.csv`.
 
 # %%
+import ecgnb
+
 run = ecgnb.open_run()
 ecgnb.prepare(run)
 
@@ -94,6 +104,8 @@ ecgnb.prepare(run)
 # A look at one recording of each class, as it went into the store.
 
 # %%
+import ecgnb
+
 run = ecgnb.open_run()
 ecgnb.show.class_examples(run)
 
@@ -103,6 +115,8 @@ ecgnb.show.class_examples(run)
 # Training, validation and test never share a patient or an identical signal; the last row says so after checking.
 
 # %%
+import ecgnb
+
 run = ecgnb.open_run()
 ecgnb.split(run)
 
@@ -110,6 +124,8 @@ ecgnb.split(run)
 # ## Model
 
 # %%
+import ecgnb
+
 run = ecgnb.open_run()
 ecgnb.show.model(run)
 
@@ -120,18 +136,26 @@ ecgnb.show.model(run)
 # to the same weights.
 
 # %%
+import ecgnb
+
 run = ecgnb.open_run()
 ecgnb.train(run, when="smoke")
 
 # %%
+import ecgnb
+
 run = ecgnb.open_run()
 ecgnb.train(run, when="medium")
 
 # %%
+import ecgnb
+
 run = ecgnb.open_run()
 ecgnb.train(run, when="full")
 
 # %%
+import ecgnb
+
 run = ecgnb.open_run()
 ecgnb.show.training_curves(run)
 
@@ -141,30 +165,44 @@ ecgnb.show.training_curves(run)
 # Thresholds and temperature were chosen on validation alone. The intervals are 95 % bootstrap intervals over patients.
 
 # %%
+import ecgnb
+
 run = ecgnb.open_run()
 ecgnb.evaluate(run)
 
 # %%
+import ecgnb
+
 run = ecgnb.open_run()
 ecgnb.show.per_class(run)
 
 # %%
+import ecgnb
+
 run = ecgnb.open_run()
 ecgnb.show.roc(run)
 
 # %%
+import ecgnb
+
 run = ecgnb.open_run()
 ecgnb.show.precision_recall(run)
 
 # %%
+import ecgnb
+
 run = ecgnb.open_run()
 ecgnb.show.confusion(run)
 
 # %%
+import ecgnb
+
 run = ecgnb.open_run()
 ecgnb.show.reliability(run)
 
 # %%
+import ecgnb
+
 run = ecgnb.open_run()
 ecgnb.show.score_histograms(run)
 
@@ -175,10 +213,14 @@ ecgnb.show.score_histograms(run)
 # made for a recording that nobody has seen yet.
 
 # %%
+import ecgnb
+
 run = ecgnb.open_run()
 ecgnb.show.test_examples(run, count=2)
 
 # %%
+import ecgnb
+
 run = ecgnb.open_run()
 ecgnb.predict(run.predictions["path"].iloc[0])
 
@@ -188,6 +230,8 @@ ecgnb.predict(run.predictions["path"].iloc[0])
 # Everything above in one HTML file that needs nothing else.
 
 # %% tags=["nbval-ignore-output"]
+import ecgnb
+
 run = ecgnb.open_run()
 ecgnb.write_report(run)
 

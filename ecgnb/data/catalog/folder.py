@@ -12,6 +12,7 @@ from ecgnb.data.catalog.base import CATALOG, UNIFIED, Dataset, Query, Record
 from ecgnb.data.catalog.files import walk
 from ecgnb.data.catalog.wfdb_dataset import header_facts, header_or_none
 from ecgnb.data.readers.comments import parse_comments
+from ecgnb.data.readers.csv_text import is_number
 from ecgnb.progress import progress
 
 _TEXT = (".csv", ".tsv", ".txt")
@@ -102,12 +103,4 @@ def holds_signal(path: Path, peek: int = 8192) -> bool:
     cells = [[cell.strip(" \t\"'") for cell in line.split(separator)] for line in lines]
     if _LABEL_COLUMNS & {cell.lower() for cell in cells[0]}:
         return False
-    return all(any(map(_is_number, row)) and all(_is_number(cell) or not cell for cell in row) for row in cells[1:])
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return all(any(map(is_number, row)) and all(is_number(cell) or not cell for cell in row) for row in cells[1:])

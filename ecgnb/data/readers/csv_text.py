@@ -53,7 +53,7 @@ class CsvReader(Reader):
         comments, lines, first_row = _load(path)
         separator = max(",;\t", key=lines[0].count)
         headings = [cell.strip(" '\"") for cell in next(csv.reader(lines[:1], delimiter=separator))]
-        if all(_is_number(heading) for heading in headings):
+        if all(is_number(heading) for heading in headings):
             if request.leads is None:
                 raise ReadError("leads", f"{path} has no row of lead names. Add one, or pass leads=[...].")
             headings = list(request.leads)
@@ -170,7 +170,8 @@ def _cell(text: str, row: int, heading: str, path: Path) -> float:
         ) from error
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Tell whether a cell is a number, as `float` reads it."""
     try:
         float(text)
     except ValueError:

@@ -48,7 +48,7 @@ print(stored.shape, run.store.fs, run.store.valid([0]))
 run.store.records[["record_id", "original_fs", "original_samples", "flags"]].head(4)
 
 # %%
-ecgnb.show.class_examples(run).drop(columns="record_id", errors="ignore")
+ecgnb.show.class_examples(run)[["class", "lead", "start_s", "stop_s", "min_mv", "max_mv"]].round(2)
 
 # %%
 ecgnb.split(run)

@@ -21,12 +21,13 @@ from ecgnb.evaluation.metrics import evaluate, per_class_table
 from ecgnb.evaluation.thresholds import choose_thresholds, decide
 
 CLASSES = ("MI", "AF", "BBB", "NORM")
+np.set_printoptions(suppress=True)
 
 # %%
 number = np.arange(240)
 targets = (number * number // 3 + number) % 4
-noise = np.sin(12.9898 * (number[:, None] + 1) + 78.233 * np.arange(4))
-logits = 2.2 * np.eye(4)[targets] + 2.5 * noise
+noise = np.sin(0.37 * (number[:, None] + 1) ** 1.7 + 2.3 * np.arange(4) ** 2)
+logits = 4 * np.eye(4)[targets] + 5 * noise - 0.8 * np.array([0, 1, 0, 2])
 probabilities = probabilities_from_logits(logits, "multiclass")
 print(np.bincount(targets))
 print(probabilities[:4].round(4))
@@ -66,7 +67,7 @@ reliability_table(targets, calibrated, "multiclass", n_bins=5).round(4)
 
 # %%
 labels = (np.cos(2.7183 * (number[:, None] + 1) * (1 + np.arange(4))) > 0.3).astype(int)
-scores = probabilities_from_logits(1.8 * labels - 1 + 1.5 * noise, "multilabel")
+scores = probabilities_from_logits(2 * labels - 1 + 2.5 * noise, "multilabel")
 thresholds = choose_thresholds(labels, scores, "multilabel")
 print(labels.sum(axis=0), thresholds.round(4))
 print(decide(scores, "multilabel", thresholds).sum(axis=0))
@@ -92,7 +93,7 @@ cells.head(6).round(4)
 
 # %%
 _, bins = plots_decisions.plot_reliability(targets, probabilities, "multiclass", calibrated=calibrated)
-bins.groupby("which", sort=False).head(3).round(4)
+bins[bins["count"] > 0].groupby("which", sort=False).head(4).round(4)
 
 # %%
 _, bars = plots_ranking.plot_score_histograms(labels, scores, CLASSES, "multilabel", thresholds=thresholds)

@@ -9,7 +9,6 @@ import os
 import tempfile
 
 import ecgnb
-from ecgnb.stages.evaluate import load_best_model
 
 # A project of its own in a temporary folder: no run of the user's is touched, and nothing is left behind.
 home = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
@@ -38,24 +37,20 @@ ecgnb.show.model(run)
 
 # %%
 history = ecgnb.train(run)
-history[["epoch", "train_loss", "valid_loss"]].round(2)
-
-# %%
-model = load_best_model(run)
-for name, weight in list(model.named_parameters())[:4]:
-    print(f"{name:<28} {tuple(weight.shape)!s:<14} mean square {float((weight**2).mean().detach()):.2f}")
+history[["epoch", "train_loss", "valid_loss", "lr"]].round(3)
 
 # %%
 ecgnb.evaluate(run)
+print(f"best epoch {run.require('train')['best_epoch']}, temperature {run.metrics['temperature']:.3f}")
 predictions = run.predictions
-predictions[["record_id", "label", *(f"probability_{name}" for name in run.classes)]].round(1)
+predictions[["record_id", "label", *(f"logit_{name}" for name in run.classes)]].round(2)
 
 # %% [markdown]
 # From the file alone, through the bundle.
 
 # %%
 predicted = ecgnb.predict(predictions["path"].iloc[0], run=run)
-predicted[["record_id", *run.classes]].round(1)
+predicted[["record_id", *run.classes]].round(2)
 
 # %%
 home.cleanup()
