@@ -28,7 +28,7 @@ def main() -> None:
         rows += importlib.import_module(f"benchmarks.{name}").run(options.quick)
     table = pd.DataFrame(rows).reindex(columns=["name", "ours", "theirs", "ratio", "unit", "target"])
     print(f"\n{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    print(table.fillna("").to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+    print(table.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4g}"))
 
 
 if __name__ == "__main__":

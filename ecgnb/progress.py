@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -31,7 +32,8 @@ def mode() -> str:
 
 
 def say(line: str) -> None:
-    """Print one line of progress at once, unless the display is quiet."""
+    """Write one line of progress to the log, and print it at once unless the display is quiet."""
+    logging.getLogger("ecgnb").info(line)
     if mode() != "quiet":
         print(line, flush=True)
 
@@ -62,4 +64,4 @@ def _lines(items: Iterable[T], total: int | None, title: str) -> Iterator[T]:
         if now - said >= LINE_EVERY_S:
             said = now
             of = f"/{total}" if total else ""
-            print(f"{title}: {done}{of} after {now - started:.0f} s", flush=True)
+            say(f"{title}: {done}{of} after {now - started:.0f} s")

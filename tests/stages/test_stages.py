@@ -177,3 +177,9 @@ def test_the_report_holds_the_numbers(finished_run) -> None:
     shown = f"{finished_run.metrics['headline']['macro_auroc']:.3f}"
     assert shown in html and finished_run.name in html
     assert html.count("<img") >= 9 and "http://" not in html.replace("http://www.w3.org", "")
+
+
+def test_the_log_holds_a_line_an_epoch(finished_run) -> None:
+    text = finished_run.log_file.read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if "train loss" in line]
+    assert len(lines) == 2 and all("records/s" in line and "macro f1" in line for line in lines)
