@@ -46,5 +46,16 @@ class StageError(EcgnbError):
     """A stage was asked for before the stage that makes its input."""
 
 
+class FileError(EcgnbError, OSError):
+    """A file or folder cannot be written: the disk is full, or this user may not write there."""
+
+    def __init__(self, message: str, errno: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = errno
+
+    def __reduce__(self) -> tuple[type[FileError], tuple[str, int | None]]:
+        return FileError, (str(self), self.errno)  # to come through from a worker process
+
+
 class MissingExtraError(EcgnbError, ImportError):
     """An optional package is needed; the message names the extra to install."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -13,8 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ecgnb.errors import FileError
+
 if TYPE_CHECKING:
     import pandas as pd
+
+
+#: What the system says where there is no room; a write that ends short without a number is taken for the same.
+DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG, None)
 
 
 @contextlib.contextmanager
@@ -24,21 +31,43 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     A reader sees the old file or the new one, never a part. When the block raises, the temporary file is removed
     and the old file stays as it was.
 
+    Raises:
+        FileError: the disk is full, or the folder may not be written in.
+
     >>> with atomic_write("notes.txt") as temporary:  # doctest: +SKIP
     ...     temporary.write_text("whole", encoding="utf-8")
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     # The suffix stays last: numpy and torch look at it.
     temporary = path.with_name(f".tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
     try:
         yield temporary
         _flush_to_disk(temporary)
         _replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError | FileError):
+            raise _file_error(path, error) from error
         raise
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are missing; `FileError` when that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _file_error(folder, error) from error
+
+
+def _file_error(path: Path, error: OSError) -> FileError:
+    told = error.strerror or str(error)
+    if error.errno in DISK_FULL:
+        advice = "Make room on that disk and run the same again; what was finished before is kept."
+    else:
+        advice = "Choose a folder where you may write, or change its permissions."
+    return FileError(f"{path} cannot be written: {told}. {advice}", error.errno)
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -6,7 +6,8 @@ import ast
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from ecgnb.registry import nearest
 from ecgnb.session import Run, project_root
 
 MASTER = Path("notebooks") / "master_pipeline.ipynb"
+#: How `ecgnb.progress` shows how far it is.
+PROGRESS = "ECGNB_PROGRESS"
 
 
 def run_notebook(
@@ -60,8 +63,14 @@ def notebook_parameters(notebook: Path) -> dict[str, Any]:
     tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
     if not tagged:
         raise ConfigError(f"{notebook} has no cell tagged 'parameters'. Tag the cell that holds its parameters.")
-    assignments = [node for node in ast.parse(tagged[0].source).body if isinstance(node, ast.Assign)]
-    return {node.targets[0].id: ast.literal_eval(node.value) for node in assignments}  # type: ignore[attr-defined]
+    try:
+        assignments = [node for node in ast.parse(tagged[0].source).body if isinstance(node, ast.Assign)]
+        return {node.targets[0].id: ast.literal_eval(node.value) for node in assignments}  # type: ignore[attr-defined]
+    except (SyntaxError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"The parameters cell of {notebook} cannot be read ({error}). It must hold nothing but lines such as "
+            "NAME = 1 with plain values."
+        ) from error
 
 
 def check_parameters(given: Mapping[str, Any], known: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -94,23 +103,43 @@ def _default_output(source: Path, parameters: Mapping[str, Any]) -> Path:
 
 def _execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> None:
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
-    logging.getLogger("papermill").setLevel(logging.WARNING)
-    os.environ["ECGNB_PROGRESS"] = "lines"
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # its warnings are about names that were checked above
+    so_far = f"The executed notebook, up to that cell, is {target}."
     try:
-        papermill.execute_notebook(
-            str(source),
-            str(target),
-            parameters=dict(parameters),
-            progress_bar=False,
-            log_output=False,
-            stdout_file=sys.stdout,
-            stderr_file=sys.stderr,
-            cwd=str(project_root()),
-            kernel_name="python3",
-        )
+        with _progress_as_lines():
+            papermill.execute_notebook(
+                str(source),
+                str(target),
+                parameters=dict(parameters),
+                progress_bar=False,
+                log_output=False,
+                stdout_file=sys.stdout,
+                stderr_file=sys.stderr,
+                cwd=str(project_root()),
+                kernel_name="python3",
+                extra_arguments=["--log-level=ERROR"],  # without it every kernel warns that it uses no encryption
+            )
     except papermill.PapermillExecutionError as error:
         raise EcgnbError(
-            f"Cell {error.cell_index} of {source.name} failed: {error.ename}: {error.evalue}\n"
-            f"The executed notebook, up to that cell, is {target}."
+            f"Cell In [{error.exec_count}] of {source.name} failed: {error.ename}: {error.evalue}\n{so_far}"
         ) from error
+    except DeadKernelError as error:
+        raise EcgnbError(
+            f"The kernel died in a cell of {source.name}, as it does when memory runs out. {so_far} "
+            "The same call goes on where it was."
+        ) from error
+
+
+@contextmanager
+def _progress_as_lines() -> Iterator[None]:
+    """Let the kernel print lines unless the user chose another display; a bar would be printed at every refresh."""
+    chosen = os.environ.get(PROGRESS)
+    os.environ[PROGRESS] = chosen or "lines"
+    try:
+        yield
+    finally:
+        os.environ.pop(PROGRESS)
+        if chosen is not None:
+            os.environ[PROGRESS] = chosen

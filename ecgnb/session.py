@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ecgnb.config import RunConfig, parameters_from_namespace
 from ecgnb.errors import CheckpointError, StageError
-from ecgnb.files import fingerprint, read_json, write_json
+from ecgnb.files import fingerprint, make_folder, read_json, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -299,7 +299,7 @@ def _log_to(file: Path) -> None:
     for handler in current:
         logger.removeHandler(handler)
         handler.close()
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(file.parent)
     handler = logging.FileHandler(file, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger.addHandler(handler)

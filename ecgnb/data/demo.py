@@ -14,7 +14,7 @@ from ecgnb.data.demo_cohort import CLASSES, DATASET, SUBTYPES, DemoConfig, plan_
 from ecgnb.data.demo_files import write_record
 from ecgnb.data.demo_model import synthesise
 from ecgnb.errors import ConfigError
-from ecgnb.files import fingerprint, read_json, remove_leftovers, write_csv, write_json
+from ecgnb.files import fingerprint, make_folder, read_json, remove_leftovers, write_csv, write_json
 from ecgnb.progress import progress
 
 __all__ = ["CLASSES", "SUBTYPES", "DemoConfig", "demo_fingerprint", "make_demo", "synthesise"]
@@ -113,7 +113,7 @@ def _missing_records(folder: Path, config: DemoConfig) -> list[int]:
 
 
 def _write_records(folder: Path, indices: list[int], config: DemoConfig, n_jobs: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     chunks = [indices[start : start + _CHUNK] for start in range(0, len(indices), _CHUNK)]
     if len(indices) < _WORTH_WORKERS:
         n_jobs = 1
