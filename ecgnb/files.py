@@ -88,8 +88,8 @@ def _replace(source: Path, target: Path, attempts: int = 5) -> None:
 
 
 def remove_leftovers(folder: str | Path) -> int:
-    """Delete temporary files that a killed process left in ``folder``; return how many there were."""
-    leftovers = list(Path(folder).glob(".tmp-*"))
+    """Delete temporary files that a killed process left in ``folder`` or below; return how many there were."""
+    leftovers = list(Path(folder).rglob(".tmp-*"))
     for file in leftovers:
         with contextlib.suppress(OSError):
             file.unlink()

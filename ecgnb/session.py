@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ecgnb.config import RunConfig, parameters_from_namespace
 from ecgnb.errors import CheckpointError, StageError
-from ecgnb.files import fingerprint, make_folder, read_json, write_json
+from ecgnb.files import fingerprint, make_folder, read_json, remove_leftovers, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,33 +75,54 @@ class Run:
     # Stages: what is done, and from which input.
 
     def record(self, stage: str) -> dict[str, Any] | None:
-        """Return what `finish` wrote about a stage, or None when it is not done."""
-        file = self.path("stages", f"{stage}.json")
-        return read_json(file) if file.is_file() else None
+        """Return what `finish` wrote about a stage, or None when it is not done (or nobody can tell any more)."""
+        record = _read_dict(self.path("stages", f"{stage}.json"))
+        return record if record.keys() >= {"inputs", "files", "results"} else None
 
     def is_done(self, stage: str, inputs: Mapping[str, Any]) -> bool:
-        """Tell whether ``stage`` was finished from exactly these inputs."""
+        """Tell whether ``stage`` was finished from exactly these inputs, and its files are still there and whole."""
         record = self.record(stage)
-        return record is not None and record["inputs"] == fingerprint(dict(inputs))
+        return record is not None and record["inputs"] == fingerprint(dict(inputs)) and not self._damage(record)
 
-    def finish(self, stage: str, inputs: Mapping[str, Any], **results: Any) -> None:
-        """Note that ``stage`` is done; call it last, when all its files are whole."""
+    def finish(self, stage: str, inputs: Mapping[str, Any], files: Sequence[str] = (), **results: Any) -> None:
+        """Note that ``stage`` is done; call it last, when all its files are whole.
+
+        Args:
+            stage: one of `STAGES`.
+            inputs: everything that the results depend on.
+            files: what the stage wrote, within the run's folder; with one of them gone or cut it is not done any more.
+            **results: what later stages ask of this one.
+        """
         self._memory.clear()
+        for folder in (self.folder, self.figures):
+            remove_leftovers(folder)
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        sizes = {name: self.path(name).stat().st_size for name in files}
         write_json(
             self.path("stages", f"{stage}.json"),
-            {"inputs": fingerprint(dict(inputs)), "finished": now, "results": results},
+            {"inputs": fingerprint(dict(inputs)), "finished": now, "files": sizes, "results": results},
         )
+
+    def _damage(self, record: Mapping[str, Any]) -> str:
+        """Say which of a stage's files is not what the stage left; "" when all are."""
+        for name, size in record["files"].items():
+            file = self.path(name)
+            found = file.stat().st_size if file.is_file() else None
+            if found != size:
+                return f"{file} is missing" if found is None else f"{file} has {found} bytes in place of {size}"
+        return ""
 
     def require(self, stage: str) -> dict[str, Any]:
         """Return the results of a stage, or say which call makes them.
 
         Raises:
-            StageError: the stage is not done yet.
+            StageError: the stage is not done yet, or a file that it left is gone or cut.
         """
         record = self.record(stage)
         if record is None:
             raise StageError(f"Stage {stage!r} of run {self.name} is not done yet. First run: {STAGES[stage]}")
+        if damage := self._damage(record):
+            raise StageError(f"{damage}: it was changed after stage {stage!r} of {self.name}. Run again: {STAGES[stage]}")
         return record["results"]
 
     # What the stages left, read back.
@@ -111,6 +132,15 @@ class Run:
         if key not in self._memory:
             self._memory[key] = read()
         return self._memory[key]
+
+    def _read(self, stage: str, name: str, read: Callable[[Path], Any]) -> Any:
+        """Read a file that a stage left."""
+        self.require(stage)
+        file = self.path(name)
+        try:
+            return read(file)
+        except (OSError, ValueError, KeyError) as error:
+            raise StageError(f"{file} cannot be read ({error}). Delete it and run again: {STAGES[stage]}") from error
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -127,8 +157,7 @@ class Run:
         """The cohort: a row a recording, with its label."""
         from ecgnb.data.manifest import read_manifest
 
-        self.require("cohort")
-        return self._remembered("manifest", lambda: read_manifest(self.path("manifest.csv")))
+        return self._remembered("manifest", lambda: self._read("cohort", "manifest.csv", read_manifest))
 
     @property
     def store(self) -> SignalStore:
@@ -144,6 +173,11 @@ class Run:
         return self._remembered("records", lambda: _with_labels(self.store.records, self.manifest))
 
     @property
+    def coverage(self) -> pd.DataFrame:
+        """What became of each recording that was found, and of each row of the label file: ``what, count, note``."""
+        return self._read("cohort", "coverage.csv", _read_csv)
+
+    @property
     def splits(self) -> Splits:
         """Rows of the store for training, validation and test."""
         from ecgnb.data.splits import read_splits
@@ -155,20 +189,18 @@ class Run:
     @property
     def history(self) -> pd.DataFrame:
         """Training history, a row an epoch."""
-        self.require("train")
-        return _read_csv(self.path("history.csv"))
+        return self._read("train", "history.csv", _read_csv)
 
     @property
     def metrics(self) -> dict[str, Any]:
         """Everything that evaluation measured on the test split."""
-        self.require("evaluate")
-        return read_json(self.path("metrics.json"))
+        return self._read("evaluate", "metrics.json", read_json)
 
     @property
     def predictions(self) -> pd.DataFrame:
         """A row a test recording: its label, the prediction and the probabilities."""
-        self.require("evaluate")
-        return _read_csv(self.path("predictions.csv"), text=("record_id", "patient_id", "label", "prediction"))
+        text = ("dataset", "record_id", "patient_id", "path", "label", "prediction")
+        return self._read("evaluate", "predictions.csv", lambda file: _read_csv(file, text))
 
     def places(self) -> dict[str, Path]:
         """Return where the results lie, for people who look for them."""
@@ -260,12 +292,13 @@ def project_root() -> Path:
 def _start(run: Run) -> Run:
     """Make the run's folders, note it as the latest and send its log to a file."""
     file = run.path("config.json")
-    if not file.is_file():
+    written = _read_dict(file)
+    if not written:
         write_json(file, run.config.parameters())
-    elif RunConfig.from_resolved(read_json(file)).key() != run.config.key():
+    elif RunConfig.from_resolved(written).key() != run.config.key():
         raise CheckpointError(f"{file} does not belong to run {run.name}. Move that folder away and start again.")
     latest = run.root / "artifacts" / "runs" / "latest.json"
-    if not latest.is_file() or read_json(latest).get("run") != run.name:
+    if _read_dict(latest).get("run") != run.name:
         write_json(latest, {"run": run.name})
     _log_to(run.log_file)
     return run
@@ -273,21 +306,36 @@ def _start(run: Run) -> Run:
 
 def _latest_run(root: Path) -> Run:
     latest = root / "artifacts" / "runs" / "latest.json"
-    if not latest.is_file():
+    name = _read_dict(latest).get("run")
+    if name is None:
+        what = f"{latest} cannot be read" if latest.is_file() else f"No run was opened in {root} yet"
         raise StageError(
-            f"No run was opened in {root} yet. Run the parameters cell and the cell after it, "
-            "or call ecgnb.open_run(PROFILE='smoke')."
+            f"{what}. Run the parameters cell and the cell after it, or call ecgnb.open_run(PROFILE='smoke')."
         )
-    return _start(_read_run(latest.parent / read_json(latest)["run"]))
+    return _start(_read_run(latest.parent / str(name)))
 
 
 def _read_run(folder: Path) -> Run:
     file = folder / "config.json"
     try:
-        config = RunConfig.from_resolved(read_json(file))
-    except (OSError, ValueError) as error:
+        run = Run(folder.parents[2], RunConfig.from_resolved(read_json(file)))
+    except (OSError, ValueError, TypeError) as error:
         raise StageError(f"{file} cannot be read ({error}). Open the run again with its parameters.") from error
-    return Run(folder.parents[2], config)
+    if run.name != folder.name:
+        raise StageError(
+            f"{file} is the configuration of a run {run.name}: the folder was renamed, or made with another version of "
+            "ecgnb. Open the run again with its parameters."
+        )
+    return run
+
+
+def _read_dict(file: Path) -> dict[str, Any]:
+    """Read a small JSON file of ours; {} where it is missing or damaged, for whatever then writes it again."""
+    try:
+        content = read_json(file)
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _log_to(file: Path) -> None:
@@ -317,4 +365,11 @@ def _read_csv(file: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
 
 def _with_labels(records: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
     labels = manifest[["dataset", "record_id", "label"]]
-    return records.merge(labels, on=["dataset", "record_id"], how="left", validate="one_to_one")
+    joined = records.merge(labels, on=["dataset", "record_id"], how="left", validate="one_to_one")
+    foreign = joined.loc[joined["label"].isna(), "record_id"]
+    if len(foreign):
+        raise StageError(
+            f"{len(foreign)} prepared recordings, such as {foreign.iloc[0]}, are not in the cohort any more. "
+            f"Run again: {STAGES['prepare']}"
+        )
+    return joined

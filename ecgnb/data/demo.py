@@ -63,7 +63,6 @@ def make_demo(folder: str | Path, config: DemoConfig | None = None, n_jobs: int 
     identity = {"fingerprint": demo_fingerprint(config), "config": dataclasses.asdict(config)}
     write_json(folder / STARTED_FILE, identity)
     remove_leftovers(folder)
-    remove_leftovers(folder / RECORDS_FOLDER)
     _write_records(folder / RECORDS_FOLDER, missing, config, n_jobs)
     table = _describe(config)
     write_csv(folder / MAPPING_FILE, table[["dataset", "record_id", "mapped_label"]])

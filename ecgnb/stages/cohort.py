@@ -38,6 +38,7 @@ def load_cohort(run: Run) -> pd.DataFrame:
         run.finish(
             "cohort",
             inputs,
+            files=("manifest.csv", "coverage.csv"),
             classes=cohort.classes,
             task=cohort.task,
             folder=folder.as_posix(),

@@ -74,7 +74,7 @@ def _words(metric: str) -> str:
 def _data(run: Run) -> Section:
     rejected = run.store.rejected[["record_id", "reason", "message"]]
     tables = [
-        ("Labels: what became of each recording that was found", pd.read_csv(run.path("coverage.csv"))),
+        ("Labels: what became of each recording that was found", run.coverage),
         ("Preparation", preparation_table(run)),
     ]
     if len(rejected):

@@ -8,7 +8,9 @@ import pandas as pd
 
 from ecgnb.data.labels import encode
 from ecgnb.data.splits import find_leakage, make_splits, write_splits
+from ecgnb.errors import LabelError
 from ecgnb.files import fingerprint
+from ecgnb.progress import say
 from ecgnb.session import Run
 
 
@@ -26,12 +28,27 @@ def split(run: Run) -> pd.DataFrame:
         "labels": fingerprint(records["label"].tolist()),
     }
     if not run.is_done("split", inputs):
-        targets = encode(records["label"], run.classes, run.task)
+        targets = encode(records.set_index("record_id")["label"], run.classes, run.task)
+        _require_a_choice(records["label"], run.task)
         splits = make_splits(records, targets, run.config.split, run.classes)
         write_splits(run.path("splits.json"), splits, records, prepared["fingerprint"])
         leaks = len(find_leakage(records, splits))
-        run.finish("split", inputs, fingerprint=fingerprint(splits.parts), leaks=leaks)
+        run.finish("split", inputs, files=["splits.json"], fingerprint=fingerprint(splits.parts), leaks=leaks)
+        for warning in splits.report["warnings"]:
+            say(warning)
     return split_table(run)
+
+
+def _require_a_choice(labels: pd.Series, task: str) -> None:
+    """Refuse recordings that are all alike: whatever a model says of them is right, and every score is perfect."""
+    found = labels.unique()
+    if len(found) == 1:
+        name = found[0] or "nothing"
+        more = " or TASK 'multilabel'" if task == "multiclass" else ""
+        raise LabelError(
+            f"All {len(labels)} prepared recordings are labelled {name!r}, so there is nothing to tell apart. Add "
+            f"recordings of another class (PREPROCESS_LIMIT, the label file), or choose other classes (LABEL_ORDER){more}."
+        )
 
 
 def split_table(run: Run) -> pd.DataFrame:
