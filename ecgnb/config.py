@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import re
 import types
@@ -183,7 +184,7 @@ def _convert_scalar(name: str, value: Any, hint: Any) -> Any:
     try:
         if hint is int and (isinstance(value, str) or (number and float(value).is_integer())):
             return int(value)
-        if hint is float and (isinstance(value, str) or number):
+        if hint is float and (isinstance(value, str) or number) and math.isfinite(float(value)):
             return float(value)
     except ValueError:
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -338,6 +339,14 @@ def _read_dict(file: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+class _RunLog(logging.FileHandler):
+    """A log whose folder went away or became read-only must not stop what it tells about."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):
+            super().emit(record)
+
+
 def _log_to(file: Path) -> None:
     """Send the package's log to the run's file, and to that file alone."""
     logger = logging.getLogger("ecgnb")
@@ -348,7 +357,7 @@ def _log_to(file: Path) -> None:
         logger.removeHandler(handler)
         handler.close()
     make_folder(file.parent)
-    handler = logging.FileHandler(file, encoding="utf-8", delay=True)
+    handler = _RunLog(file, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

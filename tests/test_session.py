@@ -105,6 +105,16 @@ def test_the_log_goes_to_the_runs_file_only(home: Path) -> None:
     assert "for the second" in second.log_file.read_text(encoding="utf-8")
 
 
+def test_a_log_that_cannot_be_written_stops_nothing(home: Path) -> None:
+    import logging
+    import shutil
+
+    session.open_run(SEED=1)
+    shutil.rmtree(home / "logs")
+    logging.getLogger("ecgnb.test").info("into nowhere")
+    assert not (home / "logs").exists()
+
+
 def test_importing_ecgnb_loads_nothing_heavy() -> None:
     code = "import sys, ecgnb; print(sorted({'torch', 'numpy', 'pandas', 'matplotlib', 'scipy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

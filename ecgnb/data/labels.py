@@ -99,7 +99,7 @@ def read_mapping(path: str | Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(io.StringIO(text), sep=separator, dtype="str", keep_default_na=False, index_col=False)
     except ValueError as error:
-        raise LabelError(f"The label file {path} is no regular table: {str(error).strip()}") from error
+        raise LabelError(f"The label file {path} is no regular table: {str(error).strip()}. Mend that line.") from error
     table.columns = pd.Index(names)
     return _tidy(table[list(MAPPING_COLUMNS)], path)
 

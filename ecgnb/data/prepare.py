@@ -78,9 +78,12 @@ def _tasks(rows: list[Row], config: PrepareConfig, folder: Path, fingerprint: st
 
 
 def _is_finished(folder: Path, fingerprint: str, n_shards: int) -> bool:
-    if not (folder / "manifest.json").is_file() or read_manifest(folder)["fingerprint"] != fingerprint:
+    try:
+        manifest = read_manifest(folder)
+        tables = all((folder / file["name"]).stat().st_size == file["bytes"] for file in manifest["tables"])
+    except (StoreError, OSError):  # not begun, not finished or damaged: what is missing is made
         return False
-    return all(read_done(folder, number) for number in range(n_shards))
+    return tables and manifest["fingerprint"] == fingerprint and all(read_done(folder, n) for n in range(n_shards))
 
 
 def _refuse_other_store(folder: Path, fingerprint: str) -> None:
@@ -114,7 +117,7 @@ def _disk_errors(folder: Path, needed: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        if error.errno in files.DISK_FULL:
             free = shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
             raise StoreError(
                 f"The disk of {folder} is full: {needed / 1e6:,.2f} MB needed, {free / 1e6:,.2f} MB free. "
@@ -165,7 +168,9 @@ def _finish(tasks: Sequence[ShardTask], rejected: list[list[str]]) -> None:
     refused = [line for shard in done for line in shard["rejected"]] + rejected
     files.write_csv(folder / "rejected.csv", pd.DataFrame(refused, columns=list(REJECTED_COLUMNS)))
     if not records:
-        raise StoreError(f"None of the {len(refused)} recordings can be used: {_reasons(refused)}. See rejected.csv.")
+        raise StoreError(
+            f"None of the {len(refused)} recordings can be used: {_reasons(refused)}. See {folder / 'rejected.csv'}."
+        )
     files.write_csv(folder / "records.csv", table)
     shards = [
         {"n": len(shard["records"]), "files": shard["files"], "sha256": shard["sha256"]}

@@ -78,7 +78,7 @@ def read_done(folder: Path, number: int) -> dict[str, Any] | None:
     try:
         done: dict[str, Any] = files.read_json(folder / f"shard-{number:03d}.json")
         whole = all((folder / file["name"]).stat().st_size == file["bytes"] for file in done["files"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return done if whole else None
 

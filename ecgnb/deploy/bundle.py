@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ecgnb.data.standardise import PrepareConfig
@@ -57,7 +58,10 @@ def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
     folder = Path(folder)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.model.state_dict().items()}
     with atomic_write(folder / WEIGHTS) as temporary:
-        save_file(weights, temporary)
+        try:
+            save_file(weights, temporary)
+        except SafetensorError as error:  # what the library makes of a write that ends short
+            raise OSError(str(error)) from error
     description = {
         "format": FORMAT,
         "model": bundle.model.spec(),
@@ -82,13 +86,7 @@ def load_bundle(folder: str | Path) -> Bundle:
         CheckpointError: a file is missing or damaged, or the weights are not of this architecture.
     """
     folder = Path(folder)
-    try:
-        description = read_json(folder / DESCRIPTION)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{folder} holds no readable {DESCRIPTION} ({error}). Give the folder of a finished bundle, "
-            "or evaluate the run again to write one."
-        ) from error
+    description = _read_description(folder)
     if description.get("format") != FORMAT:
         raise CheckpointError(
             f"{folder / DESCRIPTION} is of format {description.get('format')!r}; this version reads {FORMAT}. "
@@ -107,12 +105,22 @@ def load_bundle(folder: str | Path) -> Bundle:
     )
 
 
+def _read_description(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(read_json(folder / DESCRIPTION))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder} holds no readable {DESCRIPTION} ({error}). Give the folder of a finished bundle, "
+            "or evaluate the run again to write one."
+        ) from error
+
+
 def _load_model(folder: Path, description: dict[str, Any]) -> Backbone:
     file = folder / WEIGHTS
     if not file.is_file() or sha256_file(file) != description["weights_sha256"]:
         raise CheckpointError(
             f"{file} is missing or not the file that {DESCRIPTION} was written for (its checksum differs). "
-            "Copy the whole bundle again."
+            "Copy the whole bundle again, or delete it and evaluate the run again."
         )
     model = build_model(**description["model"])
     try:

@@ -227,7 +227,14 @@ def build_model(name: str, **arguments: Unpack[Words]) -> Backbone:
     missing = [word for word in ("n_leads", "n_samples", "fs", "n_classes") if word not in arguments]
     if missing:
         raise ConfigError(f"The model {name!r} must be told {', '.join(missing)}.")
-    return kind(**arguments)
+    try:
+        return kind(**arguments)
+    except (TypeError, RuntimeError) as error:  # text for a number, one number for a list
+        given = {name: value for name, value in arguments.items() if name not in Words.__annotations__}
+        raise ConfigError(
+            f"The model {name!r} cannot be built with the options {given!r}: {error}. "
+            f"The defaults are {options_of(kind)!r}."
+        ) from error
 
 
 def options_of(kind: type[Backbone]) -> dict[str, Any]:

@@ -20,10 +20,14 @@ from ecgnb.evaluation.calibration import (
 )
 from ecgnb.evaluation.metrics import evaluate as measure
 from ecgnb.evaluation.thresholds import choose_thresholds, decide
+from ecgnb.errors import StageError
 from ecgnb.files import sha256_file, write_csv, write_json
-from ecgnb.session import Run
+from ecgnb.session import STAGES, Run
 from ecgnb.stages.challenge import challenge_scorer_of
-from ecgnb.stages.train import build_loader, build_objective, build_run_model
+from ecgnb.stages.train import build_loader, build_objective, build_run_model, training_inputs
+
+#: What the stage leaves in the run's folder.
+RESULTS = ("metrics.json", "predictions.csv", "bundle/bundle.json", "bundle/model.safetensors")
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,18 @@ def evaluate(run: Run) -> pd.DataFrame:
 
     Returns:
         The headline numbers: ``metric, value, low, high``.
+
+    Raises:
+        StageError: the training is not done, or was done with other recordings, labels or splits.
+        CheckpointError: the best checkpoint is damaged.
     """
     identity = run.require("train")["identity"]
+    if not run.is_done("train", training_inputs(run)):
+        raise StageError(f"Recordings, labels or splits changed since the training. Run again: {STAGES['train']}")
     inputs = {"train": identity, "config": dataclasses.asdict(run.config.evaluation)}
     if not run.is_done("evaluate", inputs):
         _evaluate(run)
-        run.finish("evaluate", inputs)
+        run.finish("evaluate", inputs, files=RESULTS)
     return headline_table(run)
 
 

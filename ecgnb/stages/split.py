@@ -29,7 +29,7 @@ def split(run: Run) -> pd.DataFrame:
     }
     if not run.is_done("split", inputs):
         targets = encode(records.set_index("record_id")["label"], run.classes, run.task)
-        _require_a_choice(records["label"], run.task)
+        _require_a_choice(records["label"])
         splits = make_splits(records, targets, run.config.split, run.classes)
         write_splits(run.path("splits.json"), splits, records, prepared["fingerprint"])
         leaks = len(find_leakage(records, splits))
@@ -39,15 +39,14 @@ def split(run: Run) -> pd.DataFrame:
     return split_table(run)
 
 
-def _require_a_choice(labels: pd.Series, task: str) -> None:
+def _require_a_choice(labels: pd.Series) -> None:
     """Refuse recordings that are all alike: whatever a model says of them is right, and every score is perfect."""
     found = labels.unique()
     if len(found) == 1:
         name = found[0] or "nothing"
-        more = " or TASK 'multilabel'" if task == "multiclass" else ""
         raise LabelError(
             f"All {len(labels)} prepared recordings are labelled {name!r}, so there is nothing to tell apart. Add "
-            f"recordings of another class (PREPROCESS_LIMIT, the label file), or choose other classes (LABEL_ORDER){more}."
+            f"recordings of another class (PREPROCESS_LIMIT, the label file), or choose other classes (LABEL_ORDER, LABEL_SET)."
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ecgnb.data.labels import encode
+from ecgnb.errors import ConfigError
 from ecgnb.files import fingerprint
 from ecgnb.progress import say
 from ecgnb.session import Run, find_run
@@ -59,7 +60,10 @@ def train_rank(folder: str, inputs: dict[str, Any]) -> None:
         fabric=fabric,
     )
     if fabric.is_global_zero:
-        run.finish("train", inputs, identity=identity, best_epoch=result.best_epoch, best_score=result.best_score)
+        made = ("checkpoints/best.ckpt", "history.csv")
+        found = {"best_epoch": result.best_epoch, "best_score": result.best_score}
+        run.finish("train", inputs, files=made, identity=identity, **found)
+    fabric.barrier()  # nobody goes on before the stage is noted as done
 
 
 def training_inputs(run: Run) -> dict[str, Any]:
@@ -67,6 +71,7 @@ def training_inputs(run: Run) -> dict[str, Any]:
     return {
         "split": run.require("split")["fingerprint"],
         "store": run.require("prepare")["fingerprint"],
+        "labels": fingerprint(run.records["label"].tolist()),
         "classes": run.classes,
         "task": run.task,
         "model": dataclasses.asdict(run.config.model),
@@ -80,8 +85,11 @@ def build_run_model(run: Run) -> Any:
     import torch
 
     from ecgnb.models import build_model
+    from ecgnb.models.base import Words
 
     store, config = run.store, run.config.model
+    if decided := sorted(set(config.model_options) & set(Words.__annotations__)):
+        raise ConfigError(f"MODEL_OPTIONS names {', '.join(decided)}, which the recordings decide. Leave it out.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.config.training.seed)
         return build_model(
@@ -136,4 +144,5 @@ def build_loader(run: Run, part: str, *, shuffle: bool = False, **place: Any) ->
 
 def targets_of(run: Run, rows: np.ndarray) -> np.ndarray:
     """Return the targets of some rows of the store: int64 ``[n]``, or float32 ``[n, n_classes]`` for multilabel."""
-    return encode(run.records["label"].iloc[rows], run.classes, run.task)
+    records = run.records.iloc[rows]
+    return encode(records.set_index("record_id")["label"], run.classes, run.task)

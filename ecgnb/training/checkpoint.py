@@ -57,7 +57,10 @@ class State:
 def save_checkpoint(path: str | Path, contents: dict[str, Any]) -> None:
     """Write ``contents`` (tensors, numbers, texts, lists and dicts of them) as a checkpoint, atomically."""
     with atomic_write(path) as temporary:
-        torch.save({"format": FORMAT, **contents}, temporary)
+        try:
+            torch.save({"format": FORMAT, **contents}, temporary)
+        except RuntimeError as error:  # what PyTorch makes of a write that ends short
+            raise OSError(f"it ended short ({_first_line(error)})") from error
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -68,13 +71,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"There is no checkpoint {path}. Run the training first.")
+        raise CheckpointError(f"There is no checkpoint {path}. Put it back, or delete {path.parent} and train anew.")
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and key errors, whatever the damage happens to hit
         raise CheckpointError(
             f"The checkpoint {path} is damaged and cannot be read ({type(error).__name__}: {_first_line(error)}). "
-            "It was written whole, so something changed it since. Delete it; the training then starts anew."
+            f"It was written whole, so something changed it since. Put a copy back, or delete {path.parent} and train "
+            "anew."
         ) from error
     if not isinstance(contents, dict) or contents.get("format") != FORMAT:
         found = contents.get("format") if isinstance(contents, dict) else type(contents).__name__
@@ -119,7 +123,7 @@ def load_model_weights(model: nn.Module, weights: dict[str, torch.Tensor], path:
         ]
         raise CheckpointError(
             f"The checkpoint {path} is of another model ({'; '.join(told)}). "
-            "Build the model with the options that it was trained with, or delete the file to train anew."
+            f"Build the model with the options that it was trained with, or delete {Path(path).parent} and train anew."
         ) from error
 
 

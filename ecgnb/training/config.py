@@ -94,6 +94,8 @@ class TrainConfig:
             _check_at_least(name, getattr(self, name), lowest)
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise ConfigError(f"lr is {self.lr!r}; it must be greater than 0, for instance 1e-3.")
+        if not -(2**63) <= self.seed < 2**63:
+            raise ConfigError(f"seed is {self.seed}; give a number of at most 18 digits, such as 0.")
         for name in ("warmup_fraction", "label_smoothing"):
             if getattr(self, name) >= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be less than 1, for instance 0.05.")

@@ -52,6 +52,11 @@ class Files:
         """A row an epoch."""
         return self.folder / "history.csv"
 
+    def write_history(self, state: State) -> None:
+        """Write ``history.csv`` from the state, so that it never disagrees with the checkpoint."""
+        if state.history:
+            write_csv(self.history, pd.DataFrame(state.history))
+
 
 @dataclass
 class Fitting:
@@ -184,7 +189,7 @@ class Fitting:
                 "scaler": self.fabric.strategy.precision.state_dict(),
             }
             save_checkpoint(self.files.last, contents)
-            self.write_history()
+            self.files.write_history(self.state)
 
     def save_best(self) -> None:
         """Write ``best.ckpt``: the weights of the epoch that just ended and what they are; rank 0 does it."""
@@ -205,12 +210,7 @@ class Fitting:
         self.fabric.strategy.precision.load_state_dict(contents["scaler"])
         self.state = state_from_dict(contents["state"])
         if self.fabric.is_global_zero:
-            self.write_history()
-
-    def write_history(self) -> None:
-        """Write ``history.csv`` from the state, so that it never disagrees with the checkpoint."""
-        if self.state.history:
-            write_csv(self.files.history, pd.DataFrame(self.state.history))
+            self.files.write_history(self.state)
 
 
 def reported(score: float, config: TrainConfig) -> float:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ecgnb.data.loaders import Batch, Loader
 from ecgnb.data.sampling import mix
-from ecgnb.errors import CheckpointError, ConfigError, EcgnbError
+from ecgnb.errors import ConfigError, EcgnbError
 from ecgnb.files import remove_leftovers
 from ecgnb.objectives.base import Objective
 from ecgnb.progress import progress
@@ -107,7 +107,10 @@ def fit(
     }
     found = _read_last(files, expected)
     if found and found["state"]["done"]:
-        return _result(files, state_from_dict(found["state"]), config)
+        state = state_from_dict(found["state"])
+        if train_loader.rank == 0:
+            files.write_history(state)
+        return _result(files, state, config)
     device: Any = train_loader.device.type
     fabric = fabric or make_fabric(replace(config, device=device))
     _check_loaders(fabric, train_loader, valid_loader, config, classes)
@@ -251,11 +254,8 @@ def _read_last(files: Files, expected: dict[str, Any]) -> dict[str, Any] | None:
         return None
     found = read_checkpoint(files.last)
     check_identity(files.last, found["identity"], expected)
-    if found["state"]["best_epoch"] and not files.best.is_file():
-        raise CheckpointError(
-            f"{files.best} is missing although {files.last} knows of it. Put it back, or delete {files.last} "
-            "to train anew."
-        )
+    if found["state"]["best_epoch"]:
+        read_checkpoint(files.best)  # a damaged one is better known now than after the last epoch
     return found
 
 

@@ -209,9 +209,9 @@ def build_pipeline(specs: Sequence[Spec] = DEFAULT_TRANSFORMS) -> Pipeline:
 
 def build_transform(spec: Spec) -> Transform:
     """Make one transform of its name, or of a dictionary with ``"name"`` and options; see :func:`build_pipeline`."""
-    options = {"name": spec} if isinstance(spec, str) else dict(spec)
+    options = {"name": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, Mapping) else {}
     if "name" not in options:
-        raise ConfigError(f"A transform needs a name; {options!r} has none. Available: {', '.join(TRANSFORMS)}.")
+        raise ConfigError(f"A transform needs a name; {spec!r} has none. Available: {', '.join(TRANSFORMS)}.")
     name = options.pop("name")
     kind = TRANSFORMS.get(name)
     known = [field.name for field in fields(kind)]
@@ -223,4 +223,7 @@ def build_transform(spec: Spec) -> Transform:
     missing = [f.name for f in fields(kind) if f.default is MISSING and f.name not in options]
     if missing:
         raise ConfigError(f"The transform {name!r} needs the option {missing[0]!r}.")
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in options.items()})
+    try:
+        return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in options.items()})
+    except TypeError as error:  # text where a number is compared
+        raise ConfigError(f"The transform {name!r} cannot be made with the options {options!r}: {error}.") from error

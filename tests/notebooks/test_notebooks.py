@@ -119,7 +119,7 @@ class TestEachReference:
             for output in cell.outputs:
                 assert output.output_type != "error" and output.get("name") != "stderr", cell.source
                 text = "".join([output.get("text", ""), *output.get("data", {}).values()])
-                assert not re.search(r"0x[0-9a-f]{6}|(?<!<)/\w+/|[A-Z]:\\|\d{4}-\d\d-\d\d|\d e[-+]\d\d| s\b.*/s", text)
+                assert not re.search(r"0x[0-9a-f]{6}|/\w+/\w+|[A-Z]:\\|\d{4}-\d\d-\d\d", text), text
 
     def test_it_is_as_its_source(self, notebook: Path, builder) -> None:
         built = builder.build(REFERENCE / "source" / f"{notebook.stem}.py")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from ecgnb.errors import LabelError, ReadError
+from ecgnb.progress import say
 
 _TABLES = Path(__file__).parent / "tables"
 
@@ -33,7 +34,7 @@ def walk(root: Path, suffixes: Iterable[str]) -> list[Path]:
 def _files(root: Path) -> Iterator[tuple[str, str]]:
     """Yield folder and name of all files that are not hidden."""
     seen: set[str] = set()
-    for folder, folders, names in os.walk(root, followlinks=True):
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=_tell):
         real = os.path.realpath(folder)
         if real in seen:  # a link that leads back up
             folders.clear()
@@ -41,6 +42,11 @@ def _files(root: Path) -> Iterator[tuple[str, str]]:
         seen.add(real)
         folders[:] = [name for name in folders if not _is_hidden(name)]
         yield from [(folder, name) for name in names if not _is_hidden(name)]
+
+
+def _tell(error: OSError) -> None:
+    """Say that a folder is passed over; one locked folder on a disk must not keep the others from being used."""
+    say(f"The folder {error.filename} cannot be read ({error.strerror}); recordings in it are left out.")
 
 
 def _is_hidden(name: str) -> bool:

@@ -11,7 +11,9 @@ from typing import Any, ClassVar
 from ecgnb.data.catalog.base import CATALOG, UNIFIED, Dataset, Query, Record
 from ecgnb.data.catalog.files import walk
 from ecgnb.data.catalog.wfdb_dataset import header_facts, header_or_none
+from ecgnb.data.leads import STANDARD_12, normalise_lead
 from ecgnb.data.readers.comments import parse_comments
+from ecgnb.data.readers.csv_text import split_heading
 from ecgnb.data.readers.csv_text import is_number
 from ecgnb.progress import progress
 
@@ -97,10 +99,12 @@ def holds_signal(path: Path, peek: int = 8192) -> bool:
     ]
     if len(text) == peek:
         lines = lines[:-1]  # cut in the middle
-    if len(lines) < 2:
+    if not lines:
         return False
     separator = max(",;\t", key=lines[0].count)
     cells = [[cell.strip(" \t\"'") for cell in line.split(separator)] for line in lines]
     if _LABEL_COLUMNS & {cell.lower() for cell in cells[0]}:
         return False
-    return all(any(map(is_number, row)) and all(is_number(cell) or not cell for cell in row) for row in cells[1:])
+    if {normalise_lead(split_heading(cell)[0]) for cell in cells[0]} & set(STANDARD_12):
+        return True  # leads stand above the columns: a text among the samples is for the preparation to tell of
+    return len(cells) > 1 and all(any(map(is_number, row)) and all(is_number(cell) or not cell for cell in row) for row in cells[1:])

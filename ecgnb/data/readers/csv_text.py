@@ -96,7 +96,7 @@ class _Columns:
 
 
 def _columns(headings: Sequence[str], path: Path) -> _Columns:
-    split = [_split_heading(heading) for heading in headings]
+    split = [split_heading(heading) for heading in headings]
     time = next((index for index, (name, _) in enumerate(split) if name.lower() in TIME_NAMES), None)
     others = [i for i, (name, _) in enumerate(split) if i != time and name.lower() not in _COUNTERS]
     leads = [i for i in others if not split[i][1] or mv_per_unit(split[i][1]) is not None]
@@ -179,7 +179,7 @@ def is_number(text: str) -> bool:
     return True
 
 
-def _split_heading(heading: str) -> tuple[str, str]:
+def split_heading(heading: str) -> tuple[str, str]:
     """Split ``"II (mV)"`` into name and unit; the unit is empty where none is given."""
     found = _SUFFIXED_TIME.match(heading.lower()) or _HEADING.match(heading)
     return (found[1].strip(), found[2].strip()) if found else (heading, "")

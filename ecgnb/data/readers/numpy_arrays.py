@@ -31,6 +31,7 @@ KEYS = {
 }
 
 _NPY_MAGIC = b"\x93NUMPY"
+_ZIP_MAGIC = b"PK\x03\x04"
 _PICKLE_WORDS = ("allow_pickle", "Python objects")  # in what numpy says where it refuses to load a pickle
 
 
@@ -71,6 +72,8 @@ def _load(path: Path) -> dict[str, np.ndarray]:
             raise ReadError("empty", f"{path} is empty. Fetch it again.")
         if magic[:1] == b"\x80":
             raise _pickle_refused(path)
+        if magic != _NPY_MAGIC and magic[:4] != _ZIP_MAGIC:
+            raise ReadError("unreadable", f"{path} is no numpy file: it begins with {magic!r}. Fetch it again.")
         try:
             # A memory map is as long as its file: a header that promises more is refused before memory is reserved.
             content = np.load(path, allow_pickle=False, mmap_mode="r")
@@ -81,9 +84,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         except (OSError, ReadError):
             raise
         except Exception as error:  # damaged archives raise from zipfile, zlib, struct, tokenize ...
-            if (magic == _NPY_MAGIC or magic[:4] == b"PK\x03\x04") and any(
-                word in str(error) for word in _PICKLE_WORDS
-            ):
+            if any(word in str(error) for word in _PICKLE_WORDS):
                 raise _pickle_refused(path) from error
             raise ReadError("unreadable", f"{path} is not a whole numpy file: {error}. Fetch it again.") from error
 

@@ -1,0 +1,88 @@
+"""Every cell of the master notebook in a kernel of its own: whatever it needs is read back from the run's folder."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+MASTER = Path(__file__).resolve().parents[2] / "notebooks" / "master_pipeline.ipynb"
+SOURCES = [cell.source for cell in nbformat.read(MASTER, as_version=4).cells if cell.cell_type == "code"]
+#: Files that are written anew whenever their cell is run.
+WRITTEN_ANEW = {"report.html", "report.json", "environment.json"}
+
+pytestmark = pytest.mark.notebook
+
+
+def is_stage(source: str) -> bool:
+    """Tell the cells that do something from those that show something."""
+    is_other_profile = re.search(r'when="(medium|full)"', source)
+    return "ecgnb." in source and "ecgnb.show." not in source and not is_other_profile
+
+
+STAGES = [source for source in SOURCES if is_stage(source)]
+OTHERS = [source for source in SOURCES if not is_stage(source)]
+
+
+@pytest.fixture(scope="module")
+def stage_outputs(kernels) -> dict[str, list]:
+    """Outputs of the stage cells, each run in a fresh kernel, in the notebook's order."""
+    return {source: kernels.run(source)[0].outputs for source in STAGES}
+
+
+def times(home: Path) -> dict[Path, int]:
+    """When each result was written; figures and logs are not results."""
+    files = (path for path in (home / "artifacts").rglob("*") if path.is_file())
+    return {path: path.stat().st_mtime_ns for path in files if path.name not in WRITTEN_ANEW}
+
+
+def test_the_stage_cells_run_in_fresh_kernels(stage_outputs: dict[str, list]) -> None:
+    calls = re.findall(
+        r"ecgnb\.(\w+)\(", "\n".join(call for source in STAGES for call in source.splitlines()[3:] or [source])
+    )
+    assert [call for call in dict.fromkeys(calls) if call != "open_run"] == [
+        "environment_report", "preflight", "load_cohort", "prepare", "split", "train", "evaluate", "predict", "write_report",
+    ]  # fmt: skip
+    for source, outputs in stage_outputs.items():
+        assert [output for output in outputs if output.output_type == "execute_result"], source
+        assert not [output.text for output in outputs if output.get("name") == "stderr"], source
+
+
+def test_fresh_kernels_give_what_one_process_gives(stage_outputs: dict[str, list], kernels, finished_run) -> None:
+    (folder,) = (path.parent for path in (kernels.home / "artifacts" / "runs").glob("*/config.json"))
+    assert folder.name == finished_run.name
+    assert (folder / "splits.json").read_bytes() == finished_run.path("splits.json").read_bytes()
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    # one thread there and several here may add up in another order
+    assert metrics["headline"] == pytest.approx(finished_run.metrics["headline"], abs=1e-3)
+    assert metrics["temperature"] == pytest.approx(finished_run.metrics["temperature"], rel=1e-3)
+
+
+def test_stage_cells_in_reverse_order_change_nothing(stage_outputs: dict[str, list], kernels) -> None:
+    before = times(kernels.home)
+    cells = [each for source in reversed(STAGES) if "globals()" not in source for each in (source, "%reset -f")]
+    shown = dict(zip(cells[::2], kernels.run(*cells)[::2], strict=True))
+    assert times(kernels.home) == before
+    for call in ("load_cohort", "prepare", "split", "train", "evaluate", "predict"):
+        (source,) = (source for source in shown if f"ecgnb.{call}(" in source)
+        assert tables(shown[source].outputs) == tables(stage_outputs[source]), source
+
+
+def tables(outputs: list) -> list[str]:
+    return [output.data["text/plain"] for output in outputs if output.output_type == "execute_result"]
+
+
+@pytest.mark.slow
+def test_the_other_cells_run_in_fresh_kernels(stage_outputs: dict[str, list], kernels) -> None:
+    before = times(kernels.home)
+    for source in OTHERS:
+        outputs = kernels.run(source)[0].outputs
+        if "ecgnb.show." in source:
+            kinds = {output.output_type for output in outputs}
+            figure = set() if "show.model" in source else {"display_data"}
+            assert kinds == {"execute_result"} | figure, source
+    assert times(kernels.home) == before
+    assert {path.suffix for path in (kernels.home / "figures").rglob("*_*.*")} == {".png", ".svg"}
