@@ -26,7 +26,7 @@ def main() -> None:
     for name in MODULES if options.only is None else (options.only,):
         print(f"measuring {name} ...", flush=True)
         rows += importlib.import_module(f"benchmarks.{name}").run(options.quick)
-    table = pd.DataFrame(rows).reindex(columns=["name", "ours", "theirs", "ratio", "unit", "target"])
+    table = pd.DataFrame(rows)
     print(f"\n{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     print(table.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4g}"))
 

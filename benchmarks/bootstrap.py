@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.measure import row
 from ecgnb.evaluation.bootstrap import bootstrap, bootstrap_score, resample_counts
 from ecgnb.evaluation.ranking import RankedClass, mean_defined
 
@@ -28,8 +29,7 @@ def run(quick: bool) -> list[dict[str, Any]]:
         quick: time scikit-learn on 3 resamples instead of 20.
 
     Returns:
-        Rows ``name, ours, theirs, ratio, unit, target, seconds``: ``ratio`` how many times faster ours is, ``target``
-        what ours may take, ``seconds`` how long the measurement of both lasted.
+        Rows of `benchmarks.measure.row`.
     """
     truth, scores = _predictions()
     names = [f"class {k}" for k in range(N_CLASSES)]
@@ -40,10 +40,10 @@ def run(quick: bool) -> list[dict[str, Any]]:
     if worst > 1e-12:
         raise AssertionError(f"The macro AUROC of a resample differs from scikit-learn's by {worst:.1e}.")
     whole, _ = _timed(lambda: bootstrap(truth, scores, names, "multilabel", n_resamples=N_RESAMPLES))
-    what = f"{N_RESAMPLES} resamples, {N_CLASSES} classes, theirs extrapolated from {n_theirs}"
+    what = f"{N_RESAMPLES} resamples, {N_CLASSES} classes (theirs from {n_theirs})"
     return [
-        _row(f"macro AUROC: {what}", ours, theirs, n_theirs, f"<= {TARGET_S:g} s"),
-        _row(f"all headline numbers, theirs macro AUROC alone: {what}", whole, theirs, n_theirs, ""),
+        row(f"macro AUROC, {what}", ours, theirs, "s", f"<= {TARGET_S:g} s"),
+        row(f"all headline numbers, {N_RESAMPLES} resamples", whole, None, "s", ""),
     ]
 
 
@@ -90,15 +90,3 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
         result = work()
         spent.append(time.perf_counter() - started)
     return statistics.median(spent), result
-
-
-def _row(name: str, ours: float, theirs: float, n_theirs: int, target: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "ours": ours,
-        "theirs": theirs,
-        "ratio": theirs / ours,
-        "unit": "s",
-        "target": target,
-        "seconds": 3 * ours + theirs * n_theirs / N_RESAMPLES,
-    }

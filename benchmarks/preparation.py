@@ -3,8 +3,6 @@
 The common recipe is ``wfdb.rdrecord``, ``scipy.signal.resample_poly`` where the rates differ, a z-score, and one
 ``np.savez_compressed`` a record, read back by a map-style Dataset. Ours reads, checks, resamples, quantises, hashes
 and writes whole shards with their checksums, and reads batches by row number.
-
-    python benchmarks/preparation.py [--quick]
 """
 
 from __future__ import annotations
@@ -23,6 +21,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from benchmarks.measure import row
 
 FS, SECONDS, LEADS = 500, 10, ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 BATCH = 64
@@ -53,9 +53,9 @@ def write_cohort(folder: Path, n: int, seed: int = 0) -> pd.DataFrame:
         steps = np.rint(1000 * synthetic_signal(generator)).astype("<i2")
         steps.T.tofile(folder / f"{name}.dat")
         lines = [f"{name} {len(LEADS)} {FS} {FS * SECONDS}"]
-        for lead, row in zip(LEADS, steps, strict=True):
-            checksum = int(row.astype(np.int64).sum()) & 0xFFFF
-            lines.append(f"{name}.dat 16 1000/mV 16 0 {row[0]} {checksum - (checksum >> 15 << 16)} 0 {lead}")
+        for lead, steps_of_lead in zip(LEADS, steps, strict=True):
+            checksum = int(steps_of_lead.astype(np.int64).sum()) & 0xFFFF
+            lines.append(f"{name}.dat 16 1000/mV 16 0 {steps_of_lead[0]} {checksum - (checksum >> 15 << 16)} 0 {lead}")
         (folder / f"{name}.hea").write_text("\n".join(lines) + "\n", encoding="utf-8")
     names = [f"{number:05d}" for number in range(n)]
     return pd.DataFrame(
@@ -129,7 +129,7 @@ def _preparation(folder: Path, manifest: pd.DataFrame, target_fs: float, rounds:
         theirs.append(seconds / len(part))
     name = f"prepare a 12 x {FS * SECONDS} record, {FS} -> {target_fs:g} Hz"
     mine = 1000 * statistics.median(ours) / len(paths)
-    return _row(name, mine, 1000 * statistics.median(theirs), "ms a record", 20 if target_fs == FS else 5)
+    return row(name, mine, 1000 * statistics.median(theirs), "ms a record", ">= 20x" if target_fs == FS else ">= 5x")
 
 
 def _batches(folder: Path, rounds: int) -> dict[str, Any]:
@@ -157,13 +157,13 @@ def _batches(folder: Path, rounds: int) -> dict[str, Any]:
             loader = DataLoader(Files(), batch_size=BATCH, sampler=rows.tolist())
             theirs.append(_seconds(lambda loader=loader: next(iter(loader))))
     medians = 1000 * statistics.median(ours) / BATCH, 1000 * statistics.median(theirs) / BATCH
-    return _row(f"random batch of {BATCH}, 12 x {FS * SECONDS}", *medians, "ms a record", 10)
+    return row(f"random batch of {BATCH}, 12 x {FS * SECONDS}", *medians, "ms a record", ">= 10x")
 
 
 def _memory(folder: Path, n: int) -> dict[str, Any]:
     """Compare the peak memory of preparing 4N records (ours) with that of N (in the column "theirs")."""
     small, large = (_peak_mb(folder, count) for count in (n, 4 * n))
-    return _row(f"peak memory, {4 * n} records against {n}", large, small, "MB", 0.9)
+    return row(f"peak memory, {4 * n} records against {n}", large, small, "MB", ">= 0.9x")
 
 
 def _peak_mb(folder: Path, n: int) -> float:
@@ -198,10 +198,6 @@ def _peak_mb(folder: Path, n: int) -> float:
     return float(done.stdout.split()[-1]) * unit / 1e6
 
 
-def _row(name: str, ours: float, theirs: float, unit: str, target: float) -> dict[str, Any]:
-    return {"name": name, "ours": ours, "theirs": theirs, "ratio": theirs / ours, "unit": unit, "target": target}
-
-
 def _seconds(work: Callable[[], Any]) -> float:
     started = time.perf_counter()
     work()
@@ -219,12 +215,3 @@ def _quiet() -> Iterator[None]:
             del os.environ["ECGNB_PROGRESS"]
         else:
             os.environ["ECGNB_PROGRESS"] = before
-
-
-if __name__ == "__main__":
-    for row in run(quick="--quick" in sys.argv[1:]):
-        print(
-            "{name:48s} ours {ours:9.4f}  theirs {theirs:9.4f} {unit:11s} ratio {ratio:6.2f} (target {target})".format(
-                **row
-            )
-        )

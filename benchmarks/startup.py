@@ -10,6 +10,8 @@ import tempfile
 import time
 from typing import Any
 
+from benchmarks.measure import row
+
 
 def run(quick: bool) -> list[dict[str, Any]]:
     """Measure the import in fresh processes and a warm `open_run()`."""
@@ -19,7 +21,7 @@ def run(quick: bool) -> list[dict[str, Any]]:
 def _import_row(repeats: int) -> dict[str, Any]:
     """A fresh interpreter each time; what an empty one takes is subtracted run by run."""
     spent = [_process("import ecgnb") - _process("pass") for _ in range(repeats)]
-    return {"name": "import ecgnb", "ours": statistics.median(spent), "unit": "s", "target": "<= 0.2 s"}
+    return row("import ecgnb", statistics.median(spent), None, "s", "<= 0.2 s")
 
 
 def _process(code: str) -> float:
@@ -41,12 +43,7 @@ def _open_run_row(repeats: int) -> dict[str, Any]:
             os.environ.pop("ECGNB_HOME")
             if before is not None:
                 os.environ["ECGNB_HOME"] = before
-    return {
-        "name": "open_run(...) warm",
-        "ours": 1000 * statistics.median(spent),
-        "unit": "ms",
-        "target": "<= 50 ms",
-    }
+    return row("open_run(...) warm", 1000 * statistics.median(spent), None, "ms", "<= 50 ms")
 
 
 def _timed(call: Any) -> float:

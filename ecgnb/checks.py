@@ -10,12 +10,13 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from ecgnb.data.cohort import DEMO_RECORDS, MAPPING_NAME, DataConfig
 from ecgnb.environment import describe_gpus, package_version
-from ecgnb.errors import EcgnbError
+from ecgnb.errors import ConfigError, EcgnbError
 from ecgnb.session import Run
 
 RECORDING_SUFFIXES = (".hea", ".mat", ".csv", ".npy", ".npz")
@@ -39,7 +40,7 @@ class Finding:
 
 
 def preflight(run: Run) -> pd.DataFrame:
-    """Check data, labels, store, splits, hardware, disk and versions for a run.
+    """Check data, labels, model, store, splits, hardware, disk and versions for a run.
 
     Returns:
         A row a check: ``check, status (pass | warn | fail), finding, what_to_do``.
@@ -47,7 +48,7 @@ def preflight(run: Run) -> pd.DataFrame:
     Raises:
         EcgnbError: a check failed; the message lists what failed and what to do.
     """
-    checks = (check_data, check_labels, check_store, check_splits, check_gpu, check_disk, check_versions)
+    checks = (check_data, check_labels, check_recipe, check_store, check_splits, check_gpu, check_disk, check_versions)
     findings = [finding for check in checks for finding in check(run)]
     failed = [finding for finding in findings if finding.status == "fail"]
     if failed:
@@ -113,6 +114,28 @@ def _label_file(data: DataConfig) -> Finding:
     advice = "Write it (columns dataset, record_id, mapped_label), or name another with MAPPING_CSV{}."
     hint = f"; this looks like {looks_like}: set DATASET={looks_like!r}" if looks_like else ""
     return Finding("labels", "fail", f"There is no label file {file}.", advice.format(hint))
+
+
+def check_recipe(run: Run) -> Iterator[Finding]:
+    """Model, options and transforms are ones that can be built; better known now than after the preparation."""
+    import torch
+
+    from ecgnb.models import build_model
+    from ecgnb.transforms.pipeline import build_pipeline
+
+    model, prepare, transforms = run.config.model, run.config.prepare, run.config.transforms
+    n_leads, n_samples, fs = len(prepare.leads) or 12, prepare.target_samples, prepare.target_fs
+    try:
+        pipeline = build_pipeline([*transforms.transforms, *transforms.augment])
+        pipeline(torch.zeros(1, n_leads, n_samples), fs=fs, keys=torch.zeros(1, dtype=torch.int64))
+        words: Any = {"n_leads": n_leads, "n_samples": n_samples, "fs": fs, "n_classes": 2, **model.model_options}
+        with torch.device("meta"):  # shapes without numbers: it takes no memory, however large the model
+            build_model(model.model, **words)
+    except ConfigError as error:
+        yield Finding("model", "fail", str(error), "Correct that parameter.")
+        return
+    steps = ", ".join(transform.name for transform in pipeline) or "no transforms"
+    yield Finding("model", "pass", f"{model.model} behind {steps}")
 
 
 def check_store(run: Run) -> Iterator[Finding]:

@@ -103,11 +103,14 @@ def _add_train(commands: Any) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    from ecgnb.checks import preflight
     from ecgnb.session import find_run, open_run
     from ecgnb.stages.cohort import load_cohort
     from ecgnb.stages.prepare import prepare
     from ecgnb.stages.split import split
     from ecgnb.stages.train import train
+    from ecgnb.training.devices import is_first_process
+    from ecgnb.training.launch import on_rank_zero
 
     parameters = _parameters(options)
     if options.run and parameters:
@@ -115,10 +118,16 @@ def _train(options: argparse.Namespace) -> None:
             "Give the name of a run or parameters, not both: a run keeps the parameters it was made with."
         )
     run = find_run(options.run) if options.run else open_run(parameters or {"PROFILE": None})
-    for stage in (load_cohort, prepare, split):
-        stage(run)
+
+    def get_ready() -> None:
+        preflight(run)
+        for stage in (load_cohort, prepare, split):
+            stage(run)
+
+    on_rank_zero(get_ready, run.config.training, run.folder)
     train(run)
-    _print(run.history[["epoch", "train_loss", "valid_loss", "macro_f1", "macro_auroc", "seconds"]])
+    if is_first_process():
+        _print(run.history[["epoch", "train_loss", "valid_loss", "macro_f1", "macro_auroc", "seconds"]])
 
 
 def _add_predict(commands: Any) -> None:

@@ -123,7 +123,9 @@ class Run:
         if record is None:
             raise StageError(f"Stage {stage!r} of run {self.name} is not done yet. First run: {STAGES[stage]}")
         if damage := self._damage(record):
-            raise StageError(f"{damage}: it was changed after stage {stage!r} of {self.name}. Run again: {STAGES[stage]}")
+            raise StageError(
+                f"{damage}: it was changed after stage {stage!r} of {self.name}. Run again: {STAGES[stage]}"
+            )
         return record["results"]
 
     # What the stages left, read back.

@@ -23,7 +23,7 @@ def status(table, check: str) -> str:
 def test_the_demo_passes(home: Path) -> None:
     table = checks.preflight(session.open_run(PROFILE="smoke"))
     assert list(table.columns) == ["check", "status", "finding", "what_to_do"]
-    assert set(table["check"]) == {"data", "labels", "store", "splits", "GPU", "disk", "versions"}
+    assert set(table["check"]) == {"data", "labels", "model", "store", "splits", "GPU", "disk", "versions"}
     assert not (table["status"] == "fail").any()
 
 

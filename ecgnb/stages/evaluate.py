@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ecgnb.environment import describe_environment
+from ecgnb.errors import StageError
 from ecgnb.evaluation.bootstrap import bootstrap, bootstrap_per_class, bootstrap_score
 from ecgnb.evaluation.calibration import (
     apply_temperature,
@@ -20,7 +21,6 @@ from ecgnb.evaluation.calibration import (
 )
 from ecgnb.evaluation.metrics import evaluate as measure
 from ecgnb.evaluation.thresholds import choose_thresholds, decide
-from ecgnb.errors import StageError
 from ecgnb.files import sha256_file, write_csv, write_json
 from ecgnb.session import STAGES, Run
 from ecgnb.stages.challenge import challenge_scorer_of

@@ -45,8 +45,8 @@ def _require_a_choice(labels: pd.Series) -> None:
     if len(found) == 1:
         name = found[0] or "nothing"
         raise LabelError(
-            f"All {len(labels)} prepared recordings are labelled {name!r}, so there is nothing to tell apart. Add "
-            f"recordings of another class (PREPROCESS_LIMIT, the label file), or choose other classes (LABEL_ORDER, LABEL_SET)."
+            f"All {len(labels)} prepared recordings are labelled {name!r}, so there is nothing to tell apart. "
+            "Add recordings of another class (PREPROCESS_LIMIT, the label file), or take other classes (LABEL_ORDER)."
         )
 
 

@@ -101,6 +101,11 @@ def in_process_group() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "LOCAL_RANK" in os.environ
 
 
+def is_first_process() -> bool:
+    """Tell whether this process is rank 0 of its group, or stands alone."""
+    return not in_process_group() or os.environ["RANK"] == "0"
+
+
 def seed_dropout(seed: int, device: torch.device) -> None:
     """Seed the generators that dropout draws from: the CPU's and that of ``device``.
 

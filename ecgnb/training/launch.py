@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
+import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ecgnb.errors import ConfigError, EcgnbError
+from ecgnb.files import read_json, write_json
 from ecgnb.training.config import TrainConfig
-from ecgnb.training.devices import in_process_group
+from ecgnb.training.devices import in_process_group, make_fabric
+
+#: Seconds between two looks whether the first process is done.
+POLL_SECONDS = 0.2
 
 
 def launch(function: Callable[..., Any], config: TrainConfig, *args: Any) -> None:
@@ -48,6 +55,46 @@ def launch(function: Callable[..., Any], config: TrainConfig, *args: Any) -> Non
         raise EcgnbError(
             f"One of {config.devices} training processes failed: {told.splitlines()[-1]}\n\n{told}"
         ) from error
+
+
+def on_rank_zero(function: Callable[[], Any], config: TrainConfig, folder: Path) -> None:
+    """Call ``function()`` in rank 0 only, while the other processes of the group wait until it is done.
+
+    They wait for a file, not in a barrier: that would give up after some minutes, and preparing recordings may take
+    hours. Outside of a group the function is simply called.
+
+    Args:
+        function: what one process does for all.
+        config: as for `make_fabric`, which sets the group up.
+        folder: one that all processes see.
+
+    Raises:
+        EcgnbError: in the other processes, when rank 0 failed.
+    """
+    if not in_process_group():
+        function()
+        return
+    fabric = make_fabric(config)
+    mark = folder / f".tmp-ready-{fabric.broadcast(uuid.uuid4().hex)}.json"
+    if not fabric.is_global_zero:
+        _wait_for(mark)
+    else:
+        try:
+            function()
+        except BaseException as error:
+            write_json(mark, {"problem": str(error) or type(error).__name__})
+            raise
+        write_json(mark, {"problem": ""})
+    fabric.barrier()
+    if fabric.is_global_zero:
+        mark.unlink(missing_ok=True)
+
+
+def _wait_for(mark: Path) -> None:
+    while not mark.is_file():
+        time.sleep(POLL_SECONDS)
+    if problem := read_json(mark)["problem"]:
+        raise EcgnbError(f"The first process failed: {problem}")
 
 
 def free_port() -> int:

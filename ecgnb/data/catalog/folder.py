@@ -13,8 +13,7 @@ from ecgnb.data.catalog.files import walk
 from ecgnb.data.catalog.wfdb_dataset import header_facts, header_or_none
 from ecgnb.data.leads import STANDARD_12, normalise_lead
 from ecgnb.data.readers.comments import parse_comments
-from ecgnb.data.readers.csv_text import split_heading
-from ecgnb.data.readers.csv_text import is_number
+from ecgnb.data.readers.csv_text import is_number, split_heading
 from ecgnb.progress import progress
 
 _TEXT = (".csv", ".tsv", ".txt")
@@ -107,4 +106,6 @@ def holds_signal(path: Path, peek: int = 8192) -> bool:
         return False
     if {normalise_lead(split_heading(cell)[0]) for cell in cells[0]} & set(STANDARD_12):
         return True  # leads stand above the columns: a text among the samples is for the preparation to tell of
-    return len(cells) > 1 and all(any(map(is_number, row)) and all(is_number(cell) or not cell for cell in row) for row in cells[1:])
+    return len(cells) > 1 and all(
+        any(map(is_number, row)) and all(is_number(cell) or not cell for cell in row) for row in cells[1:]
+    )
