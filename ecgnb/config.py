@@ -184,15 +184,20 @@ def _convert_scalar(name: str, value: Any, hint: Any) -> Any:
     try:
         if hint is int and (isinstance(value, str) or (number and float(value).is_integer())):
             return int(value)
-        if hint is float and (isinstance(value, str) or number) and math.isfinite(float(value)):
-            return float(value)
+        if hint is float and (isinstance(value, str) or number):
+            value = float(value)
+            if math.isfinite(value):
+                return value
     except ValueError:
         pass
     if hint is str and isinstance(value, str | os.PathLike):
         return os.fspath(value)
-    raise ConfigError(
-        f"{name} is {value!r} ({type(value).__name__}); it needs a value of type {getattr(hint, '__name__', hint)}."
+    wanted = (
+        "a finite number"
+        if hint is float and isinstance(value, float)
+        else f"a value of type {getattr(hint, '__name__', hint)}"
     )
+    raise ConfigError(f"{name} is {value!r} ({type(value).__name__}); it needs {wanted}.")
 
 
 def _convert_bool(name: str, value: Any) -> bool:

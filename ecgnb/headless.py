@@ -119,6 +119,7 @@ def _execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> None:
                 stderr_file=sys.stderr,
                 cwd=str(project_root()),
                 kernel_name="python3",
+                language="python",
                 extra_arguments=["--log-level=ERROR"],  # without it every kernel warns that it uses no encryption
             )
     except papermill.PapermillExecutionError as error:

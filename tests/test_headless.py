@@ -39,11 +39,11 @@ def printed(cell: nbformat.NotebookNode) -> str:
     return "".join(output.text for output in cell.outputs if output.output_type == "stream")
 
 
-def write_notebook(path: Path, *sources: str, parameters: str | None = "X = 1") -> Path:
+def write_notebook(path: Path, *sources: str, parameters: str | None = "X = 1", metadata: dict | None = None) -> Path:
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     if parameters is not None:
         cells.insert(0, nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}))
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata or {}), path)
     return path
 
 
@@ -171,6 +171,7 @@ class TestSmallNotebooks:
             tmp_path / "dry.ipynb",
             "import ecgnb\nprint(ecgnb.open_run(globals()).config.training.dry_run)",
             parameters="DRY_RUN = None",
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
         )
         done = papermill(tmp_path, notebook, DRY_RUN="true")
         assert done.returncode == 0, done.stderr

@@ -21,8 +21,8 @@ from ecgnb.stages.split import split_table
 HOW_MEASURED = (
     "All numbers below are from the test split, which neither training nor any choice has seen. The epoch was chosen "
     "on the validation split, and so were the temperature and, for several labels a recording, the thresholds. "
-    "Intervals are {confidence:.0%} bootstrap intervals ({resamples} resamples of whole patients); calibration errors of "
-    "resamples are biased upwards, so with few recordings their value may lie below its interval."
+    "Intervals are {confidence:.0%} bootstrap intervals ({resamples} resamples of whole patients); calibration errors "
+    "of resamples are biased upwards, so with few recordings their value may lie below its interval."
 )
 #: Rejected recordings listed in the report; the rest is in rejected.csv.
 REJECTED_SHOWN = 20

@@ -71,7 +71,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"There is no checkpoint {path}. Put it back, or delete {path.parent} and train anew.")
+        raise CheckpointError(f"The checkpoint {path} is missing. Put it back, or delete {path.parent} and train anew.")
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and key errors, whatever the damage happens to hit

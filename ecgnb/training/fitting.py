@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ecgnb.data.loaders import Loader
 from ecgnb.errors import EcgnbError
-from ecgnb.files import write_csv
+from ecgnb.files import write_text
 from ecgnb.objectives.base import Objective
 from ecgnb.training.checkpoint import (
     State,
@@ -54,8 +54,9 @@ class Files:
 
     def write_history(self, state: State) -> None:
         """Write ``history.csv`` from the state, so that it never disagrees with the checkpoint."""
-        if state.history:
-            write_csv(self.history, pd.DataFrame(state.history))
+        text = pd.DataFrame(state.history).to_csv(index=False, lineterminator="\n")
+        if state.history and not (self.history.is_file() and self.history.read_bytes() == text.encode()):
+            write_text(self.history, text)
 
 
 @dataclass

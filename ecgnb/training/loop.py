@@ -105,6 +105,8 @@ def fit(
         "batch_size": train_loader.batch_size,
         "processes": train_loader.world_size,
     }
+    if train_loader.rank == 0:
+        remove_leftovers(files.folder)
     found = _read_last(files, expected)
     if found and found["state"]["done"]:
         state = state_from_dict(found["state"])
@@ -137,8 +139,6 @@ def fit(
 
 def train(fitting: Fitting) -> None:
     """Run all epochs that are left."""
-    if fitting.fabric.is_global_zero:
-        remove_leftovers(fitting.files.last.parent)
     # The generator of the caller stays as it was; the loop seeds it for each batch.
     with deterministic(), torch.random.fork_rng(devices=[]):
         notify(fitting.callbacks, "on_train_start", fitting)

@@ -6,6 +6,7 @@ after it. With magnitude 0 every transform returns the signal as it was.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -39,13 +40,13 @@ class Augment(Transform):
         states = record_states(keys, seed=seed, step=step, stream=stream)
         return {"active": uniform(states, (), stream=0) < self.p, **self._draw(states, int(shape[-2]))}
 
+    @abstractmethod
     def _draw(self, states: Tensor, n_leads: int) -> Params:
         """Draw the quantities of each record from its state; stream 0 is taken."""
-        raise NotImplementedError(f"{type(self).__name__} must define _draw")
 
+    @abstractmethod
     def _change(self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None) -> Tensor:
         """Change all records of ``x`` ``[B, n_leads, n_samples]``."""
-        raise NotImplementedError(f"{type(self).__name__} must define _change")
 
     def _apply(self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None) -> Tensor:
         rows = params["active"].nonzero().squeeze(1)

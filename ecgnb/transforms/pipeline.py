@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
@@ -33,7 +34,7 @@ DEFAULT_TRANSFORMS: tuple[str, ...] = ("zscore",)
 
 
 @dataclass(frozen=True)
-class Transform:
+class Transform(ABC):
     """One change of signals ``[..., n_leads, n_samples]``; its fields are its options.
 
     A subclass is a frozen dataclass that defines ``_apply`` and, where chance has a part, ``sample``. Signals are
@@ -86,9 +87,9 @@ class Transform:
                 return name
         raise ConfigError(f"{type(self).__name__} has no name: register it with @TRANSFORMS.register('...').")
 
+    @abstractmethod
     def _apply(self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None) -> Tensor:
         """Change ``x`` ``[B, n_leads, n_samples]``; the caller sets padding to 0 afterwards."""
-        raise NotImplementedError(f"{type(self).__name__} must define _apply")
 
     def _rate(self, fs: float | None) -> float:
         if fs is None or not fs > 0:

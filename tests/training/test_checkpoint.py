@@ -31,7 +31,7 @@ def test_round_trip(tmp_path: Path) -> None:
 
 
 def test_a_missing_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="There is no checkpoint"):
+    with pytest.raises(CheckpointError, match=r"is missing\. Put it back"):
         read_checkpoint(tmp_path / "a.ckpt")
 
 

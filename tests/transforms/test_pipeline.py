@@ -265,7 +265,8 @@ def test_wrong_inputs_say_what_to_do():
 
 def test_a_transform_without_a_name_says_so():
     class Nameless(Transform):
-        pass
+        def _apply(self, x, params, fs, mask):
+            return x
 
     with pytest.raises(ConfigError, match="register it"):
         Nameless().spec()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -63,7 +64,7 @@ class Record:
     start: int = 0
 
 
-class Dataset:
+class Dataset(ABC):
     """A public data set. Subclasses state its facts and implement `records`.
 
     Attributes:
@@ -92,9 +93,9 @@ class Dataset:
     official_folds: ClassVar[bool] = False
     download: ClassVar[str | None] = None
 
+    @abstractmethod
     def records(self, root: Path, query: Query) -> Iterable[Record]:
         """Yield the recordings in ``root``, in a fixed order."""
-        raise NotImplementedError
 
     def find(
         self, root: str | Path, *, label_set: str | None = None, likelihood: float = 0.0, target_fs: float | None = None

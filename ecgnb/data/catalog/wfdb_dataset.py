@@ -52,7 +52,7 @@ class WfdbDataset(Dataset):
         return {}
 
     def labels(self, record_id: str, said: Mapping[str, Any], table: Mapping[str, Any], query: Query) -> Iterable[str]:
-        """Return the labels of a recording.
+        """Return the labels of a recording; the default is none.
 
         Args:
             record_id: its name.
@@ -60,7 +60,7 @@ class WfdbDataset(Dataset):
             table: what `table` returned.
             query: which labels are asked for.
         """
-        raise NotImplementedError
+        return ()
 
     def patient(self, path: Path, said: Mapping[str, Any]) -> str:
         """Return who was recorded; the default is what the header says."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,9 +109,9 @@ class WindowedDataset(WfdbDataset):
     window_s: ClassVar[float] = 10.0
     before_first: ClassVar[str] = ""
 
+    @abstractmethod
     def window_labels(self, annotations: Annotations, start: int, stop: int, query: Query) -> Iterable[str]:
         """Return the labels of one window."""
-        raise NotImplementedError
 
     def records(self, root: Path, query: Query) -> Iterator[Record]:
         """Yield the windows of every recording that has annotations, called ``<record>-<index>``."""

@@ -84,9 +84,9 @@ def test_signals_without_headers_are_no_recordings(tmp_path):
         ("0.1\t0.2\n0.1\t0.2\n", True),
         ("record,quality\n1002867,acceptable\n", False),
         ("ecg_id,label\n1,0\n", False),
-        ("I,II\n", False),
+        ("I,II\n", True),
         ("", False),
-        ("I,II\n,\n", False),
+        ("I,II\n,\n", True),
     ],
 )
 def test_signal_or_table(tmp_path, text, is_signal):
