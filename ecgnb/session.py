@@ -240,11 +240,11 @@ def open_run(parameters: Mapping[str, Any] | None = None, **more: Any) -> Run:
     >>> run = open_run(PROFILE="smoke")  # doctest: +SKIP
     """
     global _opened
-    if parameters is None and not more:
+    given = {**parameters_from_namespace(parameters or {}), **more}
+    if not given:  # also the globals() of a kernel that was restarted, whose parameters cell did not run again
         _opened = _opened or _latest_run(project_root())
         return _opened
-    config = RunConfig.from_parameters({**parameters_from_namespace(parameters or {}), **more})
-    _opened = _start(Run(project_root(), config))
+    _opened = _start(Run(project_root(), RunConfig.from_parameters(given)))
     return _opened
 
 

@@ -41,6 +41,9 @@ def test_after_a_restart_the_latest_of_the_project(home: Path, monkeypatch: pyte
     monkeypatch.setattr(session, "_opened", None)
     again = session.open_run()
     assert again == first and again.config == first.config
+    monkeypatch.setattr(session, "_opened", None)
+    # the cell below the parameters, run alone after a restart: its globals() hold no parameter
+    assert session.open_run({"In": [], "_": 1, "ecgnb": session}) == first
 
 
 def test_the_environment_does_not_change_a_run_that_was_made(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

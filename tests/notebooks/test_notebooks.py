@@ -1,4 +1,4 @@
-"""The notebooks: nbval compares the reference ones with what is stored; those that people open are as they should be."""
+"""The notebooks: nbval compares the reference ones with what is stored; the others are checked as they stand."""
 
 from __future__ import annotations
 
