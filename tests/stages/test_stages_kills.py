@@ -1,0 +1,207 @@
+"""The job as a command, killed at any moment or spread over processes: in the end everything is as if it never was."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import ecgnb
+from ecgnb import files, session
+from ecgnb.training.checkpoint import read_checkpoint
+
+posix = pytest.mark.skipif(os.name == "nt", reason="kills a group of processes")
+
+SMALL = {
+    "PREPROCESS_LIMIT": 48,
+    "TARGET_FS": 100,
+    "TARGET_SAMPLES": 1000,
+    "SHARD_SIZE": 1,
+    "N_JOBS": 1,
+    "EPOCHS": 3,
+    "BATCH_SIZE_CPU": 4,
+    "CHECKPOINT_EVERY_STEPS": 1,
+    "DEVICE": "cpu",
+    "MODEL_OPTIONS": '{"widths": [8], "depths": [1]}',
+    "AUGMENT": "gaussian_noise",
+    "BOOTSTRAP_RESAMPLES": 20,
+}
+TIMES = ["seconds", "records_per_s"]
+
+
+def start(home: Path, *arguments: str, module: tuple[str, ...] = ("ecgnb",), **parameters: object) -> subprocess.Popen:
+    """Start a command in a group of processes of its own."""
+    given = [text for name, value in parameters.items() for text in ("-p", name, str(value))]
+    environment = {**os.environ, "ECGNB_HOME": str(home), "ECGNB_PROGRESS": "lines", "OMP_NUM_THREADS": "1"}
+    home.mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", *module, *arguments, *given],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    """Wait for the end; return what was printed."""
+    printed = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, printed
+    return printed
+
+
+def kill(process: subprocess.Popen) -> bool:
+    """Kill the whole group; tell whether it was still running."""
+    running = process.poll() is None
+    if running:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    return running
+
+
+def kill_when(process: subprocess.Popen, seen: Callable[[], bool]) -> None:
+    """Kill as soon as something is seen on the disk."""
+    while process.poll() is None and not seen():
+        os.sched_yield()
+    assert kill(process), "it ended before it could be killed"
+
+
+def opened(home: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ECGNB_HOME", str(home))
+    monkeypatch.setattr(session, "_opened", None)
+    return session.open_run()
+
+
+def assert_same_results(left, right) -> None:
+    """Demo, store, splits, history and weights of two runs are the same, bit for bit."""
+    for run in (left, right):
+        assert not list(run.root.rglob(".tmp-*"))
+    for pattern in ("artifacts/demo/*/**/*.dat", "artifacts/demo/*/**/*.hea", "artifacts/stores/*/*.npy"):
+        one, two = (sorted(run.root.glob(pattern)) for run in (left, right))
+        assert one and [path.name for path in one] == [path.name for path in two]
+        assert all(a.read_bytes() == b.read_bytes() for a, b in zip(one, two, strict=True))
+    pd.testing.assert_frame_equal(left.store.records.drop(columns="path"), right.store.records.drop(columns="path"))
+    pd.testing.assert_frame_equal(left.history.drop(columns=TIMES), right.history.drop(columns=TIMES), check_exact=True)
+    parts = [files.read_json(run.path("splits.json"))["parts"] for run in (left, right)]
+    assert parts[0] == parts[1]
+    for name in ("last.ckpt", "best.ckpt"):
+        one, two = (read_checkpoint(run.path("checkpoints", name)) for run in (left, right))
+        assert one["model"].keys() == two["model"].keys()
+        assert all(torch.equal(one["model"][key], two["model"][key]) for key in one["model"])
+        assert one.get("state", {}).get("step") == two.get("state", {}).get("step")
+
+
+@posix
+def test_killed_while_making_the_demo_preparing_and_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish(start(tmp_path / "whole", "train", **SMALL))
+    home = tmp_path / "killed"
+    kill_when(start(home, "train", **SMALL), lambda: len(list(home.glob("artifacts/demo/*/records/*.dat"))) >= 10)
+    assert not list(home.glob("artifacts/demo/*/demo.json"))
+    kill_when(start(home, "train", **SMALL), lambda: bool(list(home.glob("artifacts/stores/*/shard-005.json"))))
+    assert not list(home.glob("artifacts/stores/*/manifest.json"))
+    kill_when(start(home, "train", **SMALL), lambda: bool(list(home.glob("artifacts/runs/*/checkpoints/last.ckpt"))))
+    assert not list(home.glob("artifacts/runs/*/stages/train.json"))
+    printed = finish(start(home, "train", **SMALL))
+    assert "Going on at epoch" in printed
+    assert_same_results(opened(tmp_path / "whole", monkeypatch), opened(home, monkeypatch))
+
+
+LONG = {**SMALL, "PREPROCESS_LIMIT": 240, "EPOCHS": 8}
+KILLS = 10
+
+
+@posix
+@pytest.mark.slow
+def test_killed_ten_times_at_random_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property) -> None:
+    began = time.monotonic()
+    finish(start(tmp_path / "whole", "train", **LONG))
+    total = time.monotonic() - began
+    random = np.random.default_rng(20)
+    hit: Counter[str] = Counter()
+    homes: list[Path] = []
+    while hit.total() < KILLS:
+        homes.append(tmp_path / f"killed{len(homes)}")
+        while hit.total() < KILLS:
+            since, process = time.time(), start(homes[-1], "train", **LONG)
+            try:
+                printed = process.communicate(timeout=random.uniform(0.3, total))[0]
+            except subprocess.TimeoutExpired:
+                assert kill(process)
+                hit[stage_of(homes[-1], since)] += 1
+            else:
+                assert process.returncode == 0, printed
+                break
+    finish(start(homes[-1], "train", **LONG))
+    print(f"{len(homes)} jobs of {total:.1f} s were killed: {dict(hit)}")
+    record_property("hit", dict(hit))
+    whole = opened(tmp_path / "whole", monkeypatch)
+    for home in homes:
+        assert_same_results(whole, opened(home, monkeypatch))
+    assert hit.total() == KILLS
+
+
+def stage_of(home: Path, since: float) -> str:
+    """Tell in which stage a process was that started at ``since`` and was killed: "start" if it had written nothing."""
+    written = [path for path in home.rglob("*") if path.is_file() and path.stat().st_mtime >= since]
+    places = {"train": "checkpoints", "prepare": "stores", "demo": "demo"}
+    found = [stage for stage, place in places.items() if any(place in path.parts for path in written)]
+    return found[0] if found else "start"
+
+
+TWO = {**SMALL, "PREPROCESS_LIMIT": 40, "BATCH_SIZE_CPU": 8, "CHECKPOINT_EVERY_STEPS": 0}
+
+
+@pytest.mark.slow
+def test_two_processes_by_a_parameter_then_one_that_evaluates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = finish(start(tmp_path / "two", "train", **TWO, DEVICES=2))
+    assert printed.count("Stored 40 recordings") == 1 and printed.count("Best epoch") == 1
+    run = opened(tmp_path / "two", monkeypatch)
+    assert read_checkpoint(run.path("checkpoints", "last.ckpt"))["identity"]["processes"] == 2
+    assert len(ecgnb.evaluate(run)) and len(run.predictions) == len(run.splits.test)
+    assert "Best epoch" not in finish(start(tmp_path / "two", "train", run.name))
+
+
+TORCHRUN = ("torch.distributed.run", "--nproc-per-node", "2", "--master-port")
+
+
+@pytest.mark.slow
+def test_torchrun_from_nothing_and_on_a_run_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ecgnb.training.launch import free_port
+
+    def torchrun(home: Path, *arguments: str, **parameters: object) -> str:
+        module = (*TORCHRUN, str(free_port()), "-m", "ecgnb")
+        return finish(start(home, *arguments, module=module, **parameters))
+
+    printed = torchrun(tmp_path / "new", "train", **TWO)
+    assert [printed.count(text) for text in ("Stored 40 recordings", "Best epoch", "epoch 1/3:")] == [1, 1, 1]
+    run = opened(tmp_path / "new", monkeypatch)
+    assert len(ecgnb.evaluate(run)) and not list(run.root.rglob(".tmp-*"))
+
+    made = session.open_run({**TWO, "SEED": 1})
+    printed = torchrun(tmp_path / "new", "train", made.name)
+    assert "Stored 40 recordings" not in printed and printed.count("Best epoch") == 1
+    assert len(made.history) == 3
+
+    whole = start(tmp_path / "spawned", "train", **TWO, DEVICES=2)
+    finish(whole)
+    other = opened(tmp_path / "spawned", monkeypatch)
+    pd.testing.assert_frame_equal(run.history.drop(columns=TIMES), other.history.drop(columns=TIMES), check_exact=True)
+
+
+@pytest.mark.slow
+def test_torchrun_with_a_bad_parameter_ends_with_its_message(tmp_path: Path) -> None:
+    torchrun = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "ecgnb")
+    process = start(tmp_path / "bad", "train", module=torchrun, DATASET_DIR=tmp_path / "nowhere")
+    printed = process.communicate(timeout=120)[0]
+    assert process.returncode != 0 and "which is no folder. Give the folder" in printed
