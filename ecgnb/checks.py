@@ -6,6 +6,7 @@ A check is a function of the run that returns findings; each has a status (pass,
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -13,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from packaging.version import Version
 
-from ecgnb.data.cohort import DEMO_RECORDS, MAPPING_NAME, DataConfig
+from ecgnb.data.cohort import DEMO_RECORDS, MAPPING_NAME, DataConfig, resolve
+from ecgnb.data.labels import read_mapping
 from ecgnb.environment import describe_gpus, package_version
 from ecgnb.errors import ConfigError, EcgnbError
-from ecgnb.session import Run
+from ecgnb.run import Run
 
 RECORDING_SUFFIXES = (".hea", ".mat", ".csv", ".npy", ".npz")
 
@@ -65,19 +68,19 @@ def check_data(run: Run) -> Iterator[Finding]:
     if data.name == "demo":
         yield Finding("data", "pass", f"synthetic demo cohort, {data.preprocess_limit or DEMO_RECORDS} recordings")
         return
-    folder = Path(data.dataset_dir).expanduser()
+    folder = resolve(data.dataset_dir, run.root)
     if not data.dataset_dir or not folder.is_dir():
         yield Finding(
             "data",
             "fail",
-            f"DATASET_DIR is {data.dataset_dir!r}, which is no folder.",
+            f"DATASET_DIR is {data.dataset_dir!r}, which is no folder ({folder}).",
             "Give the folder of recordings.",
         )
         return
     if not os.access(folder, os.R_OK | os.X_OK):
         yield Finding("data", "fail", f"{folder} cannot be read.", "Give yourself the right to read it.")
         return
-    first = next((file for file in folder.rglob("*") if file.suffix.lower() in RECORDING_SUFFIXES), None)
+    first = next(_recordings(folder), None)
     if first is None:
         kinds = ", ".join(RECORDING_SUFFIXES)
         yield Finding("data", "fail", f"{folder} holds no recordings.", f"Readable are files with {kinds}.")
@@ -102,14 +105,18 @@ def check_labels(run: Run) -> Iterator[Finding]:
     elif data.name != "folder":
         yield Finding("labels", "pass", f"from the files of {data.name}")
     else:
-        yield _label_file(data)
+        yield _label_file(data, run.root)
 
 
-def _label_file(data: DataConfig) -> Finding:
-    folder = Path(data.dataset_dir).expanduser()
-    file = Path(data.mapping_csv).expanduser() if data.mapping_csv else folder / MAPPING_NAME
+def _label_file(data: DataConfig, root: Path) -> Finding:
+    folder = resolve(data.dataset_dir, root)
+    file = resolve(data.mapping_csv, root) if data.mapping_csv else folder / MAPPING_NAME
     if file.is_file():
-        return Finding("labels", "pass", f"{file.name} is there")
+        try:
+            rows = len(read_mapping(file))
+        except EcgnbError as error:
+            return Finding("labels", "fail", str(error))
+        return Finding("labels", "pass", f"{file.name} is there, {rows} rows")
     looks_like = next((name for name, signature in SIGNATURES.items() if (folder / signature).is_file()), "")
     advice = "Write it (columns dataset, record_id, mapped_label), or name another with MAPPING_CSV{}."
     hint = f"; this looks like {looks_like}: set DATASET={looks_like!r}" if looks_like else ""
@@ -175,7 +182,7 @@ def check_gpu(run: Run) -> Iterator[Finding]:
     gpus = describe_gpus()
     if not gpus:
         slow = run.config.profile != "smoke"
-        advice = "Expect hours; a GPU or PROFILE='smoke' is faster." if slow else ""
+        advice = "Training a full data set takes hours; a GPU is many times faster." if slow else ""
         yield Finding("GPU", "warn" if slow else "pass", "none; training runs on the CPU", advice)
     for gpu in gpus:
         tight = gpu["free_gb"] is not None and gpu["free_gb"] < 4
@@ -188,7 +195,7 @@ def check_disk(run: Run) -> Iterator[Finding]:
     config = run.config
     done = run.record("cohort")
     limit = config.data.preprocess_limit
-    records = done["results"]["n_recordings"] if done else limit or _count_recordings(config.data)
+    records = done["results"]["n_recordings"] if done else limit or _count_recordings(config.data, run.root)
     leads = len(config.prepare.leads) or 12
     stored = records * leads * config.prepare.target_samples * 2  # two bytes a sample
     demo = records * 12 * 5000 * 2 if config.data.name == "demo" else 0
@@ -201,31 +208,40 @@ def check_disk(run: Run) -> Iterator[Finding]:
         yield Finding("disk", "pass", finding)
 
 
-def _count_recordings(data: DataConfig) -> int:
+def _count_recordings(data: DataConfig, root: Path) -> int:
+    """Count files of one name once: a recording may be a header, a signal file and annotations."""
     if data.name == "demo":
         return DEMO_RECORDS
-    return sum(1 for file in Path(data.dataset_dir).expanduser().rglob("*") if file.suffix.lower() in (".hea", ".mat"))
+    return len({file.with_suffix("") for file in _recordings(resolve(data.dataset_dir, root))})
 
 
-#: Versions that do not work, or not together: package, first bad, first good again, why, what to do.
+def _recordings(folder: Path) -> Iterator[Path]:
+    files = (file for file in folder.rglob("*") if file.suffix.lower() in RECORDING_SUFFIXES)
+    return (file for file in files if file.name != MAPPING_NAME)
+
+
+#: Versions that do not work together: a package below a version, with another from a version on, and why.
 KNOWN_TROUBLE: tuple[tuple[str, str, str, str, str], ...] = (
-    ("numpy", "0", "2.0", "ecgnb needs numpy 2", "pip install 'numpy>=2'"),
-    ("pandas", "0", "2.2", "older pandas does not know numpy 2", "pip install 'pandas>=2.2'"),
-    ("torch", "0", "2.6", "loading a checkpoint could run code before 2.6", "pip install 'torch>=2.6'"),
-    ("wfdb", "0", "4.2", "older wfdb pins numpy below 2", "pip install 'wfdb>=4.2'"),
-    ("lightning-fabric", "0", "2.5", "older versions do not know torch 2.6", "pip install 'lightning-fabric>=2.5'"),
+    ("torch", "2.6", "python", "3", "reading a checkpoint could run code in it before 2.6"),
+    ("pandas", "2.2.2", "numpy", "2", "it was built for numpy 1"),
+    ("scipy", "1.13", "numpy", "2", "it was built for numpy 1"),
+    ("scikit-learn", "1.4.2", "numpy", "2", "it was built for numpy 1"),
+    ("matplotlib", "3.9", "numpy", "2", "it was built for numpy 1"),
+    ("wfdb", "4.2", "numpy", "2", "it was made for numpy 1"),
+    ("numpy", "2", "python", "3", "ecgnb needs numpy 2"),
+    ("seaborn", "0.13", "pandas", "3", "it sets an option that pandas 3 removed"),
+    ("lightning-fabric", "2.5", "torch", "2.6", "it was made before torch 2.6 changed how checkpoints are loaded"),
 )
 
 
 def check_versions(_: Run) -> Iterator[Finding]:
-    """Library versions that are known not to work, or not to work together."""
-    from packaging.version import Version
-
+    """Library versions that are known not to work together."""
     trouble = []
-    for package, first_bad, first_good, why, command in KNOWN_TROUBLE:
-        installed = package_version(package)
-        if installed == "not installed":
-            trouble.append(Finding("versions", "fail", f"{package} is not installed.", command))
-        elif Version(first_bad) <= Version(installed) < Version(first_good):
-            trouble.append(Finding("versions", "fail", f"{package} {installed}: {why}.", command))
+    for package, needed, other, since, why in KNOWN_TROUBLE:
+        versions = package_version(package), platform.python_version() if other == "python" else package_version(other)
+        if versions[0] == "not installed":
+            trouble.append(Finding("versions", "fail", f"{package} is not installed.", f"pip install {package}"))
+        elif Version(versions[0]) < Version(needed) and Version(versions[1]) >= Version(since):
+            what = f"{package} {versions[0]} with {other} {versions[1]}: {why}."
+            trouble.append(Finding("versions", "fail", what, f"pip install '{package}>={needed}'"))
     yield from trouble or [Finding("versions", "pass", "no known trouble among the installed versions")]

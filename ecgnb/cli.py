@@ -83,15 +83,14 @@ def _add_run(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from ecgnb.headless import MASTER, run_notebook
-    from ecgnb.session import find_run
+    from ecgnb.headless import master_run, run_notebook
 
-    executed = run_notebook(_parameters(options), options.notebook, options.output)
+    parameters = _parameters(options)
+    executed = run_notebook(parameters, options.notebook, options.output)
     print(f"\nexecuted notebook  {executed}")
-    if options.notebook is None or Path(options.notebook).name == MASTER.name:
-        run = find_run("latest")
-        for what, place in run.places().items():
-            print(f"{what:<18} {place}")
+    run = master_run(parameters, options.notebook)
+    for what, place in (run.places() if run else {}).items():
+        print(f"{what:<18} {place}")
 
 
 def _add_train(commands: Any) -> None:
@@ -104,7 +103,7 @@ def _add_train(commands: Any) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from ecgnb.checks import preflight
-    from ecgnb.session import find_run, open_run
+    from ecgnb.session import find_run, log_to, open_run
     from ecgnb.stages.cohort import load_cohort
     from ecgnb.stages.prepare import prepare
     from ecgnb.stages.split import split
@@ -118,6 +117,7 @@ def _train(options: argparse.Namespace) -> None:
             "Give the name of a run or parameters, not both: a run keeps the parameters it was made with."
         )
     run = find_run(options.run) if options.run else open_run(parameters or {"PROFILE": None})
+    log_to(run)
 
     def get_ready() -> None:
         preflight(run)
@@ -163,7 +163,7 @@ def _add_data_commands(commands: Any) -> None:
     mapping = _command(commands, "mapping", _mapping, "write unified_label_mapping.csv for a known data set")
     mapping.add_argument("name", help="data set, such as cinc2017")
     mapping.add_argument("folder", help="folder of the data set")
-    mapping.add_argument("output", nargs="?", default="unified_label_mapping.csv")
+    mapping.add_argument("output", nargs="?", default="unified_label_mapping.csv", help="the file (default: here)")
     mapping.add_argument("--label-set", default="unified", help="label set (default: unified)")
     demo = _command(commands, "demo", _demo, "generate synthetic recordings as WFDB files with labels")
     demo.add_argument("folder")
@@ -198,13 +198,16 @@ def _add_looking_commands(commands: Any) -> None:
     inspect = _command(commands, "inspect", _inspect, "show what is in a recording")
     inspect.add_argument("file")
     inspect.add_argument("--fs", type=float, help="rate in Hz, for files that do not state it")
+    inspect.add_argument("--units", help="units such as uV, for files that do not state them")
 
 
 def _preflight(options: argparse.Namespace) -> None:
     from ecgnb.checks import preflight
-    from ecgnb.session import open_run
+    from ecgnb.config import RunConfig
+    from ecgnb.run import Run
+    from ecgnb.session import project_root
 
-    _print(preflight(open_run(_parameters(options) or {"PROFILE": None})))
+    _print(preflight(Run(project_root(), RunConfig.from_parameters(_parameters(options)))))
 
 
 def _list_parameters(_: argparse.Namespace) -> None:
@@ -229,7 +232,7 @@ def _runs(_: argparse.Namespace) -> None:
 def _inspect(options: argparse.Namespace) -> None:
     from ecgnb.data.reading import read_recording
 
-    recording = read_recording(options.file, fs=options.fs)
+    recording = read_recording(options.file, fs=options.fs, units=options.units)
     print(recording)
     for name, value in recording.metadata.items():
         print(f"{name:<18} {value}")

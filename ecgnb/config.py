@@ -35,8 +35,8 @@ PROFILES: dict[str, dict[str, Any]] = {
     "full": {"PREPROCESS_LIMIT": 0, "EPOCHS": 50},
 }
 
-#: Parameters that change how fast a run is, not what it gives; they do not rename it.
-WITHOUT_EFFECT = ("N_JOBS", "CHECKPOINT_EVERY_STEPS")
+#: Parameters that change how fast a run is or how it is judged, not what is trained; they do not rename it.
+NOT_IN_KEY = ("N_JOBS", "CHECKPOINT_EVERY_STEPS", "BOOTSTRAP_RESAMPLES", "CONFIDENCE")
 
 #: Parameters read from the environment by other parts of the house, not by the configuration.
 RESERVED_ENVIRONMENT = ("ECGNB_HOME", "ECGNB_PROGRESS", "ECGNB_TEST_DATA", "ECGNB_TEST_GOLDEN")
@@ -92,7 +92,7 @@ class RunConfig:
 
     def key(self) -> str:
         """Return the hash that names the run: equal results, equal key."""
-        return fingerprint({name: value for name, value in self.parameters().items() if name not in WITHOUT_EFFECT}, 8)
+        return fingerprint({name: value for name, value in self.parameters().items() if name not in NOT_IN_KEY}, 8)
 
 
 def parameter_types() -> dict[str, Any]:

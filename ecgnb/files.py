@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -19,6 +20,11 @@ from ecgnb.errors import FileError
 if TYPE_CHECKING:
     import pandas as pd
 
+
+#: Name of a temporary file, with the number of the process that writes it.
+_TEMPORARY = re.compile(r"\.tmp-(\d+)-[0-9a-f]{8}-")
+#: Age from which a temporary file is a leftover, whoever wrote it.
+LEFTOVER_AGE_S = 86_400
 
 #: What the system says where there is no room; a write that ends short without a number is taken for the same.
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG, None)
@@ -88,12 +94,47 @@ def _replace(source: Path, target: Path, attempts: int = 5) -> None:
 
 
 def remove_leftovers(folder: str | Path) -> int:
-    """Delete temporary files that a killed process left in ``folder`` or below; return how many there were."""
-    leftovers = list(Path(folder).rglob(".tmp-*"))
-    for file in leftovers:
+    """Delete temporary files that a killed process left in ``folder`` or below; return how many were deleted.
+
+    A file that another living process is writing stays. On Windows, where one cannot ask whether a process lives
+    without a handle to it, and for files of unknown origin, only the age tells: a day.
+    """
+    deleted = 0
+    for file in list(Path(folder).rglob(".tmp-*")):
         with contextlib.suppress(OSError):
-            file.unlink()
-    return len(leftovers)
+            if _is_leftover(file):
+                file.unlink()
+                deleted += 1
+    return deleted
+
+
+def _is_leftover(file: Path) -> bool:
+    if time.time() - file.stat().st_mtime > LEFTOVER_AGE_S:
+        return True
+    written_by = _TEMPORARY.match(file.name)
+    # A file of our own number is ours and given up, or of an earlier process that had the number before us.
+    return written_by is not None and ((pid := int(written_by[1])) == os.getpid() or not _may_live(pid))
+
+
+def _may_live(pid: int) -> bool:
+    if os.name == "nt":  # there os.kill would end the process
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it lives, and is another user's
+        return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Tell whether a process has ended and nobody took note, as is common in containers; only Linux says so."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return state.rpartition(")")[2].split()[:1] == ["Z"]
 
 
 def write_text(path: str | Path, text: str) -> None:

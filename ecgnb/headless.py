@@ -14,7 +14,8 @@ from typing import Any
 from ecgnb.config import RunConfig, convert, parameter_types
 from ecgnb.errors import ConfigError, EcgnbError
 from ecgnb.registry import nearest
-from ecgnb.session import Run, project_root
+from ecgnb.run import Run
+from ecgnb.session import project_root
 
 MASTER = Path("notebooks") / "master_pipeline.ipynb"
 #: How `ecgnb.progress` shows how far it is.
@@ -94,11 +95,19 @@ def check_parameters(given: Mapping[str, Any], known: Mapping[str, Any], where: 
     return {name: list(value) if isinstance(value, tuple) else value for name, value in checked.items()}
 
 
+def master_run(parameters: Mapping[str, Any], notebook: str | Path | None = None) -> Run | None:
+    """Return the run that a notebook opens with these parameters; None for a notebook without a ``PROFILE``."""
+    source = Path(notebook) if notebook else project_root() / MASTER
+    known = notebook_parameters(source)
+    if "PROFILE" not in known:
+        return None
+    given = check_parameters(parameters, known, source.name)
+    return Run(project_root(), RunConfig.from_parameters({**known, **given}))
+
+
 def _default_output(source: Path, parameters: Mapping[str, Any]) -> Path:
-    root = project_root()
-    if source.name == MASTER.name:
-        return root / "logs" / f"{Run(root, RunConfig.from_parameters(parameters)).name}.ipynb"
-    return root / "logs" / source.name
+    run = master_run(parameters, source)
+    return project_root() / "logs" / (f"{run.name}.ipynb" if run else source.name)
 
 
 def _execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> None:

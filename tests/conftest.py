@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,35 @@ def finished_run(finished_home: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ECGNB_HOME", str(finished_home))
     monkeypatch.setattr(session, "_opened", None)
     return session.open_run()
+
+
+@pytest.fixture(scope="session")
+def forty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of forty good recordings with labels; read it, do not change it."""
+    from ecgnb.data.demo import DemoConfig, make_demo
+
+    return make_demo(tmp_path_factory.mktemp("forty") / "demo", DemoConfig(n_records=40), n_jobs=1)
+
+
+@pytest.fixture
+def recordings(forty: Path, tmp_path: Path) -> Path:
+    """A copy of the forty recordings, to spoil."""
+    return Path(shutil.copytree(forty, tmp_path / "data"))
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty project; whatever a test does in it, no half-written file may stay."""
+    from ecgnb import session
+
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.setenv("ECGNB_HOME", str(folder))
+    monkeypatch.setattr(session, "_opened", None)
+    yield folder
+    assert not list(folder.rglob(".tmp-*"))
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Look for doctests in modules, not in files of fixtures, which all have one name."""
+    return True if collection_path.name == "conftest.py" else None

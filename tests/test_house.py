@@ -27,6 +27,8 @@ FLOORS = [
     "objectives",
     "training",
     "config",
+    "run",
+    "run",
     "session",
     "checks",
     "deploy",

@@ -10,6 +10,7 @@ from ecgnb import session
 from ecgnb.config import RunConfig
 from ecgnb.errors import CheckpointError, ConfigError, StageError
 from ecgnb.files import read_json, write_json
+from ecgnb.run import STAGES, Stage
 
 
 @pytest.fixture
@@ -64,6 +65,33 @@ def test_a_mistyped_parameter_in_the_notebook_is_refused(home: Path) -> None:
     with pytest.raises(ConfigError, match="no parameter 'EPOCSH'"):
         session.open_run({"EPOCSH": 5})
     assert not (home / "artifacts").exists()
+
+
+def test_looking_a_run_up_does_not_make_it_the_latest(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = session.open_run(SEED=1), session.open_run(SEED=2)
+    assert session.find_run(first.name) == first
+    monkeypatch.setattr(session, "_opened", None)
+    assert session.open_run() == second
+    monkeypatch.setattr(session, "_opened", None)
+    with pytest.raises(StageError, match="has done stage 'evaluate' yet"):
+        session.find_run("latest")
+    first.finish("evaluate", {})
+    assert session.find_run("latest") == first
+
+
+def test_another_confidence_is_the_same_run_and_is_remembered(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = session.open_run(SEED=1)
+    again = session.open_run(SEED=1, CONFIDENCE=0.9)
+    assert again.name == first.name
+    monkeypatch.setattr(session, "_opened", None)
+    assert session.open_run().config.evaluation.confidence == 0.9
+
+
+def test_a_stage_of_another_version_is_not_done(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = session.open_run(SEED=1)
+    run.finish("split", {"a": 1})
+    monkeypatch.setitem(STAGES, "split", Stage("ecgnb.split(run)", 99))
+    assert not run.is_done("split", {"a": 1})
 
 
 def test_a_stage_is_done_for_its_inputs_only(home: Path) -> None:

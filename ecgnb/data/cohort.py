@@ -12,6 +12,7 @@ from ecgnb.data.catalog import UNIFIED, classes_of, find_records
 from ecgnb.data.demo import DemoConfig, make_demo
 from ecgnb.data.labels import Coverage, apply_mapping, infer_task, read_mapping
 from ecgnb.errors import ConfigError, LabelError
+from ecgnb.progress import say
 
 MAPPING_NAME = "unified_label_mapping.csv"
 DEMO_RECORDS = 1000  # size of the demo cohort where no limit says otherwise
@@ -26,7 +27,7 @@ class DataConfig:
         dataset_dir: folder of the recordings.
         mapping_csv: label file (dataset, record_id, mapped_label); empty: ``unified_label_mapping.csv`` in the folder.
         label_set: which of the data set's label sets; empty: its own default.
-        label_order: the classes in order; empty: those of the label set.
+        label_order: the classes in order; empty: those of the label set, or of the label file.
         likelihood: PTB-XL: count a diagnostic statement only with at least this likelihood (0-100).
         task: "multiclass", "multilabel" or "auto" (multilabel as soon as one recording has two labels).
         unmapped: recordings without a label become "other" or are dropped; both are counted.
@@ -46,6 +47,12 @@ class DataConfig:
     demo_seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.dataset == "demo" and self.dataset_dir:
+            raise ConfigError(
+                f"DATASET is 'demo', which is made, not read, but DATASET_DIR is {self.dataset_dir!r}. Drop one."
+            )
+        if self.name not in ("demo", "folder"):
+            classes_of(self.name, self.label_set or None)  # an unknown data set or label set is refused at once
         if self.preprocess_limit < 0:
             raise ConfigError(f"PREPROCESS_LIMIT is {self.preprocess_limit}; give 0 (all) or a positive number.")
         if len(set(self.label_order)) != len(self.label_order):
@@ -74,11 +81,12 @@ class Cohort:
     coverage: Coverage
 
 
-def load_cohort(config: DataConfig, folder: Path, target_fs: float) -> Cohort:
+def load_cohort(config: DataConfig, root: Path, folder: Path, target_fs: float) -> Cohort:
     """Find the recordings in ``folder`` and give them their labels.
 
     Args:
         config: which data set and which labels.
+        root: the project's folder, from which relative paths count.
         folder: the data set's folder (see `cohort_folder`).
         target_fs: rate of the training in Hz; a data set that comes in two rates offers the nearer one.
 
@@ -92,8 +100,9 @@ def load_cohort(config: DataConfig, folder: Path, target_fs: float) -> Cohort:
     found = find_records(catalogued, folder, label_set=label_set, likelihood=config.likelihood, target_fs=target_fs)
     if not known_layout:
         found = found.assign(dataset=config.name)
-    mapping = _mapping_for(config, folder, found, known_layout)
-    classes = config.label_order or (classes_of(catalogued, label_set) if known_layout else UNIFIED)
+    mapping = _mapping_for(config, root, folder, found)
+    own = classes_of(catalogued, label_set) if known_layout else classes_in(mapping)
+    classes = config.label_order or own
     manifest, coverage = apply_mapping(found, mapping, classes, unmapped=config.unmapped)
     if manifest.empty:
         raise LabelError(
@@ -103,21 +112,42 @@ def load_cohort(config: DataConfig, folder: Path, target_fs: float) -> Cohort:
     return Cohort(manifest.reset_index(drop=True), tuple(classes), _task(config, manifest), coverage)
 
 
-def cohort_folder(config: DataConfig, demo_root: Path) -> Path:
-    """Return the folder of the recordings; the demo cohort is generated under ``demo_root`` where it is missing."""
+def cohort_folder(config: DataConfig, root: Path) -> Path:
+    """Return the folder of the recordings; the demo cohort is made in ``artifacts/demo`` where it is missing.
+
+    A relative ``dataset_dir`` counts from the project's folder, wherever the notebook's kernel started.
+    """
     if config.name != "demo":
         if not config.dataset_dir:
             raise ConfigError(f"DATASET is {config.name!r}, but DATASET_DIR is empty; give the folder it lies in.")
-        return Path(config.dataset_dir).expanduser().resolve()
+        return resolve(config.dataset_dir, root)
     demo = DemoConfig(n_records=config.preprocess_limit or DEMO_RECORDS, seed=config.demo_seed)
-    return make_demo(demo_root / f"n{demo.n_records}-seed{demo.seed}", demo)
+    return make_demo(root / "artifacts" / "demo" / f"n{demo.n_records}-seed{demo.seed}", demo)
 
 
-def _mapping_for(config: DataConfig, folder: Path, found: pd.DataFrame, known_layout: bool) -> pd.DataFrame:
+def classes_in(mapping: pd.DataFrame) -> tuple[str, ...]:
+    """Return the classes of a label file: the workbench's own five where it holds no others, else those it holds.
+
+    >>> classes_in(pd.DataFrame({"mapped_label": ["sick", "OTHER|healthy"]}))
+    ('healthy', 'sick', 'OTHER')
+    """
+    found = {label.strip() for labels in mapping["mapped_label"].unique() for label in labels.split("|")} - {""}
+    if {label.upper() for label in found} <= set(UNIFIED):
+        return UNIFIED
+    say(f"The classes are those of the label file: {', '.join(sorted(found))}.")
+    return tuple(sorted(found, key=lambda label: (label == "OTHER", label)))
+
+
+def resolve(path: str, root: Path) -> Path:
+    """Return an absolute path; a relative one counts from ``root``, the project's folder."""
+    return (root / Path(path).expanduser()).resolve()
+
+
+def _mapping_for(config: DataConfig, root: Path, folder: Path, found: pd.DataFrame) -> pd.DataFrame:
     """A given label file wins; a known layout brings its own labels; any other folder needs the file inside it."""
     if config.mapping_csv:
-        return read_mapping(Path(config.mapping_csv).expanduser())
-    if known_layout:
+        return read_mapping(resolve(config.mapping_csv, root))
+    if config.name not in ("demo", "folder"):
         own = found.loc[found["label"] != "", ["dataset", "record_id", "label"]]
         return own.rename(columns={"label": "mapped_label"})
     inside = folder / MAPPING_NAME

@@ -44,11 +44,12 @@ class Row(NamedTuple):
 def store_fingerprint(manifest: pd.DataFrame, config: PrepareConfig) -> str:
     """Return the hash that names a store: of the layout, the configuration, the rows and the files' sizes and times.
 
-    Neither labels nor ``n_jobs`` change it.
+    Neither labels nor ``n_jobs`` change it, nor does the folder that the recordings lie in: files count by name.
     """
     settings = dataclasses.asdict(with_leads(manifest, config))
     del settings["n_jobs"]
-    rows = [[*row, *_file_state(row.path)] for row in manifest_rows(manifest)]
+    watch = _Watch()
+    rows = [[*row._replace(path=_name(row.path)), watch.state(row.path)] for row in manifest_rows(manifest)]
     digest = hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
     return files.fingerprint({"format": FORMAT, "config": settings, "rows": digest})
 
@@ -116,15 +117,64 @@ def manifest_rows(manifest: pd.DataFrame) -> list[Row]:
     return [Row(*values) for values in zip(*text, *numbers, starts, strict=True)]
 
 
-def _file_state(path: str) -> list[int]:
-    """Return size and time of the file and of the signal files that a WFDB header of that name stands for."""
-    names = (path, path[:-4] + ".dat", path[:-4] + ".mat") if path.endswith(".hea") else (path,)
-    state = []
-    for name in names:
-        with contextlib.suppress(OSError):
-            found = os.stat(name)  # noqa: PTH116 - to build Path objects takes longer than to ask
-            state += [found.st_size, found.st_mtime_ns]
-    return state
+class _Watch:
+    """Names, sizes and times of the files that recordings are made of; looks into each folder once."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, dict[str, list[os.DirEntry[str]]]] = {}
+        self._states: dict[str, list[list[str | int]]] = {}
+
+    def state(self, path: str) -> list[list[str | int]]:
+        """Return name, size and time of a file; for a WFDB header, of all files that it may stand for.
+
+        These are the files of the same stem, and those whose stem the header names: signal files that are called
+        otherwise, and segments.
+        """
+        if path not in self._states:
+            folder, name = path.rpartition("/")[0] or ".", _name(path)
+            files_of = self._files_of(folder)
+            stems = {_stem(name), *_stems_in(path)} if name.endswith(".hea") else {_stem(name)}
+            entries = [entry for stem in sorted(stems) for entry in files_of.get(stem, ())]
+            watched = [entry for entry in entries if name.endswith(".hea") or entry.name == name]
+            self._states[path] = [state for entry in watched for state in _state(entry)]
+        return self._states[path]
+
+    def _files_of(self, folder: str) -> dict[str, list[os.DirEntry[str]]]:
+        """Return the files of a folder by stem; none where it cannot be read."""
+        if folder not in self._folders:
+            by_stem: dict[str, list[os.DirEntry[str]]] = {}
+            with contextlib.suppress(OSError), os.scandir(folder) as entries:
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    by_stem.setdefault(_stem(entry.name), []).append(entry)
+            self._folders[folder] = by_stem
+        return self._folders[folder]
+
+
+def _state(entry: os.DirEntry[str]) -> list[list[str | int]]:
+    try:
+        found = entry.stat()
+    except OSError:
+        return []
+    return [[entry.name, found.st_size, found.st_mtime_ns]]
+
+
+def _stems_in(header: str) -> set[str]:
+    """Return the stems that begin the lines of a WFDB header: of its signal files, or of its segments."""
+    try:
+        with open(header, "rb") as file:
+            lines = file.read().decode("latin-1").splitlines()
+    except OSError:
+        return set()
+    names = {line.split(None, 1)[0] for line in lines if line.strip() and not line.startswith("#")}
+    return {_stem(name) for name in names}
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0] or name
 
 
 def unique_rows(rows: Sequence[Row]) -> tuple[list[Row], list[list[str]]]:

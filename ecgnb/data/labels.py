@@ -19,6 +19,8 @@ from ecgnb.files import write_csv
 from ecgnb.registry import nearest
 
 MAPPING_COLUMNS = ("dataset", "record_id", "mapped_label")
+#: Column that a label file may have besides.
+PATIENT = "patient_id"
 OTHER = "OTHER"
 #: Names of data sets that say nothing about where recordings come from; they take labels of any data set.
 ANONYMOUS = ("", "folder", "demo")
@@ -35,7 +37,7 @@ class Coverage:
         n_labelled: recordings with a label from the mapping.
         n_other: recordings without one that were called OTHER.
         n_dropped: recordings without one that were dropped.
-        n_ambiguous: of those without one, recordings whose name fits several, or contradictory, rows.
+        n_ambiguous: of those dropped, recordings whose name does not tell which row, or whose row, is meant.
         n_rows: rows of the mapping.
         n_foreign_rows: rows for other data sets.
         unknown: rows for recordings that are not there (dataset, record_id, mapped_label).
@@ -64,7 +66,7 @@ class Coverage:
         rows.append(("without a label: OTHER", self.n_other, ""))
         rows.append(("without a label: dropped", self.n_dropped, ""))
         if self.n_ambiguous:
-            rows.append(("ambiguous names", self.n_ambiguous, "give their path in the mapping"))
+            rows.append(("ambiguous names", self.n_ambiguous, "dropped: give paths in the mapping, or keep one rate"))
         rows += [(f"label {name!r} is no class", count, "recordings") for name, count in self.not_classes.items()]
         rows.append(("rows of the mapping", self.n_rows, ""))
         rows.append(("rows of other data sets", self.n_foreign_rows, ""))
@@ -77,10 +79,11 @@ def read_mapping(path: str | Path) -> pd.DataFrame:
     """Read a label file with the columns ``dataset, record_id, mapped_label``; several labels are joined with ``|``.
 
     UTF-8 (with or without a mark), UTF-16 and Latin-1 are understood, and semicolons and tabs in place of commas.
-    Further columns are ignored.
+    A column ``patient_id`` may say whose recording it is, so that no patient is in two parts of the data; further
+    columns are ignored.
 
     Returns:
-        The three columns as text; rows without a label are left out.
+        The three columns, and ``patient_id`` where the file has it, as text; rows without a label are left out.
 
     Raises:
         LabelError: the file is missing or no such table, or a row has no ``record_id``.
@@ -101,7 +104,7 @@ def read_mapping(path: str | Path) -> pd.DataFrame:
     except ValueError as error:
         raise LabelError(f"The label file {path} is no regular table: {str(error).strip()}. Mend that line.") from error
     table.columns = pd.Index(names)
-    return _tidy(table[list(MAPPING_COLUMNS)], path)
+    return _tidy(table[[*MAPPING_COLUMNS, *({PATIENT} & set(names))]], path)
 
 
 def _decode(path: Path) -> str:
@@ -118,7 +121,7 @@ def _decode(path: Path) -> str:
 
 
 def _tidy(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    tidy = pd.DataFrame({name: table[name].fillna("").str.strip() for name in MAPPING_COLUMNS})
+    tidy = pd.DataFrame({name: table[name].fillna("").str.strip() for name in table})
     nameless = np.flatnonzero((tidy["record_id"] == "").to_numpy())
     if len(nameless):
         rows = ", ".join(str(row + 2) for row in nameless[:_SHOWN])
@@ -138,15 +141,16 @@ def apply_mapping(
     classes: Sequence[str],
     unmapped: Literal["other", "drop"] = "other",
 ) -> tuple[pd.DataFrame, Coverage]:
-    """Give recordings the labels of a mapping.
+    """Give recordings the labels of a mapping, and its patients to those whose patient is unknown.
 
     Names of recordings and data sets are compared as `ecgnb.data.record_keys` tells. Recordings of a catalogued data
     set take the rows of that data set, recordings of a plain folder those of any. A label that is no class counts as
     OTHER, where that is a class. Recordings without a label become OTHER or are dropped; they are always dropped where
-    OTHER is no class.
+    OTHER is no class, and so are recordings with an ambiguous name, such as one at two rates that the mapping names
+    without rate: what they have may be known, so they are not OTHER.
 
     Args:
-        manifest: recordings; their own labels are ignored.
+        manifest: recordings; their own labels are ignored, their own patients are kept.
         mapping: as `read_mapping` returns it.
         classes: the classes in order.
         unmapped: what becomes of recordings without a label.
@@ -155,7 +159,8 @@ def apply_mapping(
         The labelled recordings, in the order of the manifest, and the account.
 
     Raises:
-        LabelError: rows contradict each other, a label is no class and there is no OTHER, or no recording has a label.
+        LabelError: rows contradict each other or lack a label, a label is no class and there is no OTHER, or no
+            recording has a label.
         ConfigError: ``unmapped`` is neither "other" nor "drop".
     """
     if unmapped not in ("other", "drop"):
@@ -164,18 +169,18 @@ def apply_mapping(
     join = _join(manifest, mapping, pd.factorize(texts)[0])
     has = join.row >= 0
     if len(manifest) and not has.any():
-        raise _nothing_found(manifest, mapping)
+        raise _all_ambiguous(manifest, join) if join.ambiguous.any() else _nothing_found(manifest, mapping)
     raw = mapping["mapped_label"].to_numpy(dtype=object)[join.row[has]]
     not_classes = _count_strangers(raw, strangers, classes)
     label = np.full(len(manifest), OTHER if OTHER in classes else "", dtype=object)
     label[has] = texts[join.row[has]]
-    n_without = int((~has).sum())
-    keep = np.ones(len(manifest), dtype=bool) if unmapped == "other" and OTHER in classes else has
-    labelled = manifest.assign(label=pd.Series(label, index=manifest.index, dtype="str"))[keep]
+    keep = ~join.ambiguous if unmapped == "other" and OTHER in classes else has
+    labelled = manifest.assign(label=pd.Series(label, index=manifest.index, dtype="str"))
+    labelled = _with_patients(labelled, mapping, join.row)[keep]
     coverage = Coverage(
         n_records=len(manifest),
         n_labelled=int(has.sum()),
-        n_other=n_without if keep.all() else 0,
+        n_other=int((keep & ~has).sum()),
         n_dropped=int((~keep).sum()),
         n_ambiguous=int(join.ambiguous.sum()),
         n_rows=len(mapping),
@@ -188,10 +193,21 @@ def apply_mapping(
     return labelled, coverage
 
 
+def _with_patients(manifest: pd.DataFrame, mapping: pd.DataFrame, row: np.ndarray) -> pd.DataFrame:
+    """Fill in the patients that the mapping tells and the manifest does not; ``row`` is -1 for no row."""
+    if PATIENT not in mapping:
+        return manifest
+    own = manifest[PATIENT].fillna("").to_numpy(dtype=object, copy=True)
+    open_ = (own == "") & (row >= 0)
+    own[open_] = mapping[PATIENT].fillna("").to_numpy(dtype=object)[row[open_]]
+    return manifest.assign(**{PATIENT: pd.Series(own, index=manifest.index, dtype="str")})
+
+
 def _canonical(labels: pd.Series, classes: Sequence[str]) -> tuple[np.ndarray, dict[str, list[str]]]:
     """Return each label in the classes' spelling and order, and the parts that are no class by the label as written."""
     by_name = {name.casefold(): name for name in reversed(classes)} | {name: name for name in classes}
     codes, written = pd.factorize(labels)
+    _refuse_missing(codes, labels.index)
     strangers: dict[str, list[str]] = {}
     texts = []
     for text in written:
@@ -281,6 +297,15 @@ def _nothing_found(manifest: pd.DataFrame, mapping: pd.DataFrame) -> LabelError:
     )
 
 
+def _all_ambiguous(manifest: pd.DataFrame, join: _Join) -> LabelError:
+    paths = manifest["path"][join.ambiguous]
+    return LabelError(
+        f"None of the {len(manifest)} recordings has a label, as the names of {len(paths)} are ambiguous: the mapping "
+        f"does not tell which of {_shown(paths)} it means. Give paths in its column record_id (records100/00001_lr), "
+        "or keep the recordings of one rate only (_lr or _hr)."
+    )
+
+
 def _shown(names: pd.Series) -> str:
     return ", ".join(names.iloc[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
@@ -324,12 +349,14 @@ def encode(labels: pd.Series, classes: Sequence[str], task: str) -> np.ndarray:
         int64 ``[n]`` for multiclass, float32 ``[n, n_classes]`` of 0 and 1 for multilabel.
 
     Raises:
-        LabelError: a label is not among the classes, or a recording has none or several in a multiclass task.
+        LabelError: a label is missing (NaN, None) or not among the classes, or a recording has none ("") or several
+            in a multiclass task; in a multilabel task "" means none of the classes.
         ConfigError: the task is unknown.
     """
     if task not in ("multiclass", "multilabel"):
         raise ConfigError(f"The task is {task!r}; give 'multiclass' or 'multilabel'.")
     codes, written = pd.factorize(labels)
+    _refuse_missing(codes, labels.index)
     position = {name: index for index, name in enumerate(classes)}
     table = np.zeros((len(written), len(classes)), dtype=np.float32)
     for row, text in enumerate(written):
@@ -341,6 +368,16 @@ def encode(labels: pd.Series, classes: Sequence[str], task: str) -> np.ndarray:
             raise LabelError(f"The recording {record!r} has the label {what} the classes {', '.join(classes)}.")
         table[row, [position[part] for part in parts]] = 1.0
     return table[codes] if task == "multilabel" else table.argmax(axis=1).astype(np.int64)[codes]
+
+
+def _refuse_missing(codes: np.ndarray, names: pd.Index) -> None:
+    """Refuse labels that `pandas.factorize` calls missing: its -1 would stand for the last of them."""
+    missing = np.flatnonzero(codes < 0)
+    if len(missing):
+        raise LabelError(
+            f"{len(missing)} labels are missing, the first in row {missing[0]} ({names[missing[0]]!r}). Give each "
+            "recording a label, or leave it out; a text without letters stands for none of several classes."
+        )
 
 
 def _count(labels: pd.Series, classes: Sequence[str]) -> np.ndarray:

@@ -32,7 +32,8 @@ __all__ = [
     "with_leads",
 ]
 
-#: Times that a file is written again when another preparation of the same store swept its temporary file away.
+#: Times that a file is written again when its temporary file was swept away: by a preparation of the same store on
+#: another computer that shares the disk, which cannot see that this process lives.
 ATTEMPTS = 3
 
 
@@ -147,7 +148,7 @@ def _make_shards(tasks: Sequence[ShardTask], n_jobs: int) -> None:
 
 
 def _undisturbed(write: Callable[..., None], *arguments: Any) -> None:
-    """Write again when a preparation that started meanwhile took a temporary file of ours for a leftover."""
+    """Write again when a preparation elsewhere took a temporary file of ours for a leftover."""
     for attempt in range(ATTEMPTS):
         try:
             write(*arguments)

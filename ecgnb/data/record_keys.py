@@ -34,6 +34,15 @@ def clean(name: str) -> str:
     return text.strip("/")
 
 
+def without_rate(name: str) -> str:
+    """Return the id of a recording without the rate (``_lr``, ``_hr``) that tells copies at two rates apart.
+
+    >>> without_rate("00001_lr"), without_rate("00001_HR"), without_rate("00001")
+    ('00001', '00001', '00001')
+    """
+    return name[:-3] if _RATE.search(name.lower()) else name
+
+
 def last_part(name: str) -> str:
     """Return a clean name without its folders."""
     return name.rsplit("/", 1)[-1]

@@ -23,6 +23,7 @@ class Division:
         counts: int64 ``[n, n_classes + 1]``; the last column counts records without a class.
         classes: names of the classes; numbers where there are none.
         leaks: what `ecgnb.data.splits.find_leakage` found.
+        unknown: bool ``[n]``, whether the patient is unknown.
     """
 
     part: np.ndarray
@@ -30,6 +31,7 @@ class Division:
     counts: np.ndarray
     classes: Sequence[str]
     leaks: pd.DataFrame
+    unknown: np.ndarray
 
     @property
     def names(self) -> list[str]:
@@ -39,12 +41,18 @@ class Division:
 
 
 def warnings_about(division: Division) -> list[str]:
-    """Name leaks, classes that a part lacks and classes of too few patients."""
+    """Name leaks, how many patients are unknown, classes that a part lacks and classes of too few patients."""
     warnings = []
     if len(division.leaks):
         warnings.append(
-            f"{len(division.leaks)} patients or signals stand in two parts of the official folds: "
+            f"{len(division.leaks)} patients, signals or twins stand in two parts of the official folds: "
             f"{examples(division.leaks)}. Results on the test part are too good; SPLIT 'stratified' keeps them whole."
+        )
+    if n_unknown := int(division.unknown.sum()):
+        whose = "all" if division.unknown.all() else f"{n_unknown} of"
+        warnings.append(
+            f"The patient is unknown for {whose} {len(division.unknown)} recordings: leakage between recordings of one "
+            "patient cannot be excluded there."
         )
     for column, name in enumerate(division.names[:-1]):
         having = division.counts[:, column] > 0
@@ -69,6 +77,7 @@ def describe(division: Division) -> dict[str, Any]:
             name: dict(zip(division.names, division.counts[mask].sum(axis=0).tolist(), strict=True))
             for name, mask in masks.items()
         },
+        "unknown_patients": int(division.unknown.sum()),
         "leakage": division.leaks.to_dict("records"),
     }
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ecgnb import files
-from ecgnb.data.leakage import find_shared, record_groups
+from ecgnb.data.leakage import find_shared, record_groups, unknown_patients
 from ecgnb.data.split_report import PARTS, Division, describe, examples, warnings_about
 from ecgnb.data.stratify import assign_groups, class_counts
 from ecgnb.errors import ConfigError, SplitError
@@ -61,7 +61,7 @@ class Splits:
         train: rows to learn from.
         valid: rows to choose the best epoch, thresholds and temperature with.
         test: rows that are looked at once.
-        report: plain JSON: sizes, classes a part, warnings and leakage.
+        report: plain JSON: sizes, classes a part, records of unknown patients, warnings and leakage.
     """
 
     train: np.ndarray
@@ -78,7 +78,8 @@ class Splits:
 def make_splits(records: pd.DataFrame, targets: np.ndarray, config: SplitConfig, classes: Sequence[str] = ()) -> Splits:
     """Part the records into training, validation and test.
 
-    Except with official folds, all records of a patient and all copies of a signal go into the same part.
+    Except with official folds, all records of a patient, all copies of a signal and a recording's two rates go into the
+    same part. Where the patient is unknown that cannot be ensured; the report's warnings say for how many.
 
     Args:
         records: rows of a store's ``records`` (row, dataset, record_id, patient_id, fold, signal_hash).
@@ -102,14 +103,14 @@ def make_splits(records: pd.DataFrame, targets: np.ndarray, config: SplitConfig,
     splits = Splits(train, valid, test)
     leaks = find_leakage(records, splits)
     if len(leaks) and config.split != "official":
-        raise SplitError(f"{len(leaks)} patients or signals stand in two parts: {examples(leaks)}.")
-    division = Division(part, groups, counts, classes, leaks)
+        raise SplitError(f"{len(leaks)} patients, signals or twins stand in two parts: {examples(leaks)}.")
+    division = Division(part, groups, counts, classes, leaks, unknown_patients(records))
     report = {"config": dataclasses.asdict(config), **describe(division)}
     return dataclasses.replace(splits, report={**report, "warnings": warnings + warnings_about(division)})
 
 
 def find_leakage(records: pd.DataFrame, splits: Splits) -> pd.DataFrame:
-    """List patients and identical signals that stand in more than one part (kind, key, parts, records)."""
+    """List patients, identical signals and twins that stand in more than one part (kind, key, parts, records)."""
     return find_shared(records, splits.parts)
 
 

@@ -105,6 +105,14 @@ class SignalStore:
         parts = [np.load(self._path(shard, "scales"), allow_pickle=False) for shard in self._shards]
         return np.concatenate(parts)
 
+    @cached_property
+    def content(self) -> str:
+        """Hash of what is stored and whose it is; copying or moving the recordings does not change it."""
+        names = ["dataset", "record_id", "patient_id", "fold"]
+        records = self.records[names].astype(str).to_numpy().tolist()
+        sums = [shard["sha256"] for shard in self._shards]
+        return files.fingerprint({"config": self.manifest["config"], "records": records, "shards": sums})
+
     def read(self, rows: Any, out: np.ndarray | None = None) -> np.ndarray:
         """Gather signals by row number, in any order, repeated or not.
 

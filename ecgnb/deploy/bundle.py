@@ -25,6 +25,8 @@ FORMAT = 1
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "bundle.json"
 
+_SHOWN = 500  # characters of what PyTorch says of weights that do not fit; a large model has thousands of names
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -92,6 +94,16 @@ def load_bundle(folder: str | Path) -> Bundle:
             f"{folder / DESCRIPTION} is of format {description.get('format')!r}; this version reads {FORMAT}. "
             "Load it with the version that wrote it, or evaluate the run again."
         )
+    try:
+        return _bundle_of(description, folder)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{folder / DESCRIPTION} is not as it was written ({type(error).__name__}: {error}). "
+            "Copy the whole bundle again, or delete it and evaluate the run again."
+        ) from error
+
+
+def _bundle_of(description: dict[str, Any], folder: Path) -> Bundle:
     return Bundle(
         model=_load_model(folder, description),
         classes=tuple(description["classes"]),
@@ -125,8 +137,9 @@ def _load_model(folder: Path, description: dict[str, Any]) -> Backbone:
     model = build_model(**description["model"])
     try:
         model.load_state_dict(load_file(file), strict=True)
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         raise CheckpointError(
-            f"The weights in {file} do not fit model {description['model']['name']!r}: {error}"
+            f"The weights in {file} do not fit model {description['model']['name']!r}: {str(error)[:_SHOWN]} "
+            "Copy the whole bundle again, or delete it and evaluate the run again."
         ) from error
     return model.eval()

@@ -12,7 +12,7 @@ import torch
 
 from ecgnb.data.reading import read_recording
 from ecgnb.data.recording import Recording
-from ecgnb.data.standardise import Standardised, standardise
+from ecgnb.data.standardise import PrepareConfig, Standardised, standardise
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.errors import ReadError
 from ecgnb.evaluation.calibration import apply_temperature, probabilities_from_logits
@@ -73,9 +73,17 @@ def _predict_one(bundle: Bundle, source: Source, reading: dict[str, Any]) -> dic
         "prediction": called_classes(bundle.classes, bundle.task, probabilities, bundle.thresholds)[0],
         **dict(zip(bundle.classes, probabilities[0].tolist(), strict=True)),
         "seconds": (last - first) / bundle.prepare.target_fs,
-        "flags": ";".join(ready.flags),
+        "flags": ";".join([*ready.flags, *_length_flags(recording, bundle.prepare)]),
         "problem": "",
     }
+
+
+def _length_flags(recording: Recording, prepare: PrepareConfig) -> list[str]:
+    """Flag a recording that is longer or shorter than what the model sees."""
+    seen = prepare.target_samples / prepare.target_fs
+    if abs(recording.duration - seen) < 0.05:
+        return []
+    return [f"{'cropped' if recording.duration > seen else 'padded'}:{recording.duration:.3g} s to {seen:g} s"]
 
 
 @torch.inference_mode()

@@ -191,20 +191,30 @@ def save_figure(figure: Figure, folder: str | Path, name: str, dpi: int = 200) -
         dpi: resolution of the PNG.
 
     Returns:
-        The two files, such as ``roc_20261121-153000.png`` and ``.svg``; a figure of the same name and second is kept
-        and this one gets a number.
+        The two files, such as ``roc_20261121-153000.png`` and ``.svg``. When the last figure of that name is the same
+        to the byte, its files are returned and nothing is written; another one of the same second gets a number.
     """
     folder = Path(folder)
     safe = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.") or "figure"
+    drawn = _svg_bytes(figure, dpi)
+    for before in sorted(folder.glob(f"{safe}_*.svg"), reverse=True)[:1]:
+        if before.read_bytes() == drawn and before.with_suffix(".png").is_file():
+            return [before.with_suffix(".png"), before]
     stamped = f"{safe}_{datetime.now():%Y%m%d-%H%M%S}"
     stem, number = stamped, 1
     while any((folder / f"{stem}{ending}").exists() for ending in (".png", ".svg")):
         number += 1
         stem = f"{stamped}-{number}"
     files = [folder / f"{stem}.png", folder / f"{stem}.svg"]
-    with house_style():
-        for file in files:
-            with atomic_write(file) as temporary:
-                undated = {"Date": None} if file.suffix == ".svg" else None
-                figure.savefig(temporary, dpi=dpi, metadata=undated)
+    for file, content in zip(files, (png_bytes(figure, dpi), drawn), strict=True):
+        with atomic_write(file) as temporary:
+            temporary.write_bytes(content)
     return files
+
+
+def _svg_bytes(figure: Figure, dpi: int) -> bytes:
+    """Return the figure as SVG without a date, so that the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    with house_style():
+        figure.savefig(buffer, format="svg", dpi=dpi, metadata={"Date": None})
+    return buffer.getvalue()

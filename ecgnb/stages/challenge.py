@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ecgnb.session import Run
+from ecgnb.run import Run
 
 #: Challenges whose scored classes have published weights: data set, year.
 YEARS = {"cinc2020": 2020, "cinc2021": 2021}

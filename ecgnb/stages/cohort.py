@@ -9,8 +9,8 @@ import pandas as pd
 from ecgnb.data import cohort as cohorts
 from ecgnb.data.manifest import manifest_fingerprint, write_manifest
 from ecgnb.data.prepare import limit_records
-from ecgnb.files import write_csv
-from ecgnb.session import Run
+from ecgnb.files import fingerprint, write_csv
+from ecgnb.run import Run
 
 #: Seed of the draw behind PREPROCESS_LIMIT: fixed, so that runs with different training seeds see the same recordings.
 LIMIT_SEED = 0
@@ -25,13 +25,17 @@ def load_cohort(run: Run) -> pd.DataFrame:
         The coverage report: how many recordings there are, and how each got its label.
     """
     config = run.config.data
-    folder = cohorts.cohort_folder(config, run.root / "artifacts" / "demo")
-    cohort = cohorts.load_cohort(config, folder, run.config.prepare.target_fs)
+    folder = cohorts.cohort_folder(config, run.root)
+    cohort = cohorts.load_cohort(config, run.root, folder, run.config.prepare.target_fs)
     manifest = cohort.manifest
     if config.preprocess_limit:
         manifest = limit_records(manifest, config.preprocess_limit, LIMIT_SEED)
-    inputs = {"config": dataclasses.asdict(config), "manifest": manifest_fingerprint(manifest)}
     table = cohort.coverage.table()
+    inputs = {
+        "config": dataclasses.asdict(config),
+        "manifest": manifest_fingerprint(manifest),
+        "coverage": fingerprint(table.astype(str).to_numpy()),
+    }
     if not run.is_done("cohort", inputs):
         write_manifest(run.path("manifest.csv"), manifest)
         write_csv(run.path("coverage.csv"), table)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ecgnb.environment import describe_environment
 from ecgnb.files import write_json
-from ecgnb.session import Run
+from ecgnb.run import Run
 
 
 def environment_report(run: Run) -> pd.DataFrame:

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from ecgnb.environment import describe_environment
-from ecgnb.errors import StageError
 from ecgnb.evaluation.bootstrap import bootstrap, bootstrap_per_class, bootstrap_score
 from ecgnb.evaluation.calibration import (
     apply_temperature,
@@ -22,7 +21,8 @@ from ecgnb.evaluation.calibration import (
 from ecgnb.evaluation.metrics import evaluate as measure
 from ecgnb.evaluation.thresholds import choose_thresholds, decide
 from ecgnb.files import sha256_file, write_csv, write_json
-from ecgnb.session import STAGES, Run
+from ecgnb.progress import say
+from ecgnb.run import Run
 from ecgnb.stages.challenge import challenge_scorer_of
 from ecgnb.stages.train import build_loader, build_objective, build_run_model, training_inputs
 
@@ -56,14 +56,20 @@ def evaluate(run: Run) -> pd.DataFrame:
         StageError: the training is not done, or was done with other recordings, labels or splits.
         CheckpointError: the best checkpoint is damaged.
     """
-    identity = run.require("train")["identity"]
-    if not run.is_done("train", training_inputs(run)):
-        raise StageError(f"Recordings, labels or splits changed since the training. Run again: {STAGES['train']}")
-    inputs = {"train": identity, "config": dataclasses.asdict(run.config.evaluation)}
+    inputs = evaluation_inputs(run)
     if not run.is_done("evaluate", inputs):
         _evaluate(run)
         run.finish("evaluate", inputs, files=RESULTS)
+        for warning in run.metrics["warnings"]:
+            say(warning)
     return headline_table(run)
+
+
+def evaluation_inputs(run: Run) -> dict[str, Any]:
+    """Return what an evaluation depends on: the training, and how to judge."""
+    run.require("train")
+    trained = run.require_current("train", training_inputs(run))
+    return {"train": trained["identity"], "config": dataclasses.asdict(run.config.evaluation)}
 
 
 def headline_table(run: Run) -> pd.DataFrame:
@@ -178,7 +184,6 @@ def _same(called: str, label: str) -> bool:
 
 
 def _write_bundle(run: Run, model: Any, metrics: dict[str, Any]) -> None:
-    from ecgnb.data.prepare import with_leads
     from ecgnb.deploy.bundle import Bundle, save_bundle
     from ecgnb.transforms.pipeline import build_pipeline
 
@@ -193,7 +198,7 @@ def _write_bundle(run: Run, model: Any, metrics: dict[str, Any]) -> None:
         model=model,
         classes=run.classes,
         task=run.task,
-        prepare=with_leads(run.manifest, run.config.prepare),
+        prepare=dataclasses.replace(run.config.prepare, leads=run.store.leads),
         transforms=build_pipeline(list(run.config.transforms.transforms)),
         thresholds=tuple(metrics["thresholds"] or ()),
         temperature=metrics["temperature"],

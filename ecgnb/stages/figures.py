@@ -11,7 +11,7 @@ import pandas as pd
 
 from ecgnb.data.labels import encode
 from ecgnb.data.recording import Recording
-from ecgnb.session import Run
+from ecgnb.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

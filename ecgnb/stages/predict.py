@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ecgnb.session import Run, find_run
+from ecgnb.run import Run
+from ecgnb.session import find_run
 
 if TYPE_CHECKING:
     from ecgnb.data.recording import Recording

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ecgnb.data.prepare import prepare_store, store_fingerprint
-from ecgnb.session import Run
+from ecgnb.run import Run
 
 
 def prepare(run: Run) -> pd.DataFrame:
@@ -22,13 +22,13 @@ def prepare(run: Run) -> pd.DataFrame:
     fingerprint = store_fingerprint(run.manifest, config)
     folder = run.root / "artifacts" / "stores" / f"{run.config.data.name}-{fingerprint}"
     store = prepare_store(run.manifest, config, folder)
-    inputs = {"store": store.fingerprint}
+    inputs = {"store": store.fingerprint, "content": store.content}
     if not run.is_done("prepare", inputs):
         run.finish(
             "prepare",
             inputs,
             store=folder.relative_to(run.root).as_posix(),
-            fingerprint=store.fingerprint,
+            content=store.content,
             n_records=len(store),
             n_rejected=len(store.rejected),
         )

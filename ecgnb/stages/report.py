@@ -11,10 +11,10 @@ from ecgnb import __version__
 from ecgnb.environment import describe_environment
 from ecgnb.evaluation.report import Section
 from ecgnb.evaluation.report import write_report as write_html
-from ecgnb.session import Run
+from ecgnb.run import Run
 from ecgnb.stages import figures
 from ecgnb.stages.environment import environment_table
-from ecgnb.stages.evaluate import headline_table, per_class_table
+from ecgnb.stages.evaluate import evaluation_inputs, headline_table, per_class_table
 from ecgnb.stages.prepare import preparation_table
 from ecgnb.stages.split import split_table
 
@@ -32,9 +32,10 @@ def write_report(run: Run) -> pd.DataFrame:
     """Write ``report.html`` with data, splits, training, evaluation, figures, parameters and environment.
 
     Returns:
-        Where the results lie: ``what, where``.
+        Where the results lie, within the project's folder: ``what, where``.
     """
     run.require("evaluate")
+    run.require_current("evaluate", evaluation_inputs(run))
     sections = [section(run) for section in (_data, _splits, _training, _evaluation, _examples, _reproduce)]
     write_html(
         run.path("report.html"),
@@ -45,7 +46,8 @@ def write_report(run: Run) -> pd.DataFrame:
     )
     run.finish("report", {"train": run.require("train")["identity"]})
     places = run.places()
-    return pd.DataFrame({"what": list(places), "where": [str(place) for place in places.values()]})
+    where = [place.relative_to(run.root).as_posix() for place in places.values()]
+    return pd.DataFrame({"what": list(places), "where": where})
 
 
 def _summary(run: Run) -> dict[str, Any]:

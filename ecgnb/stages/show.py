@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ecgnb.session import Run
+from ecgnb.run import Run
 from ecgnb.stages import figures
 from ecgnb.stages.predict import find_bundle, predict
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pandas as pd
 
@@ -11,7 +12,7 @@ from ecgnb.data.splits import find_leakage, make_splits, write_splits
 from ecgnb.errors import LabelError
 from ecgnb.files import fingerprint
 from ecgnb.progress import say
-from ecgnb.session import Run
+from ecgnb.run import Run
 
 
 def split(run: Run) -> pd.DataFrame:
@@ -20,18 +21,13 @@ def split(run: Run) -> pd.DataFrame:
     Returns:
         A row a class with its recordings in each part, then a row with the leaks that were found.
     """
-    prepared = run.require("prepare")
-    records = run.records
-    inputs = {
-        "config": dataclasses.asdict(run.config.split),
-        "store": prepared["fingerprint"],
-        "labels": fingerprint(records["label"].tolist()),
-    }
+    inputs = split_inputs(run)
     if not run.is_done("split", inputs):
+        records = run.records
         targets = encode(records.set_index("record_id")["label"], run.classes, run.task)
         _require_a_choice(records["label"])
         splits = make_splits(records, targets, run.config.split, run.classes)
-        write_splits(run.path("splits.json"), splits, records, prepared["fingerprint"])
+        write_splits(run.path("splits.json"), splits, records, inputs["store"])
         leaks = len(find_leakage(records, splits))
         run.finish("split", inputs, files=["splits.json"], fingerprint=fingerprint(splits.parts), leaks=leaks)
         for warning in splits.report["warnings"]:
@@ -48,6 +44,15 @@ def _require_a_choice(labels: pd.Series) -> None:
             f"All {len(labels)} prepared recordings are labelled {name!r}, so there is nothing to tell apart. "
             "Add recordings of another class (PREPROCESS_LIMIT, the label file), or take other classes (LABEL_ORDER)."
         )
+
+
+def split_inputs(run: Run) -> dict[str, Any]:
+    """Return what the splits are made from: the stored recordings, their labels and how to split."""
+    return {
+        "config": dataclasses.asdict(run.config.split),
+        "store": run.require("prepare")["content"],
+        "labels": fingerprint(run.records["label"].tolist()),
+    }
 
 
 def split_table(run: Run) -> pd.DataFrame:

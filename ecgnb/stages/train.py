@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,14 @@ import pandas as pd
 
 from ecgnb.data.labels import encode
 from ecgnb.errors import ConfigError
-from ecgnb.files import fingerprint
+from ecgnb.files import fingerprint, write_json
 from ecgnb.progress import say
-from ecgnb.session import Run, find_run
+from ecgnb.run import Run, read_dict
+from ecgnb.session import find_run, log_to
+from ecgnb.stages.split import split_inputs
+
+#: Tells what the checkpoints beside it were trained from.
+MADE_FROM = "made_from.json"
 
 
 def train(run: Run, when: str | None = None) -> pd.DataFrame | None:
@@ -43,10 +49,14 @@ def train_rank(folder: str, inputs: dict[str, Any]) -> None:
     from ecgnb.training.loop import fit
 
     run = find_run(folder)
+    log_to(run)
     config = run.config.training
     fabric = make_fabric(config)
     place: dict[str, Any] = {"device": fabric.device, "rank": fabric.global_rank, "world_size": fabric.world_size}
     identity = fingerprint(inputs)
+    if fabric.is_global_zero:
+        set_aside(run, inputs)
+    fabric.barrier()
     result = fit(
         build_run_model(run),
         build_objective(run),
@@ -66,11 +76,30 @@ def train_rank(folder: str, inputs: dict[str, Any]) -> None:
     fabric.barrier()  # nobody goes on before the stage is noted as done
 
 
+def set_aside(run: Run, inputs: dict[str, Any]) -> None:
+    """Keep the checkpoints of a training from other data under another name, and say what changed.
+
+    The configuration names the run, so only recordings, labels or splits can differ; a training from them starts anew.
+    """
+    folder = run.path("checkpoints")
+    file = folder / MADE_FROM
+    before = read_dict(file) or inputs  # without it, `fit` compares what stands in the checkpoints
+    changed = [name for name in inputs if fingerprint(before.get(name)) != fingerprint(inputs[name])]
+    if changed:
+        kept = folder.with_name(f"checkpoints-{fingerprint(before, 8)}")
+        say(f"{' and '.join(changed)} changed since the last training; its checkpoints are kept in {kept.name}.")
+        if kept.exists():
+            shutil.rmtree(kept)
+        folder.rename(kept)
+    write_json(file, inputs)
+
+
 def training_inputs(run: Run) -> dict[str, Any]:
     """Return everything that decides which weights come out."""
+    run.require("split")
     return {
-        "split": run.require("split")["fingerprint"],
-        "store": run.require("prepare")["fingerprint"],
+        "split": run.require_current("split", split_inputs(run))["fingerprint"],
+        "store": run.require("prepare")["content"],
         "labels": fingerprint(run.records["label"].tolist()),
         "classes": run.classes,
         "task": run.task,

@@ -106,7 +106,9 @@ class TrainConfig:
 
     def for_task(self, task: str) -> TrainConfig:
         """Return the configuration with what is ``"auto"`` decided for a task; "" has no labels, only a loss."""
-        decided: dict[str, Any] = {"class_weights": "balanced" if task == "multiclass" else "none"}
+        # Weighted sampling shows rare classes more often already; weights on top would correct twice.
+        balanced = task == "multiclass" and self.sampler == "shuffle"
+        decided: dict[str, Any] = {"class_weights": "balanced" if balanced else "none"}
         decided["monitor"] = {"multiclass": "macro_f1", "multilabel": "macro_auroc"}.get(task, "loss")
         return replace(self, **{name: value for name, value in decided.items() if getattr(self, name) == "auto"})
 

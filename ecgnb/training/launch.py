@@ -75,7 +75,7 @@ def on_rank_zero(function: Callable[[], Any], config: TrainConfig, folder: Path)
         function()
         return
     fabric = make_fabric(config)
-    mark = folder / f".tmp-ready-{fabric.broadcast(uuid.uuid4().hex)}.json"
+    mark = folder / fabric.broadcast(f".tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}-ready.json")
     if not fabric.is_global_zero:
         _wait_for(mark)
     else:

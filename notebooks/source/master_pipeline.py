@@ -31,7 +31,7 @@ SPLIT = None  # "stratified" (80/10/10 by label, grouped by patient), "official"
 
 # Model and training
 MODEL = None  # default "resnet1d"; ecgnb.available("model") lists them
-MODEL_OPTIONS = None  # such as {"width": 32}
+MODEL_OPTIONS = None  # such as {"widths": [16, 32, 64], "depths": [1, 1, 1]}
 AUGMENT = None  # random transforms for training, such as ["gaussian_noise", "lead_dropout"]
 EPOCHS = None
 BATCH_SIZE_CPU = None  # default 32, in smoke 8
@@ -46,7 +46,7 @@ EARLY_STOPPING_PATIENCE = None
 CLASS_WEIGHTS = None  # "balanced" or "none"
 DEVICES = None  # number of processes or GPUs
 SEED = None
-DRY_RUN = None  # True: a few batches of each stage, to see that everything works
+DRY_RUN = None  # True: train for a few batches only, to see that everything works
 
 # %%
 import ecgnb
@@ -209,8 +209,8 @@ ecgnb.show.score_histograms(run)
 # %% [markdown]
 # ## Inference
 #
-# A test recording on standard paper with the prediction, and the same prediction from the file alone, as it would be
-# made for a recording that nobody has seen yet.
+# Test recordings on standard paper with their predictions, and a prediction from a file alone, as it would be made for
+# a recording that nobody has seen yet. Of a longer file the middle is used, and flagged.
 
 # %%
 import ecgnb
@@ -222,7 +222,7 @@ ecgnb.show.test_examples(run, count=2)
 import ecgnb
 
 run = ecgnb.open_run()
-ecgnb.predict(run.predictions["path"].iloc[0])
+ecgnb.predict(run.predictions["path"].iloc[0], run=run)
 
 # %% [markdown]
 # ## Report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +109,7 @@ def test_an_interrupted_cohort_is_completed(cohort, tmp_path, monkeypatch):
     def die_at_the_fifth(index: int, config: DemoConfig):
         if index == 5 and not made:
             made.append(index)
-            (tmp_path / "records" / ".tmp-1-abc-D00006.dat").write_bytes(b"half")
+            (tmp_path / "records" / f".tmp-{os.getpid()}-00c0ffee-D00006.dat").write_bytes(b"half")
             raise KeyboardInterrupt
         return synthesise(index, config)
 

@@ -128,14 +128,49 @@ def test_challenge_names(name):
 
 def test_leading_zeros_count_only_where_unambiguous():
     labelled, coverage = apply_mapping(manifest_of("0001", "01", "7"), mapping_of([("1", "MI"), ("7", "AF")]), CLASSES)
-    assert labelled["label"].tolist() == ["OTHER", "OTHER", "AF"]
-    assert coverage.n_ambiguous == 2
+    assert labelled["label"].tolist() == ["AF"]
+    assert (coverage.n_ambiguous, coverage.n_dropped, coverage.n_other) == (2, 2, 0)
 
 
 def test_a_row_that_means_a_record_exactly_is_not_lent_to_another():
     labelled, coverage = apply_mapping(manifest_of("1", "00001"), mapping_of([("1", "MI")]), CLASSES)
-    assert labelled["label"].tolist() == ["MI", "OTHER"]
-    assert (coverage.n_labelled, coverage.n_ambiguous) == (1, 1)
+    assert labelled[["record_id", "label"]].values.tolist() == [["1", "MI"]]
+    assert (coverage.n_labelled, coverage.n_ambiguous, coverage.n_dropped) == (1, 1, 1)
+
+
+def both_rates(*numbers):
+    """The recordings of a folder with a 100 Hz and a 500 Hz copy of each."""
+    rows = [
+        {"dataset": "folder", "record_id": f"{n}_{rate}", "path": f"/d/records{fs}/00000/{n}_{rate}.hea"}
+        for n in numbers
+        for rate, fs in (("lr", 100), ("hr", 500))
+    ]
+    return as_manifest(rows)
+
+
+def test_a_recording_at_two_rates_is_never_other():
+    mapping = mapping_of([("00001", "MI"), ("records100/00000/00002_lr", "AF"), ("00003", "BBB")])
+    manifest = pd.concat([both_rates("00001", "00002", "00004"), manifest_of("00003", dataset="folder")])
+    labelled, coverage = apply_mapping(manifest.reset_index(drop=True), mapping, CLASSES)
+    assert dict(zip(labelled["record_id"], labelled["label"], strict=True)) == {
+        "00002_lr": "AF",
+        "00004_lr": "OTHER",  # the mapping says nothing of it
+        "00004_hr": "OTHER",
+        "00003": "BBB",
+    }
+    assert (coverage.n_records, coverage.n_labelled, coverage.n_other) == (7, 2, 2)
+    assert (coverage.n_dropped, coverage.n_ambiguous) == (3, 3)
+    table = coverage.table().set_index("what")
+    assert table.loc["ambiguous names", ["count", "note"]].tolist() == [
+        3,
+        "dropped: give paths in the mapping, or keep one rate",
+    ]
+
+
+def test_nothing_but_ambiguous_names_is_an_error_that_says_so():
+    message = r"None of the 4 recordings has a label, as the names of 4 are ambiguous: .*00001_lr\.hea, .*one rate only"
+    with pytest.raises(LabelError, match=message):
+        apply_mapping(both_rates("00001", "00002"), mapping_of([("00001", "MI"), ("00002", "AF")]), CLASSES)
 
 
 def test_folders_tell_equal_file_names_apart():
@@ -145,7 +180,7 @@ def test_folders_tell_equal_file_names_apart():
     by_folder = mapping_of([("b/rec", "MI"), ("a/rec", "AF")], "anything")
     assert apply_mapping(manifest, by_folder, CLASSES)[0]["label"].tolist() == ["AF", "MI"]
     absolute = mapping_of([("/d/b/rec.hea", "MI")], "anything")
-    assert apply_mapping(manifest, absolute, CLASSES)[0]["label"].tolist() == ["OTHER", "MI"]
+    assert apply_mapping(manifest, absolute, CLASSES)[0]["label"].tolist() == ["MI"]
     with pytest.raises(LabelError, match="None of the 2 recordings"):
         apply_mapping(manifest, mapping_of([("rec", "MI")], "anything"), CLASSES)
 
@@ -191,7 +226,7 @@ def test_equal_rows_are_fine_and_contradictory_ones_are_named():
 def test_loosely_equal_rows_that_contradict_are_not_used():
     mapping = mapping_of([("a/9", "MI"), ("b/9", "AF"), ("00001", "MI")])
     labelled, coverage = apply_mapping(manifest_of("00009", "00001"), mapping, CLASSES)
-    assert labelled["label"].tolist() == ["OTHER", "MI"]
+    assert labelled["record_id"].tolist() == ["00001"]
     assert coverage.n_ambiguous == 1
 
 
@@ -256,6 +291,18 @@ def test_empty_sides():
     assert len(labelled) == 0 == coverage.n_labelled and coverage.n_rows == 1
 
 
+def test_a_mapping_may_name_patients(tmp_path):
+    text = "dataset,record_id,Patient_ID,mapped_label\nx,1, p1 ,MI\nx,2,p2,AF\nx,3,,AF\nx,4,p4,NORM\n"
+    mapping = read_mapping(written(tmp_path, text))
+    assert mapping.columns.tolist() == ["dataset", "record_id", "mapped_label", "patient_id"]
+    assert mapping["patient_id"].tolist() == ["p1", "p2", "", "p4"]
+    manifest = manifest_of("2", "1", "3", "5", "4", dataset="x").assign(patient_id=["own", "", "", "", ""])
+    labelled, _ = apply_mapping(manifest, mapping, CLASSES)
+    assert labelled["patient_id"].tolist() == ["own", "p1", "", "", "p4"]
+    assert labelled.dtypes.to_dict() == manifest.dtypes.to_dict()
+    assert manifest["patient_id"].tolist() == ["own", "", "", "", ""]
+
+
 def test_the_manifest_is_not_changed_and_keeps_its_columns():
     manifest = manifest_of("2", "1").assign(label="before")
     labelled, _ = apply_mapping(manifest, mapping_of([("1", "MI")]), CLASSES)
@@ -312,3 +359,16 @@ def test_targets_that_cannot_be_name_the_record(label, task, message):
         encode(pd.Series(["AF", label], index=["a", "b"], dtype="str"), CLASSES, task)
     with pytest.raises(ConfigError, match="'regression'"):
         encode(pd.Series(["AF"], dtype="str"), CLASSES, "regression")
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+@pytest.mark.parametrize("missing", [None, float("nan")])
+@pytest.mark.parametrize("dtype", ["str", object])
+def test_a_missing_label_is_refused(task, missing, dtype):
+    labels = pd.Series(["MI", missing, "AF", missing], index=["a", "b", "c", "d"], dtype=dtype)
+    with pytest.raises(LabelError, match=r"^2 labels are missing, the first in row 1 \('b'\)"):
+        encode(labels, CLASSES, task)
+    mapping = mapping_of([("1", "MI"), ("2", "AF")])
+    mapping["mapped_label"] = pd.Series(["MI", missing], dtype=dtype)
+    with pytest.raises(LabelError, match="1 labels are missing, the first in row 1"):
+        apply_mapping(manifest_of("1", "2"), mapping, CLASSES)

@@ -179,7 +179,7 @@ def test_a_temporary_file_swept_away_is_written_again(manifest, undisturbed, tmp
 def test_leftovers_of_a_kill_are_removed(manifest, undisturbed, tmp_path):
     folder = tmp_path / "store"
     folder.mkdir()
-    (folder / ".tmp-1-deadbeef-signals-000.npy").write_bytes(b"half of a shard")
+    (folder / f".tmp-{os.getpid()}-deadbeef-signals-000.npy").write_bytes(b"half of a shard")
     prepare_store(manifest, SMALL, folder)
     assert content(folder) == undisturbed
 
@@ -204,6 +204,36 @@ def test_the_fingerprint_follows_inputs_and_not_speed(tmp_path):
     assert store_fingerprint(manifest.iloc[::-1], SMALL) != first
     os.utime(tmp_path / "00001.dat", ns=(1, 1))
     assert store_fingerprint(manifest, SMALL) != first
+
+
+def test_the_fingerprint_stays_when_the_recordings_are_moved(tmp_path):
+    manifest = write_cohort(tmp_path / "here", 3)
+    first = store_fingerprint(manifest, SMALL)
+    (tmp_path / "here").rename(tmp_path / "there")
+    moved = manifest.assign(path=manifest["path"].str.replace("/here/", "/there/"))
+    assert store_fingerprint(moved, SMALL) == first
+    assert store_fingerprint(moved.assign(start=1), SMALL) != first
+
+
+def test_the_fingerprint_watches_all_files_of_a_recording(tmp_path):
+    paths = [write_wfdb(tmp_path, name, wave_steps(1), leads=TWELVE) for name in ("a", "b", "part")]
+    (tmp_path / "a.xyz").write_bytes(b"12")
+    header = paths[1].read_text(encoding="utf-8").replace("b.dat", "c.dat")  # signals of another name
+    (tmp_path / "b.dat").rename(tmp_path / "c.dat")
+    paths[1].write_text(header, encoding="utf-8")
+    (tmp_path / "long.hea").write_text("# two segments\nlong/2 12 500 10000\npart 5000\n~ 5000\n", encoding="utf-8")
+    manifest = manifest_of([*paths[:2], tmp_path / "long.hea"], leads="|".join(TWELVE))
+    (tmp_path / "d.csv").write_text("I\n1\n", encoding="utf-8")
+    seen = {store_fingerprint(manifest, SMALL)}
+    for number, name in enumerate(("a.xyz", "a.dat", "c.dat", "part.dat", "part.hea", "long.hea"), start=1):
+        os.utime(tmp_path / name, ns=(number, number))
+        seen.add(store_fingerprint(manifest, SMALL))
+    assert len(seen) == 7
+    for name in ("d.csv", "e.dat"):  # no file of these recordings
+        (tmp_path / name).write_bytes(b"123")
+        assert store_fingerprint(manifest, SMALL) in seen
+    (tmp_path / "a.xyz").unlink()
+    assert store_fingerprint(manifest, SMALL) not in seen
 
 
 @pytest.fixture

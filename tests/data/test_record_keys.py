@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ecgnb.data.record_keys import clean, group, last_part, match, without_zeros
+from ecgnb.data.record_keys import clean, group, last_part, match, without_rate, without_zeros
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,11 @@ def test_forms_of_a_name(name, cleaned, zeroless):
     assert clean(clean(name)) == cleaned
     assert without_zeros(cleaned) == zeroless
     assert "/" not in last_part(cleaned)
+
+
+def test_the_rate_is_no_part_of_an_id():
+    ids = ["00001_lr", "00001_HR", "a/00001_hr", "00001", "A_lr.mat", "ulr", "x_mr"]
+    assert [without_rate(name) for name in ids] == ["00001", "00001", "a/00001", "00001", "A_lr.mat", "ulr", "x_mr"]
 
 
 def test_groups():

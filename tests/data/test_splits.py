@@ -67,6 +67,35 @@ def test_missing_patients_tie_nothing():
     assert record_groups(records.head(0)).tolist() == []
 
 
+def test_the_two_rates_of_a_recording_are_tied_within_a_data_set():
+    records = table([""] * 7).assign(
+        record_id=["1_lr", "2_lr", "1_hr", "1", "12_hr", "2_HR", "2_hr"], dataset=["x"] * 6 + ["y"]
+    )
+    assert record_groups(records).tolist() == [0, 1, 0, 0, 2, 1, 3]
+
+
+def test_twins_are_not_parted_and_found_where_they_are():
+    ids = [f"{number:05d}_{rate}" for rate in ("lr", "hr") for number in range(100)]
+    records = table([""] * 200).assign(record_id=ids)
+    splits = make_splits(records, np.arange(200) % 100 % 3, SplitConfig())
+    np.testing.assert_allclose([len(rows) for rows in splits.parts.values()], [160, 20, 20], atol=3)
+    for rows in splits.parts.values():
+        assert (rows[rows < 100] + 100).tolist() == rows[rows >= 100].tolist()
+    torn = Splits(np.arange(100), np.array([], dtype=np.int64), np.array([103]))
+    assert find_leakage(records, torn).values.tolist() == [["twin", "test:00003", "train|test", "00003_lr|00003_hr"]]
+
+
+@pytest.mark.parametrize(
+    ("n_unknown", "said"), [(0, None), (7, "for 7 of 100 recordings: "), (100, "for all 100 recordings: ")]
+)
+def test_the_report_tells_of_how_many_the_patient_is_unknown(n_unknown, said):
+    records = table([""] * n_unknown + [f"p{n}" for n in range(n_unknown, 100)])
+    report = make_splits(records, np.arange(100) % 2, SplitConfig()).report
+    assert report["unknown_patients"] == n_unknown
+    told = f"The patient is unknown {said}leakage between recordings of one patient cannot be excluded there."
+    assert report["warnings"] == ([told] if said else [])
+
+
 cohorts = st.integers(3, 120).flatmap(
     lambda n: st.tuples(
         st.lists(st.integers(0, 40), min_size=n, max_size=n),
@@ -193,7 +222,7 @@ def test_official_folds_take_the_last_two_present_and_say_so():
 
 def test_official_folds_as_published():
     folds = np.tile(np.arange(1, 11), 10)
-    records = table([""] * 100, folds=folds)
+    records = table([f"p{n}" for n in range(100)], folds=folds)
     splits = make_splits(records, np.zeros(100, int), SplitConfig(split="official"))
     assert (folds[splits.test] == 10).all()
     assert (folds[splits.valid] == 9).all()
@@ -224,7 +253,9 @@ def test_leaking_official_folds_are_reported():
         {"kind": "patient", "key": "test:a", "parts": "train|valid", "records": "00000|00001"},
         {"kind": "signal", "key": "4", "parts": "train|test", "records": "00003|00004"},
     ]
-    assert any("2 patients or signals" in warning and "stratified" in warning for warning in splits.report["warnings"])
+    assert any(
+        "2 patients, signals or twins" in warning and "stratified" in warning for warning in splits.report["warnings"]
+    )
 
 
 def test_leakage_is_seen_in_any_division():

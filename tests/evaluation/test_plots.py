@@ -303,7 +303,9 @@ def test_the_users_settings_do_not_reach_a_figure(softmax: tuple) -> None:
 def test_files_are_png_and_svg_with_a_time_in_their_names(tmp_path: Path) -> None:
     figure, _ = plots.plot_training(history(1))
     first = style.save_figure(figure, tmp_path / "new", "roc: <a/b>", dpi=50)
-    second = style.save_figure(figure, tmp_path / "new", "roc: <a/b>", dpi=50)
+    assert style.save_figure(figure, tmp_path / "new", "roc: <a/b>", dpi=50) == first, "the same figure is kept once"
+    other, _ = plots.plot_training(history(2))
+    second = style.save_figure(other, tmp_path / "new", "roc: <a/b>", dpi=50)
     assert re.fullmatch(r"roc-a-b_\d{8}-\d{6}", first[0].stem)
     assert [file.suffix for file in first] == [".png", ".svg"]
     assert first[0].read_bytes().startswith(b"\x89PNG") and b"</svg>" in first[1].read_bytes()

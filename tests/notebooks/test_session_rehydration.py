@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecgnb import session
+from ecgnb import run as runs
 
 MASTER = Path(__file__).resolve().parents[2] / "notebooks" / "master_pipeline.ipynb"
 SOURCES = [cell.source for cell in nbformat.read(MASTER, as_version=4).cells if cell.cell_type == "code"]
@@ -28,7 +28,7 @@ def is_stage(source: str) -> bool:
 
 
 #: How each stage is called, in order.
-CALLS = list(session.STAGES.values())
+CALLS = [stage.call for stage in runs.STAGES.values()]
 STAGES = [source for source in SOURCES if is_stage(source)]
 OTHERS = [source for source in SOURCES if not is_stage(source)]
 

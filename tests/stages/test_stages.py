@@ -116,7 +116,7 @@ def test_changed_recordings_make_later_stages_stale(
 ) -> None:
     shutil.copytree(next((finished_home / "artifacts" / "demo").iterdir()), tmp_path / "data")
     run = ecgnb.open_run({**small_parameters, "DATASET_DIR": str(tmp_path / "data")})
-    for stage in (ecgnb.load_cohort, ecgnb.prepare, ecgnb.split):
+    for stage in (ecgnb.load_cohort, ecgnb.prepare, ecgnb.split, ecgnb.train, ecgnb.evaluate):
         stage(run)
     before = {stage: run.record(stage)["inputs"] for stage in ("cohort", "prepare", "split")}
     signal = tmp_path / "data" / "records" / "D00003.dat"
@@ -124,10 +124,35 @@ def test_changed_recordings_make_later_stages_stale(
     ecgnb.load_cohort(run)
     table = ecgnb.prepare(run).set_index("what")["recordings"]
     assert table["stored"] == 79 and table["rejected, truncated"] == 1
+    with pytest.raises(StageError, match=r"changed after stage 'split'.*Run again: ecgnb\.split\(run\)"):
+        ecgnb.train(run)
     ecgnb.split(run)
     assert sum(len(rows) for rows in run.splits.parts.values()) == 79
+    with pytest.raises(StageError, match=r"changed after stage 'train'.*Run again: ecgnb\.train\(run\)"):
+        ecgnb.evaluate(run)
+    best = run.path("checkpoints", "best.ckpt").read_bytes()
+    ecgnb.train(run)
+    ecgnb.evaluate(run)
+    kept = list(run.folder.glob("checkpoints-*"))
+    assert len(kept) == 1 and (kept[0] / "best.ckpt").read_bytes() == best, "the old training is kept"
     after = {stage: run.record(stage)["inputs"] for stage in before}
     assert [stage for stage in before if before[stage] != after[stage]] == ["prepare", "split"]
+
+
+def test_recordings_that_were_only_copied_keep_the_training(
+    finished_home: Path, home: Path, small_parameters: dict, tmp_path: Path
+) -> None:
+    shutil.copytree(next((finished_home / "artifacts" / "demo").iterdir()), tmp_path / "data")
+    run = ecgnb.open_run({**small_parameters, "DATASET_DIR": str(tmp_path / "data")})
+    stages = (ecgnb.load_cohort, ecgnb.prepare, ecgnb.split, ecgnb.train)
+    for stage in stages:
+        stage(run)
+    weights = run.path("checkpoints", "last.ckpt")
+    before = weights.stat().st_mtime_ns
+    (tmp_path / "data" / "records" / "D00003.hea").touch()
+    for stage in stages:
+        stage(run)
+    assert weights.stat().st_mtime_ns == before
 
 
 def test_labels_that_fit_nothing(home: Path, small_parameters: dict) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -233,7 +234,7 @@ def test_the_history_follows_the_checkpoint(tmp_path: Path, uninterrupted: Path)
     with pytest.raises(KeyboardInterrupt):
         fit_fake(CONFIG, tmp_path, norm="batch", callbacks=(StopAt(11),))
     (tmp_path / "history.csv").write_text("nonsense", encoding="utf-8")
-    (tmp_path / "checkpoints" / ".tmp-1-left-over").touch()
+    (tmp_path / "checkpoints" / f".tmp-{os.getpid()}-00c0ffee-last.ckpt").touch()
     fit_fake(CONFIG, tmp_path, norm="batch")
     assert_same(tmp_path, uninterrupted)
     assert not list(tmp_path.rglob(".tmp-*"))

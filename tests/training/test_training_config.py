@@ -54,5 +54,6 @@ def test_auto_is_decided_by_the_task() -> None:
         "multilabel": ("none", "macro_auroc"),
         "": ("none", "loss"),
     }
+    assert TrainConfig(sampler="weighted").for_task("multiclass").class_weights == "none"
     given = TrainConfig(class_weights="none", monitor="macro_auroc").for_task("multiclass")
     assert (given.class_weights, given.monitor) == ("none", "macro_auroc")

@@ -107,7 +107,7 @@ def resolve_fs(request: ReadRequest, stated: float | None, path: Path) -> tuple[
     fs = request.fs if request.fs is not None else stated
     if fs is None or not math.isfinite(fs) or fs <= 0:
         said = "does not say" if fs is None else f"or the caller says {fs:g} Hz as"
-        raise ReadError("fs", f"{path} {said} its sampling rate. Pass it in Hz, as in fs=500.")
+        raise ReadError("fs", f"{path} {said} its sampling rate. Pass it in Hz: fs=500, or --fs 500.")
     overridden = request.fs is not None and stated is not None and request.fs != stated
     return float(fs), ("fs_overridden",) if overridden else ()
 

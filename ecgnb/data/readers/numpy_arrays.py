@@ -120,4 +120,4 @@ def _number(value: Any, path: Path) -> float | None:
     try:
         return None if text is None else float(text)
     except ValueError as error:
-        raise ReadError("fs", f"{path} states the sampling rate {text!r}. Pass it in Hz, as in fs=500.") from error
+        raise ReadError("fs", f"{path} states the rate {text!r}. Pass it in Hz: fs=500, or --fs 500.") from error
