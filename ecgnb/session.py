@@ -42,7 +42,9 @@ def open_run(parameters: Mapping[str, Any] | None = None, **more: Any) -> Run:
     """
     global _opened
     given = {**parameters_from_namespace(parameters or {}), **more}
-    if not given:  # also the globals() of a kernel that was restarted, whose parameters cell did not run again
+    # The globals() of a restarted kernel hold no parameters until the parameters cell runs again: it is the latest run
+    # that goes on there, and the default one only where there is none.
+    if not given and (parameters is None or _opened or _latest_file(project_root()).is_file()):
         _opened = _opened or _latest_run(project_root())
         return _opened
     _opened = _start(Run(project_root(), RunConfig.from_parameters(given)))
@@ -108,15 +110,19 @@ def _start(run: Run) -> Run:
         if found and found.key() != run.config.key():
             raise CheckpointError(f"{file} does not belong to run {run.name}. Move that folder away and start again.")
         write_json(file, run.config.parameters())
-    latest = run.root / "artifacts" / "runs" / "latest.json"
+    latest = _latest_file(run.root)
     if read_dict(latest).get("run") != run.name:
         write_json(latest, {"run": run.name})
     log_to(run)
     return run
 
 
+def _latest_file(root: Path) -> Path:
+    return root / "artifacts" / "runs" / "latest.json"
+
+
 def _latest_run(root: Path) -> Run:
-    latest = root / "artifacts" / "runs" / "latest.json"
+    latest = _latest_file(root)
     name = read_dict(latest).get("run")
     if name is None:
         what = f"{latest} cannot be read" if latest.is_file() else f"No run was opened in {root} yet"

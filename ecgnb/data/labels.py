@@ -376,7 +376,7 @@ def _refuse_missing(codes: np.ndarray, names: pd.Index) -> None:
     if len(missing):
         raise LabelError(
             f"{len(missing)} labels are missing, the first in row {missing[0]} ({names[missing[0]]!r}). Give each "
-            "recording a label, or leave it out; a text without letters stands for none of several classes."
+            "recording a label, or leave it out; in a multilabel task '' stands for none of the classes."
         )
 
 

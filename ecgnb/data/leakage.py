@@ -28,7 +28,7 @@ def record_groups(records: pd.DataFrame) -> np.ndarray:
 
     n = len(records)
     # A graph with a node a record and a key; -1 is "unknown" and ties nothing.
-    size, begins, ends = n, [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
+    size, begins, ends = n, [], []
     for keys in _keys(records).values():
         key_of = pd.factorize(keys)[0]
         known = np.flatnonzero(key_of >= 0)

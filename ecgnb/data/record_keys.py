@@ -15,6 +15,7 @@ import pandas as pd
 
 _EXTENSION = re.compile(r"\.(?:hea|dat|mat|npy|npz|csv|tsv|txt|edf|xml|dcm|h5|hdf5|json|wav|atr)$")
 _RATE = re.compile(r"_[lh]r$")
+_RATE_FOLDER = re.compile(r"(?<![^/])records(?:100|500)(?=/)")
 _ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
 
 
@@ -35,12 +36,14 @@ def clean(name: str) -> str:
 
 
 def without_rate(name: str) -> str:
-    """Return the id of a recording without the rate (``_lr``, ``_hr``) that tells copies at two rates apart.
+    """Return the id of a recording without the rate that tells copies at two rates apart.
 
-    >>> without_rate("00001_lr"), without_rate("00001_HR"), without_rate("00001")
-    ('00001', '00001', '00001')
+    That is a ``_lr`` or ``_hr`` at its end, and before it the number of the folders ``records100`` and ``records500``.
+
+    >>> without_rate("00001_lr"), without_rate("00001"), without_rate("records500/00001_hr")
+    ('00001', '00001', 'records/00001')
     """
-    return name[:-3] if _RATE.search(name.lower()) else name
+    return _RATE_FOLDER.sub("records", name[:-3]) if _RATE.search(name.lower()) else name
 
 
 def last_part(name: str) -> str:

@@ -234,7 +234,7 @@ def plot_score_histograms(
     """
     inputs = check_inputs(targets, probabilities, list(classes), task)
     shown = most_frequent(inputs.truth.sum(axis=0), limit)
-    figure, axes = panels(len(shown), columns=3, width=2.9, height=2.1, sharex=True)
+    figure, axes = panels(len(shown), columns=3, width=2.9, height=2.1)
     tables = []
     for ax, k in zip(axes, shown, strict=True):
         table = _histogram(inputs, k)

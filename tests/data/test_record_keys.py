@@ -33,6 +33,7 @@ def test_forms_of_a_name(name, cleaned, zeroless):
 
 def test_the_rate_is_no_part_of_an_id():
     ids = ["00001_lr", "00001_HR", "a/00001_hr", "00001", "A_lr.mat", "ulr", "x_mr"]
+    assert {without_rate(f"x/records{fs}/1_{rate}") for fs, rate in ((100, "lr"), (500, "hr"))} == {"x/records/1"}
     assert [without_rate(name) for name in ids] == ["00001", "00001", "a/00001", "00001", "A_lr.mat", "ulr", "x_mr"]
 
 
