@@ -265,8 +265,9 @@ def _read_csv(file: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
 
 
 def _with_labels(records: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
-    labels = manifest[["dataset", "record_id", "label"]]
-    joined = records.merge(labels, on=["dataset", "record_id"], how="left", validate="one_to_one")
+    # The paths are the manifest's, too: the store may be older than the place where the recordings lie now.
+    labels = manifest[["dataset", "record_id", "path", "label"]]
+    joined = records.drop(columns="path").merge(labels, on=["dataset", "record_id"], how="left", validate="one_to_one")
     foreign = joined.loc[joined["label"].isna(), "record_id"]
     if len(foreign):
         raise StageError(

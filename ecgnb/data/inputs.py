@@ -24,6 +24,8 @@ from ecgnb.errors import EcgnbError, StoreError
 
 #: Columns of a manifest that the store depends on; labels are not among them.
 MANIFEST_COLUMNS = ("dataset", "record_id", "path", "patient_id", "fold", "fs", "n_samples", "leads", "start")
+#: Share of the recordings that must have a lead for it to be one of the data set's own.
+COMMON_LEAD = 0.95
 #: Files that are tried to learn the leads of a data set that does not tell them.
 LEAD_PROBES = 20
 
@@ -65,7 +67,7 @@ def limit_records(manifest: pd.DataFrame, limit: int, seed: int = 0) -> pd.DataF
 def with_leads(manifest: pd.DataFrame, config: PrepareConfig) -> PrepareConfig:
     """Fill in the data set's own leads where ``config`` names none, and spell them as the readers do.
 
-    Of the most frequent set of leads those count that more than half of the recordings have, so that a data set with
+    Of the most frequent set of leads those count that nearly all recordings have, so that a data set with
     one fixed lead and a changing one loses the changing lead and not the recordings; all of the set count where no
     lead is that common. Standard leads take their standard order, whatever order the files have.
 
@@ -86,7 +88,7 @@ def _own_leads(manifest: pd.DataFrame) -> tuple[str, ...]:
     for text, count in texts.items():
         told[_spelled(text.split("|"))] += count
     leads = told.most_common(1)[0][0] if told else _spelled(_leads_of_first_file(manifest))
-    common = {lead for lead in leads if sum(n for have, n in told.items() if lead in have) > told.total() / 2}
+    common = {lead for lead in leads if sum(n for have, n in told.items() if lead in have) >= COMMON_LEAD * told.total()}
     leads = tuple(lead for lead in leads if lead in common) or leads
     known = set(leads) <= set(STANDARD_12)
     return tuple(lead for lead in STANDARD_12 if lead in leads) if known else leads
