@@ -25,7 +25,7 @@ from ecgnb.errors import EcgnbError, StoreError
 #: Columns of a manifest that the store depends on; labels are not among them.
 MANIFEST_COLUMNS = ("dataset", "record_id", "path", "patient_id", "fold", "fs", "n_samples", "leads", "start")
 #: Share of the recordings that must have a lead for it to be one of the data set's own.
-COMMON_LEAD = 0.95
+COMMON_LEAD = 0.8
 #: Files that are tried to learn the leads of a data set that does not tell them.
 LEAD_PROBES = 20
 
@@ -67,7 +67,7 @@ def limit_records(manifest: pd.DataFrame, limit: int, seed: int = 0) -> pd.DataF
 def with_leads(manifest: pd.DataFrame, config: PrepareConfig) -> PrepareConfig:
     """Fill in the data set's own leads where ``config`` names none, and spell them as the readers do.
 
-    Of the most frequent set of leads those count that nearly all recordings have, so that a data set with
+    Of the most frequent set of leads those count that four of five recordings have, so that a data set with
     one fixed lead and a changing one loses the changing lead and not the recordings; all of the set count where no
     lead is that common. Standard leads take their standard order, whatever order the files have.
 
