@@ -88,7 +88,8 @@ def _own_leads(manifest: pd.DataFrame) -> tuple[str, ...]:
     for text, count in texts.items():
         told[_spelled(text.split("|"))] += count
     leads = told.most_common(1)[0][0] if told else _spelled(_leads_of_first_file(manifest))
-    common = {lead for lead in leads if sum(n for have, n in told.items() if lead in have) >= COMMON_LEAD * told.total()}
+    enough = COMMON_LEAD * told.total()
+    common = {lead for lead in leads if sum(n for have, n in told.items() if lead in have) >= enough}
     leads = tuple(lead for lead in leads if lead in common) or leads
     known = set(leads) <= set(STANDARD_12)
     return tuple(lead for lead in STANDARD_12 if lead in leads) if known else leads
