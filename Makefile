@@ -20,7 +20,7 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -r requirements.txt
-	$(BIN)/python -m pip install --quiet --no-deps --config-settings editable_mode=compat --editable .
+	$(BIN)/python -m pip install -qq --no-deps --config-settings editable_mode=compat --editable .
 	@$(BIN)/python -c "import pathlib; pathlib.Path('$(VENV)/.installed').touch()"
 
 run: setup       ## execute the master notebook headless: profile smoke, demo cohort
