@@ -55,7 +55,3 @@ class FileError(EcgnbError, OSError):
 
     def __reduce__(self) -> tuple[type[FileError], tuple[str, int | None]]:
         return FileError, (str(self), self.errno)  # to come through from a worker process
-
-
-class MissingExtraError(EcgnbError, ImportError):
-    """An optional package is needed; the message names the extra to install."""

@@ -9,9 +9,7 @@ that always calling sinus rhythm alone gives 0 and calling exactly the true clas
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +35,7 @@ def challenge_score(
     Args:
         targets: 0/1 ``[n, n_classes]``.
         decisions: 0/1 ``[n, n_classes]``.
-        weights: ``[n_classes, n_classes]``, rows the truth and columns the decision; of `read_weights`.
+        weights: ``[n_classes, n_classes]``, rows the truth and columns the decision.
         classes: names of rows and columns, in the order of the columns of ``targets``.
         normal_class: the class that the inactive model calls. A class that stands for several codes (``"a|b"``) is
             found by any of them.
@@ -101,49 +99,3 @@ def _index_of(name: str, classes: tuple[str, ...] | list[str]) -> int:
     near = nearest(name, list(classes))
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     raise ConfigError(f"The class of the inactive model, {name!r}, is not among the {len(classes)} classes.{hint}")
-
-
-def read_weights(path: str | Path) -> tuple[tuple[str, ...], np.ndarray]:
-    """Read a ``weights.csv`` of the Challenges.
-
-    Args:
-        path: a table with class names in its first row and, in the same order, in its first column.
-
-    Returns:
-        The class names and float64 ``[n_classes, n_classes]``.
-
-    Raises:
-        EcgnbError: rows and columns are not named alike, or an entry is not a number.
-    """
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        rows = [row for row in csv.reader(file) if row]
-    classes = tuple(name.strip() for name in rows[0][1:]) if rows else ()
-    names = tuple(row[0].strip() for row in rows[1:])
-    if not classes or names != classes or any(len(row) != len(classes) + 1 for row in rows):
-        raise EcgnbError(f"{path} is not a square table with the same class names in its first row and first column.")
-    try:
-        return classes, np.array([[float(entry) for entry in row[1:]] for row in rows[1:]])
-    except ValueError as error:
-        raise EcgnbError(f"{path} holds an entry that is not a number: {error}.") from error
-
-
-def merge_equivalent(
-    classes: tuple[str, ...] | list[str], weights: np.ndarray
-) -> tuple[tuple[str, ...], np.ndarray, tuple[int, ...]]:
-    """Merge classes that the weights hold for the same, as the official scoring does.
-
-    The table of 2020 names such classes one by one (complete and plain right bundle branch block, two names of
-    premature beats) with weight 1 between them; that of 2021 has merged them already, as ``"a|b"``.
-
-    Args:
-        classes: class names.
-        weights: ``[n_classes, n_classes]``.
-
-    Returns:
-        The merged names (joined with ``|``), their weights, and for each old class the number of its new one. The new
-        target of a record is 1 when any of the merged ones is.
-    """
-    first_of = [int(np.flatnonzero((weights[k] == 1) & (weights[:, k] == 1))[0]) for k in range(len(classes))]
-    kept = sorted(set(first_of))
-    names = tuple("|".join(one for one, first in zip(classes, first_of, strict=True) if first == k) for k in kept)
-    return names, weights[np.ix_(kept, kept)], tuple(kept.index(first) for first in first_of)

@@ -10,8 +10,6 @@ from ecgnb.run import Run
 
 #: Challenges whose scored classes have published weights: data set, year.
 YEARS = {"cinc2020": 2020, "cinc2021": 2021}
-#: Sinus rhythm, the class of a model that does nothing.
-SINUS_RHYTHM = "NSR"
 
 
 def challenge_scorer_of(
@@ -21,7 +19,7 @@ def challenge_scorer_of(
 
     It is defined for the data sets of the Challenges with all their scored classes, in any order.
     """
-    from ecgnb.data.catalog.cinc2020 import challenge_weights
+    from ecgnb.data.catalog.cinc2020 import NORMAL_CLASS, challenge_weights
     from ecgnb.evaluation.challenge import challenge_scorer
 
     year = YEARS.get(run.config.data.name)
@@ -31,4 +29,4 @@ def challenge_scorer_of(
     if set(run.classes) != set(classes):
         return None
     order = [classes.index(name) for name in run.classes]
-    return challenge_scorer(targets, decisions, weights[np.ix_(order, order)], run.classes, SINUS_RHYTHM)
+    return challenge_scorer(targets, decisions, weights[np.ix_(order, order)], run.classes, NORMAL_CLASS)

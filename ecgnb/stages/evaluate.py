@@ -84,12 +84,11 @@ def per_class_table(run: Run) -> pd.DataFrame:
 
 def load_best_model(run: Run) -> Any:
     """Return the run's model with the weights of its best epoch, in evaluation mode."""
-    from ecgnb.training.checkpoint import load_model_weights, read_checkpoint
+    from ecgnb.training.checkpoint import load_best
 
     run.require("train")
     model = build_run_model(run)
-    file = run.path("checkpoints", "best.ckpt")
-    load_model_weights(model, read_checkpoint(file)["model"], file)
+    load_best(run.path("checkpoints", "best.ckpt"), model)
     return model.eval()
 
 

@@ -1,12 +1,18 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from ecgnb.errors import ConfigError, EcgnbError, LabelError
 from ecgnb.evaluation.bootstrap import bootstrap_score
-from ecgnb.evaluation.challenge import SINUS_RHYTHM, challenge_score, challenge_scorer, merge_equivalent, read_weights
+from ecgnb.evaluation.challenge import SINUS_RHYTHM, challenge_score, challenge_scorer
 
 CLASSES = ("AF", "RBBB", SINUS_RHYTHM)
 WEIGHTS = np.array([[1.0, 0.5, 0.4], [0.5, 1.0, 0.3], [0.4, 0.3, 1.0]])
+
+
+def read_weights(path):
+    table = pd.read_csv(path, index_col=0)
+    return tuple(table.columns), table.to_numpy()
 
 
 def score_slowly(targets, decisions, weights, normal):
@@ -83,33 +89,6 @@ def test_partial_credit_of_the_real_tables(data_dir):
     assert one("270492004", "164889003") == pytest.approx((0.15 - 0.225) / (1 - 0.225), abs=1e-12)
 
 
-def test_equivalent_classes_of_2020_become_those_of_2021(data_dir):
-    tables = data_dir / "cinc2020_2021"
-    classes, weights = read_weights(tables / "tables_2020" / "weights.csv")
-    merged, small, new_of = merge_equivalent(classes, weights)
-    assert len(merged) == 24
-    assert {"713427006|59118001", "284470004|63593006", "427172004|17338001"} <= set(merged)
-    assert small.shape == (24, 24)
-    assert (small == 1).sum() == 24
-    assert merged[new_of[classes.index("59118001")]] == "713427006|59118001"
-    known, later = read_weights(tables / "tables_2021" / "weights.csv")
-    shared = [name for name in merged if name in known]
-    assert len(shared) == 23  # left bundle branch block was joined by its complete form in 2021
-    rows = [merged.index(name) for name in shared]
-    others = [known.index(name) for name in shared]
-    np.testing.assert_allclose(small[np.ix_(rows, rows)], later[np.ix_(others, others)])
-    assert merge_equivalent(known, later)[0] == known
-
-
-def test_classes_are_merged_only_when_they_stand_for_each_other():
-    one_sided = np.array([[1.0, 0.5], [1.0, 1.0]])
-    assert merge_equivalent(("a", "b"), one_sided)[0] == ("a", "b")
-    names, weights, new_of = merge_equivalent(("a", "b", "c"), np.array([[1, 0.5, 1], [0.5, 1, 0.5], [1, 0.5, 1]]))
-    assert names == ("a|c", "b")
-    assert weights.tolist() == [[1, 0.5], [0.5, 1]]
-    assert new_of == (0, 1, 0)
-
-
 def test_score_can_be_bootstrapped():
     rng = np.random.default_rng(0)
     targets, decisions = rng.integers(0, 2, (80, 3)), rng.integers(0, 2, (80, 3))
@@ -124,7 +103,7 @@ def test_score_can_be_bootstrapped():
     assert scorer(counts)["challenge_score"][0] == pytest.approx(expected, abs=1e-12)
 
 
-def test_wrong_arguments_are_refused(tmp_path):
+def test_wrong_arguments_are_refused():
     y = np.array([[1, 0, 0]])
     with pytest.raises(ConfigError, match="'SNR'"):
         challenge_score(y, y, WEIGHTS, CLASSES, normal_class="SNR")
@@ -137,8 +116,3 @@ def test_wrong_arguments_are_refused(tmp_path):
         challenge_score(y, np.vstack([y, y]), WEIGHTS, CLASSES)
     with pytest.raises(LabelError, match="0 or 1"):
         challenge_score(y, 0.5 * y, WEIGHTS, CLASSES)
-    for name, text in {"names": ",a,b\na,1,0\nc,0,1\n", "short": ",a,b\na,1\nb,0,1\n", "word": ",a\na,x\n"}.items():
-        path = tmp_path / f"{name}.csv"
-        path.write_text(text, encoding="utf-8")
-        with pytest.raises(EcgnbError, match=name):
-            read_weights(path)
