@@ -7,8 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ecgnb import __version__
-from ecgnb.environment import describe_environment
+from ecgnb.environment import describe_environment, package_version
 from ecgnb.evaluation.report import Section
 from ecgnb.evaluation.report import write_report as write_html
 from ecgnb.run import Run
@@ -42,7 +41,7 @@ def write_report(run: Run) -> pd.DataFrame:
         title=f"{run.config.data.name}: {run.config.model.model}, {len(run.classes)} classes",
         summary=_summary(run),
         sections=sections,
-        footer=f"Run {run.name}, made with ecgnb {__version__}.",
+        footer=f"Run {run.name}, made with ecgnb {package_version('ecgnb')}.",
     )
     run.finish("report", {"train": run.require("train")["identity"]})
     places = run.places()
