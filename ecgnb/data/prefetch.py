@@ -23,6 +23,7 @@ def prefetch(items: Iterator[T], depth: int = DEPTH) -> Generator[T, None, None]
     stopped = threading.Event()
 
     def work() -> None:
+        """Fill the queue until the items end, one of them fails, or nobody wants more."""
         try:
             for item in items:
                 ready.put(("item", item))

@@ -127,7 +127,7 @@ def survives_kills(tmp_path: Path, n_kills: int, n_jobs: int, seed: int) -> None
         kill_after(process, folder, max(1, target), chance.uniform(0, 0.01))
         killed += process.returncode == -signal.SIGKILL
         assert not (folder / "manifest.json").exists() or process.returncode == 0
-    assert killed >= 1
+    assert killed >= (n_kills + 1) // 2, "too few kills landed to show anything"
     finished = {path: path.stat().st_mtime_ns for path in folder.glob("shard-*.json")}
     finished |= {
         path.with_name(f"{what}-{path.stem[6:]}.npy"): path.with_name(f"{what}-{path.stem[6:]}.npy").stat().st_mtime_ns

@@ -118,7 +118,7 @@ def kill_and_resume(tmp_path: Path, kills: int, seed: int) -> None:
             break
         assert "Traceback" not in done.stderr.decode()
         killed += 1
-    assert killed >= min(kills, 1)
+    assert killed >= kills // 2, "too few kills landed to show anything"
     assert_same(tmp_path / "whole", tmp_path / "killed")
     assert not list(tmp_path.rglob(".tmp-*"))
 
