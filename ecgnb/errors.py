@@ -46,6 +46,22 @@ class StageError(EcgnbError):
     """A stage was asked for before the stage that makes its input."""
 
 
+class PortError(EcgnbError):
+    """A Keras file is damaged, or holds a layer or an option that cannot be ported without a change of meaning."""
+
+
+class MissingExtraError(EcgnbError, ImportError):
+    """A package that few need is not installed.
+
+    >>> raise MissingExtraError("port", "h5py", "Reading Keras files")
+    Traceback (most recent call last):
+    ecgnb.errors.MissingExtraError: Reading Keras files needs h5py, which is not installed: pip install "ecgnb[port]".
+    """
+
+    def __init__(self, extra: str, package: str, what: str) -> None:
+        super().__init__(f'{what} needs {package}, which is not installed: pip install "ecgnb[{extra}]".')
+
+
 class FileError(EcgnbError, OSError):
     """A file or folder cannot be written: the disk is full, or this user may not write there."""
 

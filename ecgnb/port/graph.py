@@ -1,0 +1,285 @@
+"""A Keras model as layers and calls: one neutral form for what Keras 1, 2 and 3 write differently."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ecgnb.errors import PortError
+
+#: Classes that are models within models.
+MODEL_CLASSES = ("Sequential", "Functional", "Model")
+
+
+@dataclass(frozen=True)
+class Ref:
+    """One tensor: output ``output`` of call number ``call`` of a layer."""
+
+    layer: str
+    call: int = 0
+    output: int = 0
+
+
+@dataclass
+class Layer:
+    """One layer, whatever number of times it is called.
+
+    Attributes:
+        name: as in Keras.
+        class_name: of Keras; functions in a graph are ``"op:<name>"``, such as ``"op:add"``.
+        config: its options, as Keras serialised them.
+        keras: major version of the Keras that wrote the file; some defaults differ.
+        inner: the graph of a nested model.
+        children: the layers that a wrapper wraps, by the name under which Keras 3 stores their weights.
+        arrays: its weights by their Keras name; filled when weights are bound.
+    """
+
+    name: str
+    class_name: str
+    config: dict[str, Any]
+    keras: int
+    inner: Graph | None = None
+    children: dict[str, Layer] = field(default_factory=dict)
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether Keras trains its weights; frozen ones are stored in another order."""
+        return bool(self.config.get("trainable", True))
+
+    def __str__(self) -> str:
+        return f"layer {self.name!r} ({self.class_name})"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a layer; ``args`` and ``kwargs`` hold `Ref` where a tensor goes in."""
+
+    layer: str
+    index: int
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    @property
+    def label(self) -> str:
+        """The layer's name, with ``@1`` for its second call."""
+        return f"{self.layer}@{self.index}" if self.index else self.layer
+
+
+@dataclass
+class Graph:
+    """A model: its layers, their calls in an order that can be executed, its inputs and outputs."""
+
+    name: str
+    layers: dict[str, Layer]
+    calls: list[Call]
+    inputs: list[Ref]
+    outputs: list[Ref]
+
+
+def parse_graph(config: dict[str, Any], keras: int) -> Graph:
+    """Read the configuration of a model.
+
+    Args:
+        config: ``class_name`` and ``config``, as in `KerasFile`.
+        keras: major version of the Keras that wrote it.
+
+    Raises:
+        PortError: the model is a subclassed one, without a graph, or the configuration contradicts itself.
+    """
+    kind, inner = config["class_name"], config["config"]
+    if kind == "Sequential":
+        return _parse_sequential(inner, keras)
+    if kind in MODEL_CLASSES or (isinstance(inner, dict) and "input_layers" in inner):
+        return _parse_functional(inner, keras)
+    raise PortError(
+        f"The file holds a model of the class {kind!r}, whose code is not in the file. Only Sequential and functional "
+        "models can be ported: rebuild it as one, copy the weights, and save that."
+    )
+
+
+def walk(layers: dict[str, Layer], prefix: str = "") -> Iterator[tuple[str, Layer]]:
+    """Yield every layer with its path, nested and wrapped ones after the layer that holds them."""
+    for layer in layers.values():
+        yield prefix + layer.name, layer
+        yield from walk(layer.children, f"{prefix}{layer.name}/")
+        if layer.inner:
+            yield from walk(layer.inner.layers, f"{prefix}{layer.name}/")
+
+
+def _parse_sequential(config: dict[str, Any] | list[Any], keras: int) -> Graph:
+    listed = config if isinstance(config, list) else config["layers"]  # Keras 1 and early 2 write the list alone
+    layers = [_parse_layer(entry, keras) for entry in listed]
+    if not layers:
+        raise PortError("The file holds a Sequential model without layers.")
+    if layers[0].class_name != "InputLayer":
+        layers.insert(0, _input_of(layers[0], config, keras))
+    names = [layer.name for layer in layers]
+    _refuse_twins(names)
+    calls = [Call(name, 0, (Ref(before),), {}) for before, name in pairwise(names)]
+    name = "sequential" if isinstance(config, list) else config.get("name", "sequential")
+    return Graph(name, {layer.name: layer for layer in layers}, calls, [Ref(names[0])], [Ref(names[-1])])
+
+
+def _input_of(first: Layer, config: Any, keras: int) -> Layer:
+    """Make the input layer that a Sequential model leaves unsaid."""
+    shape = first.config.get("batch_input_shape") or first.config.get("batch_shape")
+    if shape is None and isinstance(config, dict):
+        shape = config.get("build_input_shape")
+    if shape is None and first.inner is not None:
+        shape = input_shape(first.inner.layers[first.inner.inputs[0].layer])
+    if shape is None:
+        raise PortError("The Sequential model does not tell its input's shape: it was saved before it was built.")
+    return Layer(f"{first.name}_input", "InputLayer", {"batch_shape": shape, "name": f"{first.name}_input"}, keras)
+
+
+def input_shape(layer: Layer) -> list[int | None]:
+    """Return the shape of an input layer, the batch first; ``None`` for a dimension that is free.
+
+    Raises:
+        PortError: the layer does not tell it.
+    """
+    shape = layer.config.get("batch_shape") or layer.config.get("batch_input_shape")
+    if not isinstance(shape, list | tuple):
+        raise PortError(f"{layer} does not tell its shape (batch_shape is {shape!r}).")
+    return list(shape)
+
+
+def _parse_functional(config: dict[str, Any], keras: int) -> Graph:
+    entries = config["layers"]
+    layers = [_parse_layer(entry, keras) for entry in entries]
+    _refuse_twins([layer.name for layer in layers])
+    calls = [
+        call
+        for layer, entry in zip(layers, entries, strict=True)
+        for call in _parse_calls(layer.name, entry.get("inbound_nodes") or [])
+    ]
+    by_name = {layer.name: layer for layer in layers}
+    inputs, outputs = _refs(config["input_layers"]), _refs(config["output_layers"])
+    return Graph(config.get("name", "model"), by_name, _in_order(calls, layers), inputs, outputs)
+
+
+def _refuse_twins(names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise PortError(f"Several layers are called {', '.join(twice)}; the weights could not be told apart.")
+
+
+def _parse_layer(entry: dict[str, Any], keras: int) -> Layer:
+    config = entry["config"]
+    kind = str(entry["class_name"]).split(">")[-1]  # "Package>Class" of a registered layer
+    name = entry.get("name") or (config.get("name") if isinstance(config, dict) else None)
+    if kind in MODEL_CLASSES:
+        inner = parse_graph(entry, keras)
+        options = (
+            {key: value for key, value in config.items() if key == "trainable"} if isinstance(config, dict) else {}
+        )
+        return Layer(name or inner.name, kind, options, keras, inner=inner)
+    if str(entry.get("module", "")).startswith(("keras.src.ops", "keras.ops")):
+        kind = "op:" + _snake(kind)
+    elif kind in ("TFOpLambda", "SlicingOpLambda"):
+        kind = "op:" + str(config["function"]).split(".")[-1]
+    layer = Layer(str(name), kind, config, keras)
+    layer.children = _wrapped(layer)
+    return layer
+
+
+def _wrapped(layer: Layer) -> dict[str, Layer]:
+    """Parse the layers that a wrapper holds in its configuration."""
+    config = layer.config
+    if "layer" not in config or not isinstance(config["layer"], dict):
+        return {}
+    first = _parse_layer(config["layer"], layer.keras)
+    if layer.class_name != "Bidirectional":
+        return {"layer": first}
+    if config.get("backward_layer"):
+        return {"forward_layer": first, "backward_layer": _parse_layer(config["backward_layer"], layer.keras)}
+    turned = {**first.config, "go_backwards": not first.config.get("go_backwards", False)}
+    return {"forward_layer": first, "backward_layer": Layer(first.name, first.class_name, turned, layer.keras)}
+
+
+def _parse_calls(name: str, nodes: list[Any]) -> Iterator[Call]:
+    for index, node in enumerate(nodes):
+        if isinstance(node, dict):  # Keras 3
+            yield Call(name, index, tuple(_tensors_3(node["args"])), _tensors_3(node.get("kwargs") or {}))
+        else:
+            yield _parse_call_2(name, index, node)
+
+
+def _tensors_3(value: Any) -> Any:
+    """Put a `Ref` where Keras 3 wrote a tensor, in lists and dictionaries alike."""
+    if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
+        return Ref(*value["config"]["keras_history"])
+    if isinstance(value, dict) and value.get("class_name") == "__tuple__":
+        return tuple(_tensors_3(item) for item in value["items"])
+    if isinstance(value, dict):
+        return {key: _tensors_3(item) for key, item in value.items()}
+    return [_tensors_3(item) for item in value] if isinstance(value, list) else value
+
+
+def _parse_call_2(name: str, index: int, node: list[Any]) -> Call:
+    """Read a node of Keras 1 or 2: ``[[layer, node, tensor, kwargs], ...]``, or one such entry alone."""
+    entries = [node] if node and isinstance(node[0], str) else node
+    tensors = [_tensors_2(entry[:3]) for entry in entries]
+    kwargs = entries[0][3] if entries and len(entries[0]) > 3 else {}
+    first: Any = tensors[0] if len(tensors) == 1 else tensors
+    return Call(name, index, (first,), {key: _tensors_2(value) for key, value in (kwargs or {}).items()})
+
+
+def _tensors_2(value: Any) -> Any:
+    """Put a `Ref` where Keras 2 wrote ``[layer, node, tensor]`` or ``["_CONSTANT_VALUE", -1, value]``."""
+    if isinstance(value, list) and len(value) >= 3 and value[0] == "_CONSTANT_VALUE":
+        return value[2]
+    if isinstance(value, list) and len(value) in (3, 4) and isinstance(value[0], str) and _is_int(value[1], value[2]):
+        return Ref(*value[:3])
+    if isinstance(value, dict):
+        return {key: _tensors_2(item) for key, item in value.items()}
+    return [_tensors_2(item) for item in value] if isinstance(value, list) else value
+
+
+def _is_int(*values: Any) -> bool:
+    return all(isinstance(value, int) and not isinstance(value, bool) for value in values)
+
+
+def _refs(listed: Any) -> list[Ref]:
+    """Read ``input_layers`` or ``output_layers``: one entry, a list of them, or a dictionary."""
+    if isinstance(listed, dict):
+        return [ref for entry in listed.values() for ref in _refs(entry)]
+    if listed and isinstance(listed[0], str):
+        return [Ref(*listed[:3])]
+    return [ref for entry in listed for ref in _refs(entry)]
+
+
+def refs_in(value: Any) -> Iterator[Ref]:
+    """Yield every tensor in the arguments of a call."""
+    if isinstance(value, Ref):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from refs_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from refs_in(item)
+
+
+def _in_order(calls: list[Call], layers: list[Layer]) -> list[Call]:
+    """Sort calls so that each stands after those whose tensors it takes."""
+    ready = {(layer.name, 0) for layer in layers if layer.class_name == "InputLayer"}
+    waiting, ordered = list(calls), []
+    while waiting:
+        now = [call for call in waiting if all((r.layer, r.call) in ready for r in refs_in([call.args, call.kwargs]))]
+        if not now:
+            raise PortError(f"The graph is broken: {waiting[0].label} takes a tensor that no layer makes.")
+        ordered += now
+        ready |= {(call.layer, call.index) for call in now}
+        waiting = [call for call in waiting if call not in now]
+    return ordered
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()

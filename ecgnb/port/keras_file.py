@@ -1,0 +1,172 @@
+"""The files Keras writes, read with h5py, json and zipfile alone.
+
+Six containers are known: a whole ``.h5`` of Keras 1 to 3, ``model.json`` beside ``weights.h5`` of Keras 2 or 3, and the
+``.keras`` archive of Keras 2 or 3. Nothing in them is executed.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from ecgnb.errors import MissingExtraError, PortError
+from ecgnb.port.weights import Weights, read_weights
+
+if TYPE_CHECKING:
+    import h5py
+
+#: What is looked for beside ``model.json``, in this order; ``{stem}`` is its name without ``.json``.
+WEIGHT_FILES = ("{stem}.weights.h5", "{stem}_weights.h5", "{stem}.h5", "weights.h5", "model.weights.h5")
+
+
+@dataclass(frozen=True)
+class KerasFile:
+    """A Keras model as its file tells it.
+
+    Attributes:
+        path: the file that holds the configuration.
+        weights_path: the file that holds the weights, often the same.
+        container: which kind of file it is, in words.
+        keras_version: as written in the file, such as ``"2.6.0"``; empty when it is not.
+        config: ``class_name`` and ``config`` of the model, as Keras serialised it.
+        weights: all arrays, in the file's own layout.
+    """
+
+    path: Path
+    weights_path: Path
+    container: str
+    keras_version: str
+    config: dict[str, Any]
+    weights: Weights
+
+
+def read_keras(path: str | Path, weights: str | Path | None = None) -> KerasFile:
+    """Read a Keras model.
+
+    Args:
+        path: a ``.keras`` or whole ``.h5`` file, a ``model.json``, or a folder with ``model.json`` and its weights.
+        weights: the weights that belong to a ``model.json``; left out, they are looked for beside it.
+
+    Raises:
+        PortError: a file is missing, truncated, or not of Keras.
+        MissingExtraError: h5py is not installed.
+    """
+    path = _resolve(Path(path))
+    with _told_as_damaged(path):
+        if path.suffix == ".json":
+            return _read_pair(path, _weights_beside(path, weights))
+        if weights is not None:
+            raise PortError(f"{path.name} holds weights of its own; leave out weights={str(weights)!r}.")
+        return _read_archive(path) if zipfile.is_zipfile(path) else _read_whole(path)
+
+
+def open_hdf5(source: Path | BinaryIO) -> h5py.File:
+    """Open an HDF5 file for reading."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise MissingExtraError("port", "h5py", "Reading Keras files") from error
+    return h5py.File(source, "r")
+
+
+def _resolve(path: Path) -> Path:
+    if (path / "saved_model.pb").exists() or path.suffix == ".pb":
+        raise PortError(
+            f"{path} is a TensorFlow SavedModel, which holds a compiled graph and no layers. "
+            "Save the model once more with model.save('model.keras') or as .h5."
+        )
+    if path.is_dir():
+        path = path / "model.json"
+    if not path.is_file():
+        raise PortError(
+            f"There is no file {path}. Give a .keras or .h5 file, or a model.json with its weights beside it."
+        )
+    return path
+
+
+@contextmanager
+def _told_as_damaged(path: Path) -> Iterator[None]:
+    """Turn what h5py, zipfile and json say of a broken file into one error."""
+    try:
+        yield
+    except (PortError, MissingExtraError):
+        raise
+    except (
+        OSError,
+        zipfile.BadZipFile,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        EOFError,
+    ) as error:
+        raise PortError(
+            f"{path} is truncated, damaged or not a Keras file ({type(error).__name__}: {error}). "
+            "Copy it again, or save the model once more with Keras."
+        ) from error
+
+
+def _weights_beside(path: Path, given: str | Path | None) -> Path:
+    if given is not None:
+        if not Path(given).is_file():
+            raise PortError(f"There is no weights file {given}.")
+        return Path(given)
+    names = list(dict.fromkeys(pattern.format(stem=path.stem) for pattern in WEIGHT_FILES))
+    for name in names:
+        if (path.parent / name).is_file():
+            return path.parent / name
+    raise PortError(
+        f"{path} holds the architecture only, and none of {', '.join(names)} lies beside it. "
+        "Give the file that holds the weights: weights='...'."
+    )
+
+
+def _read_pair(path: Path, weights_path: Path) -> KerasFile:
+    config = _model_config(json.loads(path.read_text(encoding="utf-8")), path)
+    with _told_as_damaged(weights_path), open_hdf5(weights_path) as file:
+        # A whole model may have been saved under the name of weights.
+        weights = read_weights(file.get("model_weights", file))
+        version = _text(file.attrs.get("keras_version", "")) or str(config.get("keras_version", ""))
+    return KerasFile(path, weights_path, f"model.json + weights, {weights.layout}", version, config, weights)
+
+
+def _read_whole(path: Path) -> KerasFile:
+    with open_hdf5(path) as file:
+        if "model_config" not in file.attrs:
+            raise PortError(
+                f"{path} holds weights but no architecture (there is no attribute model_config). "
+                "Give the model.json that belongs to it, with weights=... where it has another name."
+            )
+        config = _model_config(json.loads(_text(file.attrs["model_config"])), path)
+        weights = read_weights(file["model_weights"])
+        version = _text(file.attrs.get("keras_version", ""))
+    return KerasFile(path, path, "whole HDF5", version, config, weights)
+
+
+def _read_archive(path: Path) -> KerasFile:
+    with zipfile.ZipFile(path) as archive:
+        broken = archive.testzip()
+        if broken:
+            raise PortError(f"{path} is damaged: the checksum of {broken} in it is wrong. Copy the file again.")
+        config = _model_config(json.loads(archive.read("config.json")), path)
+        version = str(json.loads(archive.read("metadata.json")).get("keras_version", ""))
+        with open_hdf5(io.BytesIO(archive.read("model.weights.h5"))) as file:
+            weights = read_weights(file)
+    return KerasFile(path, path, ".keras archive", version, config, weights)
+
+
+def _model_config(config: Any, path: Path) -> dict[str, Any]:
+    if not isinstance(config, dict) or "class_name" not in config or "config" not in config:
+        raise PortError(f"{path} holds JSON, but not the configuration of a Keras model (no class_name, no config).")
+    return cast("dict[str, Any]", config)
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,117 @@
+"""What is known of a Keras layer class: its weights, its options, how PyTorch says the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ecgnb.port.graph import Layer
+from ecgnb.port.network import Network, Value
+from ecgnb.port.weights import Variable
+from ecgnb.registry import Registry
+
+LAYERS: Registry[type[LayerRule]] = Registry("Keras layer")
+
+#: Options of any layer that change nothing about what a trained model computes.
+WITHOUT_EFFECT = frozenset(
+    [
+        "name",
+        "trainable",
+        "dtype",
+        "batch_input_shape",
+        "batch_shape",
+        "input_shape",
+        "input_dim",
+        "input_length",
+        "build_config",
+        "seed",
+        "autocast",
+        "activity_regularizer",
+        "quantization_config",
+    ]
+)
+_ENDINGS_WITHOUT_EFFECT = ("_initializer", "_regularizer", "_constraint")
+
+#: Options that are known, each with the values that may be ported.
+Only = dict[str, tuple[Any, ...]]
+
+#: Arrays of a layer as tensors of PyTorch, by their path below the layer's module.
+State = dict[str, Tensor]
+
+
+class LayerRule:
+    """How one class of Keras layers is ported; a subclass is registered under the class's name.
+
+    Attributes:
+        layer: the layer at hand.
+        options: the options that :meth:`build` honours.
+        only: options that are known, with the values that may be ported.
+    """
+
+    options: ClassVar[frozenset[str]] = frozenset()
+    only: ClassVar[Only] = {}
+
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+
+    def __getitem__(self, option: str) -> Any:
+        return self.layer.config[option]
+
+    def get(self, option: str, default: Any = None) -> Any:
+        """Return an option, or its default in Keras where an old file leaves it out."""
+        return self.layer.config.get(option, default)
+
+    def variables(self) -> list[Variable]:
+        """Return the layer's weights in Keras' order."""
+        return []
+
+    def problems(self) -> Iterator[str]:
+        """Yield what cannot be ported, an option a line."""
+        for option, value in self.layer.config.items():
+            if option in self.only:
+                if _plain(value) not in self.only[option]:
+                    yield f"{option}={value!r} (only {', '.join(map(repr, self.only[option]))})"
+            elif not (option in self.options or option in WITHOUT_EFFECT or option.endswith(_ENDINGS_WITHOUT_EFFECT)):
+                yield f"{option}={value!r} is an option unknown to the port"
+
+    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value | list[Value]:
+        """Write one call of the layer.
+
+        Args:
+            net: the graph that is being written.
+            name: under which the layer's module is kept.
+            *inputs: what Keras passes to the layer: a `Value`, or a list of them for a merge.
+            **kwargs: what Keras passes by name.
+        """
+        raise NotImplementedError
+
+    def state(self) -> State:
+        """Return the layer's arrays in PyTorch's layout, by their path below the layer's module."""
+        return {}
+
+    def tensor(self, variable: str) -> Tensor:
+        """Return an array of the file as a float32 tensor."""
+        return torch.from_numpy(np.ascontiguousarray(self.layer.arrays[variable], dtype=np.float32))
+
+    def number(self, option: str, default: int = 1) -> int:
+        """Return an option that Keras writes as ``3``, ``[3]`` or ``(3,)``."""
+        value = self.get(option, default)
+        return int(value[0] if isinstance(value, list | tuple) else value)
+
+
+def rule_of(layer: Layer) -> LayerRule:
+    """Return the rule for a layer."""
+    return LAYERS.get(layer.class_name)(layer)
+
+
+def variables_of(layer: Layer) -> list[Variable]:
+    """Return the weights of a layer in Keras' order; nested models and unknown layers have none of their own."""
+    return rule_of(layer).variables() if layer.class_name in LAYERS else []
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,57 @@
+"""Pooling over time."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import nn
+
+from ecgnb.port.layers.base import LAYERS, LayerRule, Only
+from ecgnb.port.modules import GlobalAveragePool1d, GlobalMaxPool1d, SamePad1d
+from ecgnb.port.network import KERAS, Network, Value
+
+
+@LAYERS.register("MaxPooling1D")
+class MaxPooling1D(LayerRule):
+    """The maximum of windows."""
+
+    options = frozenset({"pool_size", "strides"})
+    only: ClassVar[Only] = {"padding": ("valid", "same"), "data_format": ("channels_last", None)}
+
+    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
+        """Write padding (of minus infinity) and pooling."""
+        x = net.channels_first(inputs[0])
+        size = self.number("pool_size", 2)
+        stride = size if self.get("strides") is None else self.number("strides")
+        if self.get("padding") == "same":
+            x = net.apply(f"{name}_padding", SamePad1d, x, size, stride=stride, value=float("-inf"))
+        return net.apply(name, nn.MaxPool1d, x, size, stride=stride)
+
+
+class GlobalPooling(LayerRule):
+    """One number a channel."""
+
+    options = frozenset({"keepdims"})
+    only: ClassVar[Only] = {"data_format": ("channels_last", None)}
+    kind: type[nn.Module]
+
+    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
+        """Write it."""
+        x = net.channels_first(inputs[0])
+        if self.get("keepdims", False):
+            return net.apply(name, self.kind, x, keepdim=True)
+        return net.apply(name, self.kind, x, layout=KERAS)
+
+
+@LAYERS.register("GlobalAveragePooling1D")
+class GlobalAveragePooling1D(GlobalPooling):
+    """The mean over time."""
+
+    kind = GlobalAveragePool1d
+
+
+@LAYERS.register("GlobalMaxPooling1D")
+class GlobalMaxPooling1D(GlobalPooling):
+    """The maximum over time."""
+
+    kind = GlobalMaxPool1d

@@ -1,0 +1,159 @@
+"""`PortedModel`: a Keras model as a PyTorch module, and `port_keras`, which makes it of a file."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from ecgnb.errors import ConfigError
+from ecgnb.port.build import before_activation, load_state, refuse_unknown, state_of, write_graph
+from ecgnb.port.graph import Graph, input_shape, parse_graph
+from ecgnb.port.keras_file import read_keras
+from ecgnb.port.layers import variables_of
+from ecgnb.port.network import Made
+
+LAYOUTS = ("NTC", "NCT")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a port was made of; enough to build it again without its file.
+
+    Attributes:
+        config: the Keras configuration, ``class_name`` and ``config``.
+        keras_version: of the Keras that wrote the file.
+        input_layout: ``"NTC"`` or ``"NCT"``.
+        modules: for each layer's path in Keras, its module's path.
+        inputs: name and shape of each input in Keras' layout, the batch first and ``None`` where free.
+        activations: of each output: ``"softmax"``, ``"sigmoid"`` or ``"linear"``.
+        made: how each module was built.
+    """
+
+    config: dict[str, Any]
+    keras_version: str
+    input_layout: str
+    modules: dict[str, str]
+    inputs: dict[str, tuple[int | None, ...]]
+    activations: tuple[str, ...]
+    made: dict[str, Made]
+
+
+class PortedModel(fx.GraphModule):
+    """A Keras model in PyTorch: a graph of real modules under the names of the Keras layers.
+
+    Called with one tensor for each input of the Keras model, in Keras' order and (unless ``input_layout="NCT"`` was
+    asked for) in Keras' layout ``[B, T, C]``. It returns what the Keras model returns, a tuple for several outputs.
+
+    >>> port = port_keras("model.keras")                      # doctest: +SKIP
+    >>> port.conv1d                                           # doctest: +SKIP
+    Conv1d(12, 64, kernel_size=(3,), stride=(1,), padding=same)
+    >>> port.logits(x)                                        # doctest: +SKIP
+    """
+
+    @property
+    def origin(self) -> Origin:
+        """What the port was made of."""
+        return self.meta["origin"]
+
+    @property
+    def logits(self) -> fx.GraphModule:
+        """The same model without its last softmax or sigmoid; it shares every weight.
+
+        Explain these: a saturated softmax has no gradient.
+        """
+        graph = copy.deepcopy(self.graph)
+        last = next(node for node in graph.nodes if node.op == "output")
+        outputs = last.args[0] if isinstance(last.args[0], tuple) else (last.args[0],)
+        modules = dict(self.named_modules())
+        before = tuple(before_activation(node, modules)[0] for node in outputs)
+        last.args = (before if len(before) > 1 else before[0],)
+        for node in reversed(graph.nodes):
+            if not node.users and node.op not in ("placeholder", "output"):
+                graph.erase_node(node)
+        return fx.GraphModule(self, graph, "Logits")
+
+    def check_inputs(self, inputs: tuple[Any, ...]) -> None:
+        """Refuse inputs of another number, rank or shape than the Keras model's.
+
+        Raises:
+            ConfigError: naming the input, its shape and the one it must have.
+        """
+        wanted = self.origin.inputs
+        if len(inputs) != len(wanted):
+            raise ConfigError(
+                f"The model takes {len(wanted)} inputs ({', '.join(wanted)}); it was given {len(inputs)}."
+            )
+        for (name, shape), given in zip(wanted.items(), inputs, strict=True):
+            layout = self.origin.input_layout
+            turned = (shape[0], shape[2], shape[1]) if layout == "NCT" and len(shape) == 3 else shape
+            if not isinstance(given, Tensor) or not _fits(turned, given.shape):
+                found = list(given.shape) if isinstance(given, Tensor) else type(given).__name__
+                raise ConfigError(
+                    f"The input {name!r} must be a tensor of shape {_said(turned)} ({layout}); it was given {found}. "
+                    "Another length or lead order would not fail in this network, only be wrong."
+                )
+
+
+def port_keras(path: str | Path, *, weights: str | Path | None = None, input_layout: str = "NTC") -> PortedModel:
+    """Port a Keras model to PyTorch, without Keras or TensorFlow.
+
+    Args:
+        path: ``.keras``, whole ``.h5``, or ``model.json`` (its weights beside it, or given).
+        weights: the weights that belong to a ``model.json``.
+        input_layout: layout of rank-3 inputs: ``"NTC"`` as Keras, or ``"NCT"``.
+
+    Raises:
+        PortError: the file is damaged, its weights are of another model, or it holds what cannot be ported; all of
+            that is told before anything is built.
+    """
+    file = read_keras(path, weights)
+    graph = parse_graph(file.config, major(file.keras_version))
+    refuse_unknown(graph)
+    file.weights.bind(graph, variables_of)
+    return build_port(graph, file.config, file.keras_version, input_layout)
+
+
+def build_port(graph: Graph, config: dict[str, Any], keras_version: str, input_layout: str) -> PortedModel:
+    """Build the PyTorch model of a graph, with its weights where the layers hold them."""
+    if input_layout not in LAYOUTS:
+        raise ConfigError(f"input_layout is {input_layout!r}; choose 'NTC' (batch, time, channel) or 'NCT'.")
+    with torch.random.fork_rng(devices=[]):  # the modules' own first weights must not move the user's random numbers
+        written = write_graph(graph, input_layout)
+    modules = dict(written.network.root.named_modules())
+    model = PortedModel(written.network.root, written.network.graph, "PortedModel")
+    model.meta["origin"] = Origin(
+        config,
+        keras_version,
+        input_layout,
+        written.modules,
+        {ref.layer: tuple(input_shape(graph.layers[ref.layer])) for ref in graph.inputs},
+        tuple(before_activation(value.node, modules)[1] for value in written.outputs),
+        written.network.made,
+    )
+    load_state(model, state_of(graph, written.modules))
+    model.register_forward_pre_hook(_check)
+    return model.eval()
+
+
+def _check(model: nn.Module, inputs: tuple[Any, ...]) -> None:
+    assert isinstance(model, PortedModel)
+    model.check_inputs(inputs)
+
+
+def major(version: str) -> int:
+    """Return the major version of Keras; a file that tells none is of Keras 2 or older."""
+    first = version.split(".")[0]
+    return int(first) if first.isdigit() else 2
+
+
+def _fits(wanted: tuple[int | None, ...], shape: Any) -> bool:
+    return len(wanted) == len(shape) and all(w in (None, s) for w, s in zip(wanted[1:], shape[1:], strict=True))
+
+
+def _said(shape: tuple[int | None, ...]) -> str:
+    return f"[{', '.join(['B', *('any' if size is None else str(size) for size in shape[1:])])}]"

@@ -1,0 +1,276 @@
+"""The two layouts in which Keras stores arrays, and how they are given to the layers they belong to."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ecgnb.errors import PortError
+from ecgnb.port.graph import Graph, Layer
+
+if TYPE_CHECKING:
+    import h5py
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One array of a layer.
+
+    Attributes:
+        name: of Keras, such as ``"kernel"``.
+        group: where Keras 3 stores it below the layer, such as ``"cell"`` of an LSTM.
+        trainable: Keras 2 stores what it trains before what it does not.
+    """
+
+    name: str
+    group: str = ""
+    trainable: bool = True
+
+
+#: Tells the variables of a layer in Keras' order; nested models and wrappers have none of their own.
+VariablesOf = Callable[[Layer], list[Variable]]
+
+
+class Weights(ABC):
+    """All arrays of a file.
+
+    Attributes:
+        layout: its name in words.
+    """
+
+    layout: str
+
+    @abstractmethod
+    def bind(self, graph: Graph, variables_of: VariablesOf) -> None:
+        """Fill ``arrays`` of every layer.
+
+        Raises:
+            PortError: an array is missing, too many, or named otherwise than the layer wants.
+        """
+
+
+def read_weights(group: h5py.Group) -> Weights:
+    """Read all arrays below a group, in either layout."""
+    names = _listed(group, "layer_names")
+    if names is None:
+        return TreeWeights(_read_tree(group))
+    return ListedWeights({name: _read_listed(group[name]) for name in names})
+
+
+@dataclass(frozen=True)
+class ListedWeights(Weights):
+    """Layout of whole files and of Keras 2: a flat list of arrays a layer, in the order of an attribute.
+
+    Attributes:
+        layers: for each layer of the model, not of nested ones, the names and arrays in the file's order.
+    """
+
+    layers: dict[str, list[tuple[str, np.ndarray]]]
+    layout: str = "a list a layer"
+
+    def bind(self, graph: Graph, variables_of: VariablesOf) -> None:
+        """Give each layer its arrays; see `Weights.bind`."""
+        wanted = {layer.name: list(_stored_order(layer, variables_of)) for layer in graph.layers.values()}
+        strangers = [name for name, arrays in self.layers.items() if arrays and not wanted.get(name)]
+        missing = [name for name, slots in wanted.items() if slots and not self.layers.get(name)]
+        if strangers or missing:
+            raise PortError(_other_model(missing, strangers))
+        for name, slots in wanted.items():
+            _fill(graph.layers[name], slots, self.layers.get(name, []))
+
+
+@dataclass(frozen=True)
+class TreeWeights(Weights):
+    """Layout of Keras 3 and of ``.keras`` archives: groups named by class and counter, arrays by number."""
+
+    root: Node
+    layout: str = "a tree of classes"
+
+    def bind(self, graph: Graph, variables_of: VariablesOf) -> None:
+        """Give each layer its arrays; see `Weights.bind`."""
+        _bind_model(self.root, graph, variables_of)
+
+
+@dataclass
+class Node:
+    """A group of the tree: its arrays in order, the layer's name where Keras wrote it, the groups below."""
+
+    path: str = ""
+    name: str | None = None
+    arrays: list[np.ndarray] = field(default_factory=list)
+    groups: dict[str, Node] = field(default_factory=dict)
+
+
+def _read_listed(group: h5py.Group) -> list[tuple[str, np.ndarray]]:
+    return [(name, np.asarray(group[name])) for name in _listed(group, "weight_names") or []]
+
+
+def _listed(group: h5py.Group, name: str) -> list[str] | None:
+    """Return a list of names kept as an attribute; long ones are split into ``name0``, ``name1`` and so on."""
+    if name in group.attrs:
+        parts = [group.attrs[name]]
+    else:
+        numbered = sorted(int(key[len(name) :]) for key in group.attrs if re.fullmatch(name + r"\d+", key))
+        if not numbered:
+            return None
+        parts = [group.attrs[f"{name}{number}"] for number in numbered]
+    return [item.decode("utf-8") if isinstance(item, bytes) else str(item) for part in parts for item in part]
+
+
+def _read_tree(group: h5py.Group, path: str = "") -> Node:
+    node = Node(path)
+    for key, below in group.items():
+        if key == "vars":
+            node.name = _text_or_none(below.attrs.get("name"))
+            node.arrays = [np.asarray(below[number]) for number in sorted(below, key=int)]
+        elif hasattr(below, "items"):
+            node.groups[key] = _read_tree(below, f"{path}/{key}".strip("/"))
+    return node
+
+
+def _text_or_none(value: Any) -> str | None:
+    return value.decode("utf-8") if isinstance(value, bytes) else value
+
+
+def _stored_order(layer: Layer, variables_of: VariablesOf) -> Iterator[tuple[Layer, Variable]]:
+    """Yield the variables of a layer and all below it as Keras 2 lists them: first what is trained."""
+    yield from _of_kind(layer, variables_of, trained=True)
+    yield from _of_kind(layer, variables_of, trained=False)
+
+
+def _of_kind(layer: Layer, variables_of: VariablesOf, trained: bool) -> Iterator[tuple[Layer, Variable]]:
+    below = [*layer.children.values(), *(layer.inner.layers.values() if layer.inner else ())]
+    if below and not layer.trainable:  # a frozen model lists all it holds as not trained, part by part
+        if not trained:
+            for part in (True, False):
+                for child in below:
+                    yield from _of_kind(_thawed(child), variables_of, part)
+        return
+    for child in below:
+        yield from _of_kind(child, variables_of, trained)
+    if not below:
+        yield from ((layer, each) for each in variables_of(layer) if (each.trainable and layer.trainable) == trained)
+
+
+def _thawed(layer: Layer) -> Layer:
+    """Return the layer as if it were trained, with the same arrays."""
+    thawed = Layer(layer.name, layer.class_name, {**layer.config, "trainable": True}, layer.keras, layer.inner)
+    thawed.children, thawed.arrays = layer.children, layer.arrays
+    return thawed
+
+
+def _fill(top: Layer, slots: list[tuple[Layer, Variable]], stored: list[tuple[str, np.ndarray]]) -> None:
+    wanted = [variable.name.split("/")[-1] for _, variable in slots]
+    found = [_last_word(name) for name, _ in stored]
+    if len(wanted) != len(found):
+        raise PortError(
+            f"{str(top).capitalize()} needs {len(wanted)} arrays ({', '.join(wanted) or 'none'}); the file holds "
+            f"{len(found)} ({', '.join(found) or 'none'}). The weights are of another model."
+        )
+    if wanted != found and set(wanted) == set(found):
+        raise PortError(
+            f"{str(top).capitalize()} stores its arrays in the order {', '.join(found)}; {', '.join(wanted)} was "
+            "expected, so they cannot be told apart safely. Save the model once more as .keras."
+        )
+    for (layer, variable), (_, array) in zip(slots, stored, strict=True):
+        layer.arrays[variable.name] = array
+
+
+def _last_word(name: str) -> str:
+    """Return ``kernel`` of ``conv1d_3/kernel:0``, and of Keras 1's ``conv1d_3_kernel_1:0``."""
+    return re.sub(r":\d+$", "", name).split("/")[-1]
+
+
+def _bind_model(node: Node, graph: Graph, variables_of: VariablesOf) -> None:
+    groups = node.groups.get("layers") or node.groups.get("_layer_checkpoint_dependencies")
+    if groups is None:
+        if any(variables_of(layer) or layer.inner for layer in graph.layers.values()):
+            raise PortError(f"The weights of the model {graph.name!r} are missing in the file.")
+        return
+    found = _by_layer(groups.groups, graph)
+    strangers = [below.path for below in found.pop("", Node()).groups.values()]
+    missing = [name for name, layer in graph.layers.items() if name not in found and _wants(layer, variables_of)]
+    if missing or strangers:
+        raise PortError(_other_model(missing, strangers))
+    for name, below in found.items():
+        _bind_layer(below, graph.layers[name], variables_of)
+
+
+def _by_layer(groups: Mapping[str, Node], graph: Graph) -> dict[str, Node]:
+    """Find the group of each layer; groups that hold arrays and belong to none are collected under ``""``."""
+    named = {node.name: node for node in groups.values() if node.name}
+    if named and set(named) <= set(graph.layers):
+        return dict(named)
+    found: dict[str, Node] = {}
+    used: dict[str, int] = {}
+    for layer in graph.layers.values():
+        stem = _snake(layer.class_name)
+        count = used.get(stem, 0)
+        used[stem] = count + 1
+        key = f"{stem}_{count}" if count else stem
+        if key in groups:
+            found[layer.name] = groups[key]
+    taken = {id(node) for node in found.values()}
+    left = {key: node for key, node in groups.items() if id(node) not in taken and _holds(node)}
+    return {**found, "": Node(groups=left)} if left else found
+
+
+def _holds(node: Node) -> bool:
+    return bool(node.arrays) or any(_holds(below) for below in node.groups.values())
+
+
+def _wants(layer: Layer, variables_of: VariablesOf) -> bool:
+    return any(True for _ in _stored_order(layer, variables_of))
+
+
+def _bind_layer(node: Node, layer: Layer, variables_of: VariablesOf) -> None:
+    if layer.inner:
+        _bind_model(node, layer.inner, variables_of)
+        return
+    for key, child in layer.children.items():
+        _bind_layer(node.groups.get(key, Node(f"{node.path}/{key}")), child, variables_of)
+    if layer.children:
+        return
+    wanted: dict[str, list[str]] = {}
+    for variable in variables_of(layer):
+        wanted.setdefault(variable.group, []).append(variable.name)
+    for group, names in wanted.items():
+        arrays = _below(node, group).arrays
+        if len(arrays) < len(names) or (len(arrays) > len(names) and _floats(arrays) != len(names)):
+            raise PortError(
+                f"{str(layer).capitalize()} needs {len(names)} arrays ({', '.join(names)}); the file holds "
+                f"{len(arrays)} under {node.path!r}. The weights are of another model, or the file was cut."
+            )
+        layer.arrays.update(zip(names, arrays, strict=False))
+
+
+def _floats(arrays: list[np.ndarray]) -> int:
+    """Count arrays that are not the state of a random generator, which Keras stores beside the weights."""
+    return sum(array.dtype.kind == "f" for array in arrays)
+
+
+def _below(node: Node, path: str) -> Node:
+    for part in filter(None, path.split("/")):
+        node = node.groups.get(part, Node(f"{node.path}/{part}"))
+    return node
+
+
+def _other_model(missing: list[str], strangers: list[str]) -> str:
+    parts = []
+    if missing:
+        parts.append(f"the file holds none for {', '.join(missing[:5])}")
+    if strangers:
+        parts.append(f"the architecture has no place for those of {', '.join(strangers[:5])}")
+    return f"The weights are of another model: {'; '.join(parts)}. Give the weights that were saved with it."
+
+
+def _snake(name: str) -> str:
+    """Keras' own rule for the names of groups: ``Conv1D`` -> ``conv1d``, ``GlobalAveragePooling1D`` likewise."""
+    name = re.sub(r"\W+", "", name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
