@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, fields
+from typing import Any, Generic, TypeVar
 
 from ecgnb.errors import ConfigError
 
@@ -66,3 +67,35 @@ class Registry(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def build_from_spec(registry: Registry[type[T]], spec: Any) -> T:
+    """Make a registered dataclass of its name, or of a dictionary with ``"name"`` and options.
+
+    Args:
+        registry: of dataclasses, whose fields are the options.
+        spec: ``"zscore"``, or ``{"name": "bandpass", "low": 0.5}``.
+
+    Raises:
+        ConfigError: a name or option is unknown, an option is missing or has a value out of range.
+    """
+    options = {"name": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, Mapping) else {}
+    if "name" not in options:
+        raise ConfigError(f"A {registry.kind} needs a name; {spec!r} has none. Available: {', '.join(registry)}.")
+    name = options.pop("name")
+    kind: Any = registry.get(name)
+    known = [field.name for field in fields(kind)]
+    for option in options:
+        if option not in known:
+            near = nearest(option, known)
+            hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+            raise ConfigError(
+                f"The {registry.kind} {name!r} has no option {option!r}.{hint} It has: {', '.join(known)}."
+            )
+    missing = [f.name for f in fields(kind) if f.default is MISSING and f.name not in options]
+    if missing:
+        raise ConfigError(f"The {registry.kind} {name!r} needs the option {missing[0]!r}.")
+    try:
+        return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in options.items()})
+    except TypeError as error:  # text where a number is compared
+        raise ConfigError(f"The {registry.kind} {name!r} cannot be made with {options!r}: {error}.") from error

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from ecgnb.data.filters import build_filters
 from ecgnb.data.leads import normalise_lead, select_leads
 from ecgnb.data.quality import MAX_FS, MIN_FS, Extremes, check_duration, find_clipped, find_flat, repair_gaps
 from ecgnb.data.recording import Recording
@@ -24,6 +25,8 @@ class PrepareConfig:
         leads: names of the leads in order; empty: the data set's own.
         missing_leads: what to do with a recording that lacks a lead: "reject" it, or store "zero" in its place.
         crop: keep the middle of a recording ("center") or its beginning ("start"); padding follows the same rule.
+        filters: what is done to the whole recording at ``target_fs`` before it is cropped, each a name or
+            ``{"name": ..., option: ...}`` (`ecgnb.data.filters`).
         store_dtype: "int16" with a scale a record and lead, or "float16".
         shard_size: recordings a file.
         n_jobs: processes; -1 uses all cores, 1 works without a pool.
@@ -34,6 +37,7 @@ class PrepareConfig:
     leads: tuple[str, ...] = ()
     missing_leads: Literal["reject", "zero"] = "reject"
     crop: Literal["center", "start"] = "center"
+    filters: tuple[Any, ...] = ()
     store_dtype: Literal["int16", "float16"] = "int16"
     shard_size: int = 512
     n_jobs: int = -1
@@ -55,6 +59,7 @@ class PrepareConfig:
         ):
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name.upper()} is {getattr(self, name)!r}; choose one of {', '.join(known)}.")
+        build_filters(self.filters, self.target_fs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +80,8 @@ class Standardised:
 def standardise(recording: Recording, config: PrepareConfig) -> Standardised:
     """Bring one recording into the form that ``config`` describes.
 
-    Only the part that is kept (and what the filter needs beside it) is checked and resampled; a fault elsewhere in a
-    long recording does no harm.
+    Only the part that is kept (and what the resampling needs beside it) is checked and resampled; a fault elsewhere in
+    a long recording does no harm. With ``filters`` all of it is, since they see the whole recording.
 
     Args:
         recording: signal in mV at any rate, any order of leads.
@@ -102,8 +107,12 @@ def standardise(recording: Recording, config: PrepareConfig) -> Standardised:
         signal = repair_gaps(signal, recording.fs, leads)
         extremes = Extremes.of(signal)
     flags += _lead_flags(signal, recording.fs, leads, extremes, empty)
-    signal = resample(signal, recording.fs, config.target_fs)[:, skip:]
-    signal, valid = _fit(signal, config)
+    signal = resample(signal, recording.fs, config.target_fs)
+    if config.filters:
+        for each in build_filters(config.filters, config.target_fs):
+            signal = each(signal, config.target_fs)
+        skip = max(signal.shape[1] - config.target_samples, 0) // 2 if config.crop == "center" else 0
+    signal, valid = _fit(signal[:, skip:], config)
     return Standardised(signal, valid, tuple(dict.fromkeys(flags)))
 
 
@@ -114,7 +123,7 @@ def _part(n_samples: int, up: int, down: int, config: PrepareConfig) -> tuple[in
         First input sample, the one after the last, and how many output samples to leave out at the beginning.
     """
     surplus = resampled_length(n_samples, up, down) - config.target_samples
-    if surplus <= 0:
+    if surplus <= 0 or config.filters:
         return 0, n_samples, 0
     kept = surplus // 2 if config.crop == "center" else 0
     reach = filter_reach(up, down) if up != down else 0

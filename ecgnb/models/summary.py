@@ -47,9 +47,10 @@ def _parts(model: Backbone) -> Iterator[tuple[str, nn.Module]]:
 
 def _note_shape(
     name: str, shapes: dict[str, tuple[int, ...]]
-) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-    def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        shapes[name] = tuple(output.shape[1:])
+) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor | tuple[Tensor, ...]], None]:
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor | tuple[Tensor, ...]) -> None:
+        last = output[-1] if isinstance(output, tuple) else output  # a part that gives all its maps shows the last
+        shapes[name] = tuple(last.shape[1:])
 
     return hook
 

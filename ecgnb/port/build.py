@@ -156,7 +156,6 @@ def _label(value: Value, label: str, layer: Layer) -> None:
     """Note on the node which layer's output it is; nested models give it up to their last layer."""
     value.node.meta.setdefault("keras", label)
     value.node.meta.setdefault("class_name", layer.class_name)
-    value.node.meta["layout"] = value.layout
 
 
 def state_of(graph: Graph, modules: dict[str, str], prefix: str = "") -> dict[str, Tensor]:

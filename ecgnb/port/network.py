@@ -34,6 +34,11 @@ class Value:
     layout: str = KERAS
     turned: Value | None = None
 
+    def __post_init__(self) -> None:
+        self.node.meta["layout"] = self.layout
+        if isinstance(self.example, Tensor):
+            self.node.meta["shape"] = tuple(self.example.shape)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Its shape as Keras has it, without the batch."""

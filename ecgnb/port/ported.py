@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, fx, nn
 
 from ecgnb.errors import ConfigError
 from ecgnb.port.build import before_activation, load_state, refuse_unknown, state_of, write_graph
+from ecgnb.port.contract import Contract, contract_of
 from ecgnb.port.graph import Graph, input_shape, parse_graph
 from ecgnb.port.keras_file import read_keras
 from ecgnb.port.layers import variables_of
@@ -30,6 +32,7 @@ class Origin:
         input_layout: ``"NTC"`` or ``"NCT"``.
         modules: for each layer's path in Keras, its module's path.
         inputs: name and shape of each input in Keras' layout, the batch first and ``None`` where free.
+        outputs: shape of each output in Keras' layout, without the batch.
         activations: of each output: ``"softmax"``, ``"sigmoid"`` or ``"linear"``.
         made: how each module was built.
     """
@@ -39,6 +42,7 @@ class Origin:
     input_layout: str
     modules: dict[str, str]
     inputs: dict[str, tuple[int | None, ...]]
+    outputs: tuple[tuple[int, ...], ...]
     activations: tuple[str, ...]
     made: dict[str, Made]
 
@@ -59,6 +63,26 @@ class PortedModel(fx.GraphModule):
     def origin(self) -> Origin:
         """What the port was made of."""
         return self.meta["origin"]
+
+    @property
+    def contract(self) -> Contract | None:
+        """Rate, leads, units, filters and classes that the model was trained with; ``None`` when nobody told them."""
+        return self.meta.get("contract")
+
+    def agree(self, contract: Contract | Mapping[str, Any] | str) -> PortedModel:
+        """Give the port its contract, once it was checked against the model; return the port.
+
+        Args:
+            contract: a `Contract`, its fields, or the name of a known one such as ``"pathology_avb"``.
+
+        Raises:
+            ConfigError: it contradicts the model, or is incomplete.
+        """
+        agreed = contract_of(contract)
+        assert agreed is not None
+        agreed.check(self.origin.inputs, self.origin.outputs)
+        self.meta["contract"] = agreed
+        return self
 
     @property
     def logits(self) -> fx.GraphModule:
@@ -99,13 +123,20 @@ class PortedModel(fx.GraphModule):
                 )
 
 
-def port_keras(path: str | Path, *, weights: str | Path | None = None, input_layout: str = "NTC") -> PortedModel:
+def port_keras(
+    path: str | Path,
+    *,
+    weights: str | Path | None = None,
+    input_layout: str = "NTC",
+    contract: Contract | Mapping[str, Any] | str | None = None,
+) -> PortedModel:
     """Port a Keras model to PyTorch, without Keras or TensorFlow.
 
     Args:
         path: ``.keras``, whole ``.h5``, or ``model.json`` (its weights beside it, or given).
         weights: the weights that belong to a ``model.json``.
         input_layout: layout of rank-3 inputs: ``"NTC"`` as Keras, or ``"NCT"``.
+        contract: what the model was trained with; see `PortedModel.agree`.
 
     Raises:
         PortError: the file is damaged, its weights are of another model, or it holds what cannot be ported; all of
@@ -115,11 +146,13 @@ def port_keras(path: str | Path, *, weights: str | Path | None = None, input_lay
     graph = parse_graph(file.config, major(file.keras_version))
     refuse_unknown(graph)
     file.weights.bind(graph, variables_of)
-    return build_port(graph, file.config, file.keras_version, input_layout)
+    port = build_port(graph, file.config, file.keras_version, input_layout)
+    load_state(port, state_of(graph, port.origin.modules))
+    return port if contract is None else port.agree(contract)
 
 
 def build_port(graph: Graph, config: dict[str, Any], keras_version: str, input_layout: str) -> PortedModel:
-    """Build the PyTorch model of a graph, with its weights where the layers hold them."""
+    """Build the PyTorch model of a graph; its weights are still PyTorch's first, random ones."""
     if input_layout not in LAYOUTS:
         raise ConfigError(f"input_layout is {input_layout!r}; choose 'NTC' (batch, time, channel) or 'NCT'.")
     with torch.random.fork_rng(devices=[]):  # the modules' own first weights must not move the user's random numbers
@@ -132,10 +165,10 @@ def build_port(graph: Graph, config: dict[str, Any], keras_version: str, input_l
         input_layout,
         written.modules,
         {ref.layer: tuple(input_shape(graph.layers[ref.layer])) for ref in graph.inputs},
+        tuple(value.shape for value in written.outputs),
         tuple(before_activation(value.node, modules)[1] for value in written.outputs),
         written.network.made,
     )
-    load_state(model, state_of(graph, written.modules))
     model.register_forward_pre_hook(_check)
     return model.eval()
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ecgnb.errors import ConfigError
-from ecgnb.registry import Registry, nearest
+from ecgnb.registry import Registry, build_from_spec
 from ecgnb.transforms.batching import Array, flat_keys, flatten
 from ecgnb.transforms.random import stream_of
 
@@ -210,21 +210,4 @@ def build_pipeline(specs: Sequence[Spec] = DEFAULT_TRANSFORMS) -> Pipeline:
 
 def build_transform(spec: Spec) -> Transform:
     """Make one transform of its name, or of a dictionary with ``"name"`` and options; see :func:`build_pipeline`."""
-    options = {"name": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, Mapping) else {}
-    if "name" not in options:
-        raise ConfigError(f"A transform needs a name; {spec!r} has none. Available: {', '.join(TRANSFORMS)}.")
-    name = options.pop("name")
-    kind = TRANSFORMS.get(name)
-    known = [field.name for field in fields(kind)]
-    for option in options:
-        if option not in known:
-            near = nearest(option, known)
-            hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-            raise ConfigError(f"The transform {name!r} has no option {option!r}.{hint} It has: {', '.join(known)}.")
-    missing = [f.name for f in fields(kind) if f.default is MISSING and f.name not in options]
-    if missing:
-        raise ConfigError(f"The transform {name!r} needs the option {missing[0]!r}.")
-    try:
-        return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in options.items()})
-    except TypeError as error:  # text where a number is compared
-        raise ConfigError(f"The transform {name!r} cannot be made with the options {options!r}: {error}.") from error
+    return build_from_spec(TRANSFORMS, spec)

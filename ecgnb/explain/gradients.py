@@ -1,0 +1,105 @@
+"""Explanations that are one backward pass: gradient, gradient times input, gradient times SIGN, guided backprop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from ecgnb.errors import ConfigError
+from ecgnb.explain.base import EXPLAINERS, Inputs, Target, asked
+from ecgnb.explain.kinds import ACTIVATIONS
+
+
+def sign(x: Tensor, mu: float = 0.0) -> Tensor:
+    """Return +1 where ``x >= mu``, else -1: unlike ``torch.sign``, 0 counts as +1 (Gumpfer et al. 2023)."""
+    return (x >= mu).to(x.dtype) * 2 - 1
+
+
+@EXPLAINERS.register("gradient")
+def gradient(model: nn.Module, inputs: Inputs, target: Target = None) -> Inputs:
+    """Return the gradient of the target's logit (Simonyan et al. 2013, "Deep inside convolutional networks").
+
+    Args:
+        model: gives logits ``[B, K]``.
+        inputs: a tensor ``[B, ...]`` or a tuple of tensors.
+        target: see `ecgnb.explain.base.Target`.
+
+    Returns:
+        Attributions of the inputs' shapes, in logits per unit of the input.
+
+    Raises:
+        ConfigError: as `ecgnb.explain.base.asked` tells.
+    """
+    with asked(model, inputs, target) as case:
+        return case.pack(case.gradients(*case.inputs))
+
+
+@EXPLAINERS.register("gradient_x_input")
+def gradient_x_input(model: nn.Module, inputs: Inputs, target: Target = None) -> Inputs:
+    """Return gradient times input, in logits; arguments and errors as `gradient`."""
+    with asked(model, inputs, target) as case:
+        slopes = case.gradients(*case.inputs)
+        return case.pack(tuple(slope * x for slope, x in zip(slopes, case.inputs, strict=True)))
+
+
+@EXPLAINERS.register("gradient_x_sign")
+def gradient_x_sign(model: nn.Module, inputs: Inputs, target: Target = None, *, mu: float = 0.0) -> Inputs:
+    """Return the gradient times the input's `sign`; small deflections then count as much as large ones.
+
+    Gumpfer et al. 2023, "SIGNed explanations: Unveiling relevant features by reducing bias", Information Fusion 99.
+
+    Args:
+        model: as for `gradient`.
+        inputs: as for `gradient`.
+        target: as for `gradient`.
+        mu: what counts as a positive input, in the input's unit.
+
+    Raises:
+        ConfigError: as `ecgnb.explain.base.asked` tells.
+    """
+    with asked(model, inputs, target) as case:
+        slopes = case.gradients(*case.inputs)
+        return case.pack(tuple(slope * sign(x, mu) for slope, x in zip(slopes, case.inputs, strict=True)))
+
+
+@EXPLAINERS.register("guided_backprop")
+def guided_backprop(model: nn.Module, inputs: Inputs, target: Target = None) -> Inputs:
+    """Return the gradient with negative slopes cut off behind every activation.
+
+    Springenberg et al. 2014, "Striving for simplicity: the all convolutional net", for ReLU; other activation modules
+    (ELU, GELU, ...) are cut alike. Activations written as functions cannot be reached.
+
+    Raises:
+        ConfigError: the model has no activation modules; else as `ecgnb.explain.base.asked` tells.
+    """
+    with asked(model, inputs, target) as case, _guided(case.model):
+        return case.pack(case.gradients(*case.inputs))
+
+
+@contextmanager
+def _guided(model: nn.Module) -> Iterator[None]:
+    """Cut negative gradients at every activation module for as long as the context lasts."""
+    activations = [module for module in model.modules() if isinstance(module, ACTIVATIONS)]
+    if not activations:
+        raise ConfigError(
+            f"{type(model).__name__} has no activation modules to guide the gradient at: write nn.ReLU() in place of "
+            "F.relu, or choose another method."
+        )
+    in_place = {module for module in activations if getattr(module, "inplace", False)}
+    hooks = [module.register_full_backward_hook(_cut) for module in activations]
+    try:
+        for module in in_place:  # a full backward hook cannot watch what is overwritten
+            module.inplace = False  # type: ignore[assignment]
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module in in_place:
+            module.inplace = True  # type: ignore[assignment]
+
+
+def _cut(module: nn.Module, slopes_in: Any, slopes_out: Any) -> tuple[Tensor, ...]:
+    return tuple(slope.clamp(min=0) for slope in slopes_in)
