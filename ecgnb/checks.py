@@ -19,7 +19,7 @@ from packaging.version import Version
 from ecgnb.data.cohort import DEMO_RECORDS, MAPPING_NAME, DataConfig, resolve
 from ecgnb.data.labels import read_mapping
 from ecgnb.environment import describe_gpus, package_version
-from ecgnb.errors import ConfigError, EcgnbError
+from ecgnb.errors import CheckpointError, ConfigError, EcgnbError
 from ecgnb.run import Run
 
 RECORDING_SUFFIXES = (".hea", ".mat", ".csv", ".npy", ".npz")
@@ -127,6 +127,7 @@ def check_recipe(run: Run) -> Iterator[Finding]:
     """Model, options and transforms are ones that can be built; better known now than after the preparation."""
     import torch
 
+    from ecgnb.deploy.bundle import load_bundle
     from ecgnb.models import build_model
     from ecgnb.transforms.pipeline import build_pipeline
 
@@ -136,13 +137,16 @@ def check_recipe(run: Run) -> Iterator[Finding]:
         pipeline = build_pipeline([*transforms.transforms, *transforms.augment])
         pipeline(torch.zeros(1, n_leads, n_samples), fs=fs, keys=torch.zeros(1, dtype=torch.int64))
         words: Any = {"n_leads": n_leads, "n_samples": n_samples, "fs": fs, "n_classes": 2, **model.model_options}
-        with torch.device("meta"):  # shapes without numbers: it takes no memory, however large the model
-            build_model(model.model, **words)
-    except ConfigError as error:
+        if model.start_from:
+            load_bundle(model.start_from)
+        else:
+            with torch.device("meta"):  # shapes without numbers: it takes no memory, however large the model
+                build_model(model.model, **words)
+    except (ConfigError, CheckpointError) as error:
         yield Finding("model", "fail", str(error), "Correct that parameter.")
         return
     steps = ", ".join(transform.name for transform in pipeline) or "no transforms"
-    yield Finding("model", "pass", f"{model.model} behind {steps}")
+    yield Finding("model", "pass", f"{model.start_from or model.model} behind {steps}")
 
 
 def check_store(run: Run) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from ecgnb.errors import CheckpointError
 from ecgnb.files import atomic_write, read_json, sha256_file, write_json
 from ecgnb.models import build_model
 from ecgnb.models.base import Backbone
+from ecgnb.port import backbone as _  # noqa: F401  registers the model "keras", which bundles of ports name
 from ecgnb.transforms.pipeline import Pipeline, build_pipeline
 
 FORMAT = 1
@@ -104,11 +105,12 @@ def load_bundle(folder: str | Path) -> Bundle:
 
 
 def _bundle_of(description: dict[str, Any], folder: Path) -> Bundle:
+    prepare: dict[str, Any] = description["prepare"]
     return Bundle(
         model=_load_model(folder, description),
         classes=tuple(description["classes"]),
         task=description["task"],
-        prepare=PrepareConfig(**{**description["prepare"], "leads": tuple(description["prepare"]["leads"])}),
+        prepare=PrepareConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in prepare.items()}),
         transforms=build_pipeline(description["transforms"]),
         thresholds=tuple(description["thresholds"]),
         temperature=description["temperature"],

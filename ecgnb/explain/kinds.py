@@ -46,7 +46,9 @@ _FUNCTIONS: dict[Any, str] = {
     **dict.fromkeys((operator.add, operator.iadd, operator.sub, operator.isub, operator.neg), "linear"),
     **dict.fromkeys((torch.add, torch.sub, torch.neg, torch.mean, torch.sum, torch.matmul, operator.matmul), "linear"),
     **dict.fromkeys((operator.truediv, torch.div, F.avg_pool1d, F.adaptive_avg_pool1d), "linear"),
-    **dict.fromkeys((torch.cat, torch.stack, torch.flatten, torch.reshape, torch.permute, torch.transpose), "rearrange"),
+    **dict.fromkeys(
+        (torch.cat, torch.stack, torch.flatten, torch.reshape, torch.permute, torch.transpose), "rearrange"
+    ),
     **dict.fromkeys((torch.squeeze, torch.unsqueeze, torch.chunk, torch.split, F.pad), "rearrange"),
     **dict.fromkeys((operator.getitem, builtins.getattr), "rearrange"),
     **dict.fromkeys((torch.max, torch.amax, torch.maximum, F.max_pool1d, F.adaptive_max_pool1d), "winner"),

@@ -1,7 +1,8 @@
 """Layer-wise relevance propagation: a walk back through the model's graph, node by node.
 
-Bach et al. 2015, "On pixel-wise explanations for non-linear classifier decisions", PLoS ONE 10(7); Montavon et al. 2019,
-"Layer-wise relevance propagation: an overview". The walk begins with the target's logit as the relevance of the output.
+Bach et al. 2015, "On pixel-wise explanations for non-linear classifier decisions by layer-wise relevance propagation",
+PLoS ONE 10(7); Montavon et al. 2019, "Layer-wise relevance propagation: an overview". The walk begins with the target's
+logit as the relevance of the output.
 
 Layers with weights take the chosen rule. Averages, sums and other linear operations without weights share relevance
 by contribution (LRP-z), activations pass it on unchanged, maxima give it to the winner. A batch normalisation behind a
@@ -66,7 +67,9 @@ def lrp(
             )
         start = torch.zeros_like(logits).scatter(1, case.target[:, None], logits.gather(1, case.target[:, None]))
         found = _Walk(recording, rule, input_rule or rule).back(start)
-        return case.pack(tuple(torch.zeros_like(x) if r is None else r for x, r in zip(case.inputs, found, strict=True)))
+        return case.pack(
+            tuple(torch.zeros_like(x) if r is None else r for x, r in zip(case.inputs, found, strict=True))
+        )
 
 
 class _Walk:
@@ -74,7 +77,7 @@ class _Walk:
 
     def __init__(self, recording: Recording, rule: Rule, input_rule: Rule) -> None:
         self.recording = recording
-        self.graph = recording.module
+        self.root = recording.root
         self.rule, self.input_rule = rule, input_rule
         self.relevance: dict[fx.Node, Tensor] = {}
         self.pieces: dict[fx.Node, dict[int, Tensor]] = {}  # of nodes that make several tensors
@@ -82,7 +85,7 @@ class _Walk:
 
     def back(self, start: Tensor) -> list[Tensor | None]:
         """Return the relevance of each input, ``None`` where none arrives."""
-        nodes = list(self.graph.graph.nodes)
+        nodes = list(self.recording.graph.nodes)
         self.relevance[nodes[-1].all_input_nodes[0]] = start
         for node in reversed(nodes):
             if node in self.pieces or (node in self.relevance and node.op not in ("placeholder", "get_attr")):
@@ -92,9 +95,11 @@ class _Walk:
         return [self.relevance.get(node) for node in nodes if node.op == "placeholder"]
 
     def _step(self, node: fx.Node) -> Sequence[tuple[fx.Node, Tensor]]:
-        kind = node_kind(node, self.graph)
+        kind = node_kind(node, self.root)
         sources = self.recording.sources(node)
-        if node in self.pieces and kind in ("rearrange", "winner"):
+        if node in self.pieces:
+            if kind not in ("rearrange", "winner"):
+                raise self._no_rule(node)
             return self._moved(node, sources)
         given = self.relevance.pop(node)
         if not sources:  # made of the inputs by way of whole numbers, such as a mask: relevance ends here
@@ -136,7 +141,7 @@ class _Walk:
             return self.recording.replay(node, dict(zip(sources, inputs, strict=True)), module, weights)
 
         rule = Epsilon(0.0) if not weights else self.rule if node in self.later else self.input_rule
-        layer = Layer(describe(node, self.graph), run, weights)
+        layer = Layer(describe(node, self.root), run, weights)
         inputs = [self.recording.values[source] for source in sources]
         return list(zip(sources, rule(layer, inputs, given), strict=True))
 
@@ -144,12 +149,12 @@ class _Walk:
         """Return the layer that a normalisation makes one with, if any, and the module to run."""
         if node.op != "call_module":
             return None, None
-        module = self.graph.get_submodule(str(node.target))
+        module = self.root.get_submodule(str(node.target))
         if not isinstance(module, _BatchNorm):
             return None, module
         before = node.all_input_nodes[0]
         if before.op == "call_module" and len(before.users) == 1:
-            inner = self.graph.get_submodule(str(before.target))
+            inner = self.root.get_submodule(str(before.target))
             if isinstance(inner, nn.Conv1d | nn.Conv2d):
                 return before, fuse_conv_bn_eval(inner, module)
             if isinstance(inner, nn.Linear) and self.recording.values[before].ndim == 2:
@@ -158,7 +163,7 @@ class _Walk:
 
     def _signal(self, node: fx.Node, sources: list[fx.Node]) -> fx.Node:
         """Return the operand of a product that takes the relevance."""
-        signals = [source for source in sources if not is_gate(source, self.graph)] or sources
+        signals = [source for source in sources if not is_gate(source, self.root)] or sources
         sizes = [self.recording.values[source].numel() for source in signals]
         if not sizes or sizes.count(max(sizes)) > 1:
             raise self._no_rule(node, "it multiplies two signals of one size, and neither is a gate")
@@ -167,20 +172,20 @@ class _Walk:
     def _behind_a_layer(self) -> set[fx.Node]:
         """Return the nodes that have a layer with weights between themselves and an input."""
         later: set[fx.Node] = set()
-        for node in self.graph.graph.nodes:
+        for node in self.recording.graph.nodes:
             if any(source in later or self._has_weights(source) for source in node.all_input_nodes):
                 later.add(node)
         return later
 
     def _has_weights(self, node: fx.Node) -> bool:
-        if node.op != "call_module" or node_kind(node, self.graph) != "linear":
+        if node.op != "call_module" or node_kind(node, self.root) != "linear":
             return False
-        module = self.graph.get_submodule(str(node.target))
+        module = self.root.get_submodule(str(node.target))
         return isinstance(module, _BatchNorm) or any(True for _ in module.parameters())
 
     def _no_rule(self, node: fx.Node, why: str = "no rule tells how relevance passes through it") -> ConfigError:
         return ConfigError(
-            f"LRP stops at {describe(node, self.graph)}: {why}. Use method='integrated_gradients' or "
+            f"LRP stops at {describe(node, self.root)}: {why}. Use method='integrated_gradients' or "
             "'gradient_x_input'; a module of your own can tell by a class attribute, such as relevance = 'linear'."
         )
 

@@ -1,8 +1,8 @@
 """The rules of layer-wise relevance propagation for linear layers.
 
-All follow one scheme (Montavon et al. 2019, "Layer-wise relevance propagation: an overview", section 10.3): with a layer
-z = f(x), inputs and weights changed as the rule asks, the relevance R of the outputs goes to the inputs as
-x * f'(x)^T (R / z), where the denominator is stabilised.
+All follow one scheme (Montavon et al. 2019, "Layer-wise relevance propagation: an overview"): with a layer z = f(x),
+inputs and weights changed as the rule asks, the relevance R of the outputs goes to the inputs as x * f'(x)^T (R / z),
+where the denominator is stabilised.
 
 What a layer's bias contributes stays with the bias: z and epsilon rules divide by a z that holds it, and the alpha-beta
 rule counts a positive bias among the positive contributions and a negative one among the negative ones. So relevance
@@ -94,6 +94,7 @@ class Epsilon:
         return pull(divide(relevance, z + self._epsilon_of(inputs, z.ndim) * sign(z)))
 
     def __call__(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
+        """Return the inputs times what is pulled back to them."""
         return [x * c for x, c in zip(inputs, self.pulled(layer, inputs, relevance), strict=True)]
 
     def _epsilon_of(self, inputs: Tensors, rank: int) -> float | Tensor:
@@ -132,6 +133,7 @@ class AlphaBeta:
             raise ConfigError(f"alpha={self.alpha!r}, beta={self.beta!r}: beta is at least 0, and alpha - beta is 1.")
 
     def __call__(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
+        """Return alpha times the shares by positive contributions, less beta times those by negative ones."""
         plus, minus = [x.clamp(min=0) for x in inputs], [x.clamp(max=0) for x in inputs]
         up, down = layer.changed(_positive), layer.changed(_negative)
         for_it = _shared(layer, [(plus, up), (minus, layer.changed(_negative_without_bias))], relevance)
@@ -146,6 +148,7 @@ class WSquare:
     """LRP-w2 (Montavon et al. 2017, "Explaining nonlinear classification decisions"): shares by the squared weights."""
 
     def __call__(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
+        """Return shares by squared weights, whatever the inputs are."""
         return _by_weights(layer, layer.changed(lambda w, bias: w * 0 if bias else w.square()), inputs, relevance)
 
 
@@ -154,6 +157,7 @@ class Flat:
     """LRP-flat (Lapuschkin et al. 2017): every input that reaches an output gets the same share of it."""
 
     def __call__(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
+        """Return equal shares, whatever the inputs and weights are."""
         return _by_weights(layer, layer.changed(lambda w, bias: w * 0 if bias else w * 0 + 1), inputs, relevance)
 
 
@@ -170,6 +174,7 @@ class Sign:
     rule: Epsilon = field(default_factory=EpsilonStd)
 
     def __call__(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
+        """Return the signs of the inputs times what is pulled back to them."""
         return [sign(x) * c for x, c in zip(inputs, self.rule.pulled(layer, inputs, relevance), strict=True)]
 
 
@@ -177,7 +182,10 @@ def _shared(layer: Layer, parts: Sequence[tuple[Tensors, Weights]], relevance: T
     """Share relevance among inputs by their contributions to a sum of runs of the layer."""
     runs = [layer.linearise(inputs, weights) for inputs, weights in parts]
     s = divide(relevance, torch.stack([z for z, _ in runs]).sum(0))
-    shares = [[x * c for x, c in zip(inputs, pull(s), strict=True)] for (inputs, _), (_, pull) in zip(parts, runs, strict=True)]
+    shares = [
+        [x * c for x, c in zip(inputs, pull(s), strict=True)]
+        for (inputs, _), (_, pull) in zip(parts, runs, strict=True)
+    ]
     return [torch.stack(each).sum(0) for each in zip(*shares, strict=True)]
 
 

@@ -121,9 +121,7 @@ def vargrad(
         return case.pack(variance)
 
 
-def _noisy_moments(
-    case: Case, noise: float, samples: int, seed: int
-) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+def _noisy_moments(case: Case, noise: float, samples: int, seed: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """Return mean and variance of the gradients over noisy copies, updated chunk by chunk (Chan et al. 1979)."""
     _check_count("samples", samples)
     if not noise >= 0:

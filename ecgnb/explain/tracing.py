@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, fx, nn
 from torch.func import functional_call
-from torch.fx.node import map_aggregate
 
 from ecgnb.errors import ConfigError
 from ecgnb.explain.kinds import module_kind
@@ -31,7 +31,7 @@ class _Tracer(fx.Tracer):
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         if isinstance(m, Backbone):  # without its check of the shape, which a graph cannot hold
-            forward = lambda x: m.head(m.forward_features(x))  # noqa: E731
+            forward = functools.partial(_unchecked, m)
         try:
             return super().call_module(m, forward, args, kwargs)
         except Exception:
@@ -45,7 +45,8 @@ def trace(model: nn.Module) -> fx.GraphModule:
     Raises:
         ConfigError: the model's code depends on values, so that it is no fixed graph.
     """
-    root = nn.Sequential(model) if isinstance(model, Backbone) else model
+    a_layer = isinstance(model, Backbone) or module_kind(model) is not None  # to be one node, not opened
+    root = nn.Sequential(model) if a_layer else model
     tracer = _Tracer(of_graph=isinstance(model, fx.GraphModule))
     try:
         return fx.GraphModule(root, tracer.trace(root))
@@ -68,7 +69,7 @@ class Recording(fx.Interpreter):
 
     def __init__(self, graph: fx.GraphModule) -> None:
         super().__init__(graph, garbage_collect_values=False)
-        self.root: nn.Module = graph
+        self.root = graph
         self.values: dict[fx.Node, Any] = {}
         self.fed: set[fx.Node] = set()
 
@@ -81,8 +82,7 @@ class Recording(fx.Interpreter):
 
     def fetch_args_kwargs_from_env(self, n: fx.Node) -> tuple[Any, Any]:
         """Return copies of a node's arguments, so that operations in place spoil nothing that is kept."""
-        args, kwargs = super().fetch_args_kwargs_from_env(n)
-        return map_aggregate(args, _copied), map_aggregate(kwargs, _copied)
+        return fx.map_arg((n.args, dict(n.kwargs)), lambda each: _copied(self.env[each]))
 
     def sources(self, node: fx.Node) -> list[fx.Node]:
         """Return the nodes whose floating point values go into a node and depend on the model's inputs."""
@@ -103,11 +103,17 @@ class Recording(fx.Interpreter):
             module: run in place of the node's own.
             weights: replace the module's parameters of these names.
         """
-        args, kwargs = fx.map_arg((node.args, dict(node.kwargs)), lambda each: _copied(instead.get(each, self.values[each])))
+        args, kwargs = fx.map_arg(
+            (node.args, dict(node.kwargs)), lambda each: _copied(instead.get(each, self.values[each]))
+        )
         if node.op != "call_module":
             return getattr(self, node.op)(node.target, args, kwargs)
         module = module or self.root.get_submodule(str(node.target))
         return functional_call(module, dict(weights), args, kwargs) if weights else module(*args, **kwargs)
+
+
+def _unchecked(backbone: Backbone, x: Tensor) -> Tensor:
+    return backbone.head(backbone.forward_features(x))
 
 
 def _copied(value: Any) -> Any:

@@ -18,7 +18,8 @@ class KerasBackbone(Backbone):
     """A Keras classifier with one input, a last Dense layer and the six words of every model.
 
     The body gives the last feature map over time, the head what comes after it; logits stand for the outputs before
-    their softmax or sigmoid.
+    their softmax or sigmoid. Where a pooling drops an incomplete last window, a feature map is a step or two shorter
+    than its ``reduction`` says.
 
     Args:
         keras_config: the Keras configuration, ``class_name`` and ``config``; it alone decides the architecture.
@@ -36,7 +37,7 @@ class KerasBackbone(Backbone):
         self.body = fx.GraphModule(port, nodes.body(), "Body")
         self.head = KerasHead(fx.GraphModule(port, nodes.hidden(), "Hidden"), nodes.classifier)
         self.feature_info = [
-            FeatureInfo(name=f"body.{node.target}", channels=shape[1], reduction=-(-self.n_samples // shape[2]))
+            FeatureInfo(name=f"body.{node.target}", channels=shape[1], reduction=round(self.n_samples / shape[2]))
             for node, shape in nodes.maps
         ]
         if nodes.classifier.out_features != self.n_classes:
@@ -135,7 +136,7 @@ class _Parts:
         for node in listed[: place[self.last]]:
             alive = {each for each in alive | {node} if any(place[user] > place[node] for user in each.users)}
             shape = node.meta.get("shape", ())
-            if alive == {node} and node.op == "call_module" and len(shape) == 3:
+            if alive == {node} and "keras" in node.meta and node.op == "call_module" and len(shape) == 3:
                 shape = shape if node.meta["layout"] == "nct" else (shape[0], shape[2], shape[1])
                 found[shape[2]] = (node, shape)
         return sorted(found.values(), key=lambda item: place[item[0]])

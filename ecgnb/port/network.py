@@ -142,10 +142,12 @@ def module_name(name: str) -> str:
     >>> module_name("conv1d_2"), module_name("block/conv.1"), module_name("half"), module_name("logits")
     ('conv1d_2', 'block_conv_1', 'half_', 'logits_')
     """
-    name = re.sub(r"\W", "_", name)
-    if not name or name[0].isdigit():
-        name = f"layer_{name}"
-    taken = keyword.iskeyword(name) or hasattr(fx.GraphModule, name) or name in ("logits", "training", "contract")
+    name = re.sub(r"\W", "_", name, flags=re.ASCII)  # Python takes other letters for their look-alikes
+    if not name[:1].isalpha():
+        name = f"layer_{name}"  # two underscores at the beginning would be another name inside a class
+    taken = (
+        keyword.iskeyword(name) or hasattr(fx.GraphModule, name) or name in ("self", "logits", "training", "contract")
+    )
     return f"{name}_" if taken else name
 
 

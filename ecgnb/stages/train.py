@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from ecgnb.data.labels import encode
 from ecgnb.errors import ConfigError
-from ecgnb.files import fingerprint, write_json
+from ecgnb.files import fingerprint, sha256_file, write_json
 from ecgnb.progress import say
 from ecgnb.run import Run, read_dict
 from ecgnb.session import find_run, log_to
 from ecgnb.stages.split import split_inputs
+
+if TYPE_CHECKING:
+    from ecgnb.deploy.bundle import Bundle
 
 #: Tells what the checkpoints beside it were trained from.
 MADE_FROM = "made_from.json"
@@ -103,10 +106,15 @@ def training_inputs(run: Run) -> dict[str, Any]:
         "labels": fingerprint(run.records["label"].tolist()),
         "classes": run.classes,
         "task": run.task,
-        "model": dataclasses.asdict(run.config.model),
+        "model": {**dataclasses.asdict(run.config.model), **_start_weights(run.config.model.start_from)},
         "transforms": dataclasses.asdict(run.config.transforms),
         "training": run.config.training.identity(),
     }
+
+
+def _start_weights(folder: str) -> dict[str, str]:
+    """Return the checksum of the weights that a training begins with, where there are any."""
+    return {"start_weights": sha256_file(Path(folder) / "model.safetensors")} if folder else {}
 
 
 def build_run_model(run: Run) -> Any:
@@ -121,6 +129,8 @@ def build_run_model(run: Run) -> Any:
         raise ConfigError(f"MODEL_OPTIONS names {', '.join(decided)}, which the recordings decide. Leave it out.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.config.training.seed)
+        if config.start_from:
+            return start_model(run)
         return build_model(
             config.model,
             n_leads=store.n_leads,
@@ -131,6 +141,46 @@ def build_run_model(run: Run) -> Any:
             task=run.task,
             **config.model_options,
         )
+
+
+def start_model(run: Run) -> Any:
+    """Load the model that the run's training begins with; its classifier is new where the classes are others.
+
+    Raises:
+        ConfigError: it was made for other leads, another length or another rate than the run's recordings have.
+        CheckpointError: the folder holds no bundle, or a damaged one.
+    """
+    from ecgnb.stages.predict import find_bundle
+
+    bundle, folder = find_bundle(run.config.model.start_from), run.config.model.start_from
+    wrong = _differences(run, bundle, ("TARGET_FS", "TARGET_SAMPLES", "LEADS"))
+    if wrong:
+        raise ConfigError(f"START_FROM={folder!r} does not fit the recordings: {'; '.join(wrong)}. Prepare them so.")
+    for difference in _differences(run, bundle, ("FILTERS", "TRANSFORMS")):
+        say(f"The model in {folder} has learnt with other {difference}.")
+    if (bundle.classes, bundle.task) != (tuple(run.classes), run.task):
+        bundle.model.reset_classifier(len(run.classes))
+        bundle.model.task = run.task
+    return bundle.model
+
+
+def _differences(run: Run, bundle: Bundle, names: tuple[str, ...]) -> list[str]:
+    """Tell, a line each, where the run's recordings are not what the bundle's model was trained with."""
+    from ecgnb.transforms.pipeline import build_pipeline
+
+    own, prepare = run.config.prepare, bundle.prepare
+    pairs: dict[str, tuple[Any, Any]] = {
+        "TARGET_FS": (prepare.target_fs, own.target_fs),
+        "TARGET_SAMPLES": (prepare.target_samples, own.target_samples),
+        "LEADS": (prepare.leads, tuple(run.store.leads)),
+        "FILTERS": (prepare.filters, own.filters),
+        "TRANSFORMS": (bundle.transforms, build_pipeline(run.config.transforms.transforms)),
+    }
+    return [
+        f"{name}: {pairs[name][0]!r}, the run has {pairs[name][1]!r}"
+        for name in names
+        if pairs[name][0] != pairs[name][1]
+    ]
 
 
 def build_objective(run: Run) -> Any:

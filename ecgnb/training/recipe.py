@@ -13,10 +13,13 @@ class ModelConfig:
     Attributes:
         model: name in the model registry.
         model_options: options of that architecture, such as ``{"widths": [16, 32]}``.
+        start_from: folder of a bundle or of a ported model whose architecture and weights the training begins with, in
+            place of both; its classifier is kept where the classes are the same, and drawn anew otherwise.
     """
 
     model: str = "resnet1d"
     model_options: dict[str, Any] = field(default_factory=dict)
+    start_from: str = ""
 
 
 @dataclass(frozen=True)

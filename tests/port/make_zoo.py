@@ -2,17 +2,22 @@
 
 Run by hand, never by pytest (it needs TensorFlow, which the project does not):
 
-    python tests/port/make_zoo.py [case ...]
+    python tests/port/make_zoo.py [case ... | special]
 
-Made with Python 3.11, TensorFlow 2.21.0, Keras 3.15.1, tf_keras 2.21.0, h5py 3.14.0 and numpy 2.4.6 on a CPU in float32.
+Made with Python 3.11, TensorFlow 2.21.0, Keras 3.15.1, tf_keras 2.21.0, h5py 3.14.0 and numpy 2.4.6, float32 on a CPU.
 
-``zoo/index.json`` lists every model file: ``models`` has an entry a container (case, Keras version, container, files,
-golden file, input names, note), ``refused`` the models that a port should refuse, with what stands in the way. Golden
-files are in Keras layout (batch, time, channel): ``in/<input>``, ``out/<i>``, ``order``, ``layer/<name>`` (``name@1``
-the second call of a layer, ``name#1`` its second output, ``nested/inner`` a layer of a nested model), ``shape/<name>``,
-``mean/<name>`` = [mean, max|.|], ``grad0/<input>``, ``gradall/<input>`` and ``about``, which defines the gradients. Every
-file has been read back and gives the golden outputs; where Keras itself cannot do that, the note says so. The members of
-.keras archives are compressed afterwards; else the files are as Keras wrote them.
+``zoo/index.json`` lists every model file. ``models`` has an entry a container: case, Keras version, container, files,
+golden file, input names, note. ``refused`` are models that a port should refuse, with what stands in the way, and
+``not_made`` is what Keras could not write. Golden files are in Keras layout (batch, time, channel):
+
+- ``in/<input>``, ``out/<i>`` and ``order``, the names of all layer calls;
+- ``layer/<name>``, ``shape/<name>`` and ``mean/<name>`` = [mean, max|.|] of each call, where ``name@1`` is the second
+  call of a layer, ``name#1`` its second output and ``nested/inner`` a layer of a nested model;
+- ``grad0/<input>`` and ``gradall/<input>``, which ``about`` defines.
+
+Every file has been read back and gives the golden outputs; where Keras itself cannot do that, the note says so. The
+members of .keras archives are compressed afterwards; else the files are as Keras wrote them. One golden file serves
+both Keras where they agree to float32 rounding.
 """
 
 from __future__ import annotations
@@ -46,8 +51,8 @@ def load_keras() -> dict[int, Keras]:
 def containers_of(case: Case, number: int, version: int) -> list[str]:
     """Return where a case is stored: HDF5 takes 4 kB a layer, so only intricate cases get all.
 
-    ``all``; ``two``: .keras and one kind of HDF5, the other kind with the other Keras; ``small``: .keras; ``in turn``: .keras
-    with one Keras, HDF5 with the other.
+    ``all``; ``two``: .keras and one kind of HDF5, the other kind with the other Keras; ``small``: .keras; ``in turn``:
+    .keras with one Keras, HDF5 with the other.
     """
     turn = number // 2 + (version if case.containers == "two" else 0)
     hdf5 = ("h5", "json")[turn % 2]
@@ -130,7 +135,9 @@ def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
             return False
         if values.dtype.kind in "Ub" and (values != other[key]).any():
             return False
-        if values.dtype.kind in "fi" and np.abs(values - other[key]).max() > TOLERANCE * max(np.abs(values).max(), 1e-3):
+        if values.dtype.kind in "fi" and np.abs(values - other[key]).max() > TOLERANCE * max(
+            np.abs(values).max(), 1e-3
+        ):
             return False
     return True
 
@@ -145,8 +152,21 @@ def collect() -> None:
     assert zoo_layers and zoo_sequences and zoo_graphs and zoo_networks
 
 
+def make_case(case: Case, number: int, both: dict[int, Keras]) -> list[dict[str, Any]]:
+    """Replace a case's files, for each Keras that has it."""
+    for old in [*ZOO.glob(f"{case.name}.*"), *ZOO.glob(f"{case.name}_k[23][._]*")]:
+        old.unlink()
+    lines = [line for version in case.versions for line in make(case, number, both[version])]
+    for line in lines:  # the file of Keras 2 is renamed when Keras 3 turns out to give other numbers
+        if not (ZOO / line["golden"]).exists():
+            line["golden"] = f"{case.name}_k2.npz"
+    return lines
+
+
 def main(wanted: list[str]) -> None:
     collect()
+    from zoo_special import make_special
+
     ZOO.mkdir(exist_ok=True)
     file = ZOO / "index.json"
     index = json.loads(file.read_text(encoding="utf-8")) if wanted and file.exists() else {"models": [], "refused": []}
@@ -154,14 +174,15 @@ def main(wanted: list[str]) -> None:
     for number, case in enumerate(CASES):
         if wanted and case.name not in wanted:
             continue
-        for old in [*ZOO.glob(f"{case.name}.*"), *ZOO.glob(f"{case.name}_k[23][._]*")]:
-            old.unlink()
-        lines = [line for version in case.versions for line in make(case, number, both[version])]
-        for line in lines:  # the Keras 2 file has another name once Keras 3 turned out to give other numbers
-            if not (ZOO / line["golden"]).exists():
-                line["golden"] = f"{case.name}_k2.npz"
+        lines = make_case(case, number, both)
         index["models"] = [line for line in index["models"] if line["case"] != case.name] + lines
-        print(case.name, [line["note"] for line in lines if line["note"]], flush=True)
+        print(case.name, sorted({line["note"] for line in lines}), flush=True)
+    if not wanted or "special" in wanted:
+        models, index["refused"] = make_special(both, ZOO)
+        done = {line["case"] for line in models}
+        index["models"] = [line for line in index["models"] if line["case"] not in done] + models
+    index["not_made"] = index.get("not_made", []) + [line for line in index["models"] if not line["files"]]
+    index["models"] = [line for line in index["models"] if line["files"]]
     file.write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
 

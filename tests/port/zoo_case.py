@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-#: How a model is stored: one whole HDF5 file, architecture and weights apart, or the zip archive of Keras 2.13 and later.
+#: How a model is stored: one HDF5 file, architecture and weights apart, or the zip archive of Keras 2.13 and later.
 CONTAINERS = ("h5", "json", "keras")
 
 

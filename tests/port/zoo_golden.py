@@ -88,7 +88,9 @@ def random_inputs(keras: Keras, model: Any, seed: str) -> dict[str, np.ndarray]:
         shape = (BATCH, *[LENGTH if size is None else size for size in tensor.shape[1:]])
         random = generator(seed, name)
         whole = "int" in str(tensor.dtype)
-        drawn = random.integers(0, 7, shape).astype(np.int32) if whole else random.normal(0, 1.5, shape).astype(np.float32)
+        drawn = (
+            random.integers(0, 7, shape).astype(np.int32) if whole else random.normal(0, 1.5, shape).astype(np.float32)
+        )
         values[name] = keras.data.get(name, drawn)
     return values
 

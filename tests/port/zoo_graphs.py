@@ -58,7 +58,10 @@ def nested_in_sequential(keras: Keras) -> Any:
     return keras.sequential(stack, name="whole")
 
 
-@case(containers="all", note="Frozen parts: Keras 2 stores the weights of a nested model in another order when it is frozen.")
+@case(
+    containers="all",
+    note="Frozen parts: Keras 2 stores the weights of a nested model in another order when it is frozen.",
+)
 def nested_frozen(keras: Keras) -> Any:
     frozen = sequential_encoder(keras, "frozen")
     frozen.trainable = False
@@ -126,7 +129,10 @@ def inputs_dict(keras: Keras) -> Any:
     return keras.model({"signal": signal, "age": age}, outputs)
 
 
-@case(containers="two", note="Names that are no Python identifiers, keywords, names of torch.nn.Module, names alike but for signs.")
+@case(
+    containers="two",
+    note="Names that are no Python identifiers, keywords, names of torch.nn.Module, names alike but for signs.",
+)
 def names_awkward(keras: Keras) -> Any:
     layers, x = keras.layers, keras.input(20, 3, name="the-input")
     names = ["conv-1", "conv.1", "conv_1", "Conv_1", "1conv", "class", "forward", "training", "x", "self"]
@@ -195,13 +201,33 @@ def mask_path(keras: Keras) -> Any:
     return keras.model(x, layers.Dense(2, name="logits")(layers.GlobalMaxPooling1D(name="max")(masked)))
 
 
-@case(versions=(2,), containers="two", note="TFOpLambda and SlicingOpLambda: arithmetic.")
+@case(versions=(2,), note="TFOpLambda and SlicingOpLambda: arithmetic.", containers="small")
 def ops2_arithmetic(keras: Keras) -> Any:
     tf, x, y = keras.tf, keras.input(8, 3), keras.input(8, 3, name="other")
-    pairs = [tf.math.add(x, y), tf.math.multiply(x, 2.0), tf.math.subtract(x, y), x + 1.5, 2.0 - x, x / 4.0, 1.0 / (y * y + 1.0)]
+    pairs = [
+        tf.math.add(x, y),
+        tf.math.multiply(x, 2.0),
+        tf.math.subtract(x, y),
+        x + 1.5,
+        2.0 - x,
+        x / 4.0,
+        1.0 / (y * y + 1.0),
+    ]
     more = [x * y, -x, x**2, tf.abs(x), tf.square(y), tf.sqrt(tf.abs(y) + 0.1), tf.maximum(x, 0.1), tf.minimum(x, y)]
-    more += [tf.exp(x * 0.3), tf.math.log(tf.abs(x) + 1.0), tf.tanh(x), tf.clip_by_value(x, -1.0, 0.5), tf.divide(x, y * y + 1.0)]
-    more += [tf.nn.relu(x), tf.nn.sigmoid(x), tf.nn.softmax(x), tf.nn.softmax(x, axis=1), tf.nn.leaky_relu(x, alpha=0.3)]
+    more += [
+        tf.exp(x * 0.3),
+        tf.math.log(tf.abs(x) + 1.0),
+        tf.tanh(x),
+        tf.clip_by_value(x, -1.0, 0.5),
+        tf.divide(x, y * y + 1.0),
+    ]
+    more += [
+        tf.nn.relu(x),
+        tf.nn.sigmoid(x),
+        tf.nn.softmax(x),
+        tf.nn.softmax(x, axis=1),
+        tf.nn.leaky_relu(x, alpha=0.3),
+    ]
     more += [tf.cast(tf.greater(x, 0.0), "float32"), tf.math.pow(tf.abs(x), 1.5), tf.nn.elu(x), tf.nn.swish(x)]
     return keras.model([x, y], pairs + more)
 
@@ -212,10 +238,16 @@ def ops2_shapes(keras: Keras) -> Any:
     outputs = [tf.reduce_mean(x, axis=1), tf.reduce_mean(x, axis=[1, 2], keepdims=True), tf.reduce_max(x, axis=-1)]
     outputs += [tf.reduce_sum(x, axis=2), tf.reduce_min(x, axis=1, keepdims=True), tf.math.reduce_std(x, axis=1)]
     outputs += [tf.expand_dims(x, 1), tf.squeeze(tf.expand_dims(x, -1), axis=-1), tf.concat([x, y], axis=-1)]
-    outputs += [tf.transpose(x, [0, 2, 1]), tf.reshape(x, (-1, 4, 6)), x[:, ::2], x[..., 0], x[:, 3:-2, 1:], x[:, -1]]
+    outputs += [tf.transpose(x, [0, 2, 1]), tf.reshape(x, (-1, 4, 6)), x[:, ::2], x[:, 3:-2, 1:], x[:, -1]]
     outputs += [tf.pad(x, [[0, 0], [2, 3], [0, 0]]), tf.stack([x, x * 2.0], axis=1), tf.matmul(x, y, transpose_a=True)]
     outputs += [*tf.split(x, [1, 2], axis=-1), *tf.unstack(y, axis=-1), tf.tile(y, [1, 2, 1]), x[:, tf.newaxis, :, 0]]
     return keras.model([x, y], outputs)
+
+
+@case(versions=(2,), note="Keras 2 cannot write an ellipsis to .keras.")
+def ops2_ellipsis(keras: Keras) -> Any:
+    x = keras.input(8, 3)
+    return keras.model(x, [x[..., 0], x[..., 1:, :]])
 
 
 @case(versions=(3,), containers="two", note="Operators and keras.ops: arithmetic.")
@@ -224,7 +256,12 @@ def ops3_arithmetic(keras: Keras) -> Any:
     outputs = [x + y, x * 2.0, x - y, 2.0 - x, x / 4.0, 1.0 / (y * y + 1.0), -x, x**2, abs(x), ops.square(y)]
     outputs += [ops.sqrt(ops.abs(y) + 0.1), ops.maximum(x, 0.1), ops.minimum(x, y), ops.exp(x * 0.3), ops.tanh(x)]
     outputs += [ops.log(ops.absolute(x) + 1.0), ops.clip(x, -1.0, 0.5), ops.relu(x), ops.sigmoid(x), ops.softmax(x)]
-    outputs += [ops.softmax(x, axis=1), ops.cast(ops.greater(x, 0.0), "float32"), ops.power(ops.abs(x), 1.5), ops.silu(x)]
+    outputs += [
+        ops.softmax(x, axis=1),
+        ops.cast(ops.greater(x, 0.0), "float32"),
+        ops.power(ops.abs(x), 1.5),
+        ops.silu(x),
+    ]
     outputs += [ops.add(x, 1.0), ops.multiply(x, y), ops.subtract(x, y), ops.divide(x, 3.0), ops.gelu(x), ops.elu(x)]
     return keras.model([x, y], outputs)
 
@@ -233,9 +270,20 @@ def ops3_arithmetic(keras: Keras) -> Any:
 def ops3_shapes(keras: Keras) -> Any:
     ops, x, y = keras.api.ops, keras.input(8, 3), keras.input(8, 2, name="other")
     outputs = [ops.mean(x, axis=1), ops.mean(x, axis=[1, 2], keepdims=True), ops.max(x, axis=-1), ops.sum(x, axis=2)]
-    outputs += [ops.min(x, axis=1, keepdims=True), ops.std(x, axis=1), ops.expand_dims(x, 1), ops.squeeze(x[:, :, :1], axis=-1)]
+    outputs += [
+        ops.min(x, axis=1, keepdims=True),
+        ops.std(x, axis=1),
+        ops.expand_dims(x, 1),
+        ops.squeeze(x[:, :, :1], axis=-1),
+    ]
     outputs += [ops.concatenate([x, y], axis=-1), ops.transpose(x, [0, 2, 1]), ops.reshape(x, (-1, 4, 6)), x[:, ::2]]
-    outputs += [x[..., 0], x[:, 3:-2, 1:], x[:, -1], ops.pad(x, [[0, 0], [2, 3], [0, 0]]), ops.stack([x, x * 2.0], axis=1)]
+    outputs += [
+        x[..., 0],
+        x[:, 3:-2, 1:],
+        x[:, -1],
+        ops.pad(x, [[0, 0], [2, 3], [0, 0]]),
+        ops.stack([x, x * 2.0], axis=1),
+    ]
     outputs += [ops.matmul(ops.transpose(x, (0, 2, 1)), y), *ops.split(x, [1], axis=-1), ops.tile(y, [1, 2, 1])]
     outputs += [ops.swapaxes(x, 1, 2), ops.repeat(y, 2, axis=1), ops.flip(x, axis=1), x[:, None, :, 0]]
     return keras.model([x, y], outputs)

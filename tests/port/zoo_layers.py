@@ -10,14 +10,40 @@ from zoo_case import Keras, case
 SAME = [(s, k, 1) for s in (1, 2, 3, 4) for k in (3, 4)] + [(1, 3, 2), (1, 4, 2)]
 VALID = [(1, 3, 1), (2, 4, 1), (3, 5, 1), (1, 3, 2)]
 CAUSAL = [(1, 3, 1), (1, 4, 2), (2, 3, 1), (3, 2, 1)]
-COMMON = (
-    "relu relu6 elu selu gelu tanh sigmoid hard_sigmoid softplus softsign swish silu mish exponential softmax log_softmax "
-    "linear leaky_relu"
-).split()
-ONLY_3 = (
-    "hard_swish hard_silu celu glu squareplus soft_shrink sparse_plus sparse_sigmoid tanh_shrink hard_tanh hard_shrink "
-    "log_sigmoid"
-).split()
+COMMON = [
+    "relu",
+    "relu6",
+    "elu",
+    "selu",
+    "gelu",
+    "tanh",
+    "sigmoid",
+    "hard_sigmoid",
+    "softplus",
+    "softsign",
+    "swish",
+    "silu",
+    "mish",
+    "exponential",
+    "softmax",
+    "log_softmax",
+    "linear",
+    "leaky_relu",
+]
+ONLY_3 = [
+    "hard_swish",
+    "hard_silu",
+    "celu",
+    "glu",
+    "squareplus",
+    "soft_shrink",
+    "sparse_plus",
+    "sparse_sigmoid",
+    "tanh_shrink",
+    "hard_tanh",
+    "hard_shrink",
+    "log_sigmoid",
+]
 
 
 def convolutions(keras: Keras, length: int) -> Any:
@@ -289,7 +315,10 @@ def merge(keras: Keras) -> Any:
     kinds = ("Add", "Multiply", "Average", "Maximum", "Minimum")
     outputs = [getattr(layers, kind)(name=f"{kind.lower()}_3")([a, b, c]) for kind in kinds]
     outputs += [layers.Subtract(name="subtract")([a, b])]
-    outputs += [layers.Concatenate(name="concat_channels")([a, b, c]), layers.Concatenate(1, name="concat_time")([c, a])]
+    outputs += [
+        layers.Concatenate(name="concat_channels")([a, b, c]),
+        layers.Concatenate(1, name="concat_time")([c, a]),
+    ]
     return keras.model([a, b, c], outputs)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from zoo_case import Keras, case
 
 
-@case()
+@case(containers="small")
 def net_inception(keras: Keras) -> Any:
     """InceptionTime (Ismail Fawaz et al. 2020): bottleneck, three kernel sizes, pooling branch, residual connection."""
     layers, x = keras.layers, keras.input(32, 3)
@@ -31,7 +31,9 @@ def net_bilstm_attention(keras: Keras) -> Any:
     layers, x = keras.layers, keras.input(33, 2)
     path = layers.Conv1D(4, 5, strides=2, padding="same", activation="relu", name="conv")(x)
     path = layers.MaxPooling1D(2, padding="same", name="pool")(layers.BatchNormalization(name="bn")(path))
-    path = layers.Bidirectional(layers.LSTM(3, return_sequences=True), name="bilstm")(layers.Dropout(0.2, name="drop")(path))
+    path = layers.Bidirectional(layers.LSTM(3, return_sequences=True), name="bilstm")(
+        layers.Dropout(0.2, name="drop")(path)
+    )
     scores = layers.Dense(1, activation="tanh", name="scores")(path)
     weights = layers.Softmax(axis=1, name="weights")(scores)
     context = layers.Dot(axes=1, name="context")([weights, path])
@@ -72,7 +74,10 @@ def net_unet(keras: Keras) -> Any:
     return keras.model(x, layers.Conv1D(1, 1, activation="sigmoid", name="mask")(joined))
 
 
-@case(containers="small", note="The time axis has no fixed length; golden values for 32 samples. Strides and 'same' on it.")
+@case(
+    containers="small",
+    note="The time axis has no fixed length; golden values for 32 samples. Strides and 'same' on it.",
+)
 def net_dynamic(keras: Keras) -> Any:
     layers, x = keras.layers, keras.input(None, 3)
     path = layers.Conv1D(3, 4, strides=3, padding="same", name="conv_s3")(x)
@@ -92,7 +97,9 @@ def net_multi_input(keras: Keras) -> Any:
     features = layers.Concatenate(name="features")(
         [layers.GlobalAveragePooling1D(name="mean")(path), layers.GlobalMaxPooling1D(name="max")(path)]
     )
-    people = layers.Dense(3, activation="selu", name="person_dense")(layers.BatchNormalization(name="person_bn")(person))
+    people = layers.Dense(3, activation="selu", name="person_dense")(
+        layers.BatchNormalization(name="person_bn")(person)
+    )
     joined = layers.Concatenate(name="joined")([features, people])
     rhythm = layers.Softmax(name="rhythm")(layers.Dense(3, name="rhythm_logits")(joined))
     age = layers.Dense(1, activation="softplus", name="age")(joined)

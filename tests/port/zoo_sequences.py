@@ -20,7 +20,7 @@ def recurrent_options(keras: Keras, kind: str) -> dict[str, Any]:
         "backwards": layer(2, go_backwards=True),
         "backwards_sequences": layer(2, go_backwards=True, return_sequences=True),
         "no_bias": layer(2, use_bias=False),
-        "relu": layer(2, activation="relu"),
+        "relu": layer(3, activation="relu", return_sequences=True),
         "dropped": layer(2, dropout=0.3, recurrent_dropout=0.2),
         "unrolled": layer(2, unroll=True),
     }
@@ -49,7 +49,9 @@ def recurrent_gru(keras: Keras) -> Any:
     return table(keras, keras.input(9, 3), named)
 
 
-@case(containers="small", note="hard_sigmoid is another function in Keras 2 (0.2 x + 0.5) than in Keras 3 (x / 6 + 0.5).")
+@case(
+    containers="small", note="hard_sigmoid is another function in Keras 2 (0.2 x + 0.5) than in Keras 3 (x / 6 + 0.5)."
+)
 def recurrent_hard_sigmoid(keras: Keras) -> Any:
     layers, hard = keras.layers, {"recurrent_activation": "hard_sigmoid"}
     named = {
@@ -82,7 +84,7 @@ def bidirectional_gru(keras: Keras) -> Any:
     return bidirectional(keras, "GRU")
 
 
-@case(containers="two")
+@case()
 def bidirectional_options(keras: Keras) -> Any:
     layers, x = keras.layers, keras.input(9, 3)
     first = layers.Bidirectional(layers.LSTM(2, return_sequences=True), name="stack_1")(x)

@@ -7,46 +7,129 @@ from typing import Any
 
 from torch import nn
 
+from ecgnb.port.activation_modules import (
+    Exponential,
+    HardSigmoid,
+    Sparsemax,
+    SparsePlus,
+    SparseSigmoid,
+    Squareplus,
+)
+from ecgnb.port.graph import Layer
 from ecgnb.port.layers.base import LAYERS, LayerRule
-from ecgnb.port.network import Network, Value
+from ecgnb.port.network import CHANNELS_FIRST, Network, Value
+
+#: A module's class and the options to make it with.
+Making = tuple[type[nn.Module], dict[str, Any]]
 
 #: Keras' names and the module that says the same in every version of Keras.
-ACTIVATIONS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
-    "relu": (nn.ReLU, {}),
+ACTIVATIONS: dict[str, Making] = {
     "elu": (nn.ELU, {}),
+    "exponential": (Exponential, {}),
+    "gelu": (nn.GELU, {}),
+    "leaky_relu": (nn.LeakyReLU, {"negative_slope": 0.2}),
+    "linear": (nn.Identity, {}),
+    "mish": (nn.Mish, {}),
+    "relu": (nn.ReLU, {}),
+    "relu6": (nn.ReLU6, {}),
     "selu": (nn.SELU, {}),
-    "tanh": (nn.Tanh, {}),
     "sigmoid": (nn.Sigmoid, {}),
+    "silu": (nn.SiLU, {}),
     "softplus": (nn.Softplus, {}),
     "softsign": (nn.Softsign, {}),
     "swish": (nn.SiLU, {}),
-    "silu": (nn.SiLU, {}),
+    "tanh": (nn.Tanh, {}),
 }
+_KERAS_2: dict[str, Making] = {"hard_sigmoid": (HardSigmoid, {})}
+_KERAS_3: dict[str, Making] = {
+    "celu": (nn.CELU, {}),
+    "hard_shrink": (nn.Hardshrink, {}),
+    "hard_sigmoid": (nn.Hardsigmoid, {}),
+    "hard_silu": (nn.Hardswish, {}),
+    "hard_swish": (nn.Hardswish, {}),
+    "hard_tanh": (nn.Hardtanh, {}),
+    "log_sigmoid": (nn.LogSigmoid, {}),
+    "soft_shrink": (nn.Softshrink, {}),
+    "sparse_plus": (SparsePlus, {}),
+    "sparse_sigmoid": (SparseSigmoid, {}),
+    "squareplus": (Squareplus, {}),
+    "tanh_shrink": (nn.Tanhshrink, {}),
+}
+#: Activations over Keras' last axis.
+OVER_CHANNELS: dict[str, type[nn.Module]] = {
+    "glu": nn.GLU,
+    "log_softmax": nn.LogSoftmax,
+    "softmax": nn.Softmax,
+    "sparsemax": Sparsemax,
+}
+#: Layers without weights that other layers may hold as their activation.
+LAYERS_AS_ACTIVATION = ("Activation", "ELU", "LeakyReLU", "ReLU", "Softmax", "ThresholdedReLU")
+
+
+def making_of(name: str, keras: int, dim: int = -1) -> Making | None:
+    """Return how to make the module of an activation, or ``None`` where that Keras knows no such name.
+
+    Args:
+        name: of Keras, such as ``"relu"``.
+        keras: major version of Keras; ``"hard_sigmoid"`` differs.
+        dim: in which the channels lie.
+    """
+    if name in OVER_CHANNELS:
+        return OVER_CHANNELS[name], {"dim": dim}
+    return ACTIVATIONS.get(name) or (_KERAS_3 if keras >= 3 else _KERAS_2).get(name)
 
 
 def activation_name(value: Any) -> str:
-    """Return the name of an activation, which Keras writes as text, ``null`` or a serialised object."""
-    if value is None:
-        return "linear"
-    return str(value.get("config") if isinstance(value, dict) else value)
+    """Return the name of an activation, which Keras writes as text, ``null`` or a serialised layer."""
+    if isinstance(value, dict):
+        return str(value.get("class_name", "code"))
+    return "linear" if value is None else str(value)
 
 
-def activation_problem(value: Any) -> Iterator[str]:
-    """Yield why an activation cannot be ported."""
+def activation_problem(value: Any, keras: int, option: str = "activation") -> Iterator[str]:
+    """Yield why an activation cannot be ported.
+
+    Args:
+        value: as Keras serialised it.
+        keras: major version of the Keras that wrote it.
+        option: under which it stands in the layer's configuration.
+    """
     name = activation_name(value)
-    if name not in (*ACTIVATIONS, "softmax", "linear"):
-        yield f"activation={name!r} is unknown to the port"
+    if not isinstance(value, dict):
+        if making_of(name, keras) is None:
+            yield f"{option}={name!r} is unknown to the port"
+    elif name in LAYERS_AS_ACTIVATION:
+        yield from (f"{option}={name}: {problem}" for problem in _rule_of(value, keras).problems())
+    elif name in ("function", "code", "__lambda__"):
+        yield f"{option} is the function {value.get('config', 'lambda')!r}, whose code is not ported from a file"
+    else:
+        yield f"{option}={name!r} is a layer that the port does not know as an activation"
 
 
-def activate(net: Network, path: str, value: Value, activation: Any) -> Value:
-    """Apply an activation by its Keras name; ``linear`` adds nothing."""
-    name = activation_name(activation)
-    if name == "linear":
+def activate(net: Network, path: str, value: Value, activation: Any, keras: int) -> Value:
+    """Apply an activation as Keras serialised it; ``linear`` adds nothing.
+
+    Args:
+        net: the graph that is being written.
+        path: where its module is kept.
+        value: its input.
+        activation: a name, ``None``, or a serialised layer.
+        keras: major version of the Keras that wrote it.
+    """
+    if isinstance(activation, dict):
+        written = _rule_of(activation, keras).build(net, path, value)
+        assert isinstance(written, Value)
+        return written
+    if activation_name(activation) == "linear":
         return value
-    if name == "softmax":
-        return net.apply(path, nn.Softmax, value, dim=1 if value.layout == "nct" else -1)
-    kind, options = ACTIVATIONS[name]
-    return net.apply(path, kind, value, **options)
+    making = making_of(str(activation), keras, dim=1 if value.layout == CHANNELS_FIRST else -1)
+    assert making is not None, activation
+    return net.apply(path, making[0], value, **making[1])
+
+
+def _rule_of(activation: dict[str, Any], keras: int) -> LayerRule:
+    kind, config = activation["class_name"], activation["config"]
+    return LAYERS.get(kind)(Layer(str(config.get("name", kind)), kind, config, keras))
 
 
 @LAYERS.register("Activation")
@@ -58,21 +141,19 @@ class Activation(LayerRule):
     def problems(self) -> Iterator[str]:
         """Yield unknown options and an unknown activation."""
         yield from super().problems()
-        yield from activation_problem(self["activation"])
+        yield from activation_problem(self["activation"], self.layer.keras)
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
         """Write the activation; a linear one is kept as `nn.Identity`, so that the layer can be seen."""
         if activation_name(self["activation"]) == "linear":
             return net.apply(name, nn.Identity, inputs[0])
-        return activate(net, name, inputs[0], self["activation"])
+        return activate(net, name, inputs[0], self["activation"], self.layer.keras)
 
 
-@LAYERS.register("Softmax")
-class Softmax(LayerRule):
-    """Softmax as a layer."""
-
-    options = frozenset({"axis"})
+@LAYERS.register("Identity")
+class Identity(LayerRule):
+    """Nothing."""
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it along the axis that Keras names."""
-        return net.apply(name, nn.Softmax, net.keras(inputs[0]), dim=self.get("axis", -1))
+        """Write it, so that the layer can be seen."""
+        return net.apply(name, nn.Identity, inputs[0])

@@ -50,10 +50,12 @@ class LayerRule:
         layer: the layer at hand.
         options: the options that :meth:`build` honours.
         only: options that are known, with the values that may be ported.
+        arguments: what :meth:`build` honours when Keras passes it by name, in a call.
     """
 
     options: ClassVar[frozenset[str]] = frozenset()
     only: ClassVar[Only] = {}
+    arguments: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, layer: Layer) -> None:
         self.layer = layer

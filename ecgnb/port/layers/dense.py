@@ -1,4 +1,4 @@
-"""Layers that are one matrix, and the identity at inference."""
+"""Layers that are one matrix."""
 
 from __future__ import annotations
 
@@ -27,27 +27,16 @@ class Dense(LayerRule):
     def problems(self) -> Iterator[str]:
         """Yield unknown options and an unknown activation."""
         yield from super().problems()
-        yield from activation_problem(self.get("activation"))
+        yield from activation_problem(self.get("activation"), self.layer.keras)
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
         """Write matrix and activation."""
         x = net.keras(inputs[0])
         options: dict[str, Any] = {} if self.get("use_bias", True) else {"bias": False}
         x = net.apply(name, nn.Linear, x, x.shape[-1], self["units"], **options)
-        return activate(net, f"{name}_activation", x, self.get("activation"))
+        return activate(net, f"{name}_activation", x, self.get("activation"), self.layer.keras)
 
     def state(self) -> State:
         """Transpose the kernel."""
         state = {"weight": self.tensor("kernel").T}
         return {**state, "bias": self.tensor("bias")} if "bias" in self.layer.arrays else state
-
-
-@LAYERS.register("Dropout")
-class Dropout(LayerRule):
-    """Nothing at inference; `nn.Dropout` for fine-tuning."""
-
-    options = frozenset({"rate", "noise_shape"})
-
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it."""
-        return net.apply(name, nn.Dropout, inputs[0], float(self["rate"]))

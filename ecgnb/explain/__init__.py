@@ -1,0 +1,40 @@
+"""Explanations of classifiers: gradients, integrated gradients, Grad-CAM, layer-wise relevance propagation."""
+
+from ecgnb.explain.base import EXPLAINERS
+from ecgnb.explain.figures import plot_attribution, positive_relevance
+from ecgnb.explain.front import explain
+from ecgnb.explain.grad_cam import grad_cam
+from ecgnb.explain.gradients import gradient, gradient_x_input, gradient_x_sign, guided_backprop
+from ecgnb.explain.lrp import (
+    lrp,
+    lrp_alpha_1_beta_0,
+    lrp_alpha_2_beta_1,
+    lrp_epsilon,
+    lrp_epsilon_std,
+    lrp_sign_epsilon_std,
+    lrp_z,
+)
+from ecgnb.explain.sampling import completeness_gap, integrated_gradients, smoothgrad, vargrad
+
+__all__ = [
+    "EXPLAINERS",
+    "completeness_gap",
+    "explain",
+    "grad_cam",
+    "gradient",
+    "gradient_x_input",
+    "gradient_x_sign",
+    "guided_backprop",
+    "integrated_gradients",
+    "lrp",
+    "lrp_alpha_1_beta_0",
+    "lrp_alpha_2_beta_1",
+    "lrp_epsilon",
+    "lrp_epsilon_std",
+    "lrp_sign_epsilon_std",
+    "lrp_z",
+    "plot_attribution",
+    "positive_relevance",
+    "smoothgrad",
+    "vargrad",
+]

@@ -1,0 +1,59 @@
+"""Inputs on which a comparison can tell something: ECGs, not noise.
+
+Uniform noise drives many networks to where all units of a layer are saturated; then a flipped kernel changes neither
+the output nor the gradient.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from torch import nn
+
+from ecgnb.data.demo_model import synthesise
+from ecgnb.port.graph import parse_graph
+from ecgnb.port.ported import PortedModel, major
+
+#: Samples of an input whose length the model leaves free.
+FREE_LENGTH = 1000
+#: Shorter inputs get the ECG at a lower rate, so that a whole beat is in them (500 Hz, 75 beats a minute).
+BEAT_SAMPLES = 400
+
+
+def ecg_like_inputs(port: PortedModel, seed: int = 0, batch: int = 2) -> dict[str, np.ndarray]:
+    """Make inputs for a port: synthetic ECGs in mV (`ecgnb.data.demo_model`), each sample another patient.
+
+    Args:
+        port: whose inputs to make.
+        seed: which patients.
+        batch: number of samples.
+
+    Returns:
+        For each input ``[batch, T, C]`` float32, in Keras' layout whatever the port's: lead k in channel k, beginning
+        anew after twelve. Inputs without a time axis are normally distributed, integers below the smallest table of
+        an `nn.Embedding`.
+    """
+    rng = np.random.default_rng(seed)
+    tables = [module.num_embeddings for module in port.modules() if isinstance(module, nn.Embedding)]
+    layers = parse_graph(port.origin.config, major(port.origin.keras_version)).layers
+    made = {}
+    for name, shape in port.origin.inputs.items():
+        sizes = [batch, *(FREE_LENGTH if size is None else size for size in shape[1:])]
+        if str(layers[name].config.get("dtype", "float32")).startswith(("int", "uint")):
+            made[name] = rng.integers(0, min(tables, default=2), sizes).astype(np.int32)
+        elif len(sizes) == 2:
+            made[name] = rng.standard_normal(sizes).astype(np.float32)
+        else:
+            made[name] = np.stack([_ecg(seed * batch + sample, sizes[1:]) for sample in range(batch)])
+    return made
+
+
+def _ecg(number: int, shape: list[int]) -> np.ndarray:
+    """Return one recording as ``[..., T, C]``: axes before time are stretches one after the other."""
+    channels, length = shape[-1], math.prod(shape[:-1])
+    signal = synthesise(number).signal
+    step = max(1, BEAT_SAMPLES // length)
+    places = np.arange(length) * step % signal.shape[1]
+    leads = np.arange(channels) % len(signal)
+    return np.ascontiguousarray(signal[leads][:, places].T.reshape(shape), dtype=np.float32)

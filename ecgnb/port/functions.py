@@ -1,0 +1,28 @@
+"""Pure functions that PyTorch has not; an exported model carries the source of those it uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def item(values: Any, place: Any) -> Any:
+    """Return a part of a tensor or a tuple: ``values[place]``."""
+    return values[place]
+
+
+def unfold_steps(x: Tensor, steps: Tensor) -> Tensor:
+    """Undo the flattening of ``[B, T, ...]`` to ``[B * T, ...]``, with the sizes of the tensor ``steps``."""
+    return x.unflatten(0, steps.shape[:2])
+
+
+def constant_like(x: Tensor, values: Any) -> Tensor:
+    """Return a constant where ``x`` lives, of its dtype if that is floating."""
+    return torch.as_tensor(values, dtype=x.dtype if x.is_floating_point() else None, device=x.device)
+
+
+def unit_norm(x: Tensor, dim: tuple[int, ...], eps: float) -> Tensor:
+    """Divide by the Euclidean norm along ``dim``, which counts as ``eps`` where it is smaller."""
+    return x / torch.linalg.vector_norm(x, dim=dim, keepdim=True).clamp_min(eps)

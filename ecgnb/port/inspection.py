@@ -1,0 +1,270 @@
+"""`inspect_keras`: what a Keras file tells about its model, portable or not, and what it does not tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ecgnb.console import printable, terminal_width, text_facts, text_table
+from ecgnb.errors import ConfigError, PortError
+from ecgnb.files import atomic_write
+from ecgnb.port.build import problems_in
+from ecgnb.port.contract import KNOWN_CONTRACTS
+from ecgnb.port.graph import Call, Graph, Layer, Ref, parse_graph, refs_in, walk
+from ecgnb.port.keras_file import read_keras
+from ecgnb.port.layers import LAYERS, variables_of
+from ecgnb.port.layers.activation import activation_name
+from ecgnb.port.lenient import bind_leniently, parse_leniently, read_leniently
+from ecgnb.port.options import options_text
+from ecgnb.port.ported import major
+from ecgnb.port.shapes import Shape, Shapes, shapes_of
+from ecgnb.registry import nearest
+
+#: What no Keras file tells; a wrong guess fails nowhere, the answers are only wrong.
+NOT_TOLD = "sampling rate, units, order of the leads, filters before the model, class names"
+_MEANING = {
+    "softmax": "softmax: probabilities that sum to 1",
+    "sigmoid": "sigmoid: a probability each",
+    "linear": "linear: no last activation, perhaps logits",
+}
+COLUMNS = ["layer", "class", "options", "output", "parameters", "activation", "takes", "problem"]
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class KerasInspection:
+    """What a Keras file tells; shown as text by `str`, as a table in a notebook.
+
+    Attributes:
+        file: its name.
+        container: which kind of file it is, in words.
+        keras_version: of the Keras that wrote it; empty when the file does not tell.
+        table: a row a call of a layer: "layer" (``@1`` for a second call, ``outer/inner`` in nested models), "class",
+            "options", "output" (shape in Keras' layout without the batch, "any" where free), "parameters",
+            "activation", "takes" (where its inputs come from) and "problem" (why it cannot be ported; else empty).
+        inputs: name and shape of each input, the batch first, ``None`` where free.
+        outputs: name, shape without the batch (``None``: unknown) and last activation of each output.
+        parameters: numbers in all layers, those that are not trained included; ``None`` when the weights are unknown.
+        trainable: numbers that training changes.
+        problems: why the model cannot be ported, a line each; empty when it can.
+    """
+
+    file: str
+    container: str
+    keras_version: str
+    problems: list[str]
+    table: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COLUMNS))
+    inputs: dict[str, Shape] = field(default_factory=dict)
+    outputs: list[tuple[str, Shape | None, str]] = field(default_factory=list)
+    parameters: int | None = None
+    trainable: int | None = None
+
+    @property
+    def summary(self) -> dict[str, str]:
+        """The facts about the whole model by name: the input contract, as far as a file can tell it."""
+        counted = "unknown" if self.parameters is None else f"{self.parameters:,}, {self.trainable:,} of them trainable"
+        return {
+            "file": f"{self.file}: {self.container}",
+            "written by": f"Keras {self.keras_version or '(no version in the file)'}",
+            "input": "\n".join(f"{name}: {_said(shape)}" for name, shape in self.inputs.items()) or "unknown",
+            "output": "\n".join(f"{name}: {_output(shape, last)}" for name, shape, last in self.outputs) or "unknown",
+            "parameters": counted,
+            "can be ported": "no:\n" + "\n".join(self.problems) if self.problems else "yes",
+            "not in the file": NOT_TOLD + ". Ask whoever trained the model." + self._like(),
+        }
+
+    def _like(self) -> str:
+        """Name the known contracts that the shapes would fit."""
+        names = [name for name, contract in KNOWN_CONTRACTS.items() if self._fits(contract)]
+        return f" The shapes are those of the known contracts {', '.join(names)}." if names else ""
+
+    def _fits(self, contract: Any) -> bool:
+        shapes = [shape for _, shape, _ in self.outputs]
+        if len(self.inputs) != 1 or len(shapes) != 1 or not shapes[0] or len(next(iter(self.inputs.values()))) != 3:
+            return False
+        try:
+            contract.check(self.inputs, shapes)
+        except ConfigError:
+            return False
+        return True
+
+    def __str__(self) -> str:
+        width = terminal_width()
+        facts = {name: "\n".join(map(printable, text.split("\n"))) for name, text in self.summary.items()}
+        return f"{text_facts(facts, width)}\n\n{text_table(self.short_table, width)}"
+
+    @property
+    def short_table(self) -> pd.DataFrame:
+        """The table for people, without what the options or the summary say, or the row above."""
+        table = self.table.drop(columns=["activation", "problem"])
+        above = table["layer"].shift(fill_value="")
+        table["takes"] = table["takes"].where(table["takes"] != above, "")
+        return table.assign(ported=["no" if problem else "" for problem in self.table["problem"]])
+
+    def _repr_html_(self) -> str:
+        facts = "".join(
+            f"<tr><th style='text-align:left'>{escape(name)}</th>"
+            f"<td style='text-align:left'>{escape(text).replace(chr(10), '<br>')}</td></tr>"
+            for name, text in self.summary.items()
+        )
+        table = self.short_table.loc[:, lambda shown: (shown.astype(str) != "").any()]
+        return f"<table>{facts}</table>{table.to_html(index=False, na_rep='', justify='left', escape=True)}"
+
+
+def inspect_keras(path: str | Path, weights: str | Path | None = None) -> KerasInspection:
+    """Look into a Keras file without porting it; what is damaged or unknown is told, not refused.
+
+    Args:
+        path: ``.keras``, whole ``.h5``, or ``model.json`` (its weights beside it, or given).
+        weights: the weights that belong to a ``model.json``.
+
+    Raises:
+        PortError: there is no such file, or it holds no readable Keras model.
+    """
+    file, problem = read_leniently(Path(path), weights)
+    facts = {"file": file.path.name, "container": file.container, "keras_version": file.keras_version}
+    graph = parse_leniently(file)
+    if isinstance(graph, str):
+        return KerasInspection(**facts, problems=[each for each in (graph, problem) if each])
+    problem = problem or bind_leniently(file, graph)
+    shapes = shapes_of(graph)
+    problems = problems_in(graph)
+    rows = list(_rows(graph, shapes, problems, counted=not problem))
+    return KerasInspection(
+        **facts,
+        table=pd.DataFrame(rows, columns=COLUMNS).astype({"parameters": "Int64"}),
+        inputs=shapes.inputs,
+        outputs=_outputs(graph, shapes),
+        parameters=None if problem else sum(int(row["parameters"] or 0) for row in rows),
+        trainable=None if problem else _trainable(graph),
+        problems=[each for each in (problem, *problems, shapes.problem) if each],
+    )
+
+
+def dump_weights(path: str | Path, layer: str, out: str | Path, *, weights: str | Path | None = None) -> Path:
+    """Write the arrays of one layer, as Keras has them, to an ``.npz`` file that needs no pickle.
+
+    Args:
+        path: see `inspect_keras`.
+        layer: its name; ``outer/inner`` for one of a nested model.
+        out: the file. Its names are Keras' own, such as "kernel"; those of a wrapped layer follow its place
+            ("forward_layer/kernel").
+        weights: see `inspect_keras`.
+
+    Raises:
+        PortError: the weights cannot be read, or the layer is unknown or has none.
+    """
+    file = read_keras(path, weights)
+    graph = parse_graph(file.config, major(file.keras_version))
+    problem = bind_leniently(file, graph)
+    if problem:
+        raise PortError(problem)
+    layers = dict(walk(graph.layers))
+    if layer not in layers:
+        near = nearest(layer, list(layers))
+        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise PortError(f"There is no layer {layer!r} in {file.path.name}.{hint} `ecgnb port inspect` lists them.")
+    arrays = dict(_arrays(layers[layer]))
+    if not arrays:
+        raise PortError(f"The {layers[layer]} has no weights in {file.path.name}.")
+    with atomic_write(out) as temporary, temporary.open("wb") as target:
+        np.savez(target, allow_pickle=False, **arrays)
+    return Path(out)
+
+
+def _rows(graph: Graph, shapes: Shapes, problems: list[str], counted: bool, prefix: str = "") -> Iterator[Row]:
+    """Yield a row for each input and each call, those of a nested model after its own."""
+    if not prefix:
+        for ref in graph.inputs:
+            yield _row(ref.layer, graph.layers[ref.layer], output=_free(shapes.inputs.get(ref.layer, (None,))[1:]))
+    for call in graph.calls:
+        layer, label = graph.layers[call.layer], prefix + call.label
+        why = [text for text in problems if text.startswith((f"{prefix}{layer.name} (", f"{label} ("))]
+        yield _row(
+            label,
+            layer,
+            options="the same weights" if call.index else options_text(layer),
+            output=_free(_shape(graph, call, shapes, prefix)),
+            parameters=_parameters(layer, counted) if not call.index else 0,
+            takes=", ".join(dict.fromkeys(prefix + _label(ref) for ref in refs_in([call.args, call.kwargs]))),
+            problem="; ".join(text.split(": ", 1)[-1] for text in why),
+        )
+        if layer.inner and not call.index:
+            yield from _rows(layer.inner, shapes, problems, counted, f"{prefix}{layer.name}/")
+
+
+def _row(label: str, layer: Layer, parameters: int | None = 0, **texts: str) -> Row:
+    said = activation_name(layer.config["activation"]) if "activation" in layer.config else ""
+    row = {"layer": label, "class": layer.class_name, "parameters": parameters, "activation": said, **texts}
+    return {column: row.get(column, "") for column in COLUMNS}
+
+
+def _label(ref: Ref) -> str:
+    return Call(ref.layer, ref.call, (), {}).label
+
+
+def _shape(graph: Graph, call: Call, shapes: Shapes, prefix: str) -> Shape | None:
+    """Return the shape of a call's first output; a nested model's is that of its last layer."""
+    inner = graph.layers[call.layer].inner
+    if inner is None:
+        return shapes.calls.get(prefix + call.label)
+    prefix, first = f"{prefix}{call.label}/", inner.outputs[0]
+    return _shape(inner, Call(first.layer, first.call, (), {}), shapes, prefix)
+
+
+def _outputs(graph: Graph, shapes: Shapes) -> list[tuple[str, Shape | None, str]]:
+    ends = shapes.activations or ("unknown",) * len(graph.outputs)
+    calls = [Call(ref.layer, ref.call, (), {}) for ref in graph.outputs]
+    return [(call.label, _shape(graph, call, shapes, ""), end) for call, end in zip(calls, ends, strict=True)]
+
+
+def _parameters(layer: Layer, counted: bool) -> int | None:
+    """Count a layer's numbers; ``None`` where the file holds them in a way that only the layer's class could tell."""
+    arrays = [array for _, array in _arrays(layer)]
+    unknown = layer.class_name not in (*LAYERS, "InputLayer") and not layer.inner and not layer.children and not arrays
+    if layer.inner:
+        return 0
+    return None if unknown or not counted else sum(array.size for array in arrays)
+
+
+def _arrays(layer: Layer, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the arrays of a layer and of those it wraps."""
+    for name, array in layer.arrays.items():
+        yield prefix + name, array
+    for place, child in layer.children.items():
+        yield from _arrays(child, f"{prefix}{place}/")
+
+
+def _trainable(graph: Graph) -> int:
+    """Count the numbers that training changes."""
+    return sum(
+        layer.arrays[each.name].size
+        for _, layer in walk(graph.layers)
+        for each in variables_of(layer)
+        if each.trainable and layer.trainable and each.name in layer.arrays
+    )
+
+
+def _free(shape: Shape | None) -> str:
+    return "" if shape is None else " x ".join("any" if size is None else str(size) for size in shape)
+
+
+def _said(shape: Shape) -> str:
+    """Say an input's shape in words where its rank is that of a signal."""
+    sizes = ["any number of" if size is None else f"{size}" for size in shape[1:]]
+    if len(sizes) == 2:
+        return f"{sizes[0]} samples x {sizes[1]} {'lead' if shape[2] == 1 else 'leads'} (batch, time, lead)"
+    return f"{_free(shape[1:])} numbers"
+
+
+def _output(shape: Shape | None, last: str) -> str:
+    if shape is None:
+        return "unknown, since it comes after what cannot be ported"
+    return f"{_free(shape)}, {_MEANING.get(last, last)}"

@@ -1,0 +1,66 @@
+"""The options of a Keras layer in a few words, as people tell them: ``64 filters, k3, s1, same``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ecgnb.port.graph import Layer
+from ecgnb.port.layers.base import WITHOUT_EFFECT
+
+#: How an option is said; the rest is ``name=value``.
+_WORDS = {
+    "filters": "{} filters",
+    "units": "{} units",
+    "kernel_size": "k{}",
+    "pool_size": "pool {}",
+    "strides": "s{}",
+    "padding": "{}",
+    "dilation_rate": "dilation {}",
+    "groups": "{} groups",
+    "rate": "rate {}",
+    "epsilon": "eps {}",
+    "momentum": "momentum {}",
+    "activation": "{}",
+}
+#: What need not be said, since everybody expects it.
+_USUAL: dict[str, tuple[Any, ...]] = {
+    "dilation_rate": (1,),
+    "groups": (1,),
+    "center": (True,),
+    "scale": (True,),
+    "data_format": ("channels_last",),
+    "axis": (-1, 2),
+    "activation": ("linear",),
+    "rank": (1,),
+    "renorm_momentum": (0.99,),
+    "implementation": (1, 2),
+}
+
+
+def options_text(layer: Layer) -> str:
+    """Return what matters of a layer's options; a wrapper tells those of the layer it wraps, too.
+
+    >>> options_text(Layer("c", "Conv1D", {"filters": 8, "kernel_size": [3], "strides": [1], "use_bias": False}, 2))
+    '8 filters, k3, s1, no bias'
+    """
+    if layer.inner:
+        return f"a model of {len(layer.inner.calls)} layers"
+    parts = list(_said(layer.config))
+    for child in list(layer.children.values())[:1]:  # both directions of a Bidirectional are alike
+        parts.append(f"{child.class_name} of {options_text(child)}".removesuffix(" of "))
+    return ", ".join(parts)
+
+
+def _said(config: dict[str, Any]) -> Iterator[str]:
+    for option in sorted(config, key=lambda option: list(_WORDS).index(option) if option in _WORDS else len(_WORDS)):
+        value = config[option]
+        if value is None or value is False and option != "use_bias":
+            continue  # what is not done need not be said, except that there is no bias
+        if isinstance(value, dict) or option in WITHOUT_EFFECT or option in ("renorm_momentum", "fused"):
+            continue
+        value = value[0] if isinstance(value, list) and len(value) == 1 else value
+        if option == "use_bias":
+            yield from () if value else ("no bias",)
+        elif value not in _USUAL.get(option, ()):
+            yield _WORDS[option].format(value) if option in _WORDS else f"{option}={ascii(value)}"

@@ -1,0 +1,88 @@
+"""Why a comparison may prove less than it seems to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ecgnb.port.record import logits_of, outputs_of
+from ecgnb.port.rows import GRADIENT, LAYER, LOGITS, MISSING, OUTPUT, ROUNDING, Bench, Row
+
+#: A probability this near to 0 or 1 no longer moves with the logits in float32.
+SATURATED = 1e-6
+#: A gradient smaller than this everywhere is taken for zero.
+NO_GRADIENT = 1e-12
+
+
+def proves_something(bench: Bench, rows: Sequence[Row]) -> bool:
+    """Whether at least one of the things that agree could have differed: more than a saturated probability or a zero."""
+    saturated = {f"output {place}" for place, (of, _) in _saturation(bench).items() if of}
+    outputs = set(outputs_of(bench.port))
+    return any(
+        row.agrees
+        and row.scale > NO_GRADIENT
+        and not (row.kind == LAYER and row.node in outputs)  # counted as the output that it is
+        and row.name not in saturated
+        for row in rows
+    )
+
+
+def warnings_of(bench: Bench, rows: Sequence[Row]) -> list[str]:
+    """Return what weakens a comparison, a sentence each."""
+    return [*_saturated(bench, rows), *_gradients(bench, rows), *_only_outputs(bench, rows), *_others(bench, rows)]
+
+
+def _saturation(bench: Bench) -> dict[int, tuple[int, int]]:
+    """For each output with a softmax or sigmoid: how many samples are saturated, and how many there are."""
+    found = {}
+    for place, (node, values) in enumerate(zip(outputs_of(bench.port), bench.reference.outputs, strict=True)):
+        if logits_of(bench.port, node)[1] != "linear" and values.size:
+            near = (np.minimum(np.abs(values), np.abs(1 - values)) <= SATURATED).reshape(len(values), -1)
+            found[place] = (int(near.any(axis=1).sum()), len(values))
+    return found
+
+
+def _saturated(bench: Bench, rows: Sequence[Row]) -> Iterator[str]:
+    with_logits = {row.name.removeprefix("logits of ") for row in rows if row.kind == LOGITS}
+    for place, (count, total) in _saturation(bench).items():
+        if count:
+            rest = "its logits were compared as well" if f"output {place}" in with_logits else "and its logits are not there"
+            yield (
+                f"output {place} is saturated (within {SATURATED:g} of 0 or 1) in {count} of {total} samples: equal "
+                f"probabilities prove nothing there; {rest}."
+            )
+
+
+def _gradients(bench: Bench, rows: Sequence[Row]) -> Iterator[str]:
+    found = [row for row in rows if row.kind == GRADIENT]
+    for row in found:
+        if row.scale <= NO_GRADIENT:
+            yield f"{row.name} is zero (max {row.scale:.1e}) on these inputs: it proves nothing. Compare on other ECGs."
+    if not found and any(values.dtype.kind == "f" for values in bench.reference.inputs.values()):
+        yield "the reference holds no input gradients; explanations were not compared."
+
+
+def _only_outputs(bench: Bench, rows: Sequence[Row]) -> Iterator[str]:
+    outputs = set(outputs_of(bench.port))
+    if any(row.kind in (LAYER, LOGITS) and row.scale >= 0 and row.node not in (None, *outputs) for row in rows):
+        return
+    what = "final probabilities were" if _saturation(bench) else "final outputs were"
+    yield (
+        f"only the {what} compared. Wrong kernels, lost biases and swapped leads can leave them as they are: "
+        "use a reference with all layers (Reference.from_keras)."
+    )
+
+
+def _others(bench: Bench, rows: Sequence[Row]) -> Iterator[str]:
+    missing = [row.name for row in rows if row.verdict == MISSING]
+    if missing:
+        yield f"{len(missing)} outputs of the reference have no counterpart in the port: {', '.join(missing[:5])}."
+    rounding = [row.name for row in rows if row.verdict == ROUNDING and row.kind != OUTPUT]
+    if rounding:
+        yield (
+            f"{', '.join(rounding[:5])} differ by more than the tolerance, but by no more than float32 rounding does to "
+            "the port itself (see port_vs_float64)."
+        )
+    if bench.port.training or any(module.training for module in bench.port.modules()):
+        yield "the port is in training mode (port.eval() ends it)."
