@@ -6,10 +6,12 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ecgnb.cli_port import add_port_commands
+from ecgnb.console import add_command, text_table
 from ecgnb.errors import ConfigError, EcgnbError
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_data_commands(commands)
     _add_looking_commands(commands)
+    add_port_commands(commands)
     return parser
 
 
@@ -54,12 +57,6 @@ class _Version(argparse.Action):
         from ecgnb import __version__
 
         parser.exit(message=f"ecgnb {__version__}\n")
-
-
-def _command(commands: Any, name: str, do: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
-    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    command.set_defaults(do=do)
-    return command
 
 
 def _add_parameters(command: argparse.ArgumentParser) -> None:
@@ -76,7 +73,7 @@ def _parameters(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _add_run(commands: Any) -> None:
-    command = _command(commands, "run", _run, "execute the master notebook, or another one, headless")
+    command = add_command(commands, "run", _run, "execute the master notebook, or another one, headless")
     command.add_argument("notebook", nargs="?", help="the notebook (default: notebooks/master_pipeline.ipynb)")
     command.add_argument("-o", "--output", help="where the executed notebook goes (default: logs/<run>.ipynb)")
     _add_parameters(command)
@@ -94,7 +91,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _add_train(commands: Any) -> None:
-    command = _command(
+    command = add_command(
         commands, "train", _train, "do the stages up to training without a notebook; under torchrun, one rank of it"
     )
     command.add_argument("run", nargs="?", default="", help="name of an existing run (default: by the parameters)")
@@ -131,7 +128,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _add_predict(commands: Any) -> None:
-    command = _command(commands, "predict", _predict, "predict recordings with a trained model")
+    command = add_command(commands, "predict", _predict, "predict recordings with a trained model")
     command.add_argument("files", nargs="+", help="recordings: WFDB, MATLAB, CSV or NumPy files")
     command.add_argument("--run", default="latest", help="name of a run, or folder of a bundle (default: latest run)")
     command.add_argument("--fs", type=float, help="rate in Hz, for files that do not state it")
@@ -157,15 +154,15 @@ def _predict(options: argparse.Namespace) -> None:
 
 
 def _add_data_commands(commands: Any) -> None:
-    download = _command(commands, "download", _download, "fetch a public data set from PhysioNet")
+    download = add_command(commands, "download", _download, "fetch a public data set from PhysioNet")
     download.add_argument("name", help="data set, such as ptbxl; `ecgnb available` lists them")
     download.add_argument("folder", nargs="?", help="where it goes (default: data/<name>)")
-    mapping = _command(commands, "mapping", _mapping, "write unified_label_mapping.csv for a known data set")
+    mapping = add_command(commands, "mapping", _mapping, "write unified_label_mapping.csv for a known data set")
     mapping.add_argument("name", help="data set, such as cinc2017")
     mapping.add_argument("folder", help="folder of the data set")
     mapping.add_argument("output", nargs="?", default="unified_label_mapping.csv", help="the file (default: here)")
     mapping.add_argument("--label-set", default="unified", help="label set (default: unified)")
-    demo = _command(commands, "demo", _demo, "generate synthetic recordings as WFDB files with labels")
+    demo = add_command(commands, "demo", _demo, "generate synthetic recordings as WFDB files with labels")
     demo.add_argument("folder")
     demo.add_argument("--records", type=int, default=1000)
     demo.add_argument("--seed", type=int, default=0)
@@ -190,12 +187,12 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _add_looking_commands(commands: Any) -> None:
-    check = _command(commands, "preflight", _preflight, "check data, labels, disk, GPU and versions before a run")
+    check = add_command(commands, "preflight", _preflight, "check data, labels, disk, GPU and versions before a run")
     _add_parameters(check)
-    _command(commands, "parameters", _list_parameters, "list all parameters with their resolved values")
-    _command(commands, "available", _available, "list models, data sets, transforms and readers")
-    _command(commands, "runs", _runs, "list the runs of this project")
-    inspect = _command(commands, "inspect", _inspect, "show what is in a recording")
+    add_command(commands, "parameters", _list_parameters, "list all parameters with their resolved values")
+    add_command(commands, "available", _available, "list models, data sets, transforms and readers")
+    add_command(commands, "runs", _runs, "list the runs of this project")
+    inspect = add_command(commands, "inspect", _inspect, "show what is in a recording")
     inspect.add_argument("file")
     inspect.add_argument("--fs", type=float, help="rate in Hz, for files that do not state it")
     inspect.add_argument("--units", help="units such as uV, for files that do not state them")
@@ -239,18 +236,7 @@ def _inspect(options: argparse.Namespace) -> None:
 
 
 def _print(table: pd.DataFrame) -> None:
-    """Print a table for people: text to the left, three decimals, no columns without content."""
-    shown = table.map(_cell)
-    shown = shown.loc[:, (shown != "").any()]
-    widths = {name: max(len(str(name)), *shown[name].str.len()) for name in shown}
-    for row in (list(shown.columns), *shown.to_numpy().tolist()):
-        print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths.values(), strict=True)).rstrip())
-
-
-def _cell(value: Any) -> str:
-    if value is None or value != value:
-        return ""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    print(text_table(table))
 
 
 if __name__ == "__main__":

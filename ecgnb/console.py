@@ -49,7 +49,9 @@ def _shrink(widths: list[int], words: list[int], width: int) -> None:
 
 def _lines(row: list[str], widths: list[int]) -> list[str]:
     """Return one row of a table, on several lines where a cell is broken."""
-    cells = [textwrap.wrap(str(cell), width) or [""] for cell, width in zip(row, widths, strict=True)]
+    cells = [
+        textwrap.wrap(str(cell), width, break_on_hyphens=False) or [""] for cell, width in zip(row, widths, strict=True)
+    ]
     lines = zip_longest(*cells, fillvalue="")
     return ["  ".join(part.ljust(width) for part, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 
@@ -83,6 +85,11 @@ def text_facts(facts: dict[str, Any], width: int | None = None) -> str:
         ]
         lines += [f"{name if number == 0 else '':<{left}}{part}".rstrip() for number, part in enumerate(parts)]
     return "\n".join(lines)
+
+
+def filled(text: str, width: int) -> str:
+    """Break the lines of a text at ``width`` columns, as everything printed here may hold what a file says."""
+    return "\n".join(textwrap.fill(printable(line), width, break_on_hyphens=False) for line in text.split("\n"))
 
 
 def add_command(

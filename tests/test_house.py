@@ -19,6 +19,7 @@ FLOORS = [
     "registry",
     "files",
     "progress",
+    "console",
     "environment",
     "transforms",
     "data",
@@ -35,6 +36,7 @@ FLOORS = [
     "checks",
     "stages",
     "headless",
+    "cli_port",
     "cli",
     "__main__",
 ]

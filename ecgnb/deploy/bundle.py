@@ -105,12 +105,12 @@ def load_bundle(folder: str | Path) -> Bundle:
 
 
 def _bundle_of(description: dict[str, Any], folder: Path) -> Bundle:
-    prepare: dict[str, Any] = description["prepare"]
+    prepare: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in description["prepare"].items()}
     return Bundle(
         model=_load_model(folder, description),
         classes=tuple(description["classes"]),
         task=description["task"],
-        prepare=PrepareConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in prepare.items()}),
+        prepare=PrepareConfig(**prepare),
         transforms=build_pipeline(description["transforms"]),
         thresholds=tuple(description["thresholds"]),
         temperature=description["temperature"],

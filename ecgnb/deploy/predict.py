@@ -86,11 +86,16 @@ def _length_flags(recording: Recording, prepare: PrepareConfig) -> list[str]:
     return [f"{'cropped' if recording.duration > seen else 'padded'}:{recording.duration:.3g} s to {seen:g} s"]
 
 
-@torch.inference_mode()
-def _probabilities(bundle: Bundle, ready: Standardised) -> np.ndarray:
+def model_input(bundle: Bundle, ready: Standardised) -> torch.Tensor:
+    """Return what the model sees of a standardised recording, ``[1, n_leads, n_samples]``: its transforms are done."""
     signal = torch.from_numpy(ready.signal)[None]
     mask = torch.zeros(1, signal.shape[-1], dtype=torch.bool)
     mask[:, ready.valid[0] : ready.valid[1]] = True
-    logits = bundle.model(bundle.transforms(signal, fs=bundle.prepare.target_fs, mask=mask))
+    return bundle.transforms(signal, fs=bundle.prepare.target_fs, mask=mask)
+
+
+@torch.inference_mode()
+def _probabilities(bundle: Bundle, ready: Standardised) -> np.ndarray:
+    logits = bundle.model(model_input(bundle, ready))
     calibrated = apply_temperature(logits.double().numpy(), bundle.temperature)
     return probabilities_from_logits(calibrated, bundle.task)

@@ -9,6 +9,9 @@ by contribution (LRP-z), activations pass it on unchanged, maxima give it to the
 convolution or a dense layer makes one layer with it; elsewhere it is a layer of its own. Of a product of two tensors
 (squeeze and excitation, gates) the signal takes all relevance and the gate none (Arras et al. 2019, "Explaining and
 interpreting LSTMs"); the gate is the operand that came out of a sigmoid, tanh or softmax, or else the smaller one.
+
+Activations that saturate (ELU far below 0) leave a maximum equal values to choose from, and rounding decides which one
+is the winner: two correct programs may then differ by some per cent. Compare in float64.
 """
 
 from __future__ import annotations

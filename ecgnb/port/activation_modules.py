@@ -56,28 +56,6 @@ class Squareplus(nn.Module):
         return (x + torch.sqrt(x**2 + 4)) / 2
 
 
-class Sparsemax(nn.Module):
-    """Projection onto the probability simplex along ``dim`` (Martins & Astudillo 2016, algorithm 1)."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.dim = dim
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return a tensor of the same shape, which sums to 1 along ``dim``."""
-        x = x.movedim(self.dim, -1)
-        ordered = x.sort(dim=-1, descending=True).values
-        rank = torch.arange(1, x.shape[-1] + 1, dtype=x.dtype, device=x.device)
-        total = ordered.cumsum(-1) - 1
-        support = (ordered * rank > total).sum(-1, keepdim=True)
-        threshold = total.gather(-1, support - 1) / support
-        return torch.relu(x - threshold).movedim(-1, self.dim)
-
-    def extra_repr(self) -> str:
-        """Return the options for the module's repr."""
-        return f"dim={self.dim}"
-
-
 class ClippedReLU(nn.Module):
     """ReLU with all of Keras' options: x above ``threshold``, at most ``max_value``, a slope below the threshold."""
 

@@ -49,11 +49,12 @@ class MultiHeadAttention(nn.Module):
         query: Tensor,
         value: Tensor,
         key: Tensor,
+        causal: bool = False,
+        masking: str = "add",
         mask: Tensor | None = None,
         query_mask: Tensor | None = None,
         value_mask: Tensor | None = None,
         key_mask: Tensor | None = None,
-        causal: bool = False,
     ) -> tuple[Tensor, Tensor]:
         q, k, v = (self._by_head(each) for each in (self.query(query), self.key(key), self.value(value)))
         scores = (q * self.scale) @ k.transpose(-2, -1)
@@ -65,10 +66,17 @@ class MultiHeadAttention(nn.Module):
         for each in (value_mask, key_mask):
             if each is not None:
                 allowed = allowed & each.bool()[:, None, None, :]
-        scores = scores.masked_fill(~(allowed.tril() if causal else allowed), -1e9)
-        weights = scores.softmax(-1)
+        weights = self._weights(scores, ~(allowed.tril() if causal else allowed), masking)
         mixed = self.dropout(weights) @ v
         return self.output(mixed.transpose(1, 2).flatten(2)), weights
+
+    @staticmethod
+    def _weights(scores: Tensor, forbidden: Tensor, masking: str) -> Tensor:
+        """Return the weights; ``masking`` matters only where nothing is allowed, and is as each Keras has it."""
+        if masking == "add":
+            return (scores - 1e9 * forbidden.to(scores.dtype)).softmax(-1)
+        weights = scores.masked_fill(forbidden, -1e9).softmax(-1)
+        return weights.masked_fill(forbidden, 0.0) if masking == "zero" else weights
 
     def _by_head(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -77,11 +85,12 @@ class MultiHeadAttention(nn.Module):
 class ScoredAttention(nn.Module):
     """Attention without projections (Bahdanau et al. 2015; Luong et al. 2015).
 
-    It returns the output ``[B, T, C]`` and the weights ``[B, T, S]``. Masks are boolean, ``True`` where attention may go.
+    It returns the output ``[B, T, C]`` and the weights ``[B, T, S]``. Masks are boolean, ``True`` where attention may
+    go.
 
     Args:
-        score: ``"dot"``: ``scale * query @ key``; ``"concat"``: a learnt weight times ``sum(tanh(scale * (query + key)))``;
-            ``"additive"``: ``sum(scale * tanh(query + key))``.
+        score: ``"dot"``: ``scale * query @ key``; ``"additive"``: ``sum(scale * tanh(query + key))``; ``"concat"``: a
+            learnt weight times ``sum(tanh(scale * (query + key)))``.
         scale: shape of the learnt scale; ``None`` for none.
         dropout: of the weights, in training.
     """
@@ -98,9 +107,9 @@ class ScoredAttention(nn.Module):
         query: Tensor,
         value: Tensor,
         key: Tensor,
+        causal: bool = False,
         query_mask: Tensor | None = None,
         value_mask: Tensor | None = None,
-        causal: bool = False,
     ) -> tuple[Tensor, Tensor]:
         scores = self._scores(query, key)
         allowed = torch.ones_like(scores, dtype=torch.bool)
@@ -121,4 +130,5 @@ class ScoredAttention(nn.Module):
         both = query.unsqueeze(-2) + key.unsqueeze(-3)
         if self.score == "additive":
             return (scale * both.tanh()).sum(-1)
-        return self.concat_score_weight * (scale * both).tanh().sum(-1)
+        scores = (scale * both).tanh().sum(-1)
+        return scores if self.concat_score_weight is None else self.concat_score_weight * scores

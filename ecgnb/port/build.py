@@ -13,6 +13,7 @@ from ecgnb.errors import PortError
 from ecgnb.port.graph import Call, Graph, Layer, Ref, input_shape, refs_in, walk
 from ecgnb.port.layers import LAYERS, rule_of
 from ecgnb.port.layers.wrappers import Wrapper
+from ecgnb.port.masks import mask_problems
 from ecgnb.port.network import CHANNELS_FIRST, KERAS, Network, Value, module_name
 from ecgnb.registry import nearest
 
@@ -76,7 +77,7 @@ def refuse_unknown(graph: Graph) -> None:
 def problems_in(graph: Graph) -> list[str]:
     """Return why a model cannot be ported: ``path (class): reason``, a line a layer and option."""
     problems = [line for path, layer in walk(graph.layers) for line in problems_of(path, layer)]
-    return list(dict.fromkeys([*problems, *_problems_of_calls(graph)]))
+    return list(dict.fromkeys([*problems, *_problems_of_calls(graph), *mask_problems(graph)]))
 
 
 def problems_of(path: str, layer: Layer) -> Iterator[str]:

@@ -12,7 +12,7 @@ from ecgnb.errors import PortError
 from ecgnb.port.diagnose import cause_of
 from ecgnb.port.ported import PortedModel
 from ecgnb.port.reference import Reference, read_reference
-from ecgnb.port.rows import DIVERGES, EQUAL, MISSING, ROUNDING, UNKNOWN, Bench, Row
+from ecgnb.port.rows import COMPARED, DIVERGES, Bench, Row
 from ecgnb.port.warn import proves_something, warnings_of
 
 if TYPE_CHECKING:
@@ -52,13 +52,13 @@ class Comparison:
     source: str
 
     def __str__(self) -> str:
-        compared = self.table[~self.table["verdict"].isin([UNKNOWN, MISSING])]
+        compared = self.table[self.table["verdict"].isin(COMPARED)]
         agree = compared[compared["verdict"] != DIVERGES]
         lines = [
             f"{'PASSED' if self.passed else 'FAILED'}: {len(agree)} of {len(compared)} rows agree with {self.source}."
         ]
         if len(agree):
-            worst = agree.loc[agree["relative"].idxmax()]
+            worst = agree.iloc[int(agree["relative"].to_numpy().argmax())]
             lines.append(
                 f"Largest relative difference among them: {worst['relative']:.1e} ({worst['layer']}); tolerance "
                 f"{self.rtol:.0e}, gradients {self.gradient_rtol:.0e}."

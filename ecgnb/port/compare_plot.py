@@ -41,7 +41,9 @@ def plot_comparison(table: pd.DataFrame, rtol: float, gradient_rtol: float) -> F
         tick.set(fontsize=SMALL, color=PALETTE[1] if wrong else INK, fontweight="bold" if wrong else "normal")
     axes.grid(True, axis="y", alpha=0.6)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=5, handletextpad=0.4)
-    words = f"{int(bad.sum())} of {len(shown)} diverge, first {shown['layer'][bad].iloc[0]}" if bad.any() else "all agree"
+    words = (
+        f"{int(bad.sum())} of {len(shown)} diverge, first {shown['layer'][bad].iloc[0]}" if bad.any() else "all agree"
+    )
     set_title(figure, f"Port and reference: {words}")
     return figure
 
@@ -50,7 +52,9 @@ def _draw(axes: Axes, shown: pd.DataFrame, limits: np.ndarray) -> float:
     """Draw all points and the tolerance; return the largest finite difference."""
     rows, largest = np.arange(len(shown)), SMALLEST
     edges = np.append(rows - 0.5, len(rows) - 0.5)
-    axes.plot(np.append(limits, limits[-1:]), edges, color=MUTED, lw=1.2, ls="--", drawstyle="steps-pre", label="tolerance")
+    axes.plot(
+        np.append(limits, limits[-1:]), edges, color=MUTED, lw=1.2, ls="--", drawstyle="steps-pre", label="tolerance"
+    )
     for column, words, marker, colour in SERIES:
         values = shown[column].to_numpy(dtype=np.float64)
         finite = values[np.isfinite(values)]

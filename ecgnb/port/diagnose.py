@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+
+from torch import fx
+
 from ecgnb.errors import PortError
 from ecgnb.port import guess_structure, guess_values, guess_weights
 from ecgnb.port.facts import facts_of
@@ -17,9 +21,12 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     guess_weights.kernel_flipped,
     guess_weights.kernel_axes,
     guess_weights.arrays_exchanged,
+    guess_weights.parts_exchanged,
     guess_values.epsilon,
     guess_structure.padding_value,
     guess_structure.padding_side,
+    guess_structure.cropping_side,
+    guess_structure.dilation,
     guess_structure.flatten_order,
     guess_weights.flatten_order_of_kernel,
     guess_weights.gate_order,
@@ -29,12 +36,16 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     guess_structure.merge_order,
     guess_weights.leads_swapped,
     guess_weights.table_shifted,
+    guess_weights.arrays_of_another_layer,
+    guess_weights.channels_permuted,
     guess_structure.time_reversed,
     guess_values.variance_or_deviation,
     guess_values.bias,
     guess_values.single_weight,
     guess_values.factor,
 )
+#: What a repair raises that does not fit the shapes.
+UNFIT = (RuntimeError, ValueError, IndexError, TypeError)
 #: Pieces of more nodes than this are not searched: too much lies between two outputs that the reference knows.
 LONGEST = 24
 
@@ -82,7 +93,7 @@ def cause_of(bench: Bench, row: Row) -> str:
         return prefix + state
     if len(segment.nodes) > LONGEST:
         return (
-            f"{prefix}unknown: {len(segment.nodes)} steps lie between it and the nearest outputs that the reference knows: "
+            f"{prefix}unknown: {len(segment.nodes)} steps lie between it and the nearest output in the reference: "
             f"give a reference with all layers (Reference.from_keras). {facts_of(segment)}"
         )
     found, tried = _search(segment)
@@ -96,18 +107,22 @@ def _search(segment: Segment) -> tuple[Trial | None, int]:
     tried = 0
     for hypothesis in HYPOTHESES:
         for node in reversed(segment.nodes):
-            for trial in hypothesis(segment, node):
-                tried += 1
-                if _fits(segment, trial):
-                    return trial, tried
+            fitting, count = _first_fitting(segment, hypothesis, node)
+            tried += count
+            if fitting:
+                return fitting, tried
     return None, tried
 
 
-def _fits(segment: Segment, trial: Trial) -> bool:
-    try:
-        return segment.fits(trial.swaps)
-    except (RuntimeError, ValueError, IndexError, TypeError):
-        return False  # a repair that does not even fit the shapes
+def _first_fitting(segment: Segment, hypothesis: Hypothesis, node: fx.Node) -> tuple[Trial | None, int]:
+    count = 0
+    with contextlib.suppress(*UNFIT):  # of a hypothesis that has no meaning for these shapes
+        for trial in hypothesis(segment, node):
+            count += 1
+            with contextlib.suppress(*UNFIT):
+                if segment.fits(trial.swaps):
+                    return trial, count
+    return None, count
 
 
 def _state(bench: Bench, segment: Segment) -> str:
@@ -115,12 +130,13 @@ def _state(bench: Bench, segment: Segment) -> str:
     if segment.misfit(segment.values[segment.target]) > segment.rtol:
         return ""
     modules = dict(bench.port.named_modules())
-    active = [str(node.target) for node in segment.nodes if node.op == "call_module" and modules[str(node.target)].training]
+    called = [str(node.target) for node in segment.nodes if node.op == "call_module"]
+    active = [name for name in called if modules[name].training]
     if active:
         return f"training mode: {', '.join(active)} is in training mode; after port.eval() the layer agrees."
     return (
-        "precision: in float64 the port agrees, in its own precision it does not: reduced precision (TF32, bfloat16), or "
-        "sums that cancel."
+        "precision: in float64 the port agrees, in its own precision it does not: reduced precision (TF32, "
+        "bfloat16), or sums that cancel."
     )
 
 

@@ -66,16 +66,22 @@ def _quoted(text: str) -> str:
     return quoted if '"' in text or quoted[0] == '"' else f'"{quoted[1:-1]}"'
 
 
-def call(head: str, arguments: Sequence[str], indent: str = "") -> str:
-    """Return ``head(arguments)``, broken into lines where it is too long for one."""
+def call(head: str, arguments: Sequence[str], indent: str = "", tail: str = "") -> str:
+    """Return ``head(arguments)tail``, broken into lines where it is too long for one."""
     inner = ", ".join(arguments)
-    if len(f"{indent}{head}({inner})") <= LINE:
-        return f"{indent}{head}({inner})"
+    if len(f"{indent}{head}({inner}){tail}") <= LINE:
+        return f"{indent}{head}({inner}){tail}"
     deep = f"{indent}    "
     if len(deep + inner) <= LINE:
-        return f"{indent}{head}(\n{deep}{inner}\n{indent})"
+        return f"{indent}{head}(\n{deep}{inner}\n{indent}){tail}"
     lines = "".join(f"{_broken(argument, deep)},\n" for argument in arguments)
-    return f"{indent}{head}(\n{lines}{indent})"
+    return f"{indent}{head}(\n{lines}{indent}){tail}"
+
+
+def row(head: str, values: Sequence[str], indent: str = "", tail: str = "") -> str:
+    """Return ``head a, b`` of names, in brackets where it is too long for one line."""
+    line = f"{indent}{head}{', '.join(values)}{tail}"
+    return line if len(line) <= LINE else call(head, values, indent, tail)
 
 
 def _broken(argument: str, indent: str) -> str:

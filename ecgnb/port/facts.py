@@ -43,8 +43,8 @@ def _sentences(segment: Segment, values: np.ndarray, gaps: np.ndarray) -> Iterat
         yield _times(gaps, limit, stored.shape[1], stored.steps)
     worst = np.unravel_index(int(gaps.argmax()), gaps.shape)
     yield (
-        f"The largest difference is {gaps.max():.3g} (scale {stored.scale:.3g}): the port gives {values[worst]:.6g}, the "
-        f"reference {stored.values[worst]:.6g}."
+        f"The largest difference is {gaps.max():.3g} (scale {stored.scale:.3g}): the port gives {values[worst]:.6g}, "
+        f"the reference {stored.values[worst]:.6g}."
     )
 
 

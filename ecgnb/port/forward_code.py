@@ -35,7 +35,6 @@ class ForwardCode:
         self._carried = carried
         self._names = dict(names)
         self._kept = set(names.values()) | reserved
-        self._shape: Any = None
 
     def name(self, node: fx.Node) -> str:
         """Return the variable that holds a node's tensor."""
@@ -52,12 +51,11 @@ class ForwardCode:
         last |= dict.fromkeys(outputs, len(nodes))
         lines = []
         for place, node in enumerate(nodes):
-            code = self._expression(node)
+            head, arguments = self._expression(node)
             for each in node.all_input_nodes:
                 if last[each] == place and self._names[each] not in self._kept:
                     self._names[each] = ""  # free again, also for this node's own output
             self._names[node] = next(name for name in _variables() if name not in {*self._names.values(), *self._kept})
-            head, arguments = code
             line = f"{self._names[node]} = {head}"
             text = f"{_INDENT}{line}" if arguments is None else call(line, arguments, _INDENT)
             lines.append(commented(text, self._comment(node)))
@@ -76,7 +74,7 @@ class ForwardCode:
         target: Callable[..., Any] = node.target  # type: ignore[assignment]
         if target is operator.getitem:
             return f"{arguments[0]}[{index(node.args[1], self._name_of)}]", None
-        if target in _BINARY and not named:
+        if target in _BINARY and len(arguments) == 2:
             return f"{arguments[0]} {_BINARY[target]} {arguments[1]}", None
         return self._carried.name(target), arguments + named
 
@@ -89,10 +87,9 @@ class ForwardCode:
     def _comment(self, node: fx.Node) -> str:
         """Tell the shape where it changes, and where time and channels change places."""
         shape = node.meta.get("shape")
-        if shape is None or shape == self._shape:
-            return ""
         before = node.all_input_nodes[0].meta.get("shape") if node.all_input_nodes else None
-        self._shape = shape
+        if shape is None or shape == before:
+            return ""
         if node.op == "call_method" and node.target == "transpose" and before:
             order = "channels before time" if node.meta["layout"] == CHANNELS_FIRST else "time before channels"
             return f"{shape_text(before)} -> {shape_text(shape)}, {order}"
@@ -105,7 +102,9 @@ def shape_text(shape: tuple[int | None, ...]) -> str:
     >>> shape_text((1, 2000, 12)), shape_text((10, 4)), shape_text((None, None, 12))
     ('[B, 2000, 12]', '[10 B, 4]', '[B, any, 12]')
     """
-    batch = "B" if shape[:1] in ((1,), (None,)) else f"{shape[0]} B"
+    if not shape:
+        return "one number"
+    batch = "B" if shape[0] in (1, None) else f"{shape[0]} B"
     return f"[{', '.join([batch, *('any' if size is None else str(size) for size in shape[1:])])}]"
 
 

@@ -8,11 +8,6 @@ import torch
 from torch import Tensor
 
 
-def item(values: Any, place: Any) -> Any:
-    """Return a part of a tensor or a tuple: ``values[place]``."""
-    return values[place]
-
-
 def unfold_steps(x: Tensor, steps: Tensor) -> Tensor:
     """Undo the flattening of ``[B, T, ...]`` to ``[B * T, ...]``, with the sizes of the tensor ``steps``."""
     return x.unflatten(0, steps.shape[:2])

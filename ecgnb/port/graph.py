@@ -93,6 +93,7 @@ def parse_graph(config: dict[str, Any], keras: int) -> Graph:
         PortError: the model is a subclassed one, without a graph, or the configuration contradicts itself.
     """
     kind, inner = config["class_name"], config["config"]
+    keras = 3 if keras < 3 and _written_by_keras_3(inner) else keras
     if kind == "Sequential":
         return _parse_sequential(inner, keras)
     if kind in MODEL_CLASSES or (isinstance(inner, dict) and "input_layers" in inner):
@@ -100,6 +101,16 @@ def parse_graph(config: dict[str, Any], keras: int) -> Graph:
     raise PortError(
         f"The file holds a model of the class {kind!r}, whose code is not in the file. Only Sequential and functional "
         "models can be ported: rebuild it as one, copy the weights, and save that."
+    )
+
+
+def _written_by_keras_3(config: Any) -> bool:
+    """Tell from the words: a ``model.json`` of Keras 3 does not say of which version it is."""
+    listed = config.get("layers", []) if isinstance(config, dict) else config
+    configs = [entry["config"] for entry in listed if isinstance(entry["config"], dict)]
+    policies = [config["dtype"] for config in configs if isinstance(config.get("dtype"), dict)]
+    return any(policy.get("class_name") == "DTypePolicy" for policy in policies) or any(
+        entry["class_name"] == "InputLayer" and "batch_shape" in entry["config"] for entry in listed
     )
 
 
@@ -157,11 +168,29 @@ def _parse_functional(config: dict[str, Any], keras: int) -> Graph:
     calls = [
         call
         for layer, entry in zip(layers, entries, strict=True)
-        for call in _parse_calls(layer.name, entry.get("inbound_nodes") or [])
+        for call in _parse_calls(layer, entry.get("inbound_nodes") or [])
     ]
     by_name = {layer.name: layer for layer in layers}
     inputs, outputs = _refs(config["input_layers"]), _refs(config["output_layers"])
+    calls, outputs = _renumbered(calls, outputs, {layer.name for layer in layers if layer.inner})
     return Graph(config.get("name", "model"), by_name, _in_order(calls, layers), inputs, outputs)
+
+
+def _renumbered(calls: list[Call], outputs: list[Ref], models: set[str]) -> tuple[list[Call], list[Ref]]:
+    """Let the calls of nested models count from 0: Keras 2 counts how a model was made as its first call."""
+    first: dict[str, int] = {}
+    for ref in (*outputs, *refs_in([[call.args, call.kwargs] for call in calls])):
+        if ref.layer in models:
+            first[ref.layer] = min(first.get(ref.layer, ref.call), ref.call)
+
+    def mended(value: Any) -> Any:
+        if isinstance(value, Ref):
+            return Ref(value.layer, value.call - first.get(value.layer, 0), value.output)
+        if isinstance(value, dict):
+            return {key: mended(item) for key, item in value.items()}
+        return type(value)(map(mended, value)) if isinstance(value, list | tuple) else value
+
+    return [Call(c.layer, c.index, mended(c.args), mended(c.kwargs)) for c in calls], mended(outputs)
 
 
 def _refuse_twins(names: list[str]) -> None:
@@ -172,7 +201,7 @@ def _refuse_twins(names: list[str]) -> None:
 
 def _parse_layer(entry: dict[str, Any], keras: int) -> Layer:
     config = entry["config"]
-    kind = str(entry["class_name"]).split(">")[-1]  # "Package>Class" of a registered layer
+    kind = _class_of(entry)
     name = entry.get("name") or (config.get("name") if isinstance(config, dict) else None)
     if kind in MODEL_CLASSES:
         inner = parse_graph(entry, keras)
@@ -180,13 +209,29 @@ def _parse_layer(entry: dict[str, Any], keras: int) -> Layer:
             {key: value for key, value in config.items() if key == "trainable"} if isinstance(config, dict) else {}
         )
         return Layer(name or inner.name, kind, options, keras, inner=inner)
-    if str(entry.get("module", "")).startswith(("keras.src.ops", "keras.ops")):
+    if keras >= 3 and kind != "InputLayer" and _is_operation(entry, config):
         kind = "op:" + _snake(kind)
     elif kind in ("TFOpLambda", "SlicingOpLambda"):
         kind = "op:" + str(config["function"]).split(".")[-1]
     layer = Layer(str(name), kind, config, keras)
     layer.children = _wrapped(layer)
     return layer
+
+
+def _class_of(entry: dict[str, Any]) -> str:
+    """Return a layer's class, ``package>Class`` if it is not Keras' own: one of the same name may do anything."""
+    kind, registered = str(entry["class_name"]), entry.get("registered_name")
+    keras_own = not registered or str(entry.get("module")).startswith(("keras.", "tf_keras."))
+    if keras_own or kind in MODEL_CLASSES:
+        return kind
+    return str(registered) if ">" in str(registered) else f"custom>{registered}"
+
+
+def _is_operation(entry: dict[str, Any], config: dict[str, Any]) -> bool:
+    """Tell functions from layers of Keras 3, which may have one name; whole HDF5 files leave the module out."""
+    module = str(entry.get("module", ""))
+    layered = "trainable" in config or "seed" in config  # SpatialDropout1D leaves "trainable" out
+    return module.startswith(("keras.src.ops", "keras.ops")) or (not module and not layered)
 
 
 def _wrapped(layer: Layer) -> dict[str, Layer]:
@@ -203,12 +248,12 @@ def _wrapped(layer: Layer) -> dict[str, Layer]:
     return {"forward_layer": first, "backward_layer": Layer(first.name, first.class_name, turned, layer.keras)}
 
 
-def _parse_calls(name: str, nodes: list[Any]) -> Iterator[Call]:
+def _parse_calls(layer: Layer, nodes: list[Any]) -> Iterator[Call]:
     for index, node in enumerate(nodes):
-        if isinstance(node, dict):  # Keras 3
-            yield Call(name, index, tuple(_tensors_3(node["args"])), _tensors_3(node.get("kwargs") or {}))
+        if isinstance(node, dict) and "args" in node:  # Keras 3
+            yield Call(layer.name, index, tuple(_tensors_3(node["args"])), _tensors_3(node.get("kwargs") or {}))
         else:
-            yield _parse_call_2(name, index, node)
+            yield _parse_call_2(layer, index, node)
 
 
 def _tensors_3(value: Any) -> Any:
@@ -222,13 +267,21 @@ def _tensors_3(value: Any) -> Any:
     return [_tensors_3(item) for item in value] if isinstance(value, list) else value
 
 
-def _parse_call_2(name: str, index: int, node: list[Any]) -> Call:
-    """Read a node of Keras 1 or 2: ``[[layer, node, tensor, kwargs], ...]``, or one such entry alone."""
-    entries = [node] if node and isinstance(node[0], str) else node
+def _parse_call_2(layer: Layer, index: int, node: Any) -> Call:
+    """Read a node of Keras 1 or 2: ``[[layer, node, tensor, kwargs], ...]``, or one such entry alone.
+
+    A function writes a list that it takes as a list even if it has one entry; a layer does not.
+    """
+    if isinstance(node, dict):  # of a nested model that was called with a dictionary
+        return Call(layer.name, index, ({key: _tensors_2(entry[:3]) for key, entry in node.items()},), {})
+    alone = bool(node) and isinstance(node[0], str)
+    entries = [node] if alone else node
     tensors = [_tensors_2(entry[:3]) for entry in entries]
-    kwargs = entries[0][3] if entries and len(entries[0]) > 3 else {}
-    first: Any = tensors[0] if len(tensors) == 1 else tensors
-    return Call(name, index, (first,), {key: _tensors_2(value) for key, value in (kwargs or {}).items()})
+    kwargs = {key: _tensors_2(value) for key, value in (entries[0][3] if len(entries[0]) > 3 else {}).items()}
+    if layer.class_name.startswith("op:"):
+        kwargs.pop("name", None)
+        return Call(layer.name, index, (tensors[0] if alone else tensors,), kwargs)
+    return Call(layer.name, index, (tensors[0] if len(tensors) == 1 else tensors,), kwargs)
 
 
 def _tensors_2(value: Any) -> Any:
@@ -248,8 +301,8 @@ def _is_int(*values: Any) -> bool:
 
 def _refs(listed: Any) -> list[Ref]:
     """Read ``input_layers`` or ``output_layers``: one entry, a list of them, or a dictionary."""
-    if isinstance(listed, dict):
-        return [ref for entry in listed.values() for ref in _refs(entry)]
+    if isinstance(listed, dict):  # Keras goes through dictionaries in the order of their keys
+        return [ref for key in sorted(listed) for ref in _refs(listed[key])]
     if listed and isinstance(listed[0], str):
         return [Ref(*listed[:3])]
     return [ref for entry in listed for ref in _refs(entry)]

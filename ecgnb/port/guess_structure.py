@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from ecgnb.port.modules import GlobalAveragePool1d, GlobalMaxPool1d, SameAvgPool1d, SamePad1d
+from ecgnb.port.modules import Crop1d, GlobalAveragePool1d, GlobalMaxPool1d, SameAvgPool1d, SamePad1d
 from ecgnb.port.segment import Segment
 from ecgnb.port.trial import Trial, channel_axis, first_tensor, on_first, on_output, with_options
+
+#: Dilations that networks use.
+DILATIONS = (1, 2, 3, 4, 8, 16)
 
 
 def padding_side(segment: Segment, node: fx.Node) -> Iterator[Trial]:
@@ -25,11 +29,13 @@ def padding_side(segment: Segment, node: fx.Node) -> Iterator[Trial]:
         for left in sorted(range(-1, total + 2), key=lambda each: abs(each - total // 2)):
             if left != before:
                 yield _padded(node, before, total, left, total - left, module.value, lambda x: x)
-    elif isinstance(module, nn.Conv1d | nn.MaxPool1d | nn.AvgPool1d) and length > 1:
+    elif isinstance(module, nn.Conv1d | nn.MaxPool1d | nn.AvgPool1d) and length > 1 and not _is_padded(segment, node):
         before, total = _own_padding(module)
         bare = with_options(module, padding=0)
         value = float("-inf") if isinstance(module, nn.MaxPool1d) else 0.0
-        spans = sorted({total, _span(module) - 1, max(_span(module) - _number(module.stride), 0)}, key=lambda s: s != total)
+        spans = sorted(
+            {total, _span(module) - 1, max(_span(module) - _number(module.stride), 0)}, key=lambda s: s != total
+        )
         for span in spans:
             for left in sorted(range(-1, span + 2), key=lambda each: abs(each - span // 2)):
                 if (left, span) != (before, total):
@@ -41,6 +47,11 @@ def _padded(
 ) -> Trial:
     words = f"the port pads {before} before and {total - before} after; {left} before and {right} after fits"
     return Trial("padding side", words, {node: lambda x: then(F.pad(x, (left, right), value=value))})
+
+
+def _is_padded(segment: Segment, node: fx.Node) -> bool:
+    """Whether a padding module stands before a node; then that is the one to repair."""
+    return any(isinstance(segment.module_of(each), SamePad1d | nn.ConstantPad1d) for each in node.all_input_nodes)
 
 
 def _sides(module: nn.Module, x: Tensor) -> tuple[int, int]:
@@ -66,6 +77,29 @@ def _number(value: int | tuple[int, ...]) -> int:
     return int(value[0] if isinstance(value, tuple) else value)
 
 
+def cropping_side(segment: Segment, node: fx.Node) -> Iterator[Trial]:
+    """What is cut off lies at the other end."""
+    module = segment.module_of(node)
+    if isinstance(module, Crop1d):
+        total = module.left + module.right
+        for left in set(range(total + 1)) - {module.left}:
+            words = f"the port cuts {module.left} before and {module.right} after; {left} and {total - left} fits"
+            yield Trial("cropping side", words, {node: with_options(module, left=left, right=total - left)})
+
+
+def dilation(segment: Segment, node: fx.Node) -> Iterator[Trial]:
+    """The taps of a kernel lie nearer together or further apart, the output being as long as before."""
+    module = segment.module_of(node)
+    if not isinstance(module, nn.Conv1d) or _number(module.kernel_size) == 1:
+        return
+    for gap in DILATIONS:
+        total = (_number(module.kernel_size) - 1) * gap
+        sides = (total // 2, total - total // 2) if module.padding == "same" else (0, 0)
+        other = with_options(module, padding=0, dilation=(gap,))
+        words = f"the port has {_number(module.dilation)}; {gap} fits"
+        yield Trial("dilation", words, {node: lambda x, sides=sides, other=other: other(F.pad(x, sides))})
+
+
 def padding_value(segment: Segment, node: fx.Node) -> Iterator[Trial]:
     """What is padded is zero where it must be minus infinity, or the other way."""
     module = segment.module_of(node)
@@ -85,13 +119,14 @@ def other_pooling(segment: Segment, node: fx.Node) -> Iterator[Trial]:
 
 def _poolings(module: nn.Module | None) -> Iterator[tuple[str, Callable[..., Tensor]]]:
     if isinstance(module, nn.MaxPool1d):
-        yield "the mean", nn.AvgPool1d(module.kernel_size, module.stride)  # type: ignore[arg-type]
+        yield "the mean", nn.AvgPool1d(module.kernel_size, module.stride)
     elif isinstance(module, nn.AvgPool1d):
         size, stride = _number(module.kernel_size), _number(module.stride)
         yield "the maximum", nn.MaxPool1d(size, stride)
         yield "a mean that leaves out what was padded", SameAvgPool1d(size, stride)
-        yield "a mean of another count of the padding", with_options(
-            module, count_include_pad=not module.count_include_pad
+        yield (
+            "a mean of another count of the padding",
+            with_options(module, count_include_pad=not module.count_include_pad),
         )
     elif isinstance(module, SameAvgPool1d):
         size, stride = module.kernel_size, module.stride
@@ -133,12 +168,18 @@ def softmax_axis(segment: Segment, node: fx.Node) -> Iterator[Trial]:
 def time_reversed(segment: Segment, node: fx.Node) -> Iterator[Trial]:
     """The signal runs backwards."""
     given = first_tensor(segment, node)
-    if segment.module_of(node) is None or given is None or given[1].ndim != 3:
-        return
-    axis = 2 if channel_axis(given[0]) == 1 else 1
-    yield Trial("time direction", "reversing time fits", on_first(segment, node, lambda x: x.flip(axis)))
+    if node.target is torch.flip:
+        yield Trial("time direction", "leaving out a reversal of time fits", {node: lambda x, *rest: x})
+    if segment.module_of(node) is not None and given is not None and given[1].ndim == 3:
+        back = _time_axis(given[0])
+        yield Trial("time direction", "reversing time fits", on_first(segment, node, lambda x: x.flip(back)))
     if isinstance(segment.values[node], Tensor) and segment.values[node].ndim == 3:
+        axis = _time_axis(node)
         yield Trial("time direction", "reversing the output fits", on_output(segment, node, lambda x: x.flip(axis)))
+
+
+def _time_axis(node: fx.Node) -> int:
+    return 2 if channel_axis(node) == 1 else 1
 
 
 MERGES: dict[str, Callable[..., Tensor]] = {
@@ -160,9 +201,9 @@ def merge_order(segment: Segment, node: fx.Node) -> Iterator[Trial]:
         return
     for order in list(itertools.permutations(range(count)))[1:]:
 
-        def turned(*args: object, order: tuple[int, ...] = order, **kwargs: object) -> object:
+        def turned(*args: Any, order: tuple[int, ...] = order, **kwargs: Any) -> Any:
             if listed:
-                return segment.call(node, [args[0][place] for place in order], *args[1:], **kwargs)  # type: ignore[index]
+                return segment.call(node, [args[0][place] for place in order], *args[1:], **kwargs)
             return segment.call(node, *[args[place] for place in order], **kwargs)
 
         yield Trial("merge order", f"taking the inputs in the order {order} fits", {node: turned})

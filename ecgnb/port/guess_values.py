@@ -81,7 +81,8 @@ def activation(segment: Segment, node: fx.Node) -> Iterator[Trial]:
 
 
 def _activations(dim: int) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
-    for name in (*ACTIVATIONS, "hard_sigmoid", *OVER_CHANNELS):
+    # None comes first: where it fits, elu may fit as well, which leaves positive numbers as they are.
+    for name in dict.fromkeys(("linear", *ACTIVATIONS, "hard_sigmoid", *OVER_CHANNELS)):
         for keras in (2, 3) if name == "hard_sigmoid" else (3,):
             making = making_of(name, keras, dim)
             if making is not None:

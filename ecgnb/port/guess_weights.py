@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
 from ecgnb.port.segment import Segment
 from ecgnb.port.trial import (
     Trial,
+    at_kept_steps,
     channel_axis,
     differing_channels,
     first_tensor,
     on_first,
+    on_output,
     places,
     reordered,
     tensors_of,
@@ -23,6 +27,8 @@ from ecgnb.port.trial import (
 
 #: Pairs of input channels are tried up to this many channels: no more leads are recorded.
 MOST_LEADS = 16
+#: Output channels are sorted anew up to this many.
+MOST_CHANNELS = 512
 
 
 def kernel_axes(segment: Segment, node: fx.Node) -> Iterator[Trial]:
@@ -53,7 +59,9 @@ def kernel_flipped(segment: Segment, node: fx.Node) -> Iterator[Trial]:
     """A kernel runs backwards in time."""
     for name, tensor in tensors_of(segment.module_of(node)).items():
         if tensor.ndim == 3 and tensor.shape[-1] > 1:
-            yield _mended(segment, node, name, tensor.flip(-1), "flipped kernel", "is reversed in time; reversing it fits")
+            yield _mended(
+                segment, node, name, tensor.flip(-1), "flipped kernel", "is reversed in time; reversing it fits"
+            )
 
 
 def _mended(segment: Segment, node: fx.Node, name: str, right: Tensor, kind: str, words: str) -> Trial:
@@ -80,6 +88,29 @@ def arrays_exchanged(segment: Segment, node: fx.Node) -> Iterator[Trial]:
             norm = "running_mean" in named
             words = [f"{name} ({keras[name]})" if norm and name in keras else name for name in (one, other)]
             yield Trial("arrays exchanged", f"{words[0]} and {words[1]} stand in each other's place", {node: swapped})
+
+
+def parts_exchanged(segment: Segment, node: fx.Node) -> Iterator[Trial]:
+    """Two parts of a layer have each other's arrays: queries and keys, or forwards and backwards."""
+    module = segment.module_of(node)
+    if module is None:
+        return
+    children = {name: tensors_of(child) for name, child in module.named_children()}
+    for one, other in itertools.combinations(children, 2):
+        if _alike(children[one], children[other]):
+            arrays = {f"{one}.{name}": tensor for name, tensor in children[other].items()}
+            arrays |= {f"{other}.{name}": tensor for name, tensor in children[one].items()}
+            words = f"{one} and {other} have each other's arrays"
+            yield Trial("parts exchanged", words, {node: with_tensors(module, arrays)})
+    for later in segment.nodes[segment.nodes.index(node) + 1 :]:
+        second = segment.module_of(later)
+        if second is not None and type(second) is type(module) and _alike(tensors_of(module), tensors_of(second)):
+            words = f"{node.target} and {later.target} have each other's arrays"
+            yield Trial("parts exchanged", words, {node: second, later: module})
+
+
+def _alike(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return bool(one) and {k: v.shape for k, v in one.items()} == {k: v.shape for k, v in other.items()}
 
 
 def gate_order(segment: Segment, node: fx.Node) -> Iterator[Trial]:
@@ -115,9 +146,11 @@ def leads_swapped(segment: Segment, node: fx.Node) -> Iterator[Trial]:
         yield Trial(
             f"{what} swapped",
             f"{what} {one} and {other} (counted from 0) stand in each other's place",
-            on_first(segment, node, lambda x, order=tuple(order): reordered(x, order, axis)),
+            on_first(segment, node, partial(reordered, order=tuple(order), axis=axis)),
         )
-    yield Trial(f"{what} reversed", f"all {what} come in reverse order", on_first(segment, node, lambda x: x.flip(axis)))
+    yield Trial(
+        f"{what} reversed", f"all {what} come in reverse order", on_first(segment, node, lambda x: x.flip(axis))
+    )
 
 
 def flatten_order_of_kernel(segment: Segment, node: fx.Node) -> Iterator[Trial]:
@@ -141,7 +174,7 @@ def flatten_order_of_kernel(segment: Segment, node: fx.Node) -> Iterator[Trial]:
 
 def _flattened_shape(segment: Segment, node: fx.Node) -> tuple[int, int] | None:
     """Return time and channels of what the nearest Flatten above was given."""
-    while len(node.all_input_nodes) == 1:
+    while node.all_input_nodes:
         above = node.all_input_nodes[0]
         if isinstance(segment.module_of(node), nn.Flatten):
             shape = segment.values[above].shape
@@ -157,3 +190,30 @@ def table_shifted(segment: Segment, node: fx.Node) -> Iterator[Trial]:
         for shift in (1, -1):
             rolled = with_tensors(module, {"weight": module.weight.detach().roll(shift, 0)})
             yield Trial("rows of the table shifted", f"the table's rows moved by {shift} fit", {node: rolled})
+
+
+def arrays_of_another_layer(segment: Segment, node: fx.Node) -> Iterator[Trial]:
+    """The layer holds the arrays of another layer of the same shapes."""
+    module = segment.module_of(node)
+    if module is None or not tensors_of(module):
+        return
+    for path, other in segment.module.named_modules():
+        named = tensors_of(other) if type(other) is type(module) and other is not module else {}
+        if _alike(named, tensors_of(module)):
+            swapped = with_tensors(module, named)
+            yield Trial("arrays of another layer", f"the arrays that {path} has in the port fit here", {node: swapped})
+
+
+def channels_permuted(segment: Segment, node: fx.Node) -> Iterator[Trial]:
+    """The layer's output channels came in another order: each is found at another place."""
+    values = at_kept_steps(segment, segment.target, segment.values[segment.target])
+    wanted, count = segment.stored.values, values.shape[-1]
+    if node is not segment.target or values.shape != wanted.shape or not 2 <= count <= MOST_CHANNELS:
+        return
+    mine, theirs = (np.moveaxis(each, -1, 0).reshape(count, -1).astype(np.float64) for each in (values, wanted))
+    order = np.array([np.abs(mine - each).max(axis=1, initial=0).argmin() for each in theirs])
+    if len(set(order)) == count:
+        wrong = differing_channels(segment)
+        words = f"the output channels {places(wrong)} are found at {places(order[wrong])}"
+        axis = channel_axis(node)
+        yield Trial("channel order", words, on_output(segment, node, lambda x: reordered(x, order, axis)))

@@ -8,9 +8,12 @@ from torch import Tensor, nn
 
 
 class UnitNormalization(nn.Module):
-    """Vectors along ``dims`` brought to the length 1, or divided by ``eps`` where they are shorter than that."""
+    """Vectors along ``dims`` brought to the length 1, or divided by ``eps`` where they are shorter than that.
 
-    relevance = "elementwise"  # the length counts as a constant (Ali et al. 2022, "XAI for transformers", section 4.2)
+    For relevance the length counts as a constant (Ali et al. 2022, "XAI for transformers", section 4.2).
+    """
+
+    relevance = "elementwise"
 
     def __init__(self, dims: tuple[int, ...], eps: float) -> None:
         super().__init__()

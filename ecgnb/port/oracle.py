@@ -61,7 +61,7 @@ def run_keras(
 
 def _how() -> str:
     return (
-        "Make an environment with Keras (pip install keras torch; for files of Keras 2: pip install tf_keras tensorflow) "
-        f"and name its interpreter: python='.../bin/python', or the variable {PYTHON_VARIABLE}. "
+        "Make an environment with Keras (pip install keras torch; for files of Keras 2: pip install tf_keras "
+        f"tensorflow) and name its interpreter: python='.../bin/python', or the variable {PYTHON_VARIABLE}. "
         "Without Keras, compare with a golden file."
     )

@@ -1,7 +1,8 @@
 """Run a Keras file and write down what every layer makes: a script for an interpreter that has Keras.
 
-ecgnb never imports this file; `ecgnb.port.oracle` runs it by its path, in another process, so it imports nothing of
-ecgnb either. Arguments: model, weights, major version of the Keras that wrote them, inputs (.npz), golden file to write.
+ecgnb never imports this file; `ecgnb.port.oracle` runs it by its path, in another process, so it imports nothing
+of ecgnb either. Arguments: model, weights, major version of the Keras that wrote them, inputs (.npz), golden file to
+write.
 """
 
 from __future__ import annotations
@@ -108,13 +109,13 @@ def gradients(keras: Any, model: Any, fed: list[np.ndarray]) -> list[np.ndarray 
     floating = [values.dtype.kind == "f" for values in fed]
     if keras.__name__ == "keras" and keras.backend.backend() == "torch":
         torch = importlib.import_module("torch")
-        tensors = [torch.tensor(values, requires_grad=is_float) for values, is_float in zip(fed, floating)]
+        tensors = [torch.tensor(values, requires_grad=is_float) for values, is_float in zip(fed, floating, strict=True)]
         run(target, tensors)[0][..., 0].sum().backward()
         return [None if tensor.grad is None else tensor.grad.numpy() for tensor in tensors]
     tensorflow = importlib.import_module("tensorflow")
     tensors = [tensorflow.constant(values) for values in fed]
     with tensorflow.GradientTape() as tape:
-        tape.watch([tensor for tensor, is_float in zip(tensors, floating) if is_float])
+        tape.watch([tensor for tensor, is_float in zip(tensors, floating, strict=True) if is_float])
         total = tensorflow.reduce_sum(run(target, tensors)[0][..., 0])
     found = tape.gradient(total, tensors)
     return [None if each is None else np.asarray(each) for each in found]
@@ -135,7 +136,7 @@ def main(path: str, weights: str, version: str, inputs: str, golden: str) -> Non
     arrays = {**given, **{f"layer/{label}": values for label, values in layers.items()}}
     arrays |= {f"out/{place}": plain(value) for place, value in enumerate(run(model, fed))}
     names = [key[3:] for key in given]
-    arrays |= {f"grad0/{n}": g for n, g in zip(names, gradients(keras, model, fed)) if g is not None}
+    arrays |= {f"grad0/{n}": g for n, g in zip(names, gradients(keras, model, fed), strict=True) if g is not None}
     arrays |= {"order": np.array(list(layers), dtype=np.str_), "about": np.array([ABOUT])}
     np.savez(golden, allow_pickle=False, **arrays)
     backend = keras.backend.backend() if keras.__name__ == "keras" else "tensorflow"

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from ecgnb.errors import ConfigError
+from ecgnb.files import sha256_file
 from ecgnb.port.build import before_activation, load_state, refuse_unknown, state_of, write_graph
 from ecgnb.port.contract import Contract, contract_of
 from ecgnb.port.graph import Graph, input_shape, parse_graph
-from ecgnb.port.keras_file import read_keras
+from ecgnb.port.keras_file import KerasFile, read_keras
 from ecgnb.port.layers import variables_of
 from ecgnb.port.network import Made
 
@@ -68,6 +69,11 @@ class PortedModel(fx.GraphModule):
     def contract(self) -> Contract | None:
         """Rate, leads, units, filters and classes that the model was trained with; ``None`` when nobody told them."""
         return self.meta.get("contract")
+
+    @property
+    def source(self) -> dict[str, str]:
+        """Name, kind and SHA-256 of the Keras file and of its weights; empty when the port was made without a file."""
+        return self.meta.get("source", {})
 
     def agree(self, contract: Contract | Mapping[str, Any] | str) -> PortedModel:
         """Give the port its contract, once it was checked against the model; return the port.
@@ -148,6 +154,7 @@ def port_keras(
     file.weights.bind(graph, variables_of)
     port = build_port(graph, file.config, file.keras_version, input_layout)
     load_state(port, state_of(graph, port.origin.modules))
+    port.meta["source"] = _source_of(file)
     return port if contract is None else port.agree(contract)
 
 
@@ -171,6 +178,13 @@ def build_port(graph: Graph, config: dict[str, Any], keras_version: str, input_l
     )
     model.register_forward_pre_hook(_check)
     return model.eval()
+
+
+def _source_of(file: KerasFile) -> dict[str, str]:
+    facts = {"file": file.path.name, "container": file.container, "sha256": sha256_file(file.path)}
+    if file.weights_path != file.path:
+        facts |= {"weights": file.weights_path.name, "weights_sha256": sha256_file(file.weights_path)}
+    return facts
 
 
 def _check(model: nn.Module, inputs: tuple[Any, ...]) -> None:

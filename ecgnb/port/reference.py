@@ -187,7 +187,7 @@ def _stored(arrays: dict[str, np.ndarray], label: str, source: str) -> Stored:
     shape, summary = arrays.get(f"shape/{label}"), arrays.get(f"mean/{label}")
     if shape is None or summary is None or values.ndim < 2 or values.shape[1] != len(steps):
         raise PortError(
-            f"The reference {source} keeps {label!r} at some time steps only, but its shape/, mean/ or steps/ are missing "
-            "or do not fit. Make the file anew with Reference.from_keras."
+            f"The reference {source} keeps {label!r} at some time steps only, but its shape/, mean/ or steps/ are "
+            "missing or do not fit. Make the file anew with Reference.from_keras."
         )
     return Stored(values, steps, tuple(map(int, shape)), float(summary[0]), float(summary[1]))

@@ -65,7 +65,7 @@ class Segment:
     def arguments(self, node: fx.Node, values: Mapping[fx.Node, Any] | None = None) -> tuple[tuple[Any, ...], Any]:
         """Return a node's arguments with tensors in the place of nodes."""
         values = self.values if values is None else values
-        return fx.map_arg((node.args, node.kwargs), lambda each: values[each])  # type: ignore[return-value]
+        return fx.map_arg((node.args, node.kwargs), lambda each: values[each])
 
     @torch.no_grad()
     def run(self, swaps: Swaps | None = None) -> Tensor:

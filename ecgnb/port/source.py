@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import keyword
 import textwrap
 from typing import Any
@@ -10,11 +9,13 @@ from typing import Any
 from torch import fx
 
 import ecgnb
+from ecgnb.console import text_facts
 from ecgnb.errors import ConfigError
 from ecgnb.port.build import before_activation
 from ecgnb.port.carried import Carried
 from ecgnb.port.contract import Contract
-from ecgnb.port.expressions import LINE, call, literal
+from ecgnb.port.contract_text import contract_facts
+from ecgnb.port.expressions import LINE, call, literal, row
 from ecgnb.port.forward_code import ForwardCode, shape_text
 from ecgnb.port.network import module_name
 from ecgnb.port.ported import PortedModel
@@ -83,39 +84,47 @@ def _docstring(port: PortedModel) -> str:
     config = origin.config["config"]
     name = config.get("name", "sequential") if isinstance(config, dict) else "sequential"
     written = f" written by Keras {origin.keras_version}" if origin.keras_version else ""
-    shapes = [f"{each} {shape_text(_turned(shape, origin.input_layout))}" for each, shape in origin.inputs.items()]
-    about = (
-        f"Input: {', '.join(shapes)}; axes {origin.input_layout} (batch N, time T, channel C). Output: {_ends(port)}."
-    )
-    if any(None in shape[1:] for shape in origin.inputs.values()):
-        about += " Where a length is free, the comments below tell the shapes for 1000."
+    free = any(None in shape[1:] for shape in origin.inputs.values())
     paragraphs = [
         f"The Keras model '{name}' in PyTorch.",
         f"Ported by ecgnb {ecgnb.__version__} from {_file(port)}{written}; modules have the names of the Keras layers.",
-        about,
+        f"{_about(port)} Axes of the input: {origin.input_layout} (batch, time, channel)."
+        + (" Where a length is free, the comments below tell the shapes for 1000." if free else ""),
         "Explain `logits`, not the probabilities after them: a saturated softmax has no gradient.",
-        _contract(port.contract),
     ]
-    wrapped = ["\n".join(textwrap.wrap(comment_text(each), LINE - 3)) for each in paragraphs]
-    return '"""' + "\n\n".join(wrapped) + '\n"""\n'
+    texts = [*(_wrapped(each, 3) for each in paragraphs), _contract(port.contract)]
+    return '"""' + "\n\n".join(texts) + '\n"""\n'
+
+
+def _wrapped(text: str, used: int, indent: str = "") -> str:
+    """Break a text for a docstring; ``used`` characters of the first line are taken."""
+    lines = textwrap.wrap(comment_text(text), LINE - len(indent), initial_indent=" " * used, break_on_hyphens=False)
+    return f"\n{indent}".join(lines).lstrip()
 
 
 def _contract(contract: Contract | None) -> str:
     if contract is None:
-        return (
-            "The Keras file does not tell sampling rate, units, order of the leads, filters and class names; ask whoever "
-            "trained the model, since a wrong guess fails nowhere."
+        return _wrapped(
+            "The Keras file does not tell sampling rate, units, order of the leads, filters and class names; ask "
+            "whoever trained the model, since a wrong guess fails nowhere.",
+            0,
         )
-    told = ", ".join(f"{name} {value!r}" for name, value in dataclasses.asdict(contract).items())
-    return f"Trained with: {told}."
+    facts = {name: comment_text(text) for name, text in contract_facts(contract).items()}
+    return text_facts(facts, LINE)
 
 
 def _file(port: PortedModel) -> str:
-    return f"the file '{port.meta['source']['file']}'" if "source" in port.meta else "a file"
+    return f"the file '{port.source['file']}'" if port.source else "a file"
 
 
-def _ends(port: PortedModel) -> str:
-    return ", ".join("logits" if each == "linear" else each for each in port.origin.activations)
+def _about(port: PortedModel) -> str:
+    """Tell inputs and outputs; the names are the file's."""
+    origin = port.origin
+    shapes = [f"{each} {shape_text(_turned(shape, origin.input_layout))}" for each, shape in origin.inputs.items()]
+    ends = [
+        f"{shape_text((None, *shape))} ({end})" for shape, end in zip(origin.outputs, origin.activations, strict=True)
+    ]
+    return comment_text(f"Input: {', '.join(shapes)}. Output: {', '.join(ends)}.")
 
 
 def _turned(shape: tuple[int | None, ...], layout: str) -> tuple[int | None, ...]:
@@ -125,22 +134,22 @@ def _turned(shape: tuple[int | None, ...], layout: str) -> tuple[int | None, ...
 
 def _class(port: PortedModel, class_name: str, carried: Carried) -> str:
     inputs, logits = _logits(port, carried)
-    many = len(port.origin.activations) > 1
-    result = "tuple[Tensor, ...]" if many else "Tensor"
-    named = ", ".join(f"{name}: Tensor" for name in inputs)
+    result = " -> tuple[Tensor, ...]:" if len(port.origin.activations) > 1 else " -> Tensor:"
+    named = ["self", *(f"{name}: Tensor" for name in inputs)]
+    about = _wrapped(_about(port), 3, "    ")
     lines = [
         f"class {class_name}(nn.Module):",
-        '    """The network; its docstring is that of this file."""',
+        f'    """{about}' + ("\n    " if "\n" in about else "") + '"""',
         "",
         "    def __init__(self) -> None:",
         "        super().__init__()",
         *_modules(port, carried),
         "",
-        f"    def forward(self, {named}) -> {result}:",
-        f'        """Return what the Keras model returns: {_ends(port)}."""',
-        *_forward(port, inputs, carried),
+        call("def forward", named, "    ", result),
+        '        """Return what the Keras model returns."""',
+        *_forward(port, inputs),
         "",
-        f"    def logits(self, {named}) -> {result}:",
+        call("def logits", named, "    ", result),
         '        """Return the same without the last softmax or sigmoid."""',
         *logits,
     ]
@@ -176,7 +185,7 @@ def _logits(port: PortedModel, carried: Carried) -> tuple[list[str], list[str]]:
         for node, shape in zip(places, port.origin.inputs.values(), strict=True)
     ]
     lines += body.write([node for node in nodes if node.op not in ("placeholder", "output")], outputs)
-    return list(names.values()), [*lines, f"        return {', '.join(body.name(node) for node in outputs)}"]
+    return list(names.values()), [*lines, row("return ", [body.name(node) for node in outputs], "        ")]
 
 
 def _input_names(port: PortedModel, places: list[fx.Node]) -> dict[fx.Node, str]:
@@ -191,22 +200,23 @@ def _input_names(port: PortedModel, places: list[fx.Node]) -> dict[fx.Node, str]
     return names
 
 
-def _forward(port: PortedModel, inputs: list[str], carried: Carried) -> list[str]:
-    """Return the body of ``forward``: what comes after the logits, an output at a time."""
-    outputs, modules = _outputs(list(port.graph.nodes)), dict(port.named_modules())
-    given = f"self.logits({', '.join(inputs)})"
+def _forward(port: PortedModel, inputs: list[str]) -> list[str]:
+    """Return the body of ``forward``: what comes after the logits."""
+    ends, modules = _outputs(list(port.graph.nodes)), dict(port.named_modules())
+    given = call("self.logits", inputs)
+    single = len(ends) == 1
     if set(port.origin.activations) == {"linear"}:
         return [f"        return {given}"]
-    names = "x" if len(outputs) == 1 else ", ".join(f"x{place}" for place in range(len(outputs)))
-    lines = [f"        {names} = {given}"]
-    for node, name in zip(outputs, names.split(", "), strict=True):
-        chain, before = [node], before_activation(node, modules)[0]
+    lines = [] if single else [f"        outputs = list({given})"]
+    for place, node in enumerate(ends):
+        name = given if single else f"outputs[{place}]"
+        chain, before, code = [node], before_activation(node, modules)[0], name
         while chain[0] is not before:
             chain.insert(0, chain[0].all_input_nodes[0])
         for each in chain[1:]:
-            called = f"self.{each.target}({name})" if each.op == "call_module" else _method(name, each)
-            lines.append(f"        {name} = {called}")
-    return [*lines, f"        return {names}"]
+            code = f"self.{each.target}({code})" if each.op == "call_module" else _method(code, each)
+        lines += [f"        return {code}"] if single else [f"        {name} = {code}"] * (code != name)
+    return lines if single else [*lines, "        return tuple(outputs)"]
 
 
 def _method(name: str, node: fx.Node) -> str:

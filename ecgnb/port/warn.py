@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ecgnb.port.record import logits_of, outputs_of
-from ecgnb.port.rows import GRADIENT, LAYER, LOGITS, MISSING, OUTPUT, ROUNDING, Bench, Row
+from ecgnb.port.rows import COMPARED, GRADIENT, LAYER, LOGITS, MISSING, OUTPUT, ROUNDING, UNKNOWN, Bench, Row
 
 #: A probability this near to 0 or 1 no longer moves with the logits in float32.
 SATURATED = 1e-6
@@ -16,7 +16,7 @@ NO_GRADIENT = 1e-12
 
 
 def proves_something(bench: Bench, rows: Sequence[Row]) -> bool:
-    """Whether at least one of the things that agree could have differed: more than a saturated probability or a zero."""
+    """Whether one of the things that agree at least could have differed: no saturated probability, nor a zero."""
     saturated = {f"output {place}" for place, (of, _) in _saturation(bench).items() if of}
     outputs = set(outputs_of(bench.port))
     return any(
@@ -47,7 +47,11 @@ def _saturated(bench: Bench, rows: Sequence[Row]) -> Iterator[str]:
     with_logits = {row.name.removeprefix("logits of ") for row in rows if row.kind == LOGITS}
     for place, (count, total) in _saturation(bench).items():
         if count:
-            rest = "its logits were compared as well" if f"output {place}" in with_logits else "and its logits are not there"
+            rest = (
+                "its logits were compared as well"
+                if f"output {place}" in with_logits
+                else "and its logits are not there"
+            )
             yield (
                 f"output {place} is saturated (within {SATURATED:g} of 0 or 1) in {count} of {total} samples: equal "
                 f"probabilities prove nothing there; {rest}."
@@ -65,7 +69,8 @@ def _gradients(bench: Bench, rows: Sequence[Row]) -> Iterator[str]:
 
 def _only_outputs(bench: Bench, rows: Sequence[Row]) -> Iterator[str]:
     outputs = set(outputs_of(bench.port))
-    if any(row.kind in (LAYER, LOGITS) and row.scale >= 0 and row.node not in (None, *outputs) for row in rows):
+    inside = any(row.kind in (LAYER, LOGITS) and row.verdict in COMPARED and row.node not in outputs for row in rows)
+    if inside or not any(row.verdict == UNKNOWN for row in rows):  # every layer may be an output
         return
     what = "final probabilities were" if _saturation(bench) else "final outputs were"
     yield (
@@ -81,8 +86,8 @@ def _others(bench: Bench, rows: Sequence[Row]) -> Iterator[str]:
     rounding = [row.name for row in rows if row.verdict == ROUNDING and row.kind != OUTPUT]
     if rounding:
         yield (
-            f"{', '.join(rounding[:5])} differ by more than the tolerance, but by no more than float32 rounding does to "
-            "the port itself (see port_vs_float64)."
+            f"{', '.join(rounding[:5])} differ by more than the tolerance, but by no more than float32 rounding does "
+            "to the port itself (see port_vs_float64)."
         )
     if bench.port.training or any(module.training for module in bench.port.modules()):
         yield "the port is in training mode (port.eval() ends it)."

@@ -75,7 +75,7 @@ class ListedWeights(Weights):
 
     def bind(self, graph: Graph, variables_of: VariablesOf) -> None:
         """Give each layer its arrays; see `Weights.bind`."""
-        wanted = {layer.name: list(_stored_order(layer, variables_of)) for layer in graph.layers.values()}
+        wanted = {layer.name: _stored_order(layer, variables_of) for layer in graph.layers.values()}
         strangers = [name for name, arrays in self.layers.items() if arrays and not wanted.get(name)]
         missing = [name for name, slots in wanted.items() if slots and not self.layers.get(name)]
         if strangers or missing:
@@ -137,59 +137,98 @@ def _text_or_none(value: Any) -> str | None:
     return value.decode("utf-8") if isinstance(value, bytes) else value
 
 
-def _stored_order(layer: Layer, variables_of: VariablesOf) -> Iterator[tuple[Layer, Variable]]:
-    """Yield the variables of a layer and all below it as Keras 2 lists them: first what is trained."""
-    yield from _of_kind(layer, variables_of, trained=True)
-    yield from _of_kind(layer, variables_of, trained=False)
+@dataclass(frozen=True)
+class _Slot:
+    """Where one stored array belongs.
+
+    Attributes:
+        holder: name of the layer in the innermost model; Keras has it in the array's name.
+        layer: the layer, or the one that the holder wraps.
+        variable: which of its arrays.
+        trained: whether Keras trains it.
+    """
+
+    holder: str
+    layer: Layer
+    variable: Variable
+    trained: bool
+
+    @property
+    def word(self) -> str:
+        return self.variable.name.split("/")[-1]
 
 
-def _of_kind(layer: Layer, variables_of: VariablesOf, trained: bool) -> Iterator[tuple[Layer, Variable]]:
-    below = [*layer.children.values(), *(layer.inner.layers.values() if layer.inner else ())]
-    if below and not layer.trainable:  # a frozen model lists all it holds as not trained, part by part
-        if not trained:
-            for part in (True, False):
-                for child in below:
-                    yield from _of_kind(_thawed(child), variables_of, part)
-        return
-    for child in below:
-        yield from _of_kind(child, variables_of, trained)
-    if not below:
-        yield from ((layer, each) for each in variables_of(layer) if (each.trainable and layer.trainable) == trained)
+def _stored_order(layer: Layer, variables_of: VariablesOf) -> list[_Slot]:
+    """Return what a layer and all below it store, in Keras' order: first what is trained, then what is not.
+
+    Each layer's own flag decides, not its model's; only Keras 3 keeps a frozen model's arrays layer by layer.
+    """
+    slots = list(_slots(layer, layer.name, variables_of))
+    if layer.keras >= 3 and not layer.trainable:
+        return slots
+    return sorted(slots, key=lambda slot: not slot.trained)  # a stable sort
 
 
-def _thawed(layer: Layer) -> Layer:
-    """Return the layer as if it were trained, with the same arrays."""
-    thawed = Layer(layer.name, layer.class_name, {**layer.config, "trainable": True}, layer.keras, layer.inner)
-    thawed.children, thawed.arrays = layer.children, layer.arrays
-    return thawed
+def _slots(layer: Layer, holder: str, variables_of: VariablesOf, frozen: bool = False) -> Iterator[_Slot]:
+    """Yield slots layer by layer; what a frozen wrapper holds is frozen, whatever it says itself."""
+    frozen = frozen or not layer.trainable
+    for variable in variables_of(layer):
+        yield _Slot(holder, layer, variable, variable.trainable and not frozen)
+    for child in layer.children.values():
+        yield from _slots(child, holder, variables_of, frozen)
+    for inner in layer.inner.layers.values() if layer.inner else ():
+        yield from _slots(inner, inner.name, variables_of)
 
 
-def _fill(top: Layer, slots: list[tuple[Layer, Variable]], stored: list[tuple[str, np.ndarray]]) -> None:
-    wanted = [variable.name.split("/")[-1] for _, variable in slots]
-    found = [_last_word(name) for name, _ in stored]
+def _fill(top: Layer, slots: list[_Slot], stored: list[tuple[str, np.ndarray]]) -> None:
+    wanted, found = [slot.word for slot in slots], [_last_word(name) for name, _ in stored]
     if len(wanted) != len(found):
         raise PortError(
-            f"{str(top).capitalize()} needs {len(wanted)} arrays ({', '.join(wanted) or 'none'}); the file holds "
+            f"The {top} needs {len(wanted)} arrays ({', '.join(wanted) or 'none'}); the file holds "
             f"{len(found)} ({', '.join(found) or 'none'}). The weights are of another model."
         )
-    if wanted != found and set(wanted) == set(found):
-        raise PortError(
-            f"{str(top).capitalize()} stores its arrays in the order {', '.join(found)}; {', '.join(wanted)} was "
-            "expected, so they cannot be told apart safely. Save the model once more as .keras."
-        )
-    for (layer, variable), (_, array) in zip(slots, stored, strict=True):
-        layer.arrays[variable.name] = array
+    for slot, (_, array) in zip(slots, _by_name(slots, stored) or _by_place(top, slots, stored), strict=True):
+        slot.layer.arrays[slot.variable.name] = array
+
+
+def _by_name(slots: list[_Slot], stored: list[tuple[str, np.ndarray]]) -> list[tuple[str, np.ndarray]]:
+    """Find each array by its layer's and its own name, whatever its place; nothing if that is not unique."""
+    found = []
+    for slot in slots:
+        own = slot.variable.name.split("/")
+        fits = [pair for pair in stored if slot.holder in (parts := _parts(pair[0])) and parts[-len(own) :] == own]
+        if len(fits) != 1:
+            return []
+        found += fits
+    return found if len({name for name, _ in found}) == len(stored) else []
+
+
+def _by_place(top: Layer, slots: list[_Slot], stored: list[tuple[str, np.ndarray]]) -> list[tuple[str, np.ndarray]]:
+    """Take arrays as they stand, unless their names say that Keras stored them in another order."""
+    for slot, (name, _) in zip(slots, stored, strict=True):
+        known = {each.holder for each in slots} & set(_parts(name))
+        other_word = _last_word(name) != slot.word and _last_word(name) in {each.word for each in slots}
+        if other_word or (len(known) == 1 and slot.holder not in known):
+            raise PortError(
+                f"The {top} stores {name!r} where {slot.holder}/{slot.variable.name} was expected; its arrays "
+                "cannot be told apart safely. Save the model once more as .keras."
+            )
+    return stored
+
+
+def _parts(name: str) -> list[str]:
+    return re.sub(r":\d+$", "", name).split("/")
 
 
 def _last_word(name: str) -> str:
-    """Return ``kernel`` of ``conv1d_3/kernel:0``, and of Keras 1's ``conv1d_3_kernel_1:0``."""
-    return re.sub(r":\d+$", "", name).split("/")[-1]
+    """Return ``kernel`` of ``conv1d_3/kernel:0``; Keras 1 has one word only, such as ``conv1d_3_W``."""
+    return _parts(name)[-1]
 
 
 def _bind_model(node: Node, graph: Graph, variables_of: VariablesOf) -> None:
     groups = node.groups.get("layers") or node.groups.get("_layer_checkpoint_dependencies")
     if groups is None:
-        if any(variables_of(layer) or layer.inner for layer in graph.layers.values()):
+        if any(_wants(layer, variables_of) for layer in graph.layers.values()):
             raise PortError(f"The weights of the model {graph.name!r} are missing in the file.")
         return
     found = _by_layer(groups.groups, graph)
@@ -225,7 +264,7 @@ def _holds(node: Node) -> bool:
 
 
 def _wants(layer: Layer, variables_of: VariablesOf) -> bool:
-    return any(True for _ in _stored_order(layer, variables_of))
+    return bool(_stored_order(layer, variables_of))
 
 
 def _bind_layer(node: Node, layer: Layer, variables_of: VariablesOf) -> None:
@@ -234,24 +273,30 @@ def _bind_layer(node: Node, layer: Layer, variables_of: VariablesOf) -> None:
         return
     for key, child in layer.children.items():
         _bind_layer(node.groups.get(key, Node(f"{node.path}/{key}")), child, variables_of)
-    if layer.children:
-        return
     wanted: dict[str, list[str]] = {}
     for variable in variables_of(layer):
         wanted.setdefault(variable.group, []).append(variable.name)
     for group, names in wanted.items():
         arrays = _below(node, group).arrays
-        if len(arrays) < len(names) or (len(arrays) > len(names) and _floats(arrays) != len(names)):
+        if len(arrays) != len(names):  # the state of a random generator may stand beside the weights
+            arrays = [array for array in arrays if array.dtype.kind == "f"]
+        if len(arrays) != len(names):
             raise PortError(
-                f"{str(layer).capitalize()} needs {len(names)} arrays ({', '.join(names)}); the file holds "
-                f"{len(arrays)} under {node.path!r}. The weights are of another model, or the file was cut."
+                f"The {layer} needs {len(names)} arrays ({', '.join(names)}); the file holds {len(arrays)} under "
+                f"{node.path!r}. The weights are of another model, or the file was cut."
             )
-        layer.arrays.update(zip(names, arrays, strict=False))
+        layer.arrays.update(zip(names, arrays, strict=True))
+    strangers = [path for path in _with_floats(node) if path not in wanted and path.split("/")[0] not in layer.children]
+    if strangers:
+        raise PortError(_other_model([], [f"{node.path}/{path}".rstrip("/") for path in strangers]))
 
 
-def _floats(arrays: list[np.ndarray]) -> int:
-    """Count arrays that are not the state of a random generator, which Keras stores beside the weights."""
-    return sum(array.dtype.kind == "f" for array in arrays)
+def _with_floats(node: Node, path: str = "") -> Iterator[str]:
+    """Yield the path of every group at or below a node that holds more than the state of random generators."""
+    if any(array.dtype.kind == "f" for array in node.arrays):
+        yield path
+    for key, below in node.groups.items():
+        yield from _with_floats(below, f"{path}/{key}".strip("/"))
 
 
 def _below(node: Node, path: str) -> Node:

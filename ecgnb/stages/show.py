@@ -15,6 +15,8 @@ from ecgnb.stages.predict import find_bundle, predict
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ecgnb.data.recording import Recording
+
 
 def label_coverage(run: Run) -> pd.DataFrame:
     """How each recording that was found got its label, or why it has none."""
@@ -120,6 +122,36 @@ def recording(source: str | Path, run: str | Run = "latest", **reading: Any) -> 
     figure, _ = plot_ecg(read, probabilities=probabilities, predicted=row["prediction"])
     _display(figure)
     return table
+
+
+def explanation(
+    source: str | Path | Recording,
+    run: str | Run = "latest",
+    method: str = "lrp_epsilon_std",
+    target: str | None = None,
+    **reading: Any,
+) -> pd.DataFrame:
+    """What in a recording speaks for a class, on paper.
+
+    Args:
+        source: a file or a `Recording`.
+        run: a run, its name, "latest", or the folder of a bundle or of a ported model.
+        method: one of `ecgnb.explain.EXPLAINERS`.
+        target: the class; left out, the one with the highest probability.
+        **reading: how to read a file that does not say it itself, such as ``fs=500``.
+
+    Returns:
+        A row a lead: its share of the positive relevance, and where it is largest.
+    """
+    from ecgnb.explain import plot_attribution
+    from ecgnb.stages.explanation import explain_recording
+
+    found = explain_recording(source, run, method, target, **reading)
+    figure, _ = plot_attribution(
+        found.recording, found.attribution, probabilities=found.probabilities, predicted=found.target
+    )
+    _display(figure)
+    return found.table()
 
 
 def _show_figure(run: Run, name: str) -> pd.DataFrame:

@@ -114,7 +114,12 @@ def training_inputs(run: Run) -> dict[str, Any]:
 
 def _start_weights(folder: str) -> dict[str, str]:
     """Return the checksum of the weights that a training begins with, where there are any."""
-    return {"start_weights": sha256_file(Path(folder) / "model.safetensors")} if folder else {}
+    if not folder:
+        return {}
+    weights = Path(folder) / "model.safetensors"
+    if not weights.is_file():
+        raise ConfigError(f"START_FROM is {folder!r}, which holds no {weights.name}. Give the folder of a bundle.")
+    return {"start_weights": sha256_file(weights)}
 
 
 def build_run_model(run: Run) -> Any:
@@ -150,9 +155,10 @@ def start_model(run: Run) -> Any:
         ConfigError: it was made for other leads, another length or another rate than the run's recordings have.
         CheckpointError: the folder holds no bundle, or a damaged one.
     """
-    from ecgnb.stages.predict import find_bundle
+    from ecgnb.deploy.bundle import load_bundle
 
-    bundle, folder = find_bundle(run.config.model.start_from), run.config.model.start_from
+    folder = run.config.model.start_from
+    bundle = load_bundle(folder)
     wrong = _differences(run, bundle, ("TARGET_FS", "TARGET_SAMPLES", "LEADS"))
     if wrong:
         raise ConfigError(f"START_FROM={folder!r} does not fit the recordings: {'; '.join(wrong)}. Prepare them so.")

@@ -1,18 +1,17 @@
 """Deliberate faults in a port, one at a time: what a verification of ports must find.
 
-Each entry of `FAULTS` spoils a correct port in place and says which row of the comparison must diverge first and how the
-cause must be called; an empty cause stands for faults that may remain unknown.
+Each entry of `FAULTS` spoils a correct port in place and says which row of the comparison must diverge first and how
+the cause must be called; an empty cause stands for faults that may remain unknown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from ecgnb.port import PortedModel
 
@@ -76,8 +75,34 @@ class After(Before):
 
 
 def replace(port: PortedModel, name: str, module: nn.Module) -> None:
+    port.get_submodule(name)  # a fault in a module that is not there would be none
     *above, last = name.split(".")
     setattr(port.get_submodule(".".join(above)), last, module.eval())
+
+
+def node_of(port: PortedModel, label: str) -> fx.Node:
+    return next(node for node in port.graph.nodes if node.meta.get("keras") == label)
+
+
+def lose_transpose(port: PortedModel, label: str) -> None:
+    """Let a layer take what stands before the transposition of its input."""
+    node = node_of(port, label)
+    turned = node.all_input_nodes[0]
+    assert turned.target == "transpose"
+    node.args = (turned.args[0],)
+    port.recompile()
+
+
+def append(port: PortedModel, label: str, module: nn.Module) -> None:
+    """Put a module behind a layer, as part of it."""
+    node = node_of(port, label)
+    port.add_module("appended", module)
+    with port.graph.inserting_after(node):
+        new = port.graph.call_module("appended", (node,))
+    node.replace_all_uses_with(new, delete_user_cb=lambda user: user is not new)
+    new.meta = {**node.meta}
+    del node.meta["keras"]
+    port.recompile()
 
 
 # Kernels in the wrong layout.
@@ -88,9 +113,9 @@ def kernel_flipped_in_time(port):
     put(port.conv1d_3.weight, port.conv1d_3.weight.flip(-1))
 
 
-@fault(RIBEIRO, "conv1d_7", "flipped kernel")
+@fault(RIBEIRO, "conv1d_8", "flipped kernel")
 def even_kernel_flipped_in_time(port):
-    put(port.conv1d_7.weight, port.conv1d_7.weight.flip(-1))
+    put(port.conv1d_8.weight, port.conv1d_8.weight.flip(-1))
 
 
 @fault(AVB, "conv1d", "kernel reshaped instead of permuted")
@@ -174,20 +199,18 @@ def one_bias_zeroed(port):
 
 
 @fault(GENERIC, "conv1d", "bias")
-def bias_zeroed_before_relu(port):
-    torch.manual_seed(0)
-    port.conv1d.bias.data += 0.05 * torch.randn(16)
+def bias_wrong_before_relu(port):
+    port.conv1d.bias.data += torch.linspace(-0.1, 0.1, 16)
 
 
 @fault(RIBEIRO, "dense", "bias")
-def bias_zeroed_before_sigmoid(port):
+def bias_wrong_before_sigmoid(port):
     port.dense.bias.data += 0.25
 
 
 @fault(RIBEIRO, "dense", "bias")
 def bias_lost(port):
-    port.dense.bias.data += torch.linspace(-1, 1, 6)
-    put(port.dense.bias, port.dense.bias)
+    port.dense.bias = None
 
 
 @fault(AVB, "conv1d_3", "scale")
@@ -196,9 +219,16 @@ def kernel_scaled(port):
     port.conv1d_3.bias.data *= 1.0005
 
 
-@fault(AVB, "dense_1")
-def weights_of_another_layer(port):
-    put(port.dense_1.weight, port.dense_2.weight)
+@fault(AVB, "dense_1", "arrays of another layer: the arrays that dense_2 has")
+def arrays_of_two_layers_exchanged(port):
+    first, second = port.dense_1, port.dense_2
+    replace(port, "dense_1", second)
+    replace(port, "dense_2", first)
+
+
+@fault(AVB, "conv1d_4")
+def kernel_of_another_layer(port):
+    put(port.conv1d_4.weight, port.conv1d_3.weight)
 
 
 @fault(AVB, "conv1d_3")
@@ -211,7 +241,7 @@ def one_weight_not_a_number(port):
     port.conv1d_2.weight.data[0, 0, 0] = float("nan")
 
 
-@fault(AVB, "conv1d_1")
+@fault(AVB, "conv1d_1", "channel order")
 def output_channels_moved_by_one(port):
     put(port.conv1d_1.weight, port.conv1d_1.weight.roll(1, 0))
     put(port.conv1d_1.bias, port.conv1d_1.bias.roll(1, 0))
@@ -250,7 +280,6 @@ def mean_and_variance_exchanged(port):
     norm = port.batch_normalization_3
     mean, variance = norm.running_mean.clone(), norm.running_var.clone()
     put(norm.running_mean, variance)
-    put(norm.running_var, mean.abs())
     put(norm.running_var, mean)
 
 
@@ -282,40 +311,39 @@ def even_padding_on_the_other_side(port):
     replace(port, "conv1d_padding", nn.ConstantPad1d((8, 7), 0.0))
 
 
-@fault(RIBEIRO, "conv1d_4", "padding side")
+@fault(RIBEIRO, "conv1d_6", "padding side: the port pads 7 before and 5 after; 6 before and 6 after")
 def padding_before_a_stride_shifted(port):
-    replace(port, "conv1d_4_padding", nn.ConstantPad1d((7, 5), 0.0))
+    replace(port, "conv1d_6_padding", nn.ConstantPad1d((7, 5), 0.0))
 
 
-@fault(RIBEIRO, "conv1d_10", "padding side")
+@fault(RIBEIRO, "conv1d_12", "padding side")
 def padding_all_at_the_end(port):
-    replace(port, "conv1d_10_padding", nn.ConstantPad1d((0, 12), 0.0))
+    replace(port, "conv1d_12_padding", nn.ConstantPad1d((0, 12), 0.0))
 
 
-@fault(AVB, "conv1d", "padding side: the port pads 2 before and 0 after; 1 before and 1 after")
+@fault(RIBEIRO, "conv1d_2", "padding side: the port pads 15 before and 0 after; 7 before and 8 after")
 def causal_instead_of_same(port):
-    port.conv1d.padding, port.conv1d.padding_mode = (0,), "zeros"
-    replace(port, "conv1d", Padded(port.conv1d, 2, 0))
+    replace(port, "conv1d_2_padding", nn.ConstantPad1d((15, 0), 0.0))
 
 
-class Padded(nn.Conv1d):
-    """A convolution that pads unevenly by itself."""
-
-    def __init__(self, conv: nn.Conv1d, left: int, right: int) -> None:
-        super().__init__(conv.in_channels, conv.out_channels, conv.kernel_size[0], stride=conv.stride[0])
-        self.weight, self.bias, self.sides = conv.weight, conv.bias, (left, right)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(nn.functional.pad(x, self.sides))
+@fault(AVB, "conv1d")
+def causal_inside_another_module(port):
+    port.conv1d.padding = 0
+    replace(port, "conv1d", nn.Sequential(nn.ConstantPad1d((2, 0), 0.0), port.conv1d))
 
 
-@fault(AVB, "conv1d_4", "")
+@fault(RIBEIRO, "conv1d_5", "padding side: the port pads 16 before and -1 after")
+def shifted_by_more_than_the_padding(port):
+    replace(port, "conv1d_5_padding", nn.ConstantPad1d((16, -1), 0.0))
+
+
+@fault(AVB, "conv1d_4")
 def padding_repeats_the_edge(port):
     conv = port.conv1d_4
     conv.padding_mode, conv._reversed_padding_repeated_twice = "replicate", [1, 1]
 
 
-@fault(AVB, "max_pooling1d", "padding side")
+@fault(AVB, "max_pooling1d")
 def stride_begins_one_later(port):
     replace(port, "max_pooling1d", Before(port.max_pooling1d, lambda x: nn.functional.pad(x[..., 1:], (0, 1))))
 
@@ -342,12 +370,12 @@ def pooling_of_another_length(port):
 
 @fault(GENERIC, "flatten", "flatten order")
 def flattened_channel_major(port):
-    replace(port, "flatten", Before(nn.Flatten(), lambda x: x.transpose(1, 2)))
+    lose_transpose(port, "flatten")
 
 
 @fault(RIBEIRO, "flatten", "flatten order")
 def flattened_channel_major_after_residuals(port):
-    replace(port, "flatten", Before(nn.Flatten(), lambda x: x.transpose(1, 2)))
+    lose_transpose(port, "flatten")
 
 
 @fault(GENERIC, "dense", "flatten order")
@@ -415,9 +443,14 @@ def softmax_instead_of_sigmoid(port):
     replace(port, "dense_activation", nn.Softmax(dim=-1))
 
 
-@fault(GENERIC, "dense_1", "activation too many")
+@fault(AVB, "dense_1", "activation too many")
 def activation_too_many(port):
-    replace(port, "dense_1", nn.Sequential(port.dense_1, nn.ReLU()))
+    append(port, "dense_1", nn.ReLU())
+
+
+@fault(RIBEIRO, "dense", "activation too many")
+def activation_twice(port):
+    append(port, "dense", nn.Sigmoid())
 
 
 @fault(AVB, "softmax", "softmax axis")
@@ -440,7 +473,7 @@ def last_dropout_left_active(port):
 
 @fault(RIBEIRO, "add_1", "other merge")
 def difference_instead_of_sum(port):
-    replace(port, "add_1", Merged(lambda a, b: a - b))
+    replace(port, "add_1", Merged(torch.sub))
 
 
 @fault(RIBEIRO, "add_2", "other merge")
@@ -448,18 +481,18 @@ def mean_instead_of_sum(port):
     replace(port, "add_2", Merged(lambda a, b: (a + b) / 2))
 
 
-@fault(RIBEIRO, "add")
+@fault(RIBEIRO, "add", "other merge")
 def skip_path_missing(port):
     replace(port, "add", Merged(lambda a, b: b))
 
 
 class Merged(nn.Module):
-    def __init__(self, merge: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, merge: Callable[..., Tensor]) -> None:
         super().__init__()
         self.merge = merge
 
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        return self.merge(a, b)
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.merge(*inputs)
 
 
 @fault(AVB, "gradient of conv1d_input", "the way back differs")
@@ -478,8 +511,3 @@ def reduced_precision(port):
             return self.conv(x) if x.dtype == torch.float64 else self.conv(x.bfloat16().float())
 
     replace(port, "conv1d", Half(port.conv1d))
-
-
-def golden_file(folder: Path, model: str) -> tuple[Path, Path]:
-    """Return a model and its golden values below ``keras/`` of the golden folder."""
-    return folder / "keras" / model / "model.keras", folder / "keras" / model / "golden.npz"

@@ -10,7 +10,6 @@ from torch import nn
 from ecgnb.port.activation_modules import (
     Exponential,
     HardSigmoid,
-    Sparsemax,
     SparsePlus,
     SparseSigmoid,
     Squareplus,
@@ -60,7 +59,6 @@ OVER_CHANNELS: dict[str, type[nn.Module]] = {
     "glu": nn.GLU,
     "log_softmax": nn.LogSoftmax,
     "softmax": nn.Softmax,
-    "sparsemax": Sparsemax,
 }
 #: Layers without weights that other layers may hold as their activation.
 LAYERS_AS_ACTIVATION = ("Activation", "ELU", "LeakyReLU", "ReLU", "Softmax", "ThresholdedReLU")
@@ -82,7 +80,7 @@ def making_of(name: str, keras: int, dim: int = -1) -> Making | None:
 def activation_name(value: Any) -> str:
     """Return the name of an activation, which Keras writes as text, ``null`` or a serialised layer."""
     if isinstance(value, dict):
-        return str(value.get("class_name", "code"))
+        return str(value.get("registered_name") or value.get("class_name", "code"))
     return "linear" if value is None else str(value)
 
 

@@ -66,7 +66,8 @@ class ELU(Elementwise):
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
         """Write it."""
         alpha = self.real("alpha", 1.0)
-        return net.apply(name, nn.ELU, inputs[0], **({} if alpha == 1 else {"alpha": alpha}))
+        options: dict[str, Any] = {} if alpha == 1 else {"alpha": alpha}
+        return net.apply(name, nn.ELU, inputs[0], **options)
 
 
 @LAYERS.register("ThresholdedReLU")

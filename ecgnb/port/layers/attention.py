@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from ecgnb.port.attention_modules import MultiHeadAttention as HeadsModule
 from ecgnb.port.attention_modules import ScoredAttention
-from ecgnb.port.functions import item
 from ecgnb.port.layers.base import LAYERS, LayerRule, Only, State
 from ecgnb.port.network import Network, Value
 from ecgnb.port.weights import Variable
@@ -23,7 +23,7 @@ PROJECTIONS = (
 
 def outputs_of(net: Network, both: Value, with_scores: bool) -> list[Value]:
     """Return the output of an attention module, and its weights where Keras returns them."""
-    return [net.function(item, both, place) for place in range(2 if with_scores else 1)]
+    return [net.function(operator.getitem, both, place) for place in range(2 if with_scores else 1)]
 
 
 @LAYERS.register("MultiHeadAttention")
@@ -66,18 +66,26 @@ class MultiHeadAttention(LayerRule):
         out = self.get("output_shape")
         options: dict[str, Any] = {} if self.get("use_bias", True) else {"bias": False}
         options |= {"dropout": self["dropout"]} if self.get("dropout") else {}
-        masks = [given.get(mask) for mask in ("attention_mask", "query_mask", "value_mask", "key_mask")]
-        passed = [None if mask is None else net.keras(mask) for mask in masks]
         both = net.apply(
             name,
             HeadsModule,
-            (query, value, key, *passed, bool(given.get("use_causal_mask"))),
+            (query, value, key, *self._masks(net, given)),
             *sizes,
             self.get("value_dim") or self["key_dim"],
             query.shape[-1] if out is None else self.number("output_shape"),
             **options,
         )
         return outputs_of(net, both, bool(given.get("return_attention_scores")))
+
+    def _masks(self, net: Network, given: dict[str, Any]) -> list[Any]:
+        """Return what else the module is called with: only what is needed."""
+        causal = bool(given.get("use_causal_mask"))
+        masks = [given.get(mask) for mask in ("attention_mask", "query_mask", "value_mask", "key_mask")]
+        if all(mask is None for mask in masks):
+            return [True] if causal else []
+        zeroed = self.get("dropout") or given.get("return_attention_scores")
+        masking = "add" if self.layer.keras < 3 else "zero" if zeroed else "fill"
+        return [causal, masking, *(None if mask is None else net.keras(mask) for mask in masks)]
 
     def state(self) -> State:
         """Bring ``[in, heads, size]`` and ``[heads, size, out]`` into matrices."""
@@ -106,7 +114,7 @@ class Scored(LayerRule):
         query, value, *key = [net.keras(each) for each in inputs[0]]
         masks = [None if mask is None else net.keras(mask) for mask in list(kwargs.get("mask") or [])[:2]]
         causal = bool(kwargs.get("use_causal_mask") or self.get("causal", False))
-        given = (query, value, key[0] if key else value, *(masks or (None, None)), causal)
+        given = (query, value, key[0] if key else value, *([causal] if causal or masks else []), *masks)
         options = {"dropout": self["dropout"]} if self.get("dropout") else {}
         both = net.apply(name, ScoredAttention, given, self._score(), scale=self._scale_of(query), **options)
         return outputs_of(net, both, bool(kwargs.get("return_attention_scores")))

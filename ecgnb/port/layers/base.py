@@ -79,6 +79,9 @@ class LayerRule:
                     yield f"{option}={value!r} (only {', '.join(map(repr, self.only[option]))})"
             elif not (option in self.options or option in WITHOUT_EFFECT or option.endswith(_ENDINGS_WITHOUT_EFFECT)):
                 yield f"{option}={value!r} is an option unknown to the port"
+        policy = _policy(self.get("dtype"))
+        if "float16" in policy or "8" in policy:
+            yield f"dtype={policy!r} computes in fewer bits; a port computes in float32"
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value | list[Value]:
         """Write one call of the layer.
@@ -113,6 +116,13 @@ def rule_of(layer: Layer) -> LayerRule:
 def variables_of(layer: Layer) -> list[Variable]:
     """Return the weights of a layer in Keras' order; nested models and unknown layers have none of their own."""
     return rule_of(layer).variables() if layer.class_name in LAYERS else []
+
+
+def _policy(dtype: Any) -> str:
+    """Return the name of a precision, which Keras writes as text or as a serialised policy."""
+    if isinstance(dtype, dict) and "config" in dtype:
+        return str(dtype["config"].get("name") or dtype["config"].get("mode", ""))
+    return str(dtype)
 
 
 def _plain(value: Any) -> Any:

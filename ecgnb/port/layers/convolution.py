@@ -54,7 +54,7 @@ class Convolution(LayerRule):
         if self.padding == "causal":
             return net.apply(f"{name}_padding", nn.ConstantPad1d, x, ((kernel - 1) * dilation, 0), 0.0)
         if self.padding == "same" and not self.padded_within:
-            options = {"stride": self.number("strides"), "dilation": dilation}
+            options: dict[str, Any] = {"stride": self.number("strides"), "dilation": dilation}
             return net.apply(f"{name}_padding", SamePad1d, x, kernel, **options)
         return x
 
@@ -134,9 +134,8 @@ class SeparableConv1D(Convolution):
         """Write padding, both convolutions as one module, and activation."""
         x = net.channels_first(inputs[0])
         channels = x.shape[-1]
-        options = {"stride": self.number("strides"), "dilation": self.number("dilation_rate"), "bias": self.biased}
         arguments = (channels, self["filters"], self.number("kernel_size"), self.number("depth_multiplier"))
-        x = net.apply(name, SeparableConv1d, self.padded(net, name, x), *arguments, **options)
+        x = net.apply(name, SeparableConv1d, self.padded(net, name, x), *arguments, **self.module_options())
         return activate(net, f"{name}_activation", x, self.get("activation"), self.layer.keras)
 
     @property

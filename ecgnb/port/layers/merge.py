@@ -117,5 +117,7 @@ class Dot(LayerRule):
         """Write it on Keras' layout; the shortest vector that is brought to length 1 differs between Keras 2 and 3."""
         first, second = (net.keras(value) for value in listed(inputs))
         one, other = self._axes()
-        options = {"eps": 1e-7 if self.layer.keras >= 3 else 1e-6} if self.get("normalize", False) else {}
+        options: dict[str, Any] = (
+            {"eps": 1e-7 if self.layer.keras >= 3 else 1e-6} if self.get("normalize", False) else {}
+        )
         return net.apply(name, merge_modules.Dot, (first, second), one % first.rank, other % second.rank, **options)

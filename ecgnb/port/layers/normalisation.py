@@ -60,6 +60,8 @@ def channels_second(rank: int, axis: int) -> list[int]:
 _OF_TRAINING = {"fused", "synchronized", "renorm_clipping", "renorm_momentum"}
 
 
+@LAYERS.register("SyncBatchNormalization")
+@LAYERS.register("BatchNormalizationV1")  # of TensorFlow 1.13 to 1.15
 @LAYERS.register("BatchNormalization")
 class BatchNormalization(Normalising):
     """Keras' epsilon is 1e-3 unless said otherwise, and its momentum counts the old statistics, not the new."""

@@ -68,7 +68,8 @@ class Normalization(LayerRule):
             shape = [1] * x.rank
         elif self._told and len(_flat(self["mean"])) != prod(shape):
             raise ValueError(f"mean holds {len(_flat(self['mean']))} numbers, the axes {listed} have {prod(shape)}")
-        return net.apply(name, NormalizationModule, x, *shape, **({"invert": True} if self.get("invert") else {}))
+        options: dict[str, Any] = {"invert": True} if self.get("invert", False) else {}
+        return net.apply(name, NormalizationModule, x, *shape, **options)
 
     def state(self) -> State:
         """Return both statistics in a row."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ecgnb.port.functions import item
 from ecgnb.port.layers.activation import activation_name
 from ecgnb.port.layers.base import LAYERS, LayerRule, Only, State
 from ecgnb.port.network import Network, Value
@@ -67,12 +67,15 @@ class Recurrent(LayerRule):
         states = [net.method("unsqueeze", state, 0) for state in states]
         state = (tuple(states) if self.cell == "lstm" else states[0],) if states else ()
         both = self._call(net, name, x, state)
-        sequence = net.function(item, both, 0)
-        last = net.function(item, sequence, (slice(None), -1))
+        sequence = net.function(operator.getitem, both, 0)
+        last = net.function(operator.getitem, sequence, (slice(None), -1)) if self._last_needed() else sequence
         output = sequence if self.get("return_sequences", False) else last
         if not self.get("return_state", False):
             return [output]
         return [output, last, *([self._cell_state(net, both)] if self.cell == "lstm" else [])]
+
+    def _last_needed(self) -> bool:
+        return bool(self.get("return_state", False) or not self.get("return_sequences", False))
 
     def state(self) -> State:
         """Sort the gates, transpose the kernels; one bias of Keras is PyTorch's first, the second is zero."""
@@ -104,8 +107,8 @@ class Recurrent(LayerRule):
         return {}
 
     def _cell_state(self, net: Network, both: Value) -> Value:
-        states = net.function(item, both, 1)
-        return net.function(item, net.function(item, states, 1), 0)
+        states = net.function(operator.getitem, both, 1)
+        return net.function(operator.getitem, net.function(operator.getitem, states, 1), 0)
 
     def _step_activation(self, option: str) -> str | None:
         name = activation_name(self.get(option, self.defaults[option]))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from itertools import pairwise
 from typing import Any
 
 import torch
 
-from ecgnb.port.functions import item
 from ecgnb.port.layers.operations import axes_of, in_one_layout, operation
 from ecgnb.port.network import Network, Value
 
@@ -54,7 +54,7 @@ def _split(
 
 
 def _each(net: Network, parts: Value) -> list[Value]:
-    return [net.function(item, parts, place) for place in range(len(parts.example))]
+    return [net.function(operator.getitem, parts, place) for place in range(len(parts.example))]
 
 
 @operation("transpose")
@@ -114,7 +114,7 @@ def _matmul(
 @operation("getitem", "get_item")
 def _getitem(net: Network, name: str, x: Value, key: Any) -> Value:
     places = [_place(each) for each in (key if isinstance(key, list | tuple) else [key])]
-    return net.function(item, net.keras(x), tuple(places))
+    return net.function(operator.getitem, net.keras(x), tuple(places))
 
 
 def _place(value: Any) -> Any:

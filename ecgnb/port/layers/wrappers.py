@@ -70,4 +70,3 @@ class TimeDistributed(Wrapper):
         steps = net.keras(inputs[0])
         outputs = write("layer", net.function(torch.flatten, steps, 0, 1))
         return [net.function(unfold_steps, net.keras(output), steps) for output in outputs]
-

@@ -1,0 +1,179 @@
+"""`ecgnb port`: inspect, convert and verify Keras models; a thin shell over `ecgnb.port`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ecgnb.console import add_command, filled, terminal_width, text_table
+from ecgnb.errors import ConfigError, PortError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ecgnb.port.reference import Reference
+
+
+def add_port_commands(commands: Any) -> None:
+    """Add ``port`` and its own commands to the shell."""
+    text = "bring Keras models to PyTorch, without Keras or TensorFlow"
+    port = commands.add_parser("port", help=text, description=text[0].upper() + text[1:] + ".")
+    below = port.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_inspect(below)
+    _add_convert(below)
+    _add_verify(below)
+
+
+def _add_inspect(commands: Any) -> None:
+    command = add_command(
+        commands, "inspect", _inspect, "show layers, shapes, parameters and what the file does not tell"
+    )
+    command.add_argument("files", nargs="+", metavar="FILE", help=".keras, whole .h5, or model.json")
+    _add_weights(command)
+    command.add_argument(
+        "--dump", nargs=2, metavar=("LAYER", "OUT.npz"), help="write the arrays of one layer under their Keras names"
+    )
+
+
+def _add_weights(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--weights", metavar="FILE", help="the weights of a model.json (default: beside it)")
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    from ecgnb.port.inspection import dump_weights, inspect_keras
+
+    if len(options.files) > 1 and (options.weights or options.dump):
+        raise ConfigError("--weights and --dump are for one file; inspect the others without them.")
+    if options.dump:
+        layer, out = options.dump
+        print(dump_weights(options.files[0], layer, out, weights=options.weights))
+        return
+    failed = []
+    for place, file in enumerate(options.files):
+        print("" if place == 0 else "\n", end="")
+        try:
+            print(inspect_keras(file, options.weights))
+        except PortError as error:
+            failed.append(str(error))
+    if failed:
+        raise PortError("\n".join(failed))
+
+
+def _add_convert(commands: Any) -> None:
+    command = add_command(commands, "convert", _convert, "write a Keras model as a folder with a PyTorch model")
+    command.add_argument("file", metavar="FILE", help=".keras, whole .h5, or model.json")
+    command.add_argument(
+        "--out", required=True, metavar="DIR", help="gets model.py, model.safetensors, port.json and report.html"
+    )
+    _add_weights(command)
+    command.add_argument(
+        "--input-layout", choices=("NTC", "NCT"), default="NTC",
+        help="axes of the signal: batch, time, channel as in Keras (default), or channel before time",
+    )  # fmt: skip
+    command.add_argument("--reference", metavar="GOLDEN.npz", help="compare with what Keras computed")
+    command.add_argument(
+        "--contract", metavar="NAME|FILE",
+        help="rate, leads, units, filters and classes: a known one such as pathology_avb, or a JSON file",
+    )  # fmt: skip
+    command.add_argument("--class-name", default="Model", help="of the class in model.py (default: Model)")
+    command.add_argument("--notes", default="", help="licence and attribution of the weights")
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from ecgnb.port.convert import convert
+
+    made = convert(
+        options.file,
+        options.out,
+        weights=options.weights,
+        input_layout=options.input_layout,
+        contract=_contract(options.contract),
+        reference=options.reference,
+        class_name=options.class_name,
+        notes=options.notes,
+    )
+    for name in ("model.py", "model.safetensors", "port.json", "report.html"):
+        print(made.folder / name)
+    if made.comparison is None:
+        print("\nNot compared with Keras yet: `ecgnb port verify` does.")
+        return
+    print("\n" + filled(str(made.comparison), terminal_width()))
+    made.comparison.raise_if_failed()
+
+
+def _contract(given: str | None) -> Any:
+    """Return the name of a known contract, or the fields in a JSON file."""
+    from ecgnb.files import read_json
+
+    if given is None or not (given.endswith(".json") or Path(given).is_file()):
+        return given
+    try:
+        return dict(read_json(given))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"The contract {given} cannot be read ({error}); give a JSON file of its fields.") from error
+
+
+def _add_verify(commands: Any) -> None:
+    command = add_command(
+        commands, "verify", _verify, "compare a port with Keras: every layer, logits, outputs and input gradients"
+    )
+    command.add_argument("path", metavar="FILE|DIR", help="a Keras file, or a folder that `ecgnb port convert` wrote")
+    _add_weights(command)
+    against = command.add_mutually_exclusive_group()
+    against.add_argument("--reference", metavar="GOLDEN.npz", help="what Keras computed, kept in a file")
+    against.add_argument(
+        "--python", metavar="PYTHON",
+        help="interpreter that has Keras, to run the file in (default: ECGNB_KERAS_PYTHON, then this one)",
+    )  # fmt: skip
+    command.add_argument("--plot", metavar="OUT.png", help="draw the difference of every layer")
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from ecgnb.port.compare import compare
+    from ecgnb.port.folder import is_port, load_port
+    from ecgnb.port.ported import port_keras
+
+    port = load_port(options.path) if is_port(options.path) else port_keras(options.path, weights=options.weights)
+    found = compare(port, _reference(options))
+    width = terminal_width()
+    print(text_table(_shown(found.table), width))
+    print("max|d|: largest difference; relative: to the layer's scale; float64: the port from itself in float64.\n")
+    print(filled(str(found), width))
+    if options.plot:
+        _save_figure(found.plot(), Path(options.plot))
+    if not found.passed:
+        raise PortError(f"The port of {options.path} does not agree with its reference; see above.")
+
+
+def _reference(options: argparse.Namespace) -> Reference | str:
+    from ecgnb.port.folder import is_port
+    from ecgnb.port.reference import Reference
+
+    if options.reference:
+        return str(options.reference)
+    if is_port(options.path):
+        raise ConfigError(
+            f"{options.path} holds a port, which Keras cannot run. Give --reference, or verify the Keras file itself."
+        )
+    return Reference.from_keras(options.path, weights=options.weights, python=options.python)
+
+
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns of a comparison that fit into a terminal; the report of a conversion has all."""
+    shown = table[["layer", "shape", "scale", "max_abs", "relative", "port_vs_float64", "verdict"]].copy()
+    shown["shape"] = [" x ".join(map(str, shape[1:])) for shape in table["shape"]]
+    shown["scale"] = ["" if value != value else f"{value:.4g}" for value in table["scale"]]
+    for name in ("max_abs", "relative", "port_vs_float64"):
+        shown[name] = ["" if value != value else f"{value:.1e}" for value in table[name]]
+    return shown.rename(columns={"max_abs": "max|d|", "port_vs_float64": "float64"})
+
+
+def _save_figure(figure: Any, path: Path) -> None:
+    from ecgnb.files import atomic_write
+
+    if path.suffix.lower() != ".png":
+        raise ConfigError(f"--plot writes PNG; {path.name!r} does not end in .png.")
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+    print(path)

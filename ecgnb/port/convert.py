@@ -1,0 +1,83 @@
+"""`convert`: from a Keras file to a folder with a PyTorch model, its source code and a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ecgnb.errors import PortError
+from ecgnb.port.compare import Comparison, compare
+from ecgnb.port.contract import Contract
+from ecgnb.port.convert_report import write_port_report
+from ecgnb.port.folder import load_port, save_port
+from ecgnb.port.inspection import KerasInspection, inspect_keras
+from ecgnb.port.ported import PortedModel, port_keras
+from ecgnb.port.reference import Reference
+
+
+@dataclass(frozen=True, eq=False)
+class Converted:
+    """What a conversion made.
+
+    Attributes:
+        folder: with ``model.py``, ``model.safetensors``, ``port.json`` and ``report.html``.
+        port: the model.
+        inspection: what the Keras file tells.
+        comparison: with the reference; ``None`` when there was none.
+    """
+
+    folder: Path
+    port: PortedModel
+    inspection: KerasInspection
+    comparison: Comparison | None
+
+
+def convert(
+    path: str | Path,
+    out: str | Path,
+    *,
+    weights: str | Path | None = None,
+    input_layout: str = "NTC",
+    contract: Contract | Mapping[str, Any] | str | None = None,
+    reference: Reference | str | Path | None = None,
+    class_name: str = "Model",
+    notes: str = "",
+) -> Converted:
+    """Port a Keras file and write the port as a folder, which is read back and must be the same.
+
+    Where the port diverges from its reference the folder is written all the same: the report shows where.
+
+    Args:
+        path: see `port_keras`.
+        out: the folder.
+        weights: see `port_keras`.
+        input_layout: see `port_keras`.
+        contract: see `port_keras`.
+        reference: what Keras computes, or a golden file; the port is compared with it.
+        class_name: of the class in ``model.py``.
+        notes: licence and attribution of the weights, kept in ``port.json`` and in the report.
+
+    Raises:
+        PortError: see `port_keras`; or the folder, read back, is not the same.
+        ConfigError: the contract contradicts the model, or the class name cannot be used.
+    """
+    port = port_keras(path, weights=weights, input_layout=input_layout, contract=contract)
+    inspection = inspect_keras(path, weights)
+    comparison = compare(port, reference) if reference is not None else None
+    notes = notes or (port.contract.source if port.contract else "")
+    folder = save_port(port, out, class_name=class_name, notes=notes)
+    _refuse_other(port, load_port(folder))
+    write_port_report(folder / "report.html", port, inspection, comparison, notes)
+    return Converted(folder, port, inspection, comparison)
+
+
+def _refuse_other(port: PortedModel, again: PortedModel) -> None:
+    """Refuse a copy that computes otherwise."""
+    one, other = port.state_dict(), again.state_dict()
+    same = one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+    if not same or str(port.graph) != str(again.graph):
+        raise PortError("The port was read back from its folder and is not the same. Please report this model.")

@@ -1,0 +1,106 @@
+"""The report of a conversion: what was ported, layer by layer, its contract, and how it was verified."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+import ecgnb
+from ecgnb.console import printable
+from ecgnb.evaluation.report import Section, write_report
+from ecgnb.port.compare import Comparison
+from ecgnb.port.contract import Contract
+from ecgnb.port.contract_text import contract_facts
+from ecgnb.port.inspection import NOT_TOLD, KerasInspection
+from ecgnb.port.ported import PortedModel
+
+_FILES = """model.safetensors: the weights, as a PyTorch state dictionary.
+
+model.py: the same network as PyTorch source code, for reading and for projects without ecgnb; load() in it reads
+the weights.
+
+port.json: what ecgnb.port.load_port needs to build the network again.
+
+Explain the logits, not the probabilities: a saturated softmax or sigmoid has no gradient."""
+
+
+def write_port_report(
+    path: str | Path, port: PortedModel, inspection: KerasInspection, comparison: Comparison | None, notes: str = ""
+) -> Path:
+    """Write the report of a port as one HTML file.
+
+    Args:
+        path: the file.
+        port: the model.
+        inspection: of the Keras file.
+        comparison: with a reference; ``None`` when there was none.
+        notes: licence and attribution of the weights.
+    """
+    facts = {
+        "Keras": inspection.keras_version or "no version in the file",
+        "layers": len(port.origin.modules),
+        "parameters": inspection.parameters,
+        "input": "; ".join(
+            " x ".join("any" if n is None else str(n) for n in s[1:]) for s in port.origin.inputs.values()
+        ),
+        "axes of the input": port.origin.input_layout,
+        "verified": "not yet" if comparison is None else "passed" if comparison.passed else "FAILED",
+    }
+    sections = [
+        _verification(comparison),
+        Section("Input contract", _contract_text(port.contract), _contract_table(port.contract)),
+        Section(
+            "Layers", "Shapes are in Keras' layout (time before channels), without the batch.", _layers(inspection)
+        ),
+        Section("Files", _FILES),
+        Section("Licence and attribution", notes or "Nobody told under which licence the weights may be used."),
+    ]
+    footer = (
+        f"Written by ecgnb {ecgnb.__version__} from {_source(port)}. Weights and architecture are those of the file; "
+        "neither Keras nor TensorFlow was used. This is research software, not a medical device."
+    )
+    return write_report(path, f"Port of {printable(inspection.file)}", facts, sections, footer)
+
+
+def _source(port: PortedModel) -> str:
+    facts = port.source
+    told = f"{facts['file']} (SHA-256 {facts['sha256']})"
+    return told + (f" and {facts['weights']} (SHA-256 {facts['weights_sha256']})" if "weights" in facts else "")
+
+
+def _verification(comparison: Comparison | None) -> Section:
+    if comparison is None:
+        return Section(
+            "Verification",
+            "The port was not compared with Keras. Give a golden file or a Python with Keras to `ecgnb port verify`, "
+            "which compares every layer, the logits and the input gradients.",
+        )
+    table = comparison.table.assign(shape=[" x ".join(map(str, shape[1:])) for shape in comparison.table["shape"]])
+    return Section(
+        "Verification",
+        str(comparison).replace("\n", "\n\n"),
+        [("Largest differences from the reference, a layer a row, relative to the layer's scale", table)],
+        [("Relative difference of each layer from the reference and from float64", comparison.plot())],
+    )
+
+
+def _layers(inspection: KerasInspection) -> list[tuple[str, pd.DataFrame]]:
+    table = inspection.short_table
+    table = table.loc[:, (table.astype(str) != "").any()]
+    return [("Layers in the order of their calls; 'takes' where the input is not the row above", table)]
+
+
+def _contract_text(contract: Contract | None) -> str:
+    if contract is not None:
+        return "What a recording must be before the model may see it. It was given, not read from the file."
+    return (
+        f"The file does not tell: {NOT_TOLD}. Ask whoever trained the model, and give it to the port (port.agree, or "
+        "--contract); a wrong guess fails nowhere, the answers are only wrong."
+    )
+
+
+def _contract_table(contract: Contract | None) -> list[tuple[str, pd.DataFrame]]:
+    if contract is None:
+        return []
+    return [("Contract", pd.DataFrame(list(contract_facts(contract).items()), columns=["what", "value"]))]

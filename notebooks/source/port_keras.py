@@ -1,0 +1,95 @@
+# %% [markdown]
+# # Port a Keras classifier
+#
+# A trained Keras model (`.keras`, whole `.h5`, or `model.json` with its weights) becomes a PyTorch model, without Keras or
+# TensorFlow. The port is compared with the original layer by layer, and its predictions are explained on the logits.
+#
+# The model here is a small one that comes with the project. For the AV block detector of Gumpfer et al. (AIME 2024,
+# repository `nilsgumpfer/AIME2024`, CC BY 4.0) set `KERAS_MODEL` to its `model.json` and `CONTRACT` to `"pathology_avb"`.
+
+# %% tags=["parameters"]
+KERAS_MODEL = "examples/keras_bbb/model.json"  # .keras, .h5, or model.json with its weights beside it
+WEIGHTS = ""  # the weights of a model.json that lie elsewhere
+REFERENCE = "examples/keras_bbb/golden.npz"  # what Keras' layers give; empty: Keras is asked, where it is installed
+CONTRACT = "examples/keras_bbb/contract.json"  # name of a known contract, or its JSON file
+RECORDING = ""  # a recording to predict and explain; empty: a synthetic one
+METHOD = "lrp_epsilon_std"  # how it is explained
+PORT_DIR = "artifacts/ports/keras_bbb"  # where the port is kept
+
+# %% [markdown]
+# ## What is in the file
+#
+# Layers, options and shapes are read from the file. What it does not tell (rate, unit, order of the leads, filters,
+# classes) is the contract.
+
+# %%
+from ecgnb.port import inspect_keras
+
+inspect_keras(KERAS_MODEL, weights=WEIGHTS or None)
+
+# %% [markdown]
+# ## Port it
+#
+# Real PyTorch layers under the Keras names. The folder holds the weights (safetensors), the architecture (JSON), readable
+# source code (`model.py`) and a report.
+
+# %%
+from ecgnb.port import convert
+
+convert(KERAS_MODEL, PORT_DIR, weights=WEIGHTS or None, contract=CONTRACT or None, reference=REFERENCE or None)
+
+# %% [markdown]
+# ## Is it the same?
+#
+# Each layer's largest difference, relative to the largest number in that layer; a float64 copy of the port is the referee.
+# Equal probabilities alone would prove nothing: a saturated softmax hides almost any fault.
+
+# %%
+from ecgnb.port import load_port, verify
+
+comparison = verify(load_port(PORT_DIR), REFERENCE or KERAS_MODEL)
+print(comparison)
+
+# %%
+comparison.table
+
+# %%
+comparison.plot()
+
+# %% [markdown]
+# ## The PyTorch source code
+#
+# It needs nothing but PyTorch.
+
+# %%
+from pathlib import Path
+
+print(Path(PORT_DIR, "model.py").read_text(encoding="utf-8"))
+
+# %% [markdown]
+# ## Predict
+#
+# The contract decides what the network sees: rate, length, order of the leads, filters and units are brought to what it was
+# trained with, and a recording that cannot be is refused.
+
+# %%
+import ecgnb
+from ecgnb.data.demo import synthesise
+
+recording = RECORDING or synthesise(1)
+ecgnb.predict(recording, run=PORT_DIR)
+
+# %% [markdown]
+# ## Explain
+#
+# What speaks for the predicted class, on the logits. Other methods: `ecgnb.explain.EXPLAINERS`.
+
+# %%
+ecgnb.show.explanation(recording, run=PORT_DIR, method=METHOD)
+
+# %% [markdown]
+# ## Go on
+#
+# - `ecgnb predict FILE --run PORT_DIR` predicts from the shell.
+# - `-p START_FROM PORT_DIR` in the master notebook goes on training from these weights.
+# - `port.logits`, `port.conv1d` and every other layer are at hand in Python: `port = load_port(PORT_DIR)`.

@@ -1,0 +1,192 @@
+"""Recurrent layers, wrappers and attention against Keras, and against their own equations."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from zoo_cases import ZooModel, check_model, difference, zoo_models
+
+from ecgnb.errors import PortError
+from ecgnb.port.build import load_state, problems_in, refuse_unknown, state_of
+from ecgnb.port.graph import Graph, parse_graph
+from ecgnb.port.ported import build_port, major
+from ecgnb.port.recurrent_modules import SteppedRNN
+
+FAMILIES = ("recurrent_", "bidirectional_", "time_distributed", "attention_", "transformer_")
+
+
+def sequential(*layers: dict[str, Any], shape: tuple[int, ...] = (7, 3), keras: int = 2) -> Graph:
+    first = {"class_name": "InputLayer", "config": {"name": "ecg", "batch_input_shape": [None, *shape]}}
+    return parse_graph({"class_name": "Sequential", "config": {"name": "model", "layers": [first, *layers]}}, keras)
+
+
+def layer(class_name: str, name: str = "layer", **config: Any) -> dict[str, Any]:
+    return {"class_name": class_name, "config": {"name": name, **config}}
+
+
+def filled(graph: Graph, **arrays: np.ndarray) -> nn.Module:
+    """Port a graph whose layer ``layer`` holds arrays."""
+    graph.layers["layer"].arrays = arrays
+    refuse_unknown(graph)
+    port = build_port(graph, {}, "2.6.0", "NTC")
+    load_state(port, state_of(graph, port.origin.modules))
+    return port
+
+
+def random_arrays(gates: int, bias: tuple[int, ...], inputs: int = 3, units: int = 4) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(3)
+    shapes = {"kernel": (inputs, gates * units), "recurrent_kernel": (units, gates * units), "bias": bias}
+    return {name: random.normal(0, 0.6, shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("model", zoo_models(*FAMILIES), ids=str)
+def test_layers_over_time_give_keras_outputs_and_gradients(model: ZooModel) -> None:
+    check_model(model)
+
+
+@pytest.mark.parametrize("model", [m for m in zoo_models(*FAMILIES) if m.container == "keras"], ids=str)
+def test_layers_over_time_are_rebuilt_from_configuration_and_state(model: ZooModel) -> None:
+    port = model.port("NCT")
+    config = json.loads(json.dumps(port.origin.config))
+    again = build_port(parse_graph(config, major(port.origin.keras_version)), config, port.origin.keras_version, "NCT")
+    again.load_state_dict(port.state_dict(), strict=True)
+    one, other = port(*model.fed("NCT")), again(*model.fed("NCT"))
+    pairs = zip(one, other, strict=True) if isinstance(one, tuple) else [(one, other)]
+    for first, second in pairs:
+        assert torch.equal(first, second)
+
+
+def test_layers_over_time_are_pytorchs_own_where_they_say_the_same() -> None:
+    kinds = {"lstm": nn.LSTM, "gru": nn.GRU, "simple": nn.RNN}
+    for kind, module in kinds.items():
+        for model in zoo_models(f"recurrent_{kind}"):
+            port = model.port()
+            plain = ["last", "sequences", "state", "backwards", "no_bias", "dropped", "unrolled"]
+            assert {type(getattr(port, name)) for name in plain} == {module}
+    port = zoo_models("recurrent_gru")[0].port()
+    assert {type(port.before), type(port.relu)} == {SteppedRNN}
+
+
+def test_layers_over_time_need_no_node_a_step() -> None:
+    graph = sequential(layer("LSTM", units=4, return_sequences=True), shape=(1000, 3))
+    port = build_port(graph, {}, "2.6.0", "NTC")
+    assert [node.op for node in port.graph.nodes].count("call_module") == 1
+    assert isinstance(port.layer, nn.LSTM)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_layers_stepped_rnn_is_pytorchs_with_its_activations(cell: str) -> None:
+    torch.manual_seed(1)
+    own = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[cell](3, 5, batch_first=True)
+    stepped = SteppedRNN(cell, 3, 5)
+    stepped.load_state_dict(own.state_dict())
+    x, h = torch.randn(2, 6, 3), torch.randn(1, 2, 5)
+    for state in (None, (h, h * 0.5) if cell == "lstm" else h):
+        wanted, got = own(x, state), stepped(x, state)
+        torch.testing.assert_close(got[0], wanted[0])
+        torch.testing.assert_close(got[1], wanted[1])
+
+
+def test_layers_gru_with_the_reset_gate_before_is_cho_2014() -> None:
+    arrays = {name: a.astype(np.float64) for name, a in random_arrays(3, (12,)).items()}
+    x = np.random.default_rng(5).normal(size=(2, 7, 3))
+    port = filled(sequential(layer("GRU", units=4, recurrent_activation="hard_sigmoid")), **arrays)
+    (wz, wr, wh), (uz, ur, uh), (bz, br, bh) = (
+        np.split(arrays[n], 3, -1) for n in ("kernel", "recurrent_kernel", "bias")
+    )
+    h = np.zeros((2, 4))
+    for step in x.transpose(1, 0, 2):
+        z = np.clip(0.2 * (step @ wz + h @ uz + bz) + 0.5, 0, 1)
+        r = np.clip(0.2 * (step @ wr + h @ ur + br) + 0.5, 0, 1)
+        h = z * h + (1 - z) * np.tanh(step @ wh + (r * h) @ uh + bh)
+    assert difference(port(torch.from_numpy(x).float()), h) <= 1e-5
+
+
+@pytest.mark.parametrize(("plain", "gates"), [("LSTM", 4), ("GRU", 3)])
+def test_layers_of_cudnn_hold_the_same_numbers_in_another_order(plain: str, gates: int) -> None:
+    arrays = random_arrays(gates, (16,) if plain == "LSTM" else (2, 12))
+    x = torch.randn(2, 7, 3)
+    wanted = filled(
+        sequential(layer(plain, units=4, recurrent_activation="sigmoid", reset_after=True))
+        if plain == "GRU"
+        else sequential(layer(plain, units=4, recurrent_activation="sigmoid")),
+        **arrays,
+    )(x)
+    blocks = np.split(arrays["kernel"], gates, -1)  # as Keras' own converter between the classes has it
+    cudnn = {
+        "kernel": np.concatenate([block.T.reshape(block.shape) for block in blocks], -1),
+        "recurrent_kernel": np.concatenate([b.T for b in np.split(arrays["recurrent_kernel"], gates, -1)], -1),
+        "bias": np.concatenate([arrays["bias"] * 0.25, arrays["bias"] * 0.75])
+        if plain == "LSTM"
+        else arrays["bias"].reshape(-1),
+    }
+    got = filled(sequential(layer(f"CuDNN{plain}", units=4)), **cudnn)(x)
+    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_layers_old_gru_has_its_reset_gate_before() -> None:
+    port = build_port(sequential(layer("GRU", units=4)), {}, "2.1.0", "NTC")
+    assert isinstance(port.layer, SteppedRNN) and port.layer.cell == "gru_reset_before"
+
+
+def test_layers_attention_where_nothing_is_allowed_is_as_each_keras_has_it() -> None:
+    from ecgnb.port.attention_modules import MultiHeadAttention
+
+    torch.manual_seed(0)
+    attention = MultiHeadAttention(3, 3, 3, 2, 2, 2, 3)
+    x, mask = torch.randn(1, 4, 3), torch.ones(1, 4, 4, dtype=torch.bool)
+    mask[0, 1] = False
+    even = torch.full((2, 4), 0.25)
+    for masking, expected in {"add": even, "fill": even, "zero": torch.zeros(2, 4)}.items():
+        weights = attention(x, x, x, False, masking, mask)[1]
+        torch.testing.assert_close(weights[0, :, 1], expected)
+        torch.testing.assert_close(weights[0, :, 0].sum(-1), torch.ones(2))
+
+
+INNER = {"class_name": "LSTM", "config": {"name": "inner", "units": 2}}
+REFUSED = {
+    "stateful=True (only False)": layer("LSTM", units=2, stateful=True),
+    "time_major=True (only False)": layer("GRU", units=2, time_major=True),
+    "activation='hard_tanh' is unknown": layer("LSTM", units=2, activation="hard_tanh"),
+    "recurrent_activation='softmax' is unknown": layer("GRU", units=2, recurrent_activation="softmax"),
+    "(RNN): a class unknown": layer("RNN", cell={"class_name": "LSTMCell", "config": {"units": 2}}),
+    "(ConvLSTM1D): a class unknown": layer("ConvLSTM1D", filters=2, kernel_size=3),
+    "merge_mode='max' (only": layer("Bidirectional", layer=INNER, merge_mode="max"),
+    "it wraps a Dense": layer("Bidirectional", layer=layer("Dense", "inner", units=2), merge_mode="sum"),
+    "layer/inner (LSTM): stateful=True": layer(
+        "Bidirectional", layer=layer("LSTM", "inner", units=2, stateful=True), merge_mode="sum"
+    ),
+    "layer/inner (Lambda)": layer("TimeDistributed", layer=layer("Lambda", "inner", function="x")),
+    "(Masking): a class unknown": layer("Masking", mask_value=0.0),
+    "attention_axes=[1, 2] (only": layer("MultiHeadAttention", num_heads=1, key_dim=2, attention_axes=[1, 2]),
+    "output_shape=[2, 3] (only one axis)": layer("MultiHeadAttention", num_heads=1, key_dim=2, output_shape=[2, 3]),
+    "use_gate=True (only False)": layer("MultiHeadAttention", num_heads=1, key_dim=2, use_gate=True),
+    "score_mode='general' (only": layer("Attention", score_mode="general"),
+}
+
+
+@pytest.mark.parametrize(("said", "given"), REFUSED.items(), ids=REFUSED)
+def test_layers_over_time_refuse_before_building(said: str, given: dict[str, Any]) -> None:
+    with pytest.raises(PortError, match="nothing was built") as error:
+        refuse_unknown(sequential(given))
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize("kwargs", [{"training": True}, {"mask": ["ecg", 0, 0]}, {"constants": [1.0]}])
+def test_layers_over_time_refuse_calls_that_change_their_meaning(kwargs: dict[str, Any]) -> None:
+    config = {
+        "name": "model",
+        "layers": [
+            {**layer("InputLayer", "ecg", batch_input_shape=[None, 7, 3]), "name": "ecg", "inbound_nodes": []},
+            {**layer("LSTM", units=2), "name": "layer", "inbound_nodes": [[["ecg", 0, 0, kwargs]]]},
+        ],
+        "input_layers": [["ecg", 0, 0]],
+        "output_layers": [["layer", 0, 0]],
+    }
+    (problem,) = problems_in(parse_graph({"class_name": "Functional", "config": config}, 2))
+    assert f"it is called with {next(iter(kwargs))}=" in problem
