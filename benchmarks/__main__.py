@@ -13,7 +13,7 @@ import platform
 
 import pandas as pd
 
-MODULES = ("startup", "preparation", "loop", "bootstrap")
+MODULES = ("startup", "preparation", "loop", "bootstrap", "port")
 
 
 def main() -> None:

@@ -127,7 +127,7 @@ def check_recipe(run: Run) -> Iterator[Finding]:
     """Model, options and transforms are ones that can be built; better known now than after the preparation."""
     import torch
 
-    from ecgnb.deploy.bundle import load_bundle
+    from ecgnb.deploy.ported import open_bundle
     from ecgnb.models import build_model
     from ecgnb.transforms.pipeline import build_pipeline
 
@@ -138,7 +138,7 @@ def check_recipe(run: Run) -> Iterator[Finding]:
         pipeline(torch.zeros(1, n_leads, n_samples), fs=fs, keys=torch.zeros(1, dtype=torch.int64))
         words: Any = {"n_leads": n_leads, "n_samples": n_samples, "fs": fs, "n_classes": 2, **model.model_options}
         if model.start_from:
-            load_bundle(model.start_from)
+            open_bundle(model.start_from)
         else:
             with torch.device("meta"):  # shapes without numbers: it takes no memory, however large the model
                 build_model(model.model, **words)

@@ -10,8 +10,6 @@ from ecgnb.console import add_command, filled, terminal_width, text_table
 from ecgnb.errors import ConfigError, PortError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ecgnb.port.reference import Reference
 
 
@@ -131,14 +129,16 @@ def _add_verify(commands: Any) -> None:
 
 def _verify(options: argparse.Namespace) -> None:
     from ecgnb.port.compare import compare
+    from ecgnb.port.convert_report import differences
     from ecgnb.port.folder import is_port, load_port
     from ecgnb.port.ported import port_keras
 
     port = load_port(options.path) if is_port(options.path) else port_keras(options.path, weights=options.weights)
     found = compare(port, _reference(options))
     width = terminal_width()
-    print(text_table(_shown(found.table), width))
-    print("max|d|: largest difference; relative: to the layer's scale; float64: the port from itself in float64.\n")
+    print(text_table(differences(found.table).drop(columns=["class", "reference"]), width))
+    words = "max|d|: largest difference; relative: to the layer's scale; float64: the port from itself in float64."
+    print(filled(words, width), end="\n\n")
     print(filled(str(found), width))
     if options.plot:
         _save_figure(found.plot(), Path(options.plot))
@@ -157,16 +157,6 @@ def _reference(options: argparse.Namespace) -> Reference | str:
             f"{options.path} holds a port, which Keras cannot run. Give --reference, or verify the Keras file itself."
         )
     return Reference.from_keras(options.path, weights=options.weights, python=options.python)
-
-
-def _shown(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns of a comparison that fit into a terminal; the report of a conversion has all."""
-    shown = table[["layer", "shape", "scale", "max_abs", "relative", "port_vs_float64", "verdict"]].copy()
-    shown["shape"] = [" x ".join(map(str, shape[1:])) for shape in table["shape"]]
-    shown["scale"] = ["" if value != value else f"{value:.4g}" for value in table["scale"]]
-    for name in ("max_abs", "relative", "port_vs_float64"):
-        shown[name] = ["" if value != value else f"{value:.1e}" for value in table[name]]
-    return shown.rename(columns={"max_abs": "max|d|", "port_vs_float64": "float64"})
 
 
 def _save_figure(figure: Any, path: Path) -> None:

@@ -22,6 +22,7 @@ def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         "available",
         "runs",
         "inspect",
+        "port",
     ]:
         with pytest.raises(SystemExit) as stop:
             main([command, "--help"])

@@ -43,7 +43,7 @@ _MODULES: tuple[tuple[str, tuple[type[nn.Module], ...]], ...] = (
 )
 
 _FUNCTIONS: dict[Any, str] = {
-    **dict.fromkeys((operator.add, operator.iadd, operator.sub, operator.isub, operator.neg), "linear"),
+    **dict.fromkeys((operator.add, operator.sub, operator.neg), "linear"),
     **dict.fromkeys((torch.add, torch.sub, torch.neg, torch.mean, torch.sum, torch.matmul, operator.matmul), "linear"),
     **dict.fromkeys((operator.truediv, torch.div, F.avg_pool1d, F.adaptive_avg_pool1d), "linear"),
     **dict.fromkeys(
@@ -52,7 +52,7 @@ _FUNCTIONS: dict[Any, str] = {
     **dict.fromkeys((torch.squeeze, torch.unsqueeze, torch.chunk, torch.split, F.pad), "rearrange"),
     **dict.fromkeys((operator.getitem, builtins.getattr), "rearrange"),
     **dict.fromkeys((torch.max, torch.amax, torch.maximum, F.max_pool1d, F.adaptive_max_pool1d), "winner"),
-    **dict.fromkeys((operator.mul, operator.imul, torch.mul), "product"),
+    **dict.fromkeys((operator.mul, torch.mul), "product"),
     **dict.fromkeys((torch.relu, torch.sigmoid, torch.tanh, torch.clamp, F.relu, F.elu, F.gelu, F.silu), "elementwise"),
     **dict.fromkeys((F.leaky_relu, F.selu, F.softplus, F.sigmoid, F.tanh, F.dropout, F.hardtanh), "elementwise"),
 }

@@ -211,7 +211,7 @@ class _Affine(nn.Module):
 
 @EXPLAINERS.register("lrp_z")
 def lrp_z(model: nn.Module, inputs: Inputs, target: Target = None) -> Inputs:
-    """`lrp` with the z rule, also called LRP-0; for a ReLU network without biases it is gradient times input."""
+    """`lrp` with the z rule, also called LRP-0; of a network with ReLU alone it is gradient times input."""
     return lrp(model, inputs, target, rule=Epsilon(0.0))
 
 

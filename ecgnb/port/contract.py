@@ -9,11 +9,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from ecgnb.data.leads import STANDARD_12, normalise_lead
 from ecgnb.data.standardise import PrepareConfig
 from ecgnb.errors import ConfigError
+from ecgnb.files import read_json
 from ecgnb.registry import nearest
 
 #: Units a model may have been trained in, as a factor of millivolts.
@@ -92,15 +94,18 @@ class Contract:
             )
 
 
-def contract_of(given: Contract | Mapping[str, Any] | str | None) -> Contract | None:
-    """Return a contract of itself, of its fields, or of the name of a known one.
+def contract_of(given: Contract | Mapping[str, Any] | str | Path | None) -> Contract | None:
+    """Return a contract of itself, of its fields, of a JSON file that holds them, or of the name of a known one.
 
     Raises:
-        ConfigError: the name or a field is unknown, or a field is missing.
+        ConfigError: the name or a field is unknown, a field is missing, or the file cannot be read.
     """
     if given is None or isinstance(given, Contract):
         return given
-    if isinstance(given, str):
+    if isinstance(given, str | Path) and Path(given).suffix == ".json":
+        given = _read_fields(Path(given))
+    if isinstance(given, str | Path):
+        given = str(given)
         if given in KNOWN_CONTRACTS:
             return KNOWN_CONTRACTS[given]
         near = nearest(given, list(KNOWN_CONTRACTS))
@@ -114,6 +119,13 @@ def contract_of(given: Contract | Mapping[str, Any] | str | None) -> Contract | 
         raise ConfigError(f"The contract {what}; its fields are {', '.join(known)}.")
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
     return Contract(**values)
+
+
+def _read_fields(file: Path) -> dict[str, Any]:
+    try:
+        return dict(read_json(file))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"{file} holds no contract: {error}. Write a JSON object with fs, leads and so on.") from error
 
 
 def _pathology(finding: str) -> Contract:

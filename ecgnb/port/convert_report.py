@@ -15,14 +15,13 @@ from ecgnb.port.contract_text import contract_facts
 from ecgnb.port.inspection import NOT_TOLD, KerasInspection
 from ecgnb.port.ported import PortedModel
 
-_FILES = """model.safetensors: the weights, as a PyTorch state dictionary.
-
-model.py: the same network as PyTorch source code, for reading and for projects without ecgnb; load() in it reads
-the weights.
-
-port.json: what ecgnb.port.load_port needs to build the network again.
-
-Explain the logits, not the probabilities: a saturated softmax or sigmoid has no gradient."""
+_FILES = (
+    "model.safetensors: the weights, as a PyTorch state dictionary.\n\n"
+    "model.py: the same network as PyTorch source code, for reading and for projects without ecgnb; load() in it reads "
+    "the weights.\n\n"
+    "port.json: what ecgnb.port.load_port needs to build the network again.\n\n"
+    "Explain the logits, not the probabilities: a saturated softmax or sigmoid has no gradient."
+)
 
 
 def write_port_report(
@@ -76,19 +75,47 @@ def _verification(comparison: Comparison | None) -> Section:
             "The port was not compared with Keras. Give a golden file or a Python with Keras to `ecgnb port verify`, "
             "which compares every layer, the logits and the input gradients.",
         )
-    table = comparison.table.assign(shape=[" x ".join(map(str, shape[1:])) for shape in comparison.table["shape"]])
+    about = (
+        "\n\nBelow, max|d| is the largest difference of a layer from the reference, 'relative' the same relative to "
+        "the layer's scale, its largest absolute value. 'float64' tells how far the port is from itself in double "
+        "precision, 'reference' how far the reference is from that: two correct float32 programs differ by so much."
+    )
     return Section(
         "Verification",
-        str(comparison).replace("\n", "\n\n"),
-        [("Largest differences from the reference, a layer a row, relative to the layer's scale", table)],
+        _lines(str(comparison)) + about,
+        [("Differences from the reference, a layer a row", differences(comparison.table))],
         [("Relative difference of each layer from the reference and from float64", comparison.plot())],
     )
 
 
+def _lines(text: str) -> str:
+    """Return the lines of a text as paragraphs."""
+    return "\n\n".join(map(printable, text.split("\n")))
+
+
+def differences(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of a `Comparison` for people: shapes without the batch, differences with two digits."""
+    shown = table[["layer", "class"]].map(printable)
+    shown["shape"] = ["x".join(map(str, shape[1:])) for shape in table["shape"]]
+    shown["scale"] = ["" if value != value else f"{value:.4g}" for value in table["scale"]]
+    names = {
+        "max|d|": "max_abs",
+        "relative": "relative",
+        "float64": "port_vs_float64",
+        "reference": "reference_vs_float64",
+    }
+    for name, column in names.items():
+        shown[name] = ["" if value != value else f"{value:.1e}" for value in table[column]]
+    return shown.assign(verdict=table["verdict"])
+
+
 def _layers(inspection: KerasInspection) -> list[tuple[str, pd.DataFrame]]:
     table = inspection.short_table
-    table = table.loc[:, (table.astype(str) != "").any()]
-    return [("Layers in the order of their calls; 'takes' where the input is not the row above", table)]
+    table = table.loc[:, (table.astype(str) != "").any()].map(
+        lambda cell: printable(cell) if isinstance(cell, str) else cell
+    )
+    also = "; 'takes' tells the input where it is not the row above" if "takes" in table else ""
+    return [(f"Layers in the order of their calls{also}", table)]
 
 
 def _contract_text(contract: Contract | None) -> str:

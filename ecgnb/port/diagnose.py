@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-
-from torch import fx
+from collections.abc import Iterator
 
 from ecgnb.errors import PortError
 from ecgnb.port import guess_structure, guess_values, guess_weights
@@ -16,34 +15,43 @@ from ecgnb.port.rows import OUTPUT, UNKNOWN, Bench, Row
 from ecgnb.port.segment import Segment, difference
 from ecgnb.port.trial import Hypothesis, Trial
 
-#: What is tried, the specific before what fits much.
-HYPOTHESES: tuple[Hypothesis, ...] = (
-    guess_weights.kernel_flipped,
-    guess_weights.kernel_axes,
-    guess_weights.arrays_exchanged,
-    guess_weights.parts_exchanged,
-    guess_values.epsilon,
-    guess_structure.padding_value,
-    guess_structure.padding_side,
-    guess_structure.cropping_side,
-    guess_structure.dilation,
-    guess_structure.flatten_order,
-    guess_weights.flatten_order_of_kernel,
-    guess_weights.gate_order,
-    guess_structure.softmax_axis,
-    guess_structure.other_pooling,
-    guess_values.activation,
-    guess_structure.merge_order,
-    guess_weights.leads_swapped,
-    guess_weights.table_shifted,
-    guess_weights.arrays_of_another_layer,
-    guess_weights.channels_permuted,
-    guess_structure.time_reversed,
-    guess_values.variance_or_deviation,
-    guess_values.bias,
-    guess_values.single_weight,
-    guess_values.factor,
+#: What is tried, stage by stage: a later one only where nothing of those before it fits, because it takes long or has
+#: so many free numbers that it fits much.
+STAGES: tuple[tuple[Hypothesis, ...], ...] = (
+    (
+        guess_weights.kernel_flipped,
+        guess_weights.kernel_axes,
+        guess_weights.arrays_exchanged,
+        guess_weights.parts_exchanged,
+        guess_values.epsilon,
+        guess_structure.padding_value,
+        guess_structure.padding_side,
+        guess_structure.cropping_side,
+        guess_structure.dilation,
+        guess_structure.flatten_order,
+        guess_weights.flatten_order_of_kernel,
+        guess_weights.gate_order,
+        guess_structure.softmax_axis,
+        guess_structure.other_pooling,
+        guess_values.activation,
+        guess_structure.merge_order,
+        guess_values.variance_or_deviation,
+        guess_values.bias,
+        guess_values.single_weight,
+    ),
+    (
+        guess_weights.leads_swapped,
+        guess_weights.table_shifted,
+        guess_weights.arrays_of_another_layer,
+        guess_weights.channels_permuted,
+        guess_structure.time_reversed,
+    ),
+    (guess_values.factor,),
 )
+#: A repair is as good as another when its misfit is up to this many times as large,
+AS_GOOD = 3.0
+#: or when it is no more than float32 rounding.
+ROUNDING_ERROR = 5e-7
 #: What a repair raises that does not fit the shapes.
 UNFIT = (RuntimeError, ValueError, IndexError, TypeError)
 #: Pieces of more nodes than this are not searched: too much lies between two outputs that the reference knows.
@@ -77,7 +85,7 @@ def cause_of(bench: Bench, row: Row) -> str:
     if row.node is None:
         return (
             f"{row.name}: all that was compared forwards agrees, so the way back differs: a layer that is not "
-            "differentiated (detach, rounding, in place), or whose derivative is another where the function is the same."
+            "differentiated (detach, rounding, in place), or that has another derivative where its values are the same."
         )
     stored = bench.known.get(row.node)
     if row.kind == OUTPUT:
@@ -93,36 +101,43 @@ def cause_of(bench: Bench, row: Row) -> str:
         return prefix + state
     if len(segment.nodes) > LONGEST:
         return (
-            f"{prefix}unknown: {len(segment.nodes)} steps lie between it and the nearest output in the reference: "
+            f"{prefix}unknown: {len(segment.nodes)} steps lie between it and what the reference knows of before: "
             f"give a reference with all layers (Reference.from_keras). {facts_of(segment)}"
         )
     found, tried = _search(segment)
     if found:
-        left = segment.misfit(segment.run(found.swaps))
-        return f"{prefix}{found.kind}: {found.detail}. So repaired, the layer agrees to {left:.1e} of its scale."
+        first, left = found[0], _misfit(segment, found[0])
+        others = [kind for kind in dict.fromkeys(trial.kind for trial in found) if kind != first.kind]
+        also = f" As well fits: {', '.join(others[:3])}." if others else ""
+        return f"{prefix}{first.kind}: {first.detail}. So repaired, the layer agrees to {left:.1e} of its scale.{also}"
     return f"{prefix}unknown: none of {tried} repairs makes it agree. {facts_of(segment)}"
 
 
-def _search(segment: Segment) -> tuple[Trial | None, int]:
+def _search(segment: Segment) -> tuple[list[Trial], int]:
+    """Return the repairs that fit best, and how many were tried; some fit by chance, but hardly as well."""
     tried = 0
-    for hypothesis in HYPOTHESES:
-        for node in reversed(segment.nodes):
-            fitting, count = _first_fitting(segment, hypothesis, node)
-            tried += count
-            if fitting:
-                return fitting, tried
-    return None, tried
+    for stage in STAGES:
+        results = [result for hypothesis in stage for result in _results(segment, hypothesis)]
+        tried += len(results)
+        fitting = [(misfit, trial) for misfit, trial in results if misfit <= segment.rtol]
+        if fitting:
+            best = min(misfit for misfit, _ in fitting)
+            return [trial for misfit, trial in fitting if misfit <= max(AS_GOOD * best, ROUNDING_ERROR)], tried
+    return [], tried
 
 
-def _first_fitting(segment: Segment, hypothesis: Hypothesis, node: fx.Node) -> tuple[Trial | None, int]:
-    count = 0
-    with contextlib.suppress(*UNFIT):  # of a hypothesis that has no meaning for these shapes
-        for trial in hypothesis(segment, node):
-            count += 1
-            with contextlib.suppress(*UNFIT):
-                if segment.fits(trial.swaps):
-                    return trial, count
-    return None, count
+def _results(segment: Segment, hypothesis: Hypothesis) -> Iterator[tuple[float, Trial]]:
+    for node in reversed(segment.nodes):
+        with contextlib.suppress(*UNFIT):  # of a hypothesis that has no meaning for these shapes
+            for trial in hypothesis(segment, node):
+                yield _misfit(segment, trial), trial
+
+
+def _misfit(segment: Segment, trial: Trial) -> float:
+    try:
+        return segment.misfit(segment.run(trial.swaps))
+    except UNFIT:
+        return float("inf")
 
 
 def _state(bench: Bench, segment: Segment) -> str:

@@ -14,7 +14,7 @@ LINE = 120
 
 
 def literal(value: Any, name_of: Callable[[Any], str]) -> str:
-    r"""Return a value as a Python expression.
+    """Return a value as a Python expression.
 
     Args:
         value: numbers, texts, sequences, slices, dtypes; what else there is goes to ``name_of``.
@@ -23,8 +23,8 @@ def literal(value: Any, name_of: Callable[[Any], str]) -> str:
     Raises:
         PortError: from ``name_of``, for what has no name.
 
-    >>> literal([1, -float("inf"), "a'b", slice(None, 2)], str)
-    '[1, float("-inf"), "a\\'b", slice(None, 2, None)]'
+    >>> print(literal([1, -float("inf"), "ab", slice(None, 2)], str))
+    [1, float("-inf"), "ab", slice(None, 2, None)]
     """
     if value is None or value is Ellipsis or isinstance(value, bool | int):
         return "..." if value is Ellipsis else repr(value)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ecgnb.errors import PortError
+from ecgnb.port.keras1 import modern_layer
 
 #: Classes that are models within models.
 MODEL_CLASSES = ("Sequential", "Functional", "Model")
@@ -209,6 +210,8 @@ def _parse_layer(entry: dict[str, Any], keras: int) -> Layer:
             {key: value for key, value in config.items() if key == "trainable"} if isinstance(config, dict) else {}
         )
         return Layer(name or inner.name, kind, options, keras, inner=inner)
+    if keras == 1:
+        kind, config = modern_layer(kind, config)
     if keras >= 3 and kind != "InputLayer" and _is_operation(entry, config):
         kind = "op:" + _snake(kind)
     elif kind in ("TFOpLambda", "SlicingOpLambda"):

@@ -103,6 +103,9 @@ def bias(segment: Segment, node: fx.Node) -> Iterator[Trial]:
     channels = differing_channels(segment)
     offsets = np.array([_middle((wanted - mine)[..., c][valid[..., c]]) for c in range(mine.shape[-1])])
     offsets[np.setdiff1d(np.arange(len(offsets)), channels)] = 0
+    whole = in_keras_layout(node, segment.values[node]).cpu().numpy().reshape(-1, len(offsets))
+    silent = np.setdiff1d(channels, np.flatnonzero(valid.reshape(-1, len(offsets)).any(axis=0)))
+    offsets[silent] = -whole.max(axis=0)[silent]  # a ReLU of the reference is shut: only a bound is known
     own = tensors_of(segment.module_of(node)).get("bias")
     state = "there is none in the port"
     if own is not None and len(own) == len(offsets):

@@ -42,7 +42,9 @@ def kernel_axes(segment: Segment, node: fx.Node) -> Iterator[Trial]:
                 continue
             laid = tensor.reshape([shape[::-1][axis] for axis in order])
             kept = laid.permute([order.index(axis) for axis in range(rank)])
-            yield _mended(segment, node, name, kept.permute(tuple(reversed(range(rank)))), *_axes_words(order, rank))
+            yield from _mended(
+                segment, node, name, kept.permute(tuple(reversed(range(rank)))), *_axes_words(order, rank)
+            )
 
 
 def _axes_words(order: tuple[int, ...], rank: int) -> tuple[str, str]:
@@ -59,22 +61,22 @@ def kernel_flipped(segment: Segment, node: fx.Node) -> Iterator[Trial]:
     """A kernel runs backwards in time."""
     for name, tensor in tensors_of(segment.module_of(node)).items():
         if tensor.ndim == 3 and tensor.shape[-1] > 1:
-            yield _mended(
+            yield from _mended(
                 segment, node, name, tensor.flip(-1), "flipped kernel", "is reversed in time; reversing it fits"
             )
 
 
-def _mended(segment: Segment, node: fx.Node, name: str, right: Tensor, kind: str, words: str) -> Trial:
-    """Replace an array where the layer's output differs: in rows of single channels, or as a whole."""
+def _mended(segment: Segment, node: fx.Node, name: str, right: Tensor, kind: str, words: str) -> Iterator[Trial]:
+    """Replace an array: all of it, then only where the layer's output differs, in rows of single channels."""
     module = segment.module_of(node)
     assert module is not None
-    wrong, where = tensors_of(module)[name], ""
-    rows = differing_channels(segment)
+    yield Trial(kind, f"{name} {words}", {node: with_tensors(module, {name: right})})
+    wrong, rows = tensors_of(module)[name], differing_channels(segment)
     if isinstance(module, nn.Conv1d | nn.Linear) and 0 < len(rows) < len(wrong) and rows.max() < len(wrong):
         mixed = wrong.clone()
         mixed[rows] = right[rows]
-        right, where = mixed, f" in the output channels {places(rows)}"
-    return Trial(kind, f"{name} {words}{where}", {node: with_tensors(module, {name: right})})
+        detail = f"{name} {words} in the output channels {places(rows)}"
+        yield Trial(kind, detail, {node: with_tensors(module, {name: mixed})})
 
 
 def arrays_exchanged(segment: Segment, node: fx.Node) -> Iterator[Trial]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -16,26 +15,22 @@ from ecgnb.errors import ConfigError, PortError
 from ecgnb.files import atomic_write
 from ecgnb.port.build import problems_in
 from ecgnb.port.contract import KNOWN_CONTRACTS
-from ecgnb.port.graph import Call, Graph, Layer, Ref, parse_graph, refs_in, walk
+from ecgnb.port.graph import parse_graph, walk
 from ecgnb.port.keras_file import read_keras
-from ecgnb.port.layers import LAYERS, variables_of
-from ecgnb.port.layers.activation import activation_name
+from ecgnb.port.layer_table import COLUMNS, arrays_of, layer_rows, outputs_of, shape_words, trainable_numbers
 from ecgnb.port.lenient import bind_leniently, parse_leniently, read_leniently
-from ecgnb.port.options import options_text
 from ecgnb.port.ported import major
-from ecgnb.port.shapes import Shape, Shapes, shapes_of
+from ecgnb.port.shapes import Shape, shapes_of
+from ecgnb.port.weights import ListedWeights
 from ecgnb.registry import nearest
 
 #: What no Keras file tells; a wrong guess fails nowhere, the answers are only wrong.
 NOT_TOLD = "sampling rate, units, order of the leads, filters before the model, class names"
 _MEANING = {
-    "softmax": "softmax: probabilities that sum to 1",
-    "sigmoid": "sigmoid: a probability each",
-    "linear": "linear: no last activation, perhaps logits",
+    "softmax": "softmax (probabilities that sum to 1)",
+    "sigmoid": "sigmoid (a probability each)",
+    "linear": "linear (perhaps logits)",
 }
-COLUMNS = ["layer", "class", "options", "output", "parameters", "activation", "takes", "problem"]
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +42,7 @@ class KerasInspection:
         container: which kind of file it is, in words.
         keras_version: of the Keras that wrote it; empty when the file does not tell.
         table: a row a call of a layer: "layer" (``@1`` for a second call, ``outer/inner`` in nested models), "class",
-            "options", "output" (shape in Keras' layout without the batch, "any" where free), "parameters",
+            "options", "output" (shape in Keras' layout without the batch, "?" where free), "parameters",
             "activation", "takes" (where its inputs come from) and "problem" (why it cannot be ported; else empty).
         inputs: name and shape of each input, the batch first, ``None`` where free.
         outputs: name, shape without the batch (``None``: unknown) and last activation of each output.
@@ -83,7 +78,7 @@ class KerasInspection:
     def _like(self) -> str:
         """Name the known contracts that the shapes would fit."""
         names = [name for name, contract in KNOWN_CONTRACTS.items() if self._fits(contract)]
-        return f" The shapes are those of the known contracts {', '.join(names)}." if names else ""
+        return f" The shapes would fit these known contracts: {', '.join(names)}." if names else ""
 
     def _fits(self, contract: Any) -> bool:
         shapes = [shape for _, shape, _ in self.outputs]
@@ -103,10 +98,18 @@ class KerasInspection:
     @property
     def short_table(self) -> pd.DataFrame:
         """The table for people, without what the options or the summary say, or the row above."""
-        table = self.table.drop(columns=["activation", "problem"])
+        table = self.table
         above = table["layer"].shift(fill_value="")
-        table["takes"] = table["takes"].where(table["takes"] != above, "")
-        return table.assign(ported=["no" if problem else "" for problem in self.table["problem"]])
+        return pd.DataFrame(
+            {
+                "layer": table["layer"],
+                "what": (table["class"] + " " + table["options"]).str.strip(),
+                "output": table["output"],
+                "params": table["parameters"],
+                "takes": table["takes"].where(table["takes"] != above, ""),
+                "ported": ["no" if problem else "" for problem in table["problem"]],
+            }
+        )
 
     def _repr_html_(self) -> str:
         facts = "".join(
@@ -129,22 +132,24 @@ def inspect_keras(path: str | Path, weights: str | Path | None = None) -> KerasI
         PortError: there is no such file, or it holds no readable Keras model.
     """
     file, problem = read_leniently(Path(path), weights)
-    facts = {"file": file.path.name, "container": file.container, "keras_version": file.keras_version}
+    facts = (file.path.name, file.container, file.keras_version)
     graph = parse_leniently(file)
     if isinstance(graph, str):
-        return KerasInspection(**facts, problems=[each for each in (graph, problem) if each])
+        return KerasInspection(*facts, [each for each in (graph, problem) if each])
     problem = problem or bind_leniently(file, graph)
     shapes = shapes_of(graph)
     problems = problems_in(graph)
-    rows = list(_rows(graph, shapes, problems, counted=not problem))
+    counted = None if problem else isinstance(file.weights, ListedWeights)
+    rows = list(layer_rows(graph, shapes, problems, counted))
+    total = None if any(row["parameters"] is None for row in rows) else sum(row["parameters"] for row in rows)
     return KerasInspection(
-        **facts,
+        *facts,
+        [each for each in (problem, *problems, shapes.problem) if each],
         table=pd.DataFrame(rows, columns=COLUMNS).astype({"parameters": "Int64"}),
         inputs=shapes.inputs,
-        outputs=_outputs(graph, shapes),
-        parameters=None if problem else sum(int(row["parameters"] or 0) for row in rows),
-        trainable=None if problem else _trainable(graph),
-        problems=[each for each in (problem, *problems, shapes.problem) if each],
+        outputs=outputs_of(graph, shapes),
+        parameters=total,
+        trainable=None if total is None else trainable_numbers(graph),
     )
 
 
@@ -171,7 +176,7 @@ def dump_weights(path: str | Path, layer: str, out: str | Path, *, weights: str 
         near = nearest(layer, list(layers))
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise PortError(f"There is no layer {layer!r} in {file.path.name}.{hint} `ecgnb port inspect` lists them.")
-    arrays = dict(_arrays(layers[layer]))
+    arrays = dict(arrays_of(layers[layer]))
     if not arrays:
         raise PortError(f"The {layers[layer]} has no weights in {file.path.name}.")
     with atomic_write(out) as temporary, temporary.open("wb") as target:
@@ -179,92 +184,15 @@ def dump_weights(path: str | Path, layer: str, out: str | Path, *, weights: str 
     return Path(out)
 
 
-def _rows(graph: Graph, shapes: Shapes, problems: list[str], counted: bool, prefix: str = "") -> Iterator[Row]:
-    """Yield a row for each input and each call, those of a nested model after its own."""
-    if not prefix:
-        for ref in graph.inputs:
-            yield _row(ref.layer, graph.layers[ref.layer], output=_free(shapes.inputs.get(ref.layer, (None,))[1:]))
-    for call in graph.calls:
-        layer, label = graph.layers[call.layer], prefix + call.label
-        why = [text for text in problems if text.startswith((f"{prefix}{layer.name} (", f"{label} ("))]
-        yield _row(
-            label,
-            layer,
-            options="the same weights" if call.index else options_text(layer),
-            output=_free(_shape(graph, call, shapes, prefix)),
-            parameters=_parameters(layer, counted) if not call.index else 0,
-            takes=", ".join(dict.fromkeys(prefix + _label(ref) for ref in refs_in([call.args, call.kwargs]))),
-            problem="; ".join(text.split(": ", 1)[-1] for text in why),
-        )
-        if layer.inner and not call.index:
-            yield from _rows(layer.inner, shapes, problems, counted, f"{prefix}{layer.name}/")
-
-
-def _row(label: str, layer: Layer, parameters: int | None = 0, **texts: str) -> Row:
-    said = activation_name(layer.config["activation"]) if "activation" in layer.config else ""
-    row = {"layer": label, "class": layer.class_name, "parameters": parameters, "activation": said, **texts}
-    return {column: row.get(column, "") for column in COLUMNS}
-
-
-def _label(ref: Ref) -> str:
-    return Call(ref.layer, ref.call, (), {}).label
-
-
-def _shape(graph: Graph, call: Call, shapes: Shapes, prefix: str) -> Shape | None:
-    """Return the shape of a call's first output; a nested model's is that of its last layer."""
-    inner = graph.layers[call.layer].inner
-    if inner is None:
-        return shapes.calls.get(prefix + call.label)
-    prefix, first = f"{prefix}{call.label}/", inner.outputs[0]
-    return _shape(inner, Call(first.layer, first.call, (), {}), shapes, prefix)
-
-
-def _outputs(graph: Graph, shapes: Shapes) -> list[tuple[str, Shape | None, str]]:
-    ends = shapes.activations or ("unknown",) * len(graph.outputs)
-    calls = [Call(ref.layer, ref.call, (), {}) for ref in graph.outputs]
-    return [(call.label, _shape(graph, call, shapes, ""), end) for call, end in zip(calls, ends, strict=True)]
-
-
-def _parameters(layer: Layer, counted: bool) -> int | None:
-    """Count a layer's numbers; ``None`` where the file holds them in a way that only the layer's class could tell."""
-    arrays = [array for _, array in _arrays(layer)]
-    unknown = layer.class_name not in (*LAYERS, "InputLayer") and not layer.inner and not layer.children and not arrays
-    if layer.inner:
-        return 0
-    return None if unknown or not counted else sum(array.size for array in arrays)
-
-
-def _arrays(layer: Layer, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the arrays of a layer and of those it wraps."""
-    for name, array in layer.arrays.items():
-        yield prefix + name, array
-    for place, child in layer.children.items():
-        yield from _arrays(child, f"{prefix}{place}/")
-
-
-def _trainable(graph: Graph) -> int:
-    """Count the numbers that training changes."""
-    return sum(
-        layer.arrays[each.name].size
-        for _, layer in walk(graph.layers)
-        for each in variables_of(layer)
-        if each.trainable and layer.trainable and each.name in layer.arrays
-    )
-
-
-def _free(shape: Shape | None) -> str:
-    return "" if shape is None else " x ".join("any" if size is None else str(size) for size in shape)
-
-
 def _said(shape: Shape) -> str:
     """Say an input's shape in words where its rank is that of a signal."""
     sizes = ["any number of" if size is None else f"{size}" for size in shape[1:]]
     if len(sizes) == 2:
         return f"{sizes[0]} samples x {sizes[1]} {'lead' if shape[2] == 1 else 'leads'} (batch, time, lead)"
-    return f"{_free(shape[1:])} numbers"
+    return f"{shape_words(shape[1:])} numbers"
 
 
 def _output(shape: Shape | None, last: str) -> str:
     if shape is None:
         return "unknown, since it comes after what cannot be ported"
-    return f"{_free(shape)}, {_MEANING.get(last, last)}"
+    return f"{shape_words(shape)}, {_MEANING.get(last, last)}"

@@ -79,6 +79,6 @@ def bind_leniently(file: KerasFile, graph: Graph) -> str:
 
 def _variables(weights: Weights, layer: Layer) -> list[Variable]:
     """Return the weights of a layer; those of an unknown class by the names that the file gives them."""
-    if layer.class_name in LAYERS or not isinstance(weights, ListedWeights):
+    if layer.class_name in LAYERS or layer.inner or not isinstance(weights, ListedWeights):
         return variables_of(layer)
     return [Variable(re.sub(r":\d+$", "", name)) for name, _ in weights.layers.get(layer.name, [])]

@@ -21,8 +21,13 @@ _WORDS = {
     "rate": "rate {}",
     "epsilon": "eps {}",
     "momentum": "momentum {}",
+    "merge_mode": "{}",
     "activation": "{}",
 }
+#: What says nothing about the model, or what another option says.
+_SILENT = WITHOUT_EFFECT | {
+    "renorm_momentum", "fused", "unit_forget_bias", "zero_output_for_mask", "input_dtype", "function"
+}  # fmt: skip
 #: What need not be said, since everybody expects it.
 _USUAL: dict[str, tuple[Any, ...]] = {
     "dilation_rate": (1,),
@@ -33,8 +38,8 @@ _USUAL: dict[str, tuple[Any, ...]] = {
     "axis": (-1, 2),
     "activation": ("linear",),
     "rank": (1,),
-    "renorm_momentum": (0.99,),
     "implementation": (1, 2),
+    "recurrent_activation": ("sigmoid",),
 }
 
 
@@ -45,22 +50,24 @@ def options_text(layer: Layer) -> str:
     '8 filters, k3, s1, no bias'
     """
     if layer.inner:
-        return f"a model of {len(layer.inner.calls)} layers"
+        return f"of {len(layer.inner.calls)} layers"
     parts = list(_said(layer.config))
     for child in list(layer.children.values())[:1]:  # both directions of a Bidirectional are alike
-        parts.append(f"{child.class_name} of {options_text(child)}".removesuffix(" of "))
+        parts.append(f"{child.class_name} {options_text(child)}".strip())
     return ", ".join(parts)
 
 
 def _said(config: dict[str, Any]) -> Iterator[str]:
     for option in sorted(config, key=lambda option: list(_WORDS).index(option) if option in _WORDS else len(_WORDS)):
         value = config[option]
-        if value is None or value is False and option != "use_bias":
-            continue  # what is not done need not be said, except that there is no bias
-        if isinstance(value, dict) or option in WITHOUT_EFFECT or option in ("renorm_momentum", "fused"):
-            continue
         value = value[0] if isinstance(value, list) and len(value) == 1 else value
         if option == "use_bias":
             yield from () if value else ("no bias",)
-        elif value not in _USUAL.get(option, ()):
-            yield _WORDS[option].format(value) if option in _WORDS else f"{option}={ascii(value)}"
+        elif not (_is_nothing(value) or option in _SILENT or value in _USUAL.get(option, ())):
+            text = f"{value:g}" if isinstance(value, float) else str(value)
+            yield _WORDS[option].format(text) if option in _WORDS else f"{option}={text}"
+
+
+def _is_nothing(value: Any) -> bool:
+    """Whether an option says that something is not done, or holds another object, such as an initialiser."""
+    return value is None or value is False or isinstance(value, dict) or (isinstance(value, float) and value == 0)

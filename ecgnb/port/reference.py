@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,12 @@ from ecgnb.port.ecg_inputs import ecg_like_inputs
 from ecgnb.port.keras_file import read_keras
 from ecgnb.port.oracle import run_keras
 from ecgnb.port.ported import major, port_keras
+
+#: What numpy and zipfile raise at a damaged archive.
+DAMAGE = (
+    OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, RuntimeError, ArithmeticError, MemoryError,
+    SyntaxError, zipfile.BadZipFile, zlib.error, struct.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -149,7 +157,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise PortError(
             f"The reference {path} is truncated, damaged or no .npz of plain arrays ({type(error).__name__}: {error}). "
             "Copy it again, or make it anew with Reference.from_keras."

@@ -70,6 +70,10 @@ class Segment:
     @torch.no_grad()
     def run(self, swaps: Swaps | None = None) -> Tensor:
         """Compute the layer's output once more, some nodes replaced."""
+        return self.compute(swaps)
+
+    def compute(self, swaps: Swaps | None = None) -> Tensor:
+        """As `run`, for a gradient."""
         swaps, values = swaps or {}, dict(self.values)
         for node in self.nodes:
             args, kwargs = self.arguments(node, values)
@@ -80,10 +84,6 @@ class Segment:
         """Return the largest difference from the reference, relative to its scale; infinite if shapes differ."""
         found = difference(in_keras_layout(self.target, output).cpu().numpy(), self.stored)
         return found / self.stored.scale if self.stored.scale else found
-
-    def fits(self, swaps: Swaps) -> bool:
-        """Whether the replaced nodes make the layer agree with the reference."""
-        return self.misfit(self.run(swaps)) <= self.rtol
 
 
 def segment_of(

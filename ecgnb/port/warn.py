@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ecgnb.port.coverage import untested_weights
 from ecgnb.port.record import logits_of, outputs_of
 from ecgnb.port.rows import COMPARED, GRADIENT, LAYER, LOGITS, MISSING, OUTPUT, ROUNDING, UNKNOWN, Bench, Row
 
@@ -30,7 +31,8 @@ def proves_something(bench: Bench, rows: Sequence[Row]) -> bool:
 
 def warnings_of(bench: Bench, rows: Sequence[Row]) -> list[str]:
     """Return what weakens a comparison, a sentence each."""
-    return [*_saturated(bench, rows), *_gradients(bench, rows), *_only_outputs(bench, rows), *_others(bench, rows)]
+    parts = (_saturated, _gradients, _only_outputs, _untested, _others)
+    return [sentence for part in parts for sentence in part(bench, rows)]
 
 
 def _saturation(bench: Bench) -> dict[int, tuple[int, int]]:
@@ -77,6 +79,18 @@ def _only_outputs(bench: Bench, rows: Sequence[Row]) -> Iterator[str]:
         f"only the {what} compared. Wrong kernels, lost biases and swapped leads can leave them as they are: "
         "use a reference with all layers (Reference.from_keras)."
     )
+
+
+def _untested(bench: Bench, rows: Sequence[Row]) -> Iterator[str]:
+    counted = untested_weights(bench)
+    if counted:
+        worst = sorted(counted, key=lambda path: counted[path][0], reverse=True)[:4]
+        total = sum(count for count, _ in counted.values())
+        listed = ", ".join(f"{path} {counted[path][0]} of {counted[path][1]}" for path in worst)
+        yield (
+            f"{total} weights have no influence on these inputs (units that are zero, ReLUs that are shut) and could "
+            f"be wrong without a trace: {listed}{', ...' if len(counted) > len(worst) else ''}. Compare on more ECGs."
+        )
 
 
 def _others(bench: Bench, rows: Sequence[Row]) -> Iterator[str]:

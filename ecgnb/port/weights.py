@@ -12,6 +12,7 @@ import numpy as np
 
 from ecgnb.errors import PortError
 from ecgnb.port.graph import Graph, Layer
+from ecgnb.port.keras1 import modern_arrays
 
 if TYPE_CHECKING:
     import h5py
@@ -155,6 +156,7 @@ class _Slot:
 
     @property
     def word(self) -> str:
+        """The array's own name, such as ``"kernel"``."""
         return self.variable.name.split("/")[-1]
 
 
@@ -181,6 +183,8 @@ def _slots(layer: Layer, holder: str, variables_of: VariablesOf, frozen: bool = 
 
 
 def _fill(top: Layer, slots: list[_Slot], stored: list[tuple[str, np.ndarray]]) -> None:
+    if top.keras == 1:
+        stored = modern_arrays(top.class_name, stored)
     wanted, found = [slot.word for slot in slots], [_last_word(name) for name, _ in stored]
     if len(wanted) != len(found):
         raise PortError(
@@ -243,7 +247,7 @@ def _bind_model(node: Node, graph: Graph, variables_of: VariablesOf) -> None:
 def _by_layer(groups: Mapping[str, Node], graph: Graph) -> dict[str, Node]:
     """Find the group of each layer; groups that hold arrays and belong to none are collected under ``""``."""
     named = {node.name: node for node in groups.values() if node.name}
-    if named and set(named) <= set(graph.layers):
+    if set(named) <= set(graph.layers) and all(node.name for node in groups.values() if _holds(node)):
         return dict(named)
     found: dict[str, Node] = {}
     used: dict[str, int] = {}

@@ -25,7 +25,7 @@ def predict(
 
     Args:
         sources: a file (WFDB, MATLAB, CSV, NumPy), a `Recording`, or many of them.
-        run: a run, its name, "latest", or the folder of a bundle.
+        run: a run, its name, "latest", or the folder of a bundle or of a ported model.
         **reading: how to read files that do not say it themselves, such as ``fs=500`` or ``units="uV"``.
 
     Returns:
@@ -41,16 +41,19 @@ def predict(
 
 
 def find_bundle(run: str | Run) -> Bundle:
-    """Load the bundle of a run, or the one in a folder.
+    """Load the bundle of a run, or the bundle or port in a folder.
 
     Raises:
         StageError: the run is not evaluated yet, so that it has no bundle.
         CheckpointError: the bundle is damaged.
+        ConfigError: a port has no contract.
     """
     from ecgnb.deploy.bundle import DESCRIPTION, load_bundle
+    from ecgnb.deploy.ported import open_bundle
+    from ecgnb.port.folder import is_port
 
-    if isinstance(run, str) and (Path(run) / DESCRIPTION).is_file():
-        return load_bundle(run)
+    if isinstance(run, str | Path) and (is_port(run) or (Path(run) / DESCRIPTION).is_file()):
+        return open_bundle(run)
     found = run if isinstance(run, Run) else find_run(run)
     found.require("evaluate")
     return load_bundle(found.path("bundle"))

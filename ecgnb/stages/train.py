@@ -155,10 +155,10 @@ def start_model(run: Run) -> Any:
         ConfigError: it was made for other leads, another length or another rate than the run's recordings have.
         CheckpointError: the folder holds no bundle, or a damaged one.
     """
-    from ecgnb.deploy.bundle import load_bundle
+    from ecgnb.deploy.ported import open_bundle
 
     folder = run.config.model.start_from
-    bundle = load_bundle(folder)
+    bundle = open_bundle(folder)
     wrong = _differences(run, bundle, ("TARGET_FS", "TARGET_SAMPLES", "LEADS"))
     if wrong:
         raise ConfigError(f"START_FROM={folder!r} does not fit the recordings: {'; '.join(wrong)}. Prepare them so.")

@@ -45,9 +45,9 @@ convert(KERAS_MODEL, PORT_DIR, weights=WEIGHTS or None, contract=CONTRACT or Non
 # Equal probabilities alone would prove nothing: a saturated softmax hides almost any fault.
 
 # %%
-from ecgnb.port import load_port, verify
+from ecgnb.port import Reference, compare, load_port
 
-comparison = verify(load_port(PORT_DIR), REFERENCE or KERAS_MODEL)
+comparison = compare(load_port(PORT_DIR), REFERENCE or Reference.from_keras(KERAS_MODEL))
 print(comparison)
 
 # %%

@@ -6,7 +6,7 @@
 
 # %% tags=["parameters"]
 RECORDING = ""  # the file; empty: a test recording of the run
-RUN = "latest"  # name of a run, or the folder of a bundle
+RUN = "latest"  # name of a run, or the folder of a bundle or of a ported model
 FS = 0.0  # Hz, for files that do not state their rate; 0: the file states it
 UNITS = ""  # such as "uV", for files that do not state their units
 

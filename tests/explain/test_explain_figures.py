@@ -52,6 +52,10 @@ def test_bubbles_stand_on_the_trace():
     assert_allclose(v1.get_sizes() / v2.get_sizes(), [0.5])
     colours = [tuple(np.round(255 * each.get_facecolors()[0, :3]).astype(int)) for each in (v1, v2)]
     assert colours == [tuple(bytes.fromhex(PALETTE[k][1:])) for k in (1, 0)]
+    values[STANDARD_12.index("V1"), 560] = 4.0
+    values[STANDARD_12.index("V1"), 570] = -3.0
+    (v1,) = bubbles(plot_attribution(each, values)[0], "V1")
+    assert (np.diff(v1.get_sizes()) > 0).all(), "the largest on top"
     assert all(text.get_fontsize() >= SMALL for text in figure.axes[0].get_legend().get_texts())
 
 

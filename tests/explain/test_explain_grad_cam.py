@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from explain_fakes import cnn, port, port_inputs, signals, waves
-from torch import nn
+from explain_fakes import Sum, cnn, filled, port, port_inputs, signals, waves
+from torch import fx, nn
 
 from ecgnb.errors import ConfigError
 from ecgnb.explain import grad_cam
@@ -97,6 +97,39 @@ def test_the_last_call_of_a_shared_layer_counts():
     model = Twice()
     nn.init.constant_(model.conv.weight, 2.0)
     assert grad_cam(model, torch.ones(1, 1, 3), 0, layer="conv").tolist() == [[4, 4, 4]]
+
+
+class Shared(nn.Module):
+    """One activation behind both convolutions; what they add up to is the last map."""
+
+    def __init__(self, add: nn.Module | None, end: bool):
+        super().__init__()
+        self.one, self.act, self.two = nn.Conv1d(2, 3, 3, padding=1), nn.ReLU(), nn.Conv1d(3, 3, 3, padding=1)
+        self.add, self.end, self.dense = add, end, nn.Linear(3, 2)
+
+    def forward(self, x):
+        first = self.act(self.one(x))
+        second = self.two(first) if self.end else self.act(self.two(first))
+        if self.end:
+            second = self.add(second, first) if self.add else second + first
+        return self.dense(second.mean(-1))
+
+
+@pytest.mark.parametrize(("add", "end", "name"), [(None, False, "act"), (None, True, "add"), (Sum(), True, "add")])
+def test_the_default_may_be_a_sum_or_the_second_call_of_a_layer(add, end, name):
+    model = filled(Shared(add, end))
+    graph = fx.GraphModule(model, _Leaves().trace(model))
+    expected = grad_cam(graph, signals(), 1, layer=name)
+    assert expected.abs().sum() > 0
+    torch.testing.assert_close(grad_cam(graph, signals(), 1), expected)
+    if add or not end:  # a module, which hooks can see
+        torch.testing.assert_close(grad_cam(model, signals(), 1), expected)
+        assert not torch.allclose(grad_cam(model, signals(), 1, layer="two"), expected)
+
+
+class _Leaves(fx.Tracer):
+    def is_leaf_module(self, m, module_qualified_name):
+        return True
 
 
 @pytest.mark.parametrize(

@@ -98,9 +98,13 @@ def test_a_recurrent_model_has_gradients():
     class Recurrent(nn.Module):
         def __init__(self):
             super().__init__()
-            self.lstm = nn.LSTM(2, 3, batch_first=True)
+            self.lstm, self.cudnn = nn.LSTM(2, 3, batch_first=True), set()
 
         def forward(self, x):
+            self.cudnn.add(torch.backends.cudnn.enabled)
             return self.lstm(x)[0][:, -1]
 
-    assert gradient(Recurrent(), torch.ones(1, 5, 2)).abs().sum() > 0
+    model, before = Recurrent(), torch.backends.cudnn.enabled
+    assert gradient(model, torch.ones(1, 5, 2)).abs().sum() > 0
+    assert model.cudnn == {False}, "cuDNN has no backward pass of recurrent layers in evaluation mode"
+    assert torch.backends.cudnn.enabled == before

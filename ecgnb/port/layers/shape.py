@@ -97,9 +97,9 @@ class Cropping1D(Edges):
 class UpSampling1D(LayerRule):
     """Each sample several times."""
 
-    options = frozenset({"size", "length"})
+    options = frozenset({"size"})
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
         """Write it; PyTorch's ``"nearest"`` rounds to the wrong sample at some sizes, such as 41."""
-        size = self.number("size" if "size" in self.layer.config else "length", 2)
+        size = self.number("size", 2)
         return net.apply(name, nn.Upsample, net.channels_first(inputs[0]), scale_factor=size, mode="nearest-exact")
