@@ -19,10 +19,14 @@ from ecgnb.port.ported import PortedModel, major
 FREE_LENGTH = 1000
 #: Shorter inputs get the ECG at a lower rate, so that a whole beat is in them (500 Hz, 75 beats a minute).
 BEAT_SAMPLES = 400
+#: Every other sample is turned upside down and enlarged: ReLUs that the plain ECGs leave shut hide wrong weights.
+STRETCH = -3.0
 
 
-def ecg_like_inputs(port: PortedModel, seed: int = 0, batch: int = 2) -> dict[str, np.ndarray]:
+def ecg_like_inputs(port: PortedModel, seed: int = 0, batch: int = 4) -> dict[str, np.ndarray]:
     """Make inputs for a port: synthetic ECGs in mV (`ecgnb.data.demo_model`), each sample another patient.
+
+    Every other one is turned upside down and three times as large.
 
     Args:
         port: whose inputs to make.
@@ -45,7 +49,9 @@ def ecg_like_inputs(port: PortedModel, seed: int = 0, batch: int = 2) -> dict[st
         elif len(sizes) == 2:
             made[name] = rng.standard_normal(sizes).astype(np.float32)
         else:
-            made[name] = np.stack([_ecg(seed * batch + sample, sizes[1:]) for sample in range(batch)])
+            gains = np.where(np.arange(batch) % 2, STRETCH, 1.0).astype(np.float32)
+            ecgs = [gain * _ecg(seed * batch + sample, sizes[1:]) for sample, gain in enumerate(gains)]
+            made[name] = np.stack(ecgs)
     return made
 
 

@@ -95,7 +95,7 @@ class Reference:
 
         Args:
             model: a Keras file, or a Keras model, which is saved first.
-            inputs: arrays by input name in Keras' layout; left out, `ecg_like_inputs` makes two samples.
+            inputs: arrays by input name in Keras' layout; left out, `ecg_like_inputs` makes four samples.
             weights: the weights that belong to a ``model.json``.
             python: an interpreter that has Keras 3 (or tf_keras for files of Keras 2); left out, the environment
                 variable ``ECGNB_KERAS_PYTHON``, then this one.

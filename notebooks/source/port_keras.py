@@ -76,7 +76,7 @@ print(Path(PORT_DIR, "model.py").read_text(encoding="utf-8"))
 import ecgnb
 from ecgnb.data.demo import synthesise
 
-recording = RECORDING or synthesise(1)
+recording = RECORDING or synthesise(25)
 ecgnb.predict(recording, run=PORT_DIR)
 
 # %% [markdown]

@@ -1,4 +1,4 @@
-"""Relevance through everything that a graph may hold: products, rearrangements, operations in place, what is refused."""
+"""Relevance through all that a graph may hold: products, rearrangements, operations in place; and what is refused."""
 
 from __future__ import annotations
 
