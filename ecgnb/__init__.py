@@ -27,11 +27,12 @@ _HOME = {
     "build_model": "ecgnb.models",
     "available": "ecgnb.stages.environment",
 }
-_MODULES = {"show": "ecgnb.stages.show"}
+_MODULES = {"show": "ecgnb.stages.show", "port": "ecgnb.port", "explain": "ecgnb.explain"}
 
 __all__ = ["__version__", *_HOME, *_MODULES]
 
 if TYPE_CHECKING:
+    from ecgnb import explain, port
     from ecgnb.checks import preflight
     from ecgnb.data.reading import read_recording
     from ecgnb.models import build_model

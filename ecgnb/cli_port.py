@@ -10,7 +10,7 @@ from ecgnb.console import add_command, filled, terminal_width, text_table
 from ecgnb.errors import ConfigError, PortError
 
 if TYPE_CHECKING:
-    from ecgnb.port.reference import Reference
+    from ecgnb.port.proof.reference import Reference
 
 
 def add_port_commands(commands: Any) -> None:
@@ -39,7 +39,7 @@ def _add_weights(command: argparse.ArgumentParser) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> None:
-    from ecgnb.port.inspection import dump_weights, inspect_keras
+    from ecgnb.port.inspection.inspection import dump_weights, inspect_keras
 
     if len(options.files) > 1 and (options.weights or options.dump):
         raise ConfigError("--weights and --dump are for one file; inspect the others without them.")
@@ -128,10 +128,10 @@ def _add_verify(commands: Any) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from ecgnb.port.compare import compare
     from ecgnb.port.convert_report import differences
     from ecgnb.port.folder import is_port, load_port
     from ecgnb.port.ported import port_keras
+    from ecgnb.port.proof.compare import compare
 
     port = load_port(options.path) if is_port(options.path) else port_keras(options.path, weights=options.weights)
     found = compare(port, _reference(options))
@@ -148,7 +148,7 @@ def _verify(options: argparse.Namespace) -> None:
 
 def _reference(options: argparse.Namespace) -> Reference | str:
     from ecgnb.port.folder import is_port
-    from ecgnb.port.reference import Reference
+    from ecgnb.port.proof.reference import Reference
 
     if options.reference:
         return str(options.reference)

@@ -9,8 +9,8 @@ from torch import Tensor, fx, nn
 
 from ecgnb.errors import ConfigError
 from ecgnb.models.base import MODELS, Backbone, FeatureInfo
-from ecgnb.port.graph import parse_graph
 from ecgnb.port.ported import PortedModel, build_port, major
+from ecgnb.port.reading.graph import parse_graph
 
 
 @MODELS.register("keras")

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from ecgnb.errors import PortError
-from ecgnb.port.graph import Call, Graph, Layer, Ref, input_shape, refs_in, walk
 from ecgnb.port.layers import LAYERS, rule_of
 from ecgnb.port.layers.wrappers import Wrapper
-from ecgnb.port.masks import mask_problems
 from ecgnb.port.network import CHANNELS_FIRST, KERAS, Network, Value, module_name
+from ecgnb.port.reading.graph import Call, Graph, Layer, Ref, input_shape, refs_in, walk
+from ecgnb.port.reading.masks import mask_problems
 from ecgnb.registry import nearest
 
 #: Stands for a dimension that the model leaves free, such as the time of a fully convolutional network.

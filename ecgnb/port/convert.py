@@ -10,16 +10,16 @@ from typing import Any
 import torch
 
 from ecgnb.errors import PortError
-from ecgnb.port.compare import Comparison, compare
 from ecgnb.port.contract import Contract
 from ecgnb.port.convert_report import write_port_report
 from ecgnb.port.folder import load_port, save_port
-from ecgnb.port.inspection import KerasInspection, inspect_keras
+from ecgnb.port.inspection.inspection import KerasInspection, inspect_keras
 from ecgnb.port.ported import PortedModel, port_keras
-from ecgnb.port.reference import Reference
+from ecgnb.port.proof.compare import Comparison, compare
+from ecgnb.port.proof.reference import Reference
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Converted:
     """What a conversion made.
 
@@ -34,6 +34,13 @@ class Converted:
     port: PortedModel
     inspection: KerasInspection
     comparison: Comparison | None
+
+    def __repr__(self) -> str:
+        weights = sum(parameter.numel() for parameter in self.port.parameters())
+        lines = [f"{self.inspection.file} is now a PyTorch model of {weights:,} parameters in {self.folder}:"]
+        lines += [f"  {file.name}" for file in sorted(self.folder.iterdir()) if file.is_file()]
+        lines.append(str(self.comparison) if self.comparison else "It was not compared with Keras: give a reference.")
+        return "\n".join(lines)
 
 
 def convert(

@@ -9,11 +9,11 @@ import pandas as pd
 import ecgnb
 from ecgnb.console import printable
 from ecgnb.evaluation.report import Section, write_report
-from ecgnb.port.compare import Comparison
 from ecgnb.port.contract import Contract
 from ecgnb.port.contract_text import contract_facts
-from ecgnb.port.inspection import NOT_TOLD, KerasInspection
+from ecgnb.port.inspection.inspection import NOT_TOLD, KerasInspection
 from ecgnb.port.ported import PortedModel
+from ecgnb.port.proof.compare import Comparison
 
 _FILES = (
     "model.safetensors: the weights, as a PyTorch state dictionary.\n\n"

@@ -15,9 +15,9 @@ import ecgnb
 from ecgnb.errors import CheckpointError, PortError
 from ecgnb.files import atomic_write, fingerprint, read_json, sha256_file, write_json, write_text
 from ecgnb.port.build import load_state, refuse_unknown
-from ecgnb.port.graph import parse_graph
 from ecgnb.port.ported import PortedModel, build_port, major
-from ecgnb.port.source import source_code
+from ecgnb.port.reading.graph import parse_graph
+from ecgnb.port.source.source import source_code
 
 FORMAT = 1
 WEIGHTS = "model.safetensors"

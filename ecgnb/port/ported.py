@@ -15,10 +15,10 @@ from ecgnb.errors import ConfigError
 from ecgnb.files import sha256_file
 from ecgnb.port.build import before_activation, load_state, refuse_unknown, state_of, write_graph
 from ecgnb.port.contract import Contract, contract_of
-from ecgnb.port.graph import Graph, input_shape, parse_graph
-from ecgnb.port.keras_file import KerasFile, read_keras
 from ecgnb.port.layers import variables_of
 from ecgnb.port.network import Made
+from ecgnb.port.reading.graph import Graph, input_shape, parse_graph
+from ecgnb.port.reading.keras_file import KerasFile, read_keras
 
 LAYOUTS = ("NTC", "NCT")
 

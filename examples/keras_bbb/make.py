@@ -87,7 +87,7 @@ def golden(tf, keras, model, x) -> dict:
     kept = [layer for layer in model.layers if not isinstance(layer, keras.layers.Dropout)]
     found = keras.Model(model.input, [layer.output for layer in kept])(x, training=False)
     values = {"in/conv1d_input": x, "out/0": found[-1].numpy(), "order": np.array([each.name for each in model.layers])}
-    for layer, tensor in zip(kept, found):
+    for layer, tensor in zip(kept, found, strict=True):
         full = tensor.numpy()
         values[f"shape/{layer.name}"] = np.array(full.shape)
         values[f"mean/{layer.name}"] = np.array([full.mean(), np.abs(full).max()])

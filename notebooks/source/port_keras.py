@@ -1,11 +1,12 @@
 # %% [markdown]
 # # Port a Keras classifier
 #
-# A trained Keras model (`.keras`, whole `.h5`, or `model.json` with its weights) becomes a PyTorch model, without Keras or
-# TensorFlow. The port is compared with the original layer by layer, and its predictions are explained on the logits.
+# A trained Keras model (`.keras`, whole `.h5`, or `model.json` with its weights) becomes a PyTorch model, without Keras
+# or TensorFlow. The port is compared with the original layer by layer, and its predictions are explained on the logits.
 #
 # The model here is a small one that comes with the project. For the AV block detector of Gumpfer et al. (AIME 2024,
-# repository `nilsgumpfer/AIME2024`, CC BY 4.0) set `KERAS_MODEL` to its `model.json` and `CONTRACT` to `"pathology_avb"`.
+# repository `nilsgumpfer/AIME2024`, CC BY 4.0) set `KERAS_MODEL` to its `model.json` and `CONTRACT` to
+# `"pathology_avb"`.
 
 # %% tags=["parameters"]
 KERAS_MODEL = "examples/keras_bbb/model.json"  # .keras, .h5, or model.json with its weights beside it
@@ -30,8 +31,8 @@ inspect_keras(KERAS_MODEL, weights=WEIGHTS or None)
 # %% [markdown]
 # ## Port it
 #
-# Real PyTorch layers under the Keras names. The folder holds the weights (safetensors), the architecture (JSON), readable
-# source code (`model.py`) and a report.
+# Real PyTorch layers under the Keras names. The folder holds the weights (safetensors), the architecture (JSON),
+# readable source code (`model.py`) and a report.
 
 # %%
 from ecgnb.port import convert
@@ -41,20 +42,18 @@ convert(KERAS_MODEL, PORT_DIR, weights=WEIGHTS or None, contract=CONTRACT or Non
 # %% [markdown]
 # ## Is it the same?
 #
-# Each layer's largest difference, relative to the largest number in that layer; a float64 copy of the port is the referee.
-# Equal probabilities alone would prove nothing: a saturated softmax hides almost any fault.
+# Each layer's largest difference, relative to the largest number in that layer; a float64 copy of the port is the
+# referee. Equal probabilities alone would prove nothing: a saturated softmax hides almost any fault.
 
 # %%
-from ecgnb.port import Reference, compare, load_port
+from ecgnb.port import Reference, load_port
+from ecgnb.port.proof import compare
 
 comparison = compare(load_port(PORT_DIR), REFERENCE or Reference.from_keras(KERAS_MODEL))
-print(comparison)
+comparison
 
 # %%
-comparison.table
-
-# %%
-comparison.plot()
+ecgnb.show.figure(comparison.plot())
 
 # %% [markdown]
 # ## The PyTorch source code
@@ -69,8 +68,8 @@ print(Path(PORT_DIR, "model.py").read_text(encoding="utf-8"))
 # %% [markdown]
 # ## Predict
 #
-# The contract decides what the network sees: rate, length, order of the leads, filters and units are brought to what it was
-# trained with, and a recording that cannot be is refused.
+# The contract decides what the network sees: rate, length, order of the leads, filters and units are brought to what
+# it was trained with, and a recording that cannot be is refused.
 
 # %%
 import ecgnb

@@ -355,7 +355,7 @@ def mean_instead_of_maximum(port):
 
 @fault(AVB, "global_average_pooling1d", "pooling: the port has GlobalMaxPool1d; the mean")
 def maximum_instead_of_mean(port):
-    from ecgnb.port.modules import GlobalMaxPool1d
+    from ecgnb.port.modules.basic import GlobalMaxPool1d
 
     replace(port, "global_average_pooling1d", GlobalMaxPool1d())
 

@@ -6,7 +6,7 @@ import torch
 from faults import Merged, fault, keras, node_of, put, replace
 from torch import nn
 
-from ecgnb.port.modules import SamePad1d
+from ecgnb.port.modules.basic import SamePad1d
 
 
 def gates(tensor, *order):

@@ -3,10 +3,10 @@ from __future__ import annotations
 import torch
 from pairs import golden_pair, zoo_pair
 
-from ecgnb.port.compare import compare
-from ecgnb.port.coverage import untested_weights
-from ecgnb.port.reference import read_reference
-from ecgnb.port.rows import Bench
+from ecgnb.port.proof.compare import compare
+from ecgnb.port.proof.coverage import untested_weights
+from ecgnb.port.proof.reference import read_reference
+from ecgnb.port.proof.rows import Bench
 
 
 def test_coverage_counts_the_weights_behind_zeros_and_before_shut_relus(golden_dir) -> None:

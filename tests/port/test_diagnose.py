@@ -9,9 +9,9 @@ from faults import put
 from pairs import golden_pair, zoo_pair
 
 from ecgnb.errors import PortError
-from ecgnb.port.compare import compare
-from ecgnb.port.diagnose import diagnose
-from ecgnb.port.reference import read_reference
+from ecgnb.port.proof.compare import compare
+from ecgnb.port.proof.diagnose import diagnose
+from ecgnb.port.proof.reference import read_reference
 
 
 def test_diagnose_says_what_the_comparison_says(golden_dir) -> None:

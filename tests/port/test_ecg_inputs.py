@@ -4,7 +4,7 @@ import numpy as np
 from pairs import golden_pair, zoo_pair
 
 from ecgnb.port import port_keras
-from ecgnb.port.ecg_inputs import ecg_like_inputs
+from ecgnb.port.proof.ecg_inputs import ecg_like_inputs
 
 
 def test_ecg_inputs_look_like_ecgs(golden_dir) -> None:

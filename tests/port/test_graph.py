@@ -11,8 +11,8 @@ from zoo_cases import ZOO, ZooModel, check_model, zoo_models
 
 from ecgnb.errors import PortError
 from ecgnb.port.build import write_graph
-from ecgnb.port.graph import Graph, Ref, parse_graph, walk
 from ecgnb.port.ported import build_port
+from ecgnb.port.reading.graph import Graph, Ref, parse_graph, walk
 
 FAMILIES = ("nested_", "shared_", "inputs_", "names_", "sequential_", "squeeze_")
 

@@ -25,10 +25,10 @@ from ecgnb.port import (
     ported,
 )
 from ecgnb.port.build import load_state, problems_in, refuse_unknown, state_of
-from ecgnb.port.graph import Graph, parse_graph
 from ecgnb.port.layers import LAYERS
-from ecgnb.port.modules import GaussianDropout, GaussianNoise, SeparableConv1d
+from ecgnb.port.modules.basic import GaussianDropout, GaussianNoise, SeparableConv1d
 from ecgnb.port.ported import build_port, major
+from ecgnb.port.reading.graph import Graph, parse_graph
 
 FAMILIES = ("activation", "conv_", "embedding", "merge", "norm_", "pooling", "regularisation", "shapes")
 #: Names of old versions and of several GPUs for layers that are there under their usual name.

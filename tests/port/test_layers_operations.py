@@ -13,8 +13,8 @@ from zoo_cases import ZooModel, check_model, difference, zoo_models
 
 from ecgnb.errors import PortError
 from ecgnb.port.build import refuse_unknown
-from ecgnb.port.graph import Graph, parse_graph
 from ecgnb.port.ported import PortedModel, build_port
+from ecgnb.port.reading.graph import Graph, parse_graph
 
 X = np.random.default_rng(2).normal(size=(2, 5, 3)).astype(np.float32)
 

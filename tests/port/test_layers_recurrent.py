@@ -13,9 +13,9 @@ from zoo_cases import ZooModel, check_model, difference, zoo_models
 
 from ecgnb.errors import PortError
 from ecgnb.port.build import load_state, problems_in, refuse_unknown, state_of
-from ecgnb.port.graph import Graph, parse_graph
+from ecgnb.port.modules.recurrent import SteppedRNN
 from ecgnb.port.ported import build_port, major
-from ecgnb.port.recurrent_modules import SteppedRNN
+from ecgnb.port.reading.graph import Graph, parse_graph
 
 FAMILIES = ("recurrent_", "bidirectional_", "time_distributed", "attention_", "transformer_")
 
@@ -135,7 +135,7 @@ def test_layers_old_gru_has_its_reset_gate_before() -> None:
 
 
 def test_layers_attention_where_nothing_is_allowed_is_as_each_keras_has_it() -> None:
-    from ecgnb.port.attention_modules import MultiHeadAttention
+    from ecgnb.port.modules.attention import MultiHeadAttention
 
     torch.manual_seed(0)
     attention = MultiHeadAttention(3, 3, 3, 2, 2, 2, 3)

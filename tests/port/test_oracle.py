@@ -11,10 +11,11 @@ import pytest
 from pairs import ZOO, zoo_pair
 
 from ecgnb.errors import PortError
-from ecgnb.port import oracle, port_keras
-from ecgnb.port.compare import compare
-from ecgnb.port.ecg_inputs import ecg_like_inputs
-from ecgnb.port.reference import Reference, read_reference
+from ecgnb.port import port_keras
+from ecgnb.port.proof import oracle
+from ecgnb.port.proof.compare import compare
+from ecgnb.port.proof.ecg_inputs import ecg_like_inputs
+from ecgnb.port.proof.reference import Reference, read_reference
 
 needs_keras = pytest.mark.skipif(
     not os.environ.get(oracle.PYTHON_VARIABLE), reason=f"set {oracle.PYTHON_VARIABLE} to a Python that has Keras"

@@ -8,8 +8,8 @@ import pytest
 from pairs import ZOO, golden_pair, zoo_pair
 
 from ecgnb.errors import PortError
-from ecgnb.port.compare import compare
-from ecgnb.port.reference import Reference, Stored, read_reference, write_reference
+from ecgnb.port.proof.compare import compare
+from ecgnb.port.proof.reference import Reference, Stored, read_reference, write_reference
 
 
 def test_reference_reads_a_golden_file(golden_dir) -> None:

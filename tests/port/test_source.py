@@ -14,8 +14,8 @@ from zoo_cases import ZooModel, zoo_models
 
 from ecgnb.errors import ConfigError, PortError
 from ecgnb.port import port_keras, save_port, source_code
-from ecgnb.port.carried import Carried
-from ecgnb.port.forward_code import ForwardCode
+from ecgnb.port.source.carried import Carried
+from ecgnb.port.source.forward_code import ForwardCode
 
 #: Loads every exported model in a process in which ecgnb and h5py cannot be imported, and keeps what it computes.
 RUN = """

@@ -16,9 +16,9 @@ from zoo_cases import ZOO, ZooModel, check_model, zoo_models
 
 from ecgnb.errors import PortError
 from ecgnb.port import port_keras
-from ecgnb.port.graph import Graph, Layer, parse_graph
 from ecgnb.port.layers import variables_of
-from ecgnb.port.weights import ListedWeights
+from ecgnb.port.reading.graph import Graph, Layer, parse_graph
+from ecgnb.port.reading.weights import ListedWeights
 
 
 def zoo_model(case: str, keras: int, container: str) -> ZooModel:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx
 
 from ecgnb.port import PortedModel, port_keras
-from ecgnb.port.keras_file import read_keras
+from ecgnb.port.reading.keras_file import read_keras
 
 ZOO = Path(__file__).parent / "zoo"
 #: Largest difference from Keras, relative to the largest value of a layer's output and of a gradient.

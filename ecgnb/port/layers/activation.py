@@ -7,16 +7,16 @@ from typing import Any
 
 from torch import nn
 
-from ecgnb.port.activation_modules import (
+from ecgnb.port.layers.base import LAYERS, LayerRule
+from ecgnb.port.modules.activation import (
     Exponential,
     HardSigmoid,
     SparsePlus,
     SparseSigmoid,
     Squareplus,
 )
-from ecgnb.port.graph import Layer
-from ecgnb.port.layers.base import LAYERS, LayerRule
 from ecgnb.port.network import CHANNELS_FIRST, Network, Value
+from ecgnb.port.reading.graph import Layer
 
 #: A module's class and the options to make it with.
 Making = tuple[type[nn.Module], dict[str, Any]]

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ecgnb.port.activation_modules import ClippedReLU, ParametricReLU, SoftmaxOver
 from ecgnb.port.layers.base import LAYERS, LayerRule, State
+from ecgnb.port.modules.activation import ClippedReLU, ParametricReLU, SoftmaxOver
 from ecgnb.port.network import Network, Value
-from ecgnb.port.weights import Variable
+from ecgnb.port.reading.weights import Variable
 
 
 class Elementwise(LayerRule):

@@ -6,11 +6,11 @@ import operator
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from ecgnb.port.attention_modules import MultiHeadAttention as HeadsModule
-from ecgnb.port.attention_modules import ScoredAttention
 from ecgnb.port.layers.base import LAYERS, LayerRule, Only, State
+from ecgnb.port.modules.attention import MultiHeadAttention as HeadsModule
+from ecgnb.port.modules.attention import ScoredAttention
 from ecgnb.port.network import Network, Value
-from ecgnb.port.weights import Variable
+from ecgnb.port.reading.weights import Variable
 
 #: For each projection, its name in PyTorch's module, in Keras' files, and below the layer in Keras 3's.
 PROJECTIONS = (

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ecgnb.port.graph import Layer
 from ecgnb.port.network import Network, Value
-from ecgnb.port.weights import Variable
+from ecgnb.port.reading.graph import Layer
+from ecgnb.port.reading.weights import Variable
 from ecgnb.registry import Registry
 
 LAYERS: Registry[type[LayerRule]] = Registry("Keras layer")

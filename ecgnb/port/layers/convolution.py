@@ -9,9 +9,9 @@ from torch import nn
 
 from ecgnb.port.layers.activation import activate, activation_problem
 from ecgnb.port.layers.base import LAYERS, LayerRule, Only, State
-from ecgnb.port.modules import Crop1d, SamePad1d, SeparableConv1d
+from ecgnb.port.modules.basic import Crop1d, SamePad1d, SeparableConv1d
 from ecgnb.port.network import Network, Value
-from ecgnb.port.weights import Variable
+from ecgnb.port.reading.weights import Variable
 
 
 class Convolution(LayerRule):

@@ -8,7 +8,7 @@ from torch import nn
 
 from ecgnb.port.layers.base import LAYERS, LayerRule, Only, State
 from ecgnb.port.network import Network, Value
-from ecgnb.port.weights import Variable
+from ecgnb.port.reading.weights import Variable
 
 
 @LAYERS.register("Embedding")

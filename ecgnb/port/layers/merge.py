@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from ecgnb.port import merge_modules
 from ecgnb.port.layers.base import LAYERS, LayerRule
+from ecgnb.port.modules import merge as merge_modules
 from ecgnb.port.network import CHANNELS_FIRST, Network, Value
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from ecgnb.port.layers.base import LAYERS, LayerRule, Only, State
+from ecgnb.port.modules.normalisation import UnitNormalization as UnitNormalizationModule
 from ecgnb.port.network import Network, Value
-from ecgnb.port.normalisation_modules import UnitNormalization as UnitNormalizationModule
-from ecgnb.port.weights import Variable
+from ecgnb.port.reading.weights import Variable
 
 
 class Normalising(LayerRule):

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ecgnb.port.functions import constant_like, unit_norm
 from ecgnb.port.layers.base import LAYERS, LayerRule
 from ecgnb.port.layers.merge import alike
+from ecgnb.port.modules.functions import constant_like, unit_norm
 from ecgnb.port.network import Network, Value
 
 #: Writes one function: the graph, the name of the node, then the function's own arguments.

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from ecgnb.port.layers.base import LAYERS, LayerRule, Only
-from ecgnb.port.modules import GlobalAveragePool1d, GlobalMaxPool1d, SameAvgPool1d, SamePad1d
+from ecgnb.port.modules.basic import GlobalAveragePool1d, GlobalMaxPool1d, SameAvgPool1d, SamePad1d
 from ecgnb.port.network import KERAS, Network, Value
 
 

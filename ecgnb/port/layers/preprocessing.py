@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import torch
 
 from ecgnb.port.layers.base import LAYERS, LayerRule, State
+from ecgnb.port.modules.normalisation import Normalization as NormalizationModule
+from ecgnb.port.modules.normalisation import Rescaling as RescalingModule
 from ecgnb.port.network import Network, Value
-from ecgnb.port.normalisation_modules import Normalization as NormalizationModule
-from ecgnb.port.normalisation_modules import Rescaling as RescalingModule
-from ecgnb.port.weights import Variable
+from ecgnb.port.reading.weights import Variable
 
 
 def _flat(value: Any) -> list[float]:

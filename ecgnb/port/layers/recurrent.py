@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from ecgnb.port.layers.activation import activation_name
 from ecgnb.port.layers.base import LAYERS, LayerRule, Only, State
+from ecgnb.port.modules.recurrent import SteppedRNN
 from ecgnb.port.network import Network, Value
-from ecgnb.port.recurrent_modules import SteppedRNN
-from ecgnb.port.weights import Variable
+from ecgnb.port.reading.weights import Variable
 
 #: Keras' names of activations within recurrent layers, and how `SteppedRNN` calls them.
 STEP_ACTIVATIONS = {

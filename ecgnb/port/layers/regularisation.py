@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from torch import nn
 
 from ecgnb.port.layers.base import LAYERS, LayerRule, Only
-from ecgnb.port.modules import GaussianDropout as GaussianDropoutModule
-from ecgnb.port.modules import GaussianNoise as GaussianNoiseModule
+from ecgnb.port.modules.basic import GaussianDropout as GaussianDropoutModule
+from ecgnb.port.modules.basic import GaussianNoise as GaussianNoiseModule
 from ecgnb.port.network import Network, Value
 
 

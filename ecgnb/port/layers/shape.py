@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 from torch import nn
 
 from ecgnb.port.layers.base import LAYERS, LayerRule, Only
-from ecgnb.port.modules import Crop1d
-from ecgnb.port.modules import Permute as PermuteModule
-from ecgnb.port.modules import RepeatVector as RepeatVectorModule
-from ecgnb.port.modules import Reshape as ReshapeModule
+from ecgnb.port.modules.basic import Crop1d
+from ecgnb.port.modules.basic import Permute as PermuteModule
+from ecgnb.port.modules.basic import RepeatVector as RepeatVectorModule
+from ecgnb.port.modules.basic import Reshape as ReshapeModule
 from ecgnb.port.network import Network, Value
 
 

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import torch
 
-from ecgnb.port.functions import unfold_steps
 from ecgnb.port.layers.base import LAYERS, LayerRule, Only
 from ecgnb.port.layers.recurrent import given_states
+from ecgnb.port.modules.functions import unfold_steps
 from ecgnb.port.network import Network, Value
 
 #: Writes a wrapped layer, which is called by its name in `Layer.children`, and returns its outputs.

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from ecgnb.port.modules import Crop1d, GlobalAveragePool1d, GlobalMaxPool1d, SameAvgPool1d, SamePad1d
-from ecgnb.port.segment import Segment
-from ecgnb.port.trial import Trial, channel_axis, first_tensor, on_first, on_output, with_options
+from ecgnb.port.modules.basic import Crop1d, GlobalAveragePool1d, GlobalMaxPool1d, SameAvgPool1d, SamePad1d
+from ecgnb.port.proof.segment import Segment
+from ecgnb.port.proof.trial import Trial, channel_axis, first_tensor, on_first, on_output, with_options
 
 #: Dilations that networks use.
 DILATIONS = (1, 2, 3, 4, 8, 16)

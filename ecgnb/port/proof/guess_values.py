@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from ecgnb.port.layers.activation import ACTIVATIONS, OVER_CHANNELS, making_of
-from ecgnb.port.record import in_keras_layout
-from ecgnb.port.segment import Segment
-from ecgnb.port.trial import (
+from ecgnb.port.proof.record import in_keras_layout
+from ecgnb.port.proof.segment import Segment
+from ecgnb.port.proof.trial import (
     Trial,
     at_kept_steps,
     channel_axis,

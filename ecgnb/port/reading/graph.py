@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ecgnb.errors import PortError
-from ecgnb.port.keras1 import modern_layer
+from ecgnb.port.reading.keras1 import modern_layer
 
 #: Classes that are models within models.
 MODEL_CLASSES = ("Sequential", "Functional", "Model")

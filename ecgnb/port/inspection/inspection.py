@@ -15,13 +15,13 @@ from ecgnb.errors import ConfigError, PortError
 from ecgnb.files import atomic_write
 from ecgnb.port.build import problems_in
 from ecgnb.port.contract import KNOWN_CONTRACTS
-from ecgnb.port.graph import parse_graph, walk
-from ecgnb.port.keras_file import read_keras
-from ecgnb.port.layer_table import COLUMNS, arrays_of, layer_rows, outputs_of, shape_words, trainable_numbers
-from ecgnb.port.lenient import bind_leniently, parse_leniently, read_leniently
+from ecgnb.port.inspection.layer_table import COLUMNS, arrays_of, layer_rows, outputs_of, shape_words, trainable_numbers
+from ecgnb.port.inspection.lenient import bind_leniently, parse_leniently, read_leniently
+from ecgnb.port.inspection.shapes import Shape, shapes_of
 from ecgnb.port.ported import major
-from ecgnb.port.shapes import Shape, shapes_of
-from ecgnb.port.weights import ListedWeights
+from ecgnb.port.reading.graph import parse_graph, walk
+from ecgnb.port.reading.keras_file import read_keras
+from ecgnb.port.reading.weights import ListedWeights
 from ecgnb.registry import nearest
 
 #: What no Keras file tells; a wrong guess fails nowhere, the answers are only wrong.

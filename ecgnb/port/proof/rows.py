@@ -12,9 +12,9 @@ from torch import Tensor, fx
 
 from ecgnb.errors import PortError
 from ecgnb.port.ported import PortedModel
-from ecgnb.port.record import Record, in_keras_layout, labelled, logits_of, outputs_of, record
-from ecgnb.port.reference import Reference, Stored
-from ecgnb.port.segment import Segment, difference, known_layers, segment_of
+from ecgnb.port.proof.record import Record, in_keras_layout, labelled, logits_of, outputs_of, record
+from ecgnb.port.proof.reference import Reference, Stored
+from ecgnb.port.proof.segment import Segment, difference, known_layers, segment_of
 
 EQUAL, ROUNDING, DIVERGES = "equal", "rounding", "DIVERGES"
 COMPARED = (EQUAL, ROUNDING, DIVERGES)

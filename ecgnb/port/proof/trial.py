@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from ecgnb.port.network import CHANNELS_FIRST
-from ecgnb.port.record import in_keras_layout
-from ecgnb.port.segment import Segment, Swaps
+from ecgnb.port.proof.record import in_keras_layout
+from ecgnb.port.proof.segment import Segment, Swaps
 
 
 @dataclass(frozen=True)

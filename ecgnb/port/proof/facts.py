@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ecgnb.port.record import in_keras_layout
-from ecgnb.port.segment import Segment
-from ecgnb.port.trial import at_kept_steps, differing_channels, places
+from ecgnb.port.proof.record import in_keras_layout
+from ecgnb.port.proof.segment import Segment
+from ecgnb.port.proof.trial import at_kept_steps, differing_channels, places
 
 #: A difference within this many steps of either end only is told as one at the edges.
 EDGE = 16

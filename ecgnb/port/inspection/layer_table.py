@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ecgnb.port.graph import Call, Graph, Layer, Ref, refs_in, walk
+from ecgnb.port.inspection.options import options_text
+from ecgnb.port.inspection.shapes import Shape, Shapes
 from ecgnb.port.layers import LAYERS, variables_of
 from ecgnb.port.layers.activation import activation_name
-from ecgnb.port.options import options_text
-from ecgnb.port.shapes import Shape, Shapes
+from ecgnb.port.reading.graph import Call, Graph, Layer, Ref, refs_in, walk
 
 COLUMNS = ["layer", "class", "options", "output", "parameters", "activation", "takes", "problem"]
 

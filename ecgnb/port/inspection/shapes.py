@@ -9,8 +9,8 @@ import torch
 
 from ecgnb.errors import PortError
 from ecgnb.port.build import Written, before_activation, problems_of, write_graph
-from ecgnb.port.graph import Graph, Layer, input_shape, refs_in, walk
 from ecgnb.port.network import CHANNELS_FIRST
+from ecgnb.port.reading.graph import Graph, Layer, input_shape, refs_in, walk
 
 #: A shape; ``None`` where the model leaves it free.
 Shape = tuple[int | None, ...]

@@ -6,14 +6,14 @@ import contextlib
 from collections.abc import Iterator
 
 from ecgnb.errors import PortError
-from ecgnb.port import guess_structure, guess_values, guess_weights
-from ecgnb.port.facts import facts_of
 from ecgnb.port.ported import PortedModel
-from ecgnb.port.record import in_keras_layout, outputs_of
-from ecgnb.port.reference import Reference, Stored
-from ecgnb.port.rows import OUTPUT, UNKNOWN, Bench, Row
-from ecgnb.port.segment import Segment, difference
-from ecgnb.port.trial import Hypothesis, Trial
+from ecgnb.port.proof import guess_structure, guess_values, guess_weights
+from ecgnb.port.proof.facts import facts_of
+from ecgnb.port.proof.record import in_keras_layout, outputs_of
+from ecgnb.port.proof.reference import Reference, Stored
+from ecgnb.port.proof.rows import OUTPUT, UNKNOWN, Bench, Row
+from ecgnb.port.proof.segment import Segment, difference
+from ecgnb.port.proof.trial import Hypothesis, Trial
 
 #: What is tried, stage by stage: a later one only where nothing of those before it fits, because it takes long or has
 #: so many free numbers that it fits much.

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ecgnb.errors import PortError
-from ecgnb.port.graph import Graph, Layer, parse_graph
-from ecgnb.port.keras_file import KerasFile, open_hdf5, read_keras
 from ecgnb.port.layers import LAYERS, variables_of
 from ecgnb.port.ported import major
-from ecgnb.port.weights import ListedWeights, Variable, Weights
+from ecgnb.port.reading.graph import Graph, Layer, parse_graph
+from ecgnb.port.reading.keras_file import KerasFile, open_hdf5, read_keras
+from ecgnb.port.reading.weights import ListedWeights, Variable, Weights
 
 
 def read_leniently(path: Path, weights: str | Path | None = None) -> tuple[KerasFile, str]:

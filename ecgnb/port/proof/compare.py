@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ecgnb.errors import PortError
-from ecgnb.port.diagnose import cause_of
 from ecgnb.port.ported import PortedModel
-from ecgnb.port.reference import Reference, read_reference
-from ecgnb.port.rows import COMPARED, DIVERGES, Bench, Row
-from ecgnb.port.warn import proves_something, warnings_of
+from ecgnb.port.proof.diagnose import cause_of
+from ecgnb.port.proof.reference import Reference, read_reference
+from ecgnb.port.proof.rows import COMPARED, DIVERGES, Bench, Row
+from ecgnb.port.proof.warn import proves_something, warnings_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,8 +80,8 @@ class Comparison:
         return self
 
     def plot(self) -> Figure:
-        """Draw the differences of all layers; see `ecgnb.port.compare_plot.plot_comparison`."""
-        from ecgnb.port.compare_plot import plot_comparison
+        """Draw the differences of all layers; see `ecgnb.port.proof.compare_plot.plot_comparison`."""
+        from ecgnb.port.proof.compare_plot import plot_comparison
 
         return plot_comparison(self.table, self.rtol, self.gradient_rtol)
 

@@ -14,7 +14,7 @@ from ecgnb.errors import ConfigError, PortError
 from ecgnb.port.build import before_activation
 from ecgnb.port.network import CHANNELS_FIRST
 from ecgnb.port.ported import PortedModel
-from ecgnb.port.reference import Reference
+from ecgnb.port.proof.reference import Reference
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ecgnb.port.graph import Layer
 from ecgnb.port.layers.base import WITHOUT_EFFECT
+from ecgnb.port.reading.graph import Layer
 
 #: How an option is said; the rest is ``name=value``.
 _WORDS = {

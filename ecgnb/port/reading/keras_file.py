@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from ecgnb.errors import MissingExtraError, PortError
-from ecgnb.port.weights import Weights, read_weights
+from ecgnb.port.reading.weights import Weights, read_weights
 
 if TYPE_CHECKING:
     import h5py

@@ -24,7 +24,7 @@ def plot_comparison(table: pd.DataFrame, rtol: float, gradient_rtol: float) -> F
     """Draw relative differences on a logarithmic axis, a line a layer, the tolerance as a step.
 
     Args:
-        table: of `ecgnb.port.compare.Comparison`.
+        table: of `ecgnb.port.proof.compare.Comparison`.
         rtol: tolerance of layers.
         gradient_rtol: tolerance of input gradients.
     """

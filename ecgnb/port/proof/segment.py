@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from ecgnb.port.ported import PortedModel
-from ecgnb.port.record import Record, in_keras_layout, labelled
-from ecgnb.port.reference import Reference, Stored
+from ecgnb.port.proof.record import Record, in_keras_layout, labelled
+from ecgnb.port.proof.reference import Reference, Stored
 
 #: Classes of Keras layers that give at inference what they were given; golden files leave them out.
 IDLE = (

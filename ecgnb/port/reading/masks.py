@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ecgnb.port.graph import Graph, walk
+from ecgnb.port.reading.graph import Graph, walk
 
 #: Layers whose output changes when their input comes with a mask.
 USERS = frozenset(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ecgnb.port.record import in_keras_layout
-from ecgnb.port.rows import Bench
+from ecgnb.port.proof.record import in_keras_layout
+from ecgnb.port.proof.rows import Bench
 
 
 def untested_weights(bench: Bench) -> dict[str, tuple[int, int]]:

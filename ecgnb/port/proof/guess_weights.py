@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from ecgnb.port.segment import Segment
-from ecgnb.port.trial import (
+from ecgnb.port.proof.segment import Segment
+from ecgnb.port.proof.trial import (
     Trial,
     at_kept_steps,
     channel_axis,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ecgnb.errors import PortError
-from ecgnb.port.graph import Graph, Layer
-from ecgnb.port.keras1 import modern_arrays
+from ecgnb.port.reading.graph import Graph, Layer
+from ecgnb.port.reading.keras1 import modern_arrays
 
 if TYPE_CHECKING:
     import h5py

@@ -15,10 +15,10 @@ import numpy as np
 
 from ecgnb.errors import PortError
 from ecgnb.files import atomic_write
-from ecgnb.port.ecg_inputs import ecg_like_inputs
-from ecgnb.port.keras_file import read_keras
-from ecgnb.port.oracle import run_keras
 from ecgnb.port.ported import major, port_keras
+from ecgnb.port.proof.ecg_inputs import ecg_like_inputs
+from ecgnb.port.proof.oracle import run_keras
+from ecgnb.port.reading.keras_file import read_keras
 
 #: What numpy and zipfile raise at a damaged archive.
 DAMAGE = (

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ecgnb.port.coverage import untested_weights
-from ecgnb.port.record import logits_of, outputs_of
-from ecgnb.port.rows import COMPARED, GRADIENT, LAYER, LOGITS, MISSING, OUTPUT, ROUNDING, UNKNOWN, Bench, Row
+from ecgnb.port.proof.coverage import untested_weights
+from ecgnb.port.proof.record import logits_of, outputs_of
+from ecgnb.port.proof.rows import COMPARED, GRADIENT, LAYER, LOGITS, MISSING, OUTPUT, ROUNDING, UNKNOWN, Bench, Row
 
 #: A probability this near to 0 or 1 no longer moves with the logits in float32.
 SATURATED = 1e-6

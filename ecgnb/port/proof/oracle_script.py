@@ -1,6 +1,6 @@
 """Run a Keras file and write down what every layer makes: a script for an interpreter that has Keras.
 
-ecgnb never imports this file; `ecgnb.port.oracle` runs it by its path, in another process, so it imports nothing
+ecgnb never imports this file; `ecgnb.port.proof.oracle` runs it by its path, in another process, so it imports nothing
 of ecgnb either. Arguments: model, weights, major version of the Keras that wrote them, inputs (.npz), golden file to
 write.
 """

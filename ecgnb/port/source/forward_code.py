@@ -9,9 +9,9 @@ from typing import Any
 from torch import fx
 
 from ecgnb.errors import PortError
-from ecgnb.port.carried import Carried
-from ecgnb.port.expressions import call, commented, index, literal
 from ecgnb.port.network import CHANNELS_FIRST
+from ecgnb.port.source.carried import Carried
+from ecgnb.port.source.expressions import call, commented, index, literal
 
 _INDENT = "        "
 #: Functions that are written as operators.

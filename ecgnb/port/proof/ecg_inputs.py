@@ -12,8 +12,8 @@ import numpy as np
 from torch import nn
 
 from ecgnb.data.demo_model import synthesise
-from ecgnb.port.graph import parse_graph
 from ecgnb.port.ported import PortedModel, major
+from ecgnb.port.reading.graph import parse_graph
 
 #: Samples of an input whose length the model leaves free.
 FREE_LENGTH = 1000

@@ -12,13 +12,13 @@ import ecgnb
 from ecgnb.console import text_facts
 from ecgnb.errors import ConfigError
 from ecgnb.port.build import before_activation
-from ecgnb.port.carried import Carried
 from ecgnb.port.contract import Contract
 from ecgnb.port.contract_text import contract_facts
-from ecgnb.port.expressions import LINE, call, literal, row
-from ecgnb.port.forward_code import ForwardCode, shape_text
 from ecgnb.port.network import module_name
 from ecgnb.port.ported import PortedModel
+from ecgnb.port.source.carried import Carried
+from ecgnb.port.source.expressions import LINE, call, literal, row
+from ecgnb.port.source.forward_code import ForwardCode, shape_text
 
 #: Names that an exported file uses for itself.
 _TAKEN = {"torch", "nn", "F", "Tensor", "Path", "operator", "check_shape", "load", "load_file", "self", "model"}

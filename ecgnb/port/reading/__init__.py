@@ -1,0 +1,1 @@
+"""What a Keras file tells: containers, graph, weights."""

@@ -1,0 +1,1 @@
+"""A port as readable PyTorch source code."""
