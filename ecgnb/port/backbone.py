@@ -26,11 +26,17 @@ class KerasBackbone(Backbone):
         keras_version: of the Keras that wrote it.
 
     Raises:
-        ConfigError: the model has several inputs or outputs, another shape than the words say, or ends otherwise.
+        ConfigError: no configuration is given, or the model has several inputs or outputs, another shape than the
+            words say, or another end.
     """
 
-    def __init__(self, *, keras_config: dict[str, Any], keras_version: str = "3.0.0", **words: Any) -> None:
+    def __init__(self, *, keras_config: dict[str, Any] | None = None, keras_version: str = "", **words: Any) -> None:
         super().__init__(**words)
+        if keras_config is None:
+            raise ConfigError(
+                "The model 'keras' is what a Keras file says it is. Port the file (`ecgnb port convert`) and name the "
+                "folder: START_FROM trains from it, `--run` predicts with it."
+            )
         port = build_port(parse_graph(keras_config, major(keras_version)), keras_config, keras_version, "NCT")
         self._check_words(port)
         nodes = _Parts(port)

@@ -125,9 +125,7 @@ def _read_fields(file: Path) -> dict[str, Any]:
     try:
         return dict(read_json(file))
     except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(
-            f"{file} holds no contract: {error}. Write a JSON object of fs, leads and so on."
-        ) from error
+        raise ConfigError(f"{file} holds no contract: {error}. Write a JSON object of fs, leads and so on.") from error
 
 
 def _pathology(finding: str) -> Contract:

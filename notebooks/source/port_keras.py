@@ -53,7 +53,7 @@ comparison = compare(load_port(PORT_DIR), REFERENCE or Reference.from_keras(KERA
 comparison
 
 # %%
-ecgnb.show.figure(comparison.plot())
+comparison.plot()
 
 # %% [markdown]
 # ## The PyTorch source code

@@ -23,7 +23,7 @@ def test_every_registered_method_is_tested():
 
 
 @every_method
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", sorted(set(MODELS) - {"keras"}))
 def test_every_method_explains_every_model(method, name):
     torch.manual_seed(0)
     model = build_model(name, n_leads=2, n_samples=300, fs=100.0, n_classes=3)

@@ -15,17 +15,12 @@ from zoo_cases import ZOO, ZooModel, check_model, difference, zoo_models
 
 from ecgnb.errors import PortError
 from ecgnb.explain.kinds import KINDS
-from ecgnb.port import (
-    PortedModel,
-    activation_modules,
-    merge_modules,
-    modules,
-    normalisation_modules,
-    port_keras,
-    ported,
-)
+from ecgnb.port import PortedModel, port_keras, ported
 from ecgnb.port.build import load_state, problems_in, refuse_unknown, state_of
 from ecgnb.port.layers import LAYERS
+from ecgnb.port.modules import activation as activation_modules
+from ecgnb.port.modules import basic, normalisation
+from ecgnb.port.modules import merge as merge_modules
 from ecgnb.port.modules.basic import GaussianDropout, GaussianNoise, SeparableConv1d
 from ecgnb.port.ported import build_port, major
 from ecgnb.port.reading.graph import Graph, parse_graph
@@ -373,7 +368,7 @@ def test_layers_of_training_do_what_keras_says_when_the_port_is_trained() -> Non
 
 
 def modules_of_keras() -> list[type[nn.Module]]:
-    files = (activation_modules, merge_modules, modules, normalisation_modules)
+    files = (activation_modules, merge_modules, basic, normalisation)
     found = [each for file in files for _, each in inspect.getmembers(file, inspect.isclass)]
     return [each for each in found if issubclass(each, nn.Module) and each.__module__.startswith("ecgnb.port")]
 

@@ -23,7 +23,7 @@ import importlib.util, sys
 from pathlib import Path
 sys.modules["ecgnb"] = sys.modules["h5py"] = None
 import torch
-torch.set_num_threads(1)
+torch.set_num_threads(int(sys.argv[2]))  # another number of threads sums in another order
 for folder in sorted(Path(sys.argv[1]).iterdir()):
     spec = importlib.util.spec_from_file_location(f"exported_{folder.name}", folder / "model.py")
     module = importlib.util.module_from_spec(spec)
@@ -55,7 +55,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.save(inputs, folder / "inputs.pt")
         with torch.no_grad():
             torch.save([port(*inputs), port.logits(*inputs), list(port.state_dict())], folder / "wanted.pt")
-    subprocess.run([sys.executable, "-c", RUN, str(home)], check=True, cwd=home)
+    subprocess.run([sys.executable, "-c", RUN, str(home), str(torch.get_num_threads())], check=True, cwd=home)
     return home
 
 
