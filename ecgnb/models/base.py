@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 from torch import Tensor, nn
 
 from ecgnb.errors import ConfigError
+from ecgnb.models.memory import keep_freed_memory
 from ecgnb.registry import Registry, nearest
 
 if TYPE_CHECKING:
@@ -216,6 +217,7 @@ def build_model(name: str, **arguments: Unpack[Words]) -> Backbone:
     Raises:
         ConfigError: the name or an option is unknown, a word is missing, or a value is out of range.
     """
+    keep_freed_memory()
     kind = MODELS.get(name)
     known = [*Words.__annotations__, *options_of(kind)]
     for argument in arguments:

@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 
 from ecgnb.errors import ConfigError
 from ecgnb.files import sha256_file
+from ecgnb.models.memory import keep_freed_memory
 from ecgnb.port.build import before_activation, load_state, refuse_unknown, state_of, write_graph
 from ecgnb.port.contract import Contract, contract_of
 from ecgnb.port.layers import variables_of
@@ -162,6 +163,7 @@ def build_port(graph: Graph, config: dict[str, Any], keras_version: str, input_l
     """Build the PyTorch model of a graph; its weights are still PyTorch's first, random ones."""
     if input_layout not in LAYOUTS:
         raise ConfigError(f"input_layout is {input_layout!r}; choose 'NTC' (batch, time, channel) or 'NCT'.")
+    keep_freed_memory()
     with torch.random.fork_rng(devices=[]):  # the modules' own first weights must not move the user's random numbers
         written = write_graph(graph, input_layout)
     modules = dict(written.network.root.named_modules())
