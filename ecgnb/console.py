@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -106,3 +106,9 @@ def add_command(
     command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     command.set_defaults(do=do)
     return command
+
+
+def html_table(table: pd.DataFrame, formatters: Mapping[str, Callable[[Any], str]] | None = None) -> str:
+    """Return a table for a notebook, without an index, its text to the left."""
+    text = table.to_html(index=False, na_rep="", justify="left", escape=True, formatters=dict(formatters or {}))
+    return text.replace("<td>", "<td style='text-align:left'>")

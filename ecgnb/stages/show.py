@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ecgnb.data.recording import Recording
+    from ecgnb.port.proof.compare import Comparison
 
 
 def label_coverage(run: Run) -> pd.DataFrame:
@@ -152,6 +153,11 @@ def explanation(
     )
     _display(figure)
     return found.table()
+
+
+def comparison(of: Comparison) -> None:
+    """How far each layer of a ported model is from Keras, and both from float64 (`ecgnb.port.compare`)."""
+    _display(of.plot())
 
 
 def _show_figure(run: Run, name: str) -> pd.DataFrame:

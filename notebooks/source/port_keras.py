@@ -46,14 +46,15 @@ convert(KERAS_MODEL, PORT_DIR, weights=WEIGHTS or None, contract=CONTRACT or Non
 # referee. Equal probabilities alone would prove nothing: a saturated softmax hides almost any fault.
 
 # %%
-from ecgnb.port import Reference, load_port
-from ecgnb.port.proof import compare
+from ecgnb.port import Reference, compare, load_port
 
 comparison = compare(load_port(PORT_DIR), REFERENCE or Reference.from_keras(KERAS_MODEL))
 comparison
 
 # %%
-comparison.plot()
+import ecgnb
+
+ecgnb.show.comparison(comparison)
 
 # %% [markdown]
 # ## The PyTorch source code
@@ -72,7 +73,6 @@ print(Path(PORT_DIR, "model.py").read_text(encoding="utf-8"))
 # it was trained with, and a recording that cannot be is refused.
 
 # %%
-import ecgnb
 from ecgnb.data.demo import synthesise
 
 recording = RECORDING or synthesise(25)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ecgnb.console import printable, terminal_width, text_facts, text_table
+from ecgnb.console import html_table, printable, terminal_width, text_facts, text_table
 from ecgnb.errors import ConfigError, PortError
 from ecgnb.files import atomic_write
 from ecgnb.port.build import problems_in
@@ -33,7 +33,7 @@ _MEANING = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class KerasInspection:
     """What a Keras file tells; shown as text by `str`, as a table in a notebook.
 
@@ -111,6 +111,8 @@ class KerasInspection:
             }
         )
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         facts = "".join(
             f"<tr><th style='text-align:left'>{escape(name)}</th>"
@@ -118,7 +120,7 @@ class KerasInspection:
             for name, text in self.summary.items()
         )
         table = self.short_table.loc[:, lambda shown: (shown.astype(str) != "").any()]
-        return f"<table>{facts}</table>{table.to_html(index=False, na_rep='', justify='left', escape=True)}"
+        return f"<table>{facts}</table>{html_table(table)}"
 
 
 def inspect_keras(path: str | Path, weights: str | Path | None = None) -> KerasInspection:

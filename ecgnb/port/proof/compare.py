@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ecgnb.console import html_table
 from ecgnb.errors import PortError
 from ecgnb.port.ported import PortedModel
 from ecgnb.port.proof.diagnose import cause_of
@@ -68,6 +70,12 @@ class Comparison:
         elif not self.passed:
             lines.append("Nothing was compared that could have differed.")
         return "\n".join([*lines, *(f"Warning: {warning}" for warning in self.warnings)])
+
+    def _repr_html_(self) -> str:
+        shown = self.table.assign(shape=[" x ".join(map(str, shape)) for shape in self.table["shape"]])
+        numbers = dict.fromkeys(("scale", "max_abs", "relative", "port_vs_float64", "reference_vs_float64"), "{:.2g}")
+        formatters = {name: form.format for name, form in numbers.items()}
+        return f"<pre>{escape(str(self))}</pre>{html_table(shown, formatters)}"
 
     def raise_if_failed(self) -> Comparison:
         """Return the comparison itself if it passed.

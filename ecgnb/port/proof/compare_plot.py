@@ -34,6 +34,7 @@ def plot_comparison(table: pd.DataFrame, rtol: float, gradient_rtol: float) -> F
     limits = np.where(shown["class"] == "input gradient", gradient_rtol, rtol)
     largest = _draw(axes, shown, limits)
     axes.set(xscale="log", xlim=(SMALLEST / 2, max(10 * largest, 1e-2)), ylim=(len(shown) - 0.4, -0.6))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0e}")  # the house's style sets no mathematics
     axes.set_xlabel("largest difference / scale of the layer (max|reference|)")
     axes.set_yticks(range(len(shown)), [shorten(name, 34) for name in shown["layer"]])
     bad = shown["verdict"] == "DIVERGES"

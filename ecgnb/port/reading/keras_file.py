@@ -134,7 +134,7 @@ def _read_pair(path: Path, weights_path: Path) -> KerasFile:
         # A whole model may have been saved under the name of weights.
         weights = read_weights(file.get("model_weights", file))
         version = _text(file.attrs.get("keras_version", "")) or str(config.get("keras_version", ""))
-    return KerasFile(path, weights_path, f"model.json + weights, {weights.layout}", version, config, weights)
+    return KerasFile(path, weights_path, f"model.json + weights ({weights.layout})", version, config, weights)
 
 
 def _read_whole(path: Path) -> KerasFile:

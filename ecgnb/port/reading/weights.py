@@ -72,7 +72,7 @@ class ListedWeights(Weights):
     """
 
     layers: dict[str, list[tuple[str, np.ndarray]]]
-    layout: str = "a list a layer"
+    layout: str = "layout of Keras 1 and 2"
 
     def bind(self, graph: Graph, variables_of: VariablesOf) -> None:
         """Give each layer its arrays; see `Weights.bind`."""
@@ -90,7 +90,7 @@ class TreeWeights(Weights):
     """Layout of Keras 3 and of ``.keras`` archives: groups named by class and counter, arrays by number."""
 
     root: Node
-    layout: str = "a tree of classes"
+    layout: str = "layout of Keras 3"
 
     def bind(self, graph: Graph, variables_of: VariablesOf) -> None:
         """Give each layer its arrays; see `Weights.bind`."""
