@@ -40,8 +40,9 @@ def plot_ecg(
 ) -> tuple[Figure, pd.DataFrame]:
     """Draw a recording on standard paper, with what the model says about it.
 
-    The twelve standard leads stand in three rows of four columns above a long lead II; other sets of leads get a row
-    each. A page holds ten seconds. Each lead is drawn about its median, so that an offset does not push it off its row.
+    The twelve standard leads stand in three rows of four columns above a long lead II, or, up to five seconds, whole in
+    six rows of two columns; other sets of leads get a row each. A page holds ten seconds. Each lead is drawn about its
+    median, so that an offset does not push it off its row.
 
     Args:
         recording: in mV; NaN is drawn as a gap on grey ground.
@@ -76,7 +77,7 @@ def plot_ecg(
         page.draw_pulse(row)
     for strip in strips:
         page.draw_strip(strip, strip.lead)
-        if strip.start > page.start:
+        if strip.start + strip.shift > page.start:
             page.draw_border(strip)
     _write_header(page, recording, lines)
     _write_probabilities(page, probabilities, set((predicted or "").split("|")))

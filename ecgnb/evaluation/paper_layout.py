@@ -8,7 +8,7 @@ of 5 mm.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,6 +40,7 @@ class Strip:
         stop: where it ends, in seconds.
         millivolts: float64 ``[n]``, as recorded.
         offset: the median of the lead over the page in mV; it is drawn at the height of the row's middle line.
+        shift: seconds by which it is drawn later than it was recorded, beside another lead of the same time.
     """
 
     lead: str
@@ -48,6 +49,7 @@ class Strip:
     stop: float
     millivolts: np.ndarray
     offset: float
+    shift: float = 0.0
 
     @property
     def flat(self) -> bool:
@@ -80,7 +82,8 @@ def lay_out(recording: Recording, first: int, stop: int) -> list[Strip]:
     """Place the leads of a recording.
 
     All twelve standard leads: three rows of four columns that follow each other in time, below them lead II and any
-    further leads over the whole width. Otherwise each lead has a row.
+    further leads over the whole width. Up to five seconds: six rows of two columns, each lead whole. Otherwise each
+    lead has a row.
 
     Args:
         recording: in mV.
@@ -90,15 +93,26 @@ def lay_out(recording: Recording, first: int, stop: int) -> list[Strip]:
     page = {lead: k for k, lead in reversed(list(enumerate(recording.leads)))}  # of equal names the first counts
     if not set(STANDARD_12) <= set(page):
         return [_cut(recording, k, row, (first, stop), (first, stop)) for row, k in enumerate(sorted(page.values()))]
+    further = list(dict.fromkeys(lead for lead in recording.leads if lead not in STANDARD_12))
+    if stop - first <= PAGE_S / 2 * recording.fs:
+        strips = _two_columns(recording, page, (first, stop))
+        below = enumerate(further, start=6)
+        return strips + [_cut(recording, page[lead], row, (first, stop), (first, stop)) for row, lead in below]
     borders = np.linspace(first, stop, len(COLUMNS) + 1).round().astype(int)
     strips = [
         _cut(recording, page[lead], row, (borders[column], borders[column + 1]), (first, stop))
         for row in range(3)
         for column, lead in enumerate(leads[row] for leads in COLUMNS)
     ]
-    further = [lead for lead in recording.leads if lead not in STANDARD_12]
-    below = enumerate([RHYTHM_LEAD, *dict.fromkeys(further)], start=3)
+    below = enumerate([RHYTHM_LEAD, *further], start=3)
     return strips + [_cut(recording, page[lead], row, (first, stop), (first, stop)) for row, lead in below]
+
+
+def _two_columns(recording: Recording, page: dict[str, int], part: tuple[int, int]) -> list[Strip]:
+    """Place limb leads to the left and chest leads to the right, both from the first second to the last."""
+    right = (part[1] - part[0]) / recording.fs
+    cut = [_cut(recording, page[lead], row % 6, part, part) for row, lead in enumerate(STANDARD_12)]
+    return [replace(strip, shift=right) if place >= 6 else strip for place, strip in enumerate(cut)]
 
 
 def whole_lead(recording: Recording, lead: str, row: int) -> Strip:

@@ -44,7 +44,7 @@ class Page:
 
     def __init__(self, strips: Sequence[Strip], header_mm: float) -> None:
         spans = row_spans(strips)
-        seconds = max(strip.stop for strip in strips) - min(strip.start for strip in strips)
+        seconds = max(strip.stop + strip.shift for strip in strips) - min(strip.start for strip in strips)
         self.start = min(strip.start for strip in strips)
         self.paper_width = max(_LEAST_WIDTH_MM, 5.0 * np.ceil((PULSE_MM + MM_PER_S * seconds) / 5.0))
         self.paper_height = sum(below + above for below, above in spans)
@@ -62,6 +62,10 @@ class Page:
     def x(self, second: float) -> float:
         """Return where a time of the recording lies, in mm."""
         return MARGIN_MM + PULSE_MM + MM_PER_S * (second - self.start)
+
+    def ends(self, strip: Strip) -> tuple[float, float]:
+        """Return where a strip begins and ends, in mm."""
+        return self.x(strip.start + strip.shift), self.x(strip.stop + strip.shift)
 
     def _draw_grid(self) -> None:
         left, right = MARGIN_MM, MARGIN_MM + self.paper_width
@@ -93,7 +97,7 @@ class Page:
 
     def draw_strip(self, strip: Strip, label: str) -> None:
         """Draw a stretch of a lead with its name; grey where samples are missing."""
-        middle, left, right = self.middles[strip.row], self.x(strip.start), self.x(strip.stop)
+        middle, left, right = self.middles[strip.row], *self.ends(strip)
         x = np.linspace(left, right, len(strip.millivolts), endpoint=False)
         y = middle + MM_PER_MV * (strip.millivolts - strip.offset)
         for first, stop in _gaps(strip.millivolts):
@@ -118,14 +122,14 @@ class Page:
 
     def draw_border(self, strip: Strip) -> None:
         """Draw the short line at which one lead of a row ends and the next begins."""
-        x, y = self.x(strip.start), self.middles[strip.row]
+        x, y = self.ends(strip)[0], self.middles[strip.row]
         self.ax.plot([x, x], [y - 4, y + 4], color=INK, linewidth=0.8)
 
     def shade(self, strip: Strip, shares: np.ndarray) -> None:
         """Colour the ground under a strip: ``shares`` between 0 (clear) and 1 along its time."""
         image = np.tile(to_rgba(PALETTE[4]), (1, len(shares), 1))
         image[..., 3] = 0.75 * np.nan_to_num(shares)
-        place = (self.x(strip.start), self.x(strip.stop), self.bottoms[strip.row] + 1, self.tops[strip.row] - 1)
+        place = (*self.ends(strip), self.bottoms[strip.row] + 1, self.tops[strip.row] - 1)
         self.ax.imshow(image, extent=place, aspect="auto", interpolation="nearest", zorder=1.5)
         self.ax.set(xlim=(0, self.width), ylim=(0, self.height))
 
@@ -140,7 +144,7 @@ class Page:
             "row": strip.row,
             "start_s": strip.start,
             "stop_s": strip.stop,
-            "x_mm": self.x(strip.start),
+            "x_mm": self.ends(strip)[0],
             "y_mm": self.middles[strip.row],
             "offset_mv": strip.offset,
             "min_mv": known.min() if known.size else np.nan,

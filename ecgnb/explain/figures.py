@@ -16,7 +16,7 @@ from ecgnb.errors import EcgnbError
 from ecgnb.evaluation.paper import plot_ecg
 from ecgnb.evaluation.paper_layout import MM_PER_MV, MM_PER_S
 from ecgnb.evaluation.paper_page import FOOTER_MM, MARGIN_MM
-from ecgnb.evaluation.style import MUTED, PALETTE, SMALL, styled
+from ecgnb.evaluation.style import MUTED, PALETTE, SMALL, shorten, styled
 
 #: Attributions up to this share of the largest are left out (Gumpfer et al. 2024).
 THRESHOLD = 0.2
@@ -60,6 +60,7 @@ def plot_attribution(
     predicted: str | None = None,
     truth: str | None = None,
     start: float = 0.0,
+    target: str = "the class",
 ) -> tuple[Figure, pd.DataFrame]:
     """Draw a recording on standard paper with bubbles on the samples that an explanation names.
 
@@ -76,6 +77,7 @@ def plot_attribution(
         predicted: the classes called.
         truth: the true classes.
         start: second at which the page begins.
+        target: name of the class that was explained.
 
     Returns:
         The figure and the table of `plot_ecg` with ``positive`` and ``negative``: each strip's number of bubbles.
@@ -95,7 +97,7 @@ def plot_attribution(
         raise EcgnbError(f"The attribution has shape {values.shape}, the signal {recording.signal.shape}.{turned}")
     figure, table = draw()
     counts = [_draw_bubbles(figure, row, _shares(recording, row, values), threshold) for _, row in table.iterrows()]
-    _write_legend(figure, threshold)
+    _write_legend(figure, threshold, target)
     return figure, table.assign(positive=[one for one, _ in counts], negative=[other for _, other in counts])
 
 
@@ -143,9 +145,10 @@ def _draw_bubbles(
     return int(positive.sum()), int((~positive).sum())
 
 
-def _write_legend(figure: Figure, threshold: float) -> None:
+def _write_legend(figure: Figure, threshold: float, target: str) -> None:
     ax = figure.axes[0]
-    labels = ((_FOR, "speaks for the class"), (_AGAINST, f"against it (above {100 * threshold:g} % of the largest)"))
+    words = f"against it (above {100 * threshold:g} % of the largest)"
+    labels = ((_FOR, f"speaks for {shorten(target, 24)}"), (_AGAINST, words))
     look: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 6, "alpha": _ALPHA, "markeredgewidth": 0}
     ax.legend(
         handles=[Line2D([], [], color=colour, label=label, **look) for colour, label in labels],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ class Explanation:
         attribution: ``[n_leads, n_samples]``, or ``[n_samples]`` for Grad-CAM; positive speaks for the class.
         target: the class.
         probabilities: of all classes.
+        prediction: the classes called, joined with ``|``.
         method: how it was found.
     """
 
@@ -34,6 +35,7 @@ class Explanation:
     attribution: np.ndarray
     target: str
     probabilities: dict[str, float]
+    prediction: str
     method: str
 
     def table(self) -> pd.DataFrame:
@@ -89,5 +91,5 @@ def explain_recording(
     ready = standardise(recording, bundle.prepare)
     found = explain(bundle.model, model_input(bundle, ready), method, bundle.classes.index(chosen))
     leads = bundle.prepare.leads or recording.leads
-    seen = Recording(ready.signal, bundle.prepare.target_fs, tuple(leads), recording.record_id, flags=ready.flags)
-    return Explanation(seen, found[0].numpy(), chosen, probabilities, method)
+    seen = replace(recording, signal=ready.signal, fs=bundle.prepare.target_fs, leads=tuple(leads), flags=ready.flags)
+    return Explanation(seen, found[0].numpy(), chosen, probabilities, row["prediction"], method)

@@ -149,7 +149,11 @@ def explanation(
 
     found = explain_recording(source, run, method, target, **reading)
     figure, _ = plot_attribution(
-        found.recording, found.attribution, probabilities=found.probabilities, predicted=found.target
+        found.recording,
+        found.attribution,
+        probabilities=found.probabilities,
+        predicted=found.prediction,
+        target=found.target,
     )
     _display(figure)
     return found.table()

@@ -238,3 +238,19 @@ def test_real_recordings(data_dir: Path) -> None:
     assert table["lead"].tolist()[-3:] == ["Vx", "Vy", "Vz"]
     assert "0.0 to 10.0 s of 38.4 s" in words_of(figure)
     assert not table["flat"].any()
+
+
+def test_short_recordings_stand_in_two_columns() -> None:
+    """Up to five seconds each lead is whole: limb leads to the left, chest leads beside them, at the same times."""
+    fs, seconds = 250.0, 4.0
+    t = np.arange(int(fs * seconds)) / fs
+    signal = np.stack([np.sin(2 * np.pi * (k + 1) * t) for k in range(12)]).astype(np.float32)
+    figure, table = plot_ecg(Recording(signal, fs, STANDARD_12, "short"))
+    assert table["lead"].tolist() == list(STANDARD_12) and table["row"].tolist() == [*range(6), *range(6)]
+    assert (table["start_s"] == 0).all() and (table["stop_s"] == seconds).all()
+    left, right = table["x_mm"][:6], table["x_mm"][6:]
+    assert left.nunique() == right.nunique() == 1 and right.iloc[0] - left.iloc[0] == pytest.approx(25 * seconds)
+    (v1,) = (line for line in figure.axes[0].lines if line.get_gid() == "lead V1")
+    np.testing.assert_allclose(v1.get_xdata()[0], right.iloc[0])
+    longer = np.zeros((12, int(fs * 5.2)), np.float32)
+    assert plot_ecg(Recording(longer, fs, STANDARD_12, "longer"))[1]["row"].max() == 3
