@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +17,16 @@ def nearest(name: str, known: list[str] | tuple[str, ...], count: int = 3) -> li
     lowered = {other.lower(): other for other in known}
     found = difflib.get_close_matches(name.lower(), list(lowered), n=count, cutoff=0.5)
     return [lowered[other] for other in found]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return what to add to an error about an unknown name, empty where no known one is like it.
+
+    >>> did_you_mean("xresnet", ["xresnet1d18", "resnet1d"])
+    " Did you mean 'resnet1d' or 'xresnet1d18'?"
+    """
+    near = nearest(str(name), list(known))
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 class Registry(Generic[T]):
@@ -51,8 +61,7 @@ class Registry(Generic[T]):
         """Return the thing called ``name``; an unknown name is a ``ConfigError`` with the nearest names."""
         if name in self._entries:
             return self._entries[name]
-        near = nearest(str(name), list(self._entries))
-        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        hint = did_you_mean(name, self._entries)
         raise ConfigError(f"There is no {self.kind} called {name!r}.{hint} Available: {', '.join(self.available())}.")
 
     def available(self) -> tuple[str, ...]:
@@ -87,8 +96,7 @@ def build_from_spec(registry: Registry[type[T]], spec: Any) -> T:
     known = [field.name for field in fields(kind)]
     for option in options:
         if option not in known:
-            near = nearest(option, known)
-            hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+            hint = did_you_mean(option, known)
             raise ConfigError(
                 f"The {registry.kind} {name!r} has no option {option!r}.{hint} It has: {', '.join(known)}."
             )

@@ -16,7 +16,7 @@ import pandas as pd
 from ecgnb.data.record_keys import WAYS, clean, group, match
 from ecgnb.errors import ConfigError, LabelError
 from ecgnb.files import write_csv
-from ecgnb.registry import nearest
+from ecgnb.registry import did_you_mean
 
 MAPPING_COLUMNS = ("dataset", "record_id", "mapped_label")
 #: Column that a label file may have besides.
@@ -318,8 +318,7 @@ def _count_strangers(raw: np.ndarray, strangers: dict[str, list[str]], classes: 
             counts[part] += count
     if counts and OTHER not in classes:
         name = next(iter(counts))
-        near = nearest(name, list(classes))
-        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        hint = did_you_mean(name, list(classes))
         raise LabelError(
             f"The mapping has labels that are no class: {', '.join(f'{n!r} ({c})' for n, c in counts.items())}.{hint} "
             f"The classes are {', '.join(classes)}; a class OTHER would take them."

@@ -17,7 +17,7 @@ import numpy as np
 from ecgnb.errors import ConfigError, EcgnbError
 from ecgnb.evaluation.inputs import one_hot
 from ecgnb.evaluation.ranking import ratio
-from ecgnb.registry import nearest
+from ecgnb.registry import did_you_mean
 
 #: SNOMED CT code of sinus rhythm, the class of the inactive model.
 SINUS_RHYTHM = "426783006"
@@ -96,6 +96,5 @@ def _index_of(name: str, classes: tuple[str, ...] | list[str]) -> int:
     for index, one in enumerate(classes):
         if name == one or name in one.split("|"):
             return index
-    near = nearest(name, list(classes))
-    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    hint = did_you_mean(name, list(classes))
     raise ConfigError(f"The class of the inactive model, {name!r}, is not among the {len(classes)} classes.{hint}")

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from ecgnb.errors import ConfigError
 from ecgnb.explain.base import EXPLAINERS, Case, Inputs, Target, asked
-from ecgnb.registry import nearest
+from ecgnb.registry import did_you_mean
 
 _PROBABILITIES = (nn.Softmax, nn.Sigmoid, torch.softmax, torch.sigmoid, nn.functional.softmax, "softmax", "sigmoid")
 
@@ -55,8 +55,7 @@ def _check_options(method: str, options: dict[str, Any]) -> None:
     known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
     for name in options:
         if name not in known:
-            near = nearest(name, known)
-            hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+            hint = did_you_mean(name, known)
             raise ConfigError(
                 f"The method {method!r} has no option {name!r}.{hint} Its options: {', '.join(known) or 'none'}."
             )

@@ -15,7 +15,7 @@ from ecgnb.errors import ConfigError
 from ecgnb.explain.base import EXPLAINERS, Case, Inputs, Target, asked
 from ecgnb.explain.kinds import AVERAGES, module_kind, node_kind
 from ecgnb.models.base import Backbone
-from ecgnb.registry import nearest
+from ecgnb.registry import did_you_mean
 
 #: Layouts of a feature map: ``[B, C, T]``, or ``[B, T, C]`` as Keras has it. The nodes of a ported model note theirs.
 _NCT, _KERAS = "nct", "keras"
@@ -123,8 +123,7 @@ def _watched(model: nn.Module, layer: str | None, layout: str | None, maps: dict
     """Note what one module makes, or all modules without parts, for as long as the context lasts."""
     modules = dict(model.named_modules())
     if layer is not None and layer not in modules:
-        near = nearest(layer, [name for name in modules if name])
-        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        hint = did_you_mean(layer, [name for name in modules if name])
         raise ConfigError(f"The model has no layer {layer!r}.{hint} model.named_modules() tells them all.")
 
     def noting(name: str) -> Callable[[nn.Module, Any, Any], None]:

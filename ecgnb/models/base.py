@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ecgnb.errors import ConfigError
 from ecgnb.models.memory import keep_freed_memory
-from ecgnb.registry import Registry, nearest
+from ecgnb.registry import Registry, did_you_mean
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -222,8 +222,7 @@ def build_model(name: str, **arguments: Unpack[Words]) -> Backbone:
     known = [*Words.__annotations__, *options_of(kind)]
     for argument in arguments:
         if argument not in known:
-            near = nearest(argument, known)
-            hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+            hint = did_you_mean(argument, known)
             options = ", ".join(options_of(kind)) or "none"
             raise ConfigError(f"The model {name!r} has no option {argument!r}.{hint} Its options: {options}.")
     missing = [word for word in ("n_leads", "n_samples", "fs", "n_classes") if word not in arguments]

@@ -16,7 +16,7 @@ from ecgnb.data.leads import STANDARD_12, normalise_lead
 from ecgnb.data.standardise import PrepareConfig
 from ecgnb.errors import ConfigError
 from ecgnb.files import read_json
-from ecgnb.registry import nearest
+from ecgnb.registry import did_you_mean
 
 #: Units a model may have been trained in, as a factor of millivolts.
 UNITS = {"mV": 1.0, "uV": 1e3, "V": 1e-3}
@@ -108,8 +108,7 @@ def contract_of(given: Contract | Mapping[str, Any] | str | Path | None) -> Cont
         given = str(given)
         if given in KNOWN_CONTRACTS:
             return KNOWN_CONTRACTS[given]
-        near = nearest(given, list(KNOWN_CONTRACTS))
-        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        hint = did_you_mean(given, list(KNOWN_CONTRACTS))
         raise ConfigError(f"There is no contract called {given!r}.{hint} Known: {', '.join(KNOWN_CONTRACTS)}.")
     known = {field.name: field for field in dataclasses.fields(Contract)}
     strangers = [name for name in given if name not in known]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from ecgnb.errors import ConfigError
 from ecgnb.files import sha256_file
@@ -19,7 +19,7 @@ from ecgnb.port.contract import Contract, contract_of
 from ecgnb.port.layers import variables_of
 from ecgnb.port.network import Made
 from ecgnb.port.reading.graph import Graph, input_shape, parse_graph
-from ecgnb.port.reading.keras_file import KerasFile, read_keras
+from ecgnb.port.reading.keras_file import KerasFile, read_keras, told_as_damaged
 
 LAYOUTS = ("NTC", "NCT")
 
@@ -108,6 +108,11 @@ class PortedModel(fx.GraphModule):
                 graph.erase_node(node)
         return fx.GraphModule(self, graph, "Logits")
 
+    def __call__(self, *inputs: Any) -> Any:  # a hook would be lost in a copy
+        """Check the inputs, then compute; see the class."""
+        self.check_inputs(inputs)
+        return super().__call__(*inputs)
+
     def check_inputs(self, inputs: tuple[Any, ...]) -> None:
         """Refuse inputs of another number, rank or shape than the Keras model's.
 
@@ -150,9 +155,10 @@ def port_keras(
             that is told before anything is built.
     """
     file = read_keras(path, weights)
-    graph = parse_graph(file.config, major(file.keras_version))
-    refuse_unknown(graph)
-    file.weights.bind(graph, variables_of)
+    with told_as_damaged(file.path):
+        graph = parse_graph(file.config, major(file.keras_version))
+        refuse_unknown(graph)
+        file.weights.bind(graph, variables_of)
     port = build_port(graph, file.config, file.keras_version, input_layout)
     load_state(port, state_of(graph, port.origin.modules))
     port.meta["source"] = _source_of(file)
@@ -178,7 +184,6 @@ def build_port(graph: Graph, config: dict[str, Any], keras_version: str, input_l
         tuple(before_activation(value.node, modules)[1] for value in written.outputs),
         written.network.made,
     )
-    model.register_forward_pre_hook(_check)
     return model.eval()
 
 
@@ -187,11 +192,6 @@ def _source_of(file: KerasFile) -> dict[str, str]:
     if file.weights_path != file.path:
         facts |= {"weights": file.weights_path.name, "weights_sha256": sha256_file(file.weights_path)}
     return facts
-
-
-def _check(model: nn.Module, inputs: tuple[Any, ...]) -> None:
-    assert isinstance(model, PortedModel)
-    model.check_inputs(inputs)
 
 
 def major(version: str) -> int:

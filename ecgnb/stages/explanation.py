@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ecgnb.errors import LabelError
-from ecgnb.registry import nearest
+from ecgnb.registry import did_you_mean
 from ecgnb.run import Run
 from ecgnb.stages.predict import find_bundle
 
@@ -85,8 +85,7 @@ def explain_recording(
     probabilities = {name: float(row[name]) for name in bundle.classes}
     chosen = max(probabilities, key=probabilities.__getitem__) if target is None else target
     if chosen not in bundle.classes:
-        near = nearest(chosen, bundle.classes)
-        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        hint = did_you_mean(chosen, bundle.classes)
         raise LabelError(f"The model has no class {chosen!r}.{hint} It has: {', '.join(bundle.classes)}.")
     ready = standardise(recording, bundle.prepare)
     found = explain(bundle.model, model_input(bundle, ready), method, bundle.classes.index(chosen))

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from ecgnb.errors import ConfigError
-from ecgnb.registry import nearest
+from ecgnb.registry import did_you_mean
 
 _CHOICES = {
     "scheduler": ("cosine", "step", "one-cycle", "none"),
@@ -119,8 +119,7 @@ class TrainConfig:
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        near = nearest(str(value), choices, count=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(str(value), choices)
         raise ConfigError(f"{name} is {value!r}, which is not one of {', '.join(map(repr, choices))}.{hint}")
 
 

@@ -16,7 +16,7 @@ from ecgnb.data.leads import STANDARD_12
 from ecgnb.data.manifest import as_manifest
 from ecgnb.errors import ConfigError, LabelError, ReadError
 from ecgnb.progress import say
-from ecgnb.registry import Registry, nearest
+from ecgnb.registry import Registry, did_you_mean
 
 #: The label set that every data set has, so that cohorts can be joined: myocardial infarction (acute or old), atrial
 #: fibrillation (not flutter), bundle branch block (complete or incomplete, left or right), a normal electrocardiogram,
@@ -137,8 +137,7 @@ class Dataset(ABC):
         """Return the classes of a label set in their order; an unknown one is a ``ConfigError``."""
         name = label_set or self.default_label_set
         if name not in self.label_sets:
-            near = nearest(name, list(self.label_sets))
-            hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+            hint = did_you_mean(name, list(self.label_sets))
             known = ", ".join(self.label_sets)
             raise ConfigError(f"The data set {self.name} has no label set {name!r}.{hint} It has: {known}.")
         return self.label_sets[name]

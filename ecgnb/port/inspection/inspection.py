@@ -22,7 +22,7 @@ from ecgnb.port.ported import major
 from ecgnb.port.reading.graph import parse_graph, walk
 from ecgnb.port.reading.keras_file import read_keras
 from ecgnb.port.reading.weights import ListedWeights
-from ecgnb.registry import nearest
+from ecgnb.registry import did_you_mean
 
 #: What no Keras file tells; a wrong guess fails nowhere, the answers are only wrong.
 NOT_TOLD = "sampling rate, units, order of the leads, filters before the model, class names"
@@ -175,8 +175,7 @@ def dump_weights(path: str | Path, layer: str, out: str | Path, *, weights: str 
         raise PortError(problem)
     layers = dict(walk(graph.layers))
     if layer not in layers:
-        near = nearest(layer, list(layers))
-        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        hint = did_you_mean(layer, list(layers))
         raise PortError(f"There is no layer {layer!r} in {file.path.name}.{hint} `ecgnb port inspect` lists them.")
     arrays = dict(arrays_of(layers[layer]))
     if not arrays:

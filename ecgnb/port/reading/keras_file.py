@@ -9,13 +9,14 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from ecgnb.errors import MissingExtraError, PortError
+from ecgnb.errors import EcgnbError, MissingExtraError, PortError
 from ecgnb.port.reading.weights import Weights, read_weights
 
 if TYPE_CHECKING:
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 
 #: What is looked for beside ``model.json``, in this order; ``{stem}`` is its name without ``.json``.
 WEIGHT_FILES = ("{stem}.weights.h5", "{stem}_weights.h5", "{stem}.h5", "weights.h5", "model.weights.h5")
+
+#: What h5py, zipfile, json and our own reading raise on a file that is not as Keras writes it.
+DAMAGE = (
+    OSError, zipfile.BadZipFile, zlib.error, ValueError, LookupError, TypeError, AttributeError, RuntimeError, EOFError
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ def read_keras(path: str | Path, weights: str | Path | None = None) -> KerasFile
         MissingExtraError: h5py is not installed.
     """
     path = _resolve(Path(path))
-    with _told_as_damaged(path):
+    with told_as_damaged(path):
         if path.suffix == ".json":
             return _read_pair(path, _weights_beside(path, weights))
         if weights is not None:
@@ -91,22 +97,13 @@ def _resolve(path: Path) -> Path:
 
 
 @contextmanager
-def _told_as_damaged(path: Path) -> Iterator[None]:
-    """Turn what h5py, zipfile and json say of a broken file into one error."""
+def told_as_damaged(path: Path) -> Iterator[None]:
+    """Turn what h5py, zipfile, json and missing keys say of a broken file into one error."""
     try:
         yield
-    except (PortError, MissingExtraError):
+    except EcgnbError:
         raise
-    except (
-        OSError,
-        zipfile.BadZipFile,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RuntimeError,
-        EOFError,
-    ) as error:
+    except DAMAGE as error:
         raise PortError(
             f"{path} is truncated, damaged or not a Keras file ({type(error).__name__}: {error}). "
             "Copy it again, or save the model once more with Keras."
@@ -130,7 +127,7 @@ def _weights_beside(path: Path, given: str | Path | None) -> Path:
 
 def _read_pair(path: Path, weights_path: Path) -> KerasFile:
     config = _model_config(json.loads(path.read_text(encoding="utf-8")), path)
-    with _told_as_damaged(weights_path), open_hdf5(weights_path) as file:
+    with told_as_damaged(weights_path), open_hdf5(weights_path) as file:
         # A whole model may have been saved under the name of weights.
         weights = read_weights(file.get("model_weights", file))
         version = _text(file.attrs.get("keras_version", "")) or str(config.get("keras_version", ""))
