@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-import ecgnb
 from ecgnb.console import printable
+from ecgnb.environment import package_version
 from ecgnb.evaluation.report import Section, write_report
 from ecgnb.port.contract import Contract
 from ecgnb.port.contract_text import contract_facts
@@ -56,7 +56,7 @@ def write_port_report(
         Section("Licence and attribution", notes or "Nobody told under which licence the weights may be used."),
     ]
     footer = (
-        f"Written by ecgnb {ecgnb.__version__} from {_source(port)}. Weights and architecture are those of the file; "
+        f"Written by ecgnb {package_version('ecgnb')} from {_source(port)}. Weights and architecture are those of the file; "
         "neither Keras nor TensorFlow was used. This is research software, not a medical device."
     )
     return write_report(path, f"Port of {printable(inspection.file)}", facts, sections, footer)

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-import ecgnb
+from ecgnb.environment import package_version
 from ecgnb.errors import CheckpointError, PortError
 from ecgnb.files import atomic_write, fingerprint, read_json, sha256_file, write_json, write_text
 from ecgnb.port.build import load_state, refuse_unknown
@@ -97,7 +97,7 @@ def _description(port: PortedModel, folder: Path, notes: str) -> dict[str, Any]:
     origin = port.origin
     return {
         "format": FORMAT,
-        "ecgnb": ecgnb.__version__,
+        "ecgnb": package_version("ecgnb"),
         "source": port.source,
         "keras_version": origin.keras_version,
         "input_layout": origin.input_layout,
