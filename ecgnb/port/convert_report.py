@@ -56,8 +56,8 @@ def write_port_report(
         Section("Licence and attribution", notes or "Nobody told under which licence the weights may be used."),
     ]
     footer = (
-        f"Written by ecgnb {package_version('ecgnb')} from {_source(port)}. Weights and architecture are those of the file; "
-        "neither Keras nor TensorFlow was used. This is research software, not a medical device."
+        f"Written by ecgnb {package_version('ecgnb')} from {_source(port)}. Weights and architecture are those of the "
+        "file; neither Keras nor TensorFlow was used. This is research software, not a medical device."
     )
     return write_report(path, f"Port of {printable(inspection.file)}", facts, sections, footer)
 

@@ -87,7 +87,8 @@ def _docstring(port: PortedModel) -> str:
     free = any(None in shape[1:] for shape in origin.inputs.values())
     paragraphs = [
         f"The Keras model '{name}' in PyTorch.",
-        f"Ported by ecgnb {package_version('ecgnb')} from {_file(port)}{written}; modules have the names of the Keras layers.",
+        f"Ported by ecgnb {package_version('ecgnb')} from {_file(port)}{written}; "
+        "modules have the names of the Keras layers.",
         f"{_about(port)} Axes of the input: {origin.input_layout} (batch, time, channel)."
         + (" Where a length is free, the comments below tell the shapes for 1000." if free else ""),
         "Explain `logits`, not the probabilities after them: a saturated softmax has no gradient.",
