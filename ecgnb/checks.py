@@ -138,7 +138,12 @@ def check_recipe(run: Run) -> Iterator[Finding]:
         pipeline(torch.zeros(1, n_leads, n_samples), fs=fs, keys=torch.zeros(1, dtype=torch.int64))
         words: Any = {"n_leads": n_leads, "n_samples": n_samples, "fs": fs, "n_classes": 2, **model.model_options}
         if model.start_from:
-            open_bundle(model.start_from)
+            prepared = open_bundle(model.start_from).prepare
+            wanted = {"TARGET_FS": prepared.target_fs, "TARGET_SAMPLES": prepared.target_samples}
+            wrong = [name for name, value in wanted.items() if getattr(prepare, name.lower()) != value]
+            if wrong:
+                given = " ".join(f"-p {name} {wanted[name]:g}" for name in wrong)
+                raise ConfigError(f"START_FROM={model.start_from!r} was trained otherwise: give {given}.")
         else:
             with torch.device("meta"):  # shapes without numbers: it takes no memory, however large the model
                 build_model(model.model, **words)

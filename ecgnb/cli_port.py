@@ -69,7 +69,7 @@ def _add_convert(commands: Any) -> None:
         "--input-layout", choices=("NTC", "NCT"), default="NTC",
         help="axes of the signal: batch, time, channel as in Keras (default), or channel before time",
     )  # fmt: skip
-    command.add_argument("--reference", metavar="GOLDEN.npz", help="compare with what Keras computed")
+    _add_against(command)
     command.add_argument(
         "--contract", metavar="NAME|FILE",
         help="rate, leads, units, filters and classes: a known one such as pathology_avb, or a JSON file",
@@ -80,36 +80,26 @@ def _add_convert(commands: Any) -> None:
 
 def _convert(options: argparse.Namespace) -> None:
     from ecgnb.port.convert import convert
+    from ecgnb.port.proof.reference import Reference
 
+    asked = options.python and Reference.from_keras(options.file, weights=options.weights, python=options.python)
     made = convert(
         options.file,
         options.out,
         weights=options.weights,
         input_layout=options.input_layout,
-        contract=_contract(options.contract),
-        reference=options.reference,
+        contract=options.contract,
+        reference=options.reference or asked,
         class_name=options.class_name,
         notes=options.notes,
     )
     for name in ("model.py", "model.safetensors", "port.json", "report.html"):
         print(made.folder / name)
     if made.comparison is None:
-        print("\nNot compared with Keras yet: `ecgnb port verify` does.")
+        print("\nNot compared with Keras: --reference names what Keras computed, --python one that can be asked.")
         return
     print("\n" + filled(str(made.comparison), terminal_width()))
     made.comparison.raise_if_failed()
-
-
-def _contract(given: str | None) -> Any:
-    """Return the name of a known contract, or the fields in a JSON file."""
-    from ecgnb.files import read_json
-
-    if given is None or not (given.endswith(".json") or Path(given).is_file()):
-        return given
-    try:
-        return dict(read_json(given))
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"The contract {given} cannot be read ({error}); give a JSON file of its fields.") from error
 
 
 def _add_verify(commands: Any) -> None:
@@ -118,13 +108,17 @@ def _add_verify(commands: Any) -> None:
     )
     command.add_argument("path", metavar="FILE|DIR", help="a Keras file, or a folder that `ecgnb port convert` wrote")
     _add_weights(command)
+    _add_against(command)
+    command.add_argument("--plot", metavar="OUT.png", help="draw the difference of every layer")
+
+
+def _add_against(command: argparse.ArgumentParser) -> None:
     against = command.add_mutually_exclusive_group()
     against.add_argument("--reference", metavar="GOLDEN.npz", help="what Keras computed, kept in a file")
     against.add_argument(
         "--python", metavar="PYTHON",
-        help="interpreter that has Keras, to run the file in (default: ECGNB_KERAS_PYTHON, then this one)",
+        help="interpreter that has Keras, to run the file in (verify: default ECGNB_KERAS_PYTHON, then this one)",
     )  # fmt: skip
-    command.add_argument("--plot", metavar="OUT.png", help="draw the difference of every layer")
 
 
 def _verify(options: argparse.Namespace) -> None:

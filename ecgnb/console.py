@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import textwrap
 from collections.abc import Callable, Mapping
@@ -111,4 +112,4 @@ def add_command(
 def html_table(table: pd.DataFrame, formatters: Mapping[str, Callable[[Any], str]] | None = None) -> str:
     """Return a table for a notebook, without an index, its text to the left."""
     text = table.to_html(index=False, na_rep="", justify="left", escape=True, formatters=dict(formatters or {}))
-    return text.replace("<td>", "<td style='text-align:left'>")
+    return re.sub("<(t[dh])>", r"<\1 style='text-align:left; white-space:nowrap'>", text)

@@ -60,7 +60,7 @@ class Run:
     def name(self) -> str:
         """``<data set>-<profile>-<model>-<hash of the configuration>``."""
         config = self.config
-        return f"{config.data.name}-{config.profile}-{config.model.model}-{config.key()}"
+        return f"{config.data.name}-{config.profile}-{config.model.label}-{config.key()}"
 
     @property
     def folder(self) -> Path:

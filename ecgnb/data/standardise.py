@@ -144,7 +144,9 @@ def _without(signal: np.ndarray, empty: np.ndarray, leads: tuple[str, ...], rule
         return signal
     names = "|".join(_names(empty, leads))
     if empty.all():
-        raise ReadError("missing_leads", f"The recording has none of the wanted leads {names}: check LEADS.")
+        raise ReadError(
+            "missing_leads", f"The recording has none of the wanted leads {names}; `ecgnb inspect` shows which it has."
+        )
     if rule == "reject":
         raise ReadError(
             "missing_leads", f"The recording has no lead {names}. Set MISSING_LEADS to 'zero' to use it all the same."

@@ -94,7 +94,9 @@ def smoothgrad(
         target: see `ecgnb.explain.base.Target`; the predicted class is that of the input without noise.
         noise: standard deviation of the normal noise as a fraction of each record's range (maximum - minimum).
         samples: noisy copies.
-        seed: of the noise, which is drawn on the CPU and the same for every record and machine.
+        seed: of the noise, which is drawn on the CPU in the tensor's own order and the same for every record and
+            machine. The same model with its input in another layout (``[B, T, C]`` for ``[B, C, T]``) meets other
+            noise, so its map differs by the error of the estimate, which falls with the root of ``samples``.
 
     Returns:
         Attributions of the inputs' shapes, in logits per unit of the input.

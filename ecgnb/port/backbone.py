@@ -166,7 +166,7 @@ def backbone_of(port: PortedModel) -> KerasBackbone:
     if contract is None:
         raise ConfigError(
             "The port has no contract: the Keras file does not tell rate, units, lead order, filters and classes. "
-            "Give them with port.agree(Contract(...)), or port.agree('pathology_avb') for a known model."
+            "Give them with `ecgnb port convert --contract FILE`, or in Python with port.agree(Contract(...))."
         )
     last = next(node for node in port.logits.graph.nodes if node.op == "output").args[0]
     model = KerasBackbone(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,8 @@ from ecgnb.registry import nearest
 
 #: Stands for a dimension that the model leaves free, such as the time of a fully convolutional network.
 FREE = 1000
+#: Numbers in one input above which it is no ECG: a day of twelve leads at 500 Hz has half as many.
+LARGEST_INPUT = 10**9
 
 _TENSOR_TYPES = {"float32": torch.float32, "float64": torch.float32, "float16": torch.float32, "bool": torch.bool}
 
@@ -124,6 +127,8 @@ def write_graph(graph: Graph, input_layout: str) -> Written:
 
 def _placeholder(written: Written, layer: Layer, input_layout: str) -> Value:
     shape = [1, *(FREE if size is None else size for size in input_shape(layer)[1:])]
+    if math.prod(shape) > LARGEST_INPUT:
+        raise PortError(f"The {layer} takes an input of {' x '.join(map(str, shape[1:]))} numbers, which no ECG has.")
     written.inputs.append(layer.name)
     layout = CHANNELS_FIRST if input_layout == "NCT" and len(shape) == 3 else KERAS
     if layout == CHANNELS_FIRST:

@@ -55,9 +55,14 @@ class Contract:
         if self.task not in ("multiclass", "multilabel"):
             raise ConfigError(f"The contract's task is {self.task!r}; choose 'multiclass' or 'multilabel'.")
         for name, values in {"leads": self.leads, "classes": self.classes}.items():
+            if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+                raise ConfigError(f"The contract's {name} are {values!r}; give a list of names.")
             if not values or len(set(values)) != len(values):
                 raise ConfigError(f"The contract's {name} are {list(values)!r}; name each once, in the model's order.")
-        self.prepare()
+        try:
+            self.prepare()
+        except (TypeError, ValueError, AttributeError) as error:  # text for a number, a number for a list
+            raise ConfigError(f"The contract cannot be read: {error}") from error
 
     def prepare(self) -> PrepareConfig:
         """Return how a recording is brought into the form that the model was trained with.
@@ -68,12 +73,18 @@ class Contract:
         leads = tuple(normalise_lead(lead) for lead in self.leads)
         return PrepareConfig(self.fs, self.n_samples, leads, crop=self.crop, filters=self.filters)
 
-    def check(self, inputs: Mapping[str, tuple[int | None, ...]], outputs: Sequence[tuple[int, ...]]) -> None:
+    def check(
+        self,
+        inputs: Mapping[str, tuple[int | None, ...]],
+        outputs: Sequence[tuple[int, ...]],
+        activations: Sequence[str],
+    ) -> None:
         """Refuse a contract that contradicts the model.
 
         Args:
             inputs: name and shape of each input in Keras' layout, the batch first.
             outputs: shape of each output without the batch.
+            activations: of each output, such as ``"softmax"``.
 
         Raises:
             ConfigError: naming what the contract says and what the model takes or gives.
@@ -91,6 +102,13 @@ class Contract:
             raise ConfigError(
                 f"The contract names {len(self.classes)} classes ({', '.join(self.classes)}); the model's first "
                 f"output has {outputs[0][-1]}."
+            )
+        other = {"softmax": "multilabel", "sigmoid": "multiclass"}.get(activations[0])
+        if self.task == other:
+            right = "multiclass" if other == "multilabel" else "multilabel"
+            raise ConfigError(
+                f"The contract's task is {self.task!r}; the model's first output ends in a {activations[0]}, which is "
+                f"{right!r}. Another task would give other probabilities."
             )
 
 

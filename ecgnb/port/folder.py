@@ -12,11 +12,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ecgnb.environment import package_version
-from ecgnb.errors import CheckpointError, PortError
+from ecgnb.errors import CheckpointError, ConfigError, PortError
 from ecgnb.files import atomic_write, fingerprint, read_json, sha256_file, write_json, write_text
 from ecgnb.port.build import load_state, refuse_unknown
 from ecgnb.port.ported import PortedModel, build_port, major
 from ecgnb.port.reading.graph import parse_graph
+from ecgnb.port.reading.keras_file import DAMAGE
 from ecgnb.port.source.source import source_code
 
 FORMAT = 1
@@ -36,10 +37,12 @@ def save_port(port: PortedModel, folder: str | Path, *, class_name: str = "Model
         notes: kept in ``port.json``, such as licence and attribution of the weights.
 
     Raises:
-        ConfigError: the class name cannot be used.
+        ConfigError: the class name cannot be used, or the folder holds something else.
         PortError: the weights hold NaN or infinity, or the configuration holds what JSON cannot.
     """
     folder = Path(folder)
+    if folder.is_dir() and any(folder.iterdir()) and not is_port(folder):
+        raise ConfigError(f"{folder} holds other files and no port. Give a new folder, or that of an older port.")
     text = source_code(port, class_name)
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in port.state_dict().items()}
     _refuse_damaged(port, state)
@@ -68,7 +71,9 @@ def load_port(folder: str | Path) -> PortedModel:
         port.meta["notes"] = str(described["notes"])
         if described["contract"] is not None:
             port.agree(described["contract"])
-    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+    except PortError:
+        raise
+    except DAMAGE as error:
         raise CheckpointError(
             f"{folder / DESCRIPTION} is not as it was written ({type(error).__name__}: {error}). {_AGAIN}"
         ) from error
@@ -87,7 +92,7 @@ def _refuse_damaged(port: PortedModel, state: dict[str, torch.Tensor]) -> None:
         raise PortError(f"The weights {', '.join(bad[:3])} hold NaN or infinity; a port like that is not written.")
     try:
         kept = json.loads(json.dumps(port.origin.config, allow_nan=False))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         kept = None
     if kept != port.origin.config:
         raise PortError("The Keras configuration holds a number or an object that JSON cannot; it cannot be kept.")

@@ -54,6 +54,7 @@ class PortedModel(fx.GraphModule):
 
     Called with one tensor for each input of the Keras model, in Keras' order and (unless ``input_layout="NCT"`` was
     asked for) in Keras' layout ``[B, T, C]``. It returns what the Keras model returns, a tuple for several outputs.
+    All weights can be trained, those too that Keras had frozen.
 
     >>> port = port_keras("model.keras")                      # doctest: +SKIP
     >>> port.conv1d                                           # doctest: +SKIP
@@ -87,7 +88,7 @@ class PortedModel(fx.GraphModule):
         """
         agreed = contract_of(contract)
         assert agreed is not None
-        agreed.check(self.origin.inputs, self.origin.outputs)
+        agreed.check(self.origin.inputs, self.origin.outputs, self.origin.activations)
         self.meta["contract"] = agreed
         return self
 
@@ -111,6 +112,10 @@ class PortedModel(fx.GraphModule):
     def __call__(self, *inputs: Any) -> Any:  # a hook would be lost in a copy
         """Check the inputs, then compute; see the class."""
         self.check_inputs(inputs)
+        own = next((weight.dtype for weight in self.parameters() if weight.is_floating_point()), None)
+        for name, given in zip(self.origin.inputs, inputs, strict=True):
+            if given.is_floating_point() and own not in (None, given.dtype):
+                raise ConfigError(f"The input {name!r} is {given.dtype}, the model {own}: give x.to({own}).")
         return super().__call__(*inputs)
 
     def check_inputs(self, inputs: tuple[Any, ...]) -> None:
@@ -127,8 +132,13 @@ class PortedModel(fx.GraphModule):
         for (name, shape), given in zip(wanted.items(), inputs, strict=True):
             layout = self.origin.input_layout
             turned = (shape[0], shape[2], shape[1]) if layout == "NCT" and len(shape) == 3 else shape
-            if not isinstance(given, Tensor) or not _fits(turned, given.shape):
-                found = list(given.shape) if isinstance(given, Tensor) else type(given).__name__
+            if not isinstance(given, Tensor):
+                raise ConfigError(
+                    f"The input {name!r} must be a tensor; it was given {type(given).__name__}. An array becomes one "
+                    "by torch.from_numpy(array).float()."
+                )
+            if not _fits(turned, given.shape):
+                found = list(given.shape)
                 raise ConfigError(
                     f"The input {name!r} must be a tensor of shape {_said(turned)} ({layout}); it was given {found}. "
                     "Another length or lead order would not fail in this network, only be wrong."
@@ -159,8 +169,8 @@ def port_keras(
         graph = parse_graph(file.config, major(file.keras_version))
         refuse_unknown(graph)
         file.weights.bind(graph, variables_of)
-    port = build_port(graph, file.config, file.keras_version, input_layout)
-    load_state(port, state_of(graph, port.origin.modules))
+        port = build_port(graph, file.config, file.keras_version, input_layout)
+        load_state(port, state_of(graph, port.origin.modules))
     port.meta["source"] = _source_of(file)
     return port if contract is None else port.agree(contract)
 

@@ -38,6 +38,15 @@ class Explanation:
     prediction: str
     method: str
 
+    def densest_second(self, seconds: float = 10.0) -> float:
+        """Return where the stretch of ``seconds`` begins that holds most of the absolute relevance."""
+        window = round(seconds * self.recording.fs)
+        over_time = np.abs(np.broadcast_to(self.attribution, self.recording.signal.shape)).sum(axis=0)
+        if len(over_time) <= window:
+            return 0.0
+        total = np.concatenate([[0.0], np.cumsum(over_time, dtype=np.float64)])
+        return int((total[window:] - total[:-window]).argmax()) / self.recording.fs
+
     def table(self) -> pd.DataFrame:
         """Return a row a lead: its share of all positive relevance, and the second where it is largest."""
         values = np.clip(np.broadcast_to(self.attribution, self.recording.signal.shape), 0.0, None)

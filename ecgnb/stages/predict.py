@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ecgnb.errors import CheckpointError
 from ecgnb.run import Run
 from ecgnb.session import find_run
 
@@ -54,6 +55,8 @@ def find_bundle(run: str | Run) -> Bundle:
 
     if isinstance(run, str | Path) and (is_port(run) or (Path(run) / DESCRIPTION).is_file()):
         return open_bundle(run)
+    if isinstance(run, str) and Path(run).is_dir():
+        raise CheckpointError(f"The folder {run} holds neither a bundle nor a port. `ecgnb port convert` writes ports.")
     found = run if isinstance(run, Run) else find_run(run)
     found.require("evaluate")
     return load_bundle(found.path("bundle"))

@@ -38,7 +38,7 @@ def write_report(run: Run) -> pd.DataFrame:
     sections = [section(run) for section in (_data, _splits, _training, _evaluation, _examples, _reproduce)]
     write_html(
         run.path("report.html"),
-        title=f"{run.config.data.name}: {run.config.model.model}, {len(run.classes)} classes",
+        title=f"{run.config.data.name}: {run.config.model.label}, {len(run.classes)} classes",
         summary=_summary(run),
         sections=sections,
         footer=f"Run {run.name}, made with ecgnb {package_version('ecgnb')}.",
@@ -98,7 +98,7 @@ def _training(run: Run) -> Section:
     result = run.require("train")
     monitor = run.config.training.for_task(run.task).monitor
     text = (
-        f"{run.config.model.model}, trained on {len(run.splits.train)} recordings; "
+        f"{run.config.model.label}, trained on {len(run.splits.train)} recordings; "
         f"the weights of epoch {result['best_epoch']} were kept (best {_words(monitor)} on validation)."
     )
     return Section("Training", text=text, figures=list(_drawn(run, "training_curves")))

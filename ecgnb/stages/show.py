@@ -130,21 +130,25 @@ def explanation(
     run: str | Run = "latest",
     method: str = "lrp_epsilon_std",
     target: str | None = None,
+    save_to: str | Path | None = None,
     **reading: Any,
 ) -> pd.DataFrame:
-    """What in a recording speaks for a class, on paper.
+    """What in a recording speaks for a class, on paper; of a long recording the ten seconds that hold most of it.
 
     Args:
         source: a file or a `Recording`.
         run: a run, its name, "latest", or the folder of a bundle or of a ported model.
         method: one of `ecgnb.explain.EXPLAINERS`.
         target: the class; left out, the one with the highest probability.
+        save_to: where to keep the figure (``.png``); a notebook shows it anyway.
         **reading: how to read a file that does not say it itself, such as ``fs=500``.
 
     Returns:
         A row a lead: its share of the positive relevance, and where it is largest.
     """
+    from ecgnb.evaluation.style import png_bytes
     from ecgnb.explain import plot_attribution
+    from ecgnb.files import atomic_write
     from ecgnb.stages.explanation import explain_recording
 
     found = explain_recording(source, run, method, target, **reading)
@@ -154,7 +158,11 @@ def explanation(
         probabilities=found.probabilities,
         predicted=found.prediction,
         target=found.target,
+        start=found.densest_second(),
     )
+    if save_to is not None:
+        with atomic_write(Path(save_to)) as temporary:
+            temporary.write_bytes(png_bytes(figure))
     _display(figure)
     return found.table()
 

@@ -165,6 +165,7 @@ def start_model(run: Run) -> Any:
     for difference in _differences(run, bundle, ("FILTERS", "TRANSFORMS")):
         say(f"The model in {folder} has learnt with other {difference}.")
     if (bundle.classes, bundle.task) != (tuple(run.classes), run.task):
+        say(f"The classifier for {', '.join(bundle.classes)} is replaced by a new one for {', '.join(run.classes)}.")
         bundle.model.reset_classifier(len(run.classes))
         bundle.model.task = run.task
     return bundle.model

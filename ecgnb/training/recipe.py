@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 
@@ -20,6 +21,11 @@ class ModelConfig:
     model: str = "resnet1d"
     model_options: dict[str, Any] = field(default_factory=dict)
     start_from: str = ""
+
+    @property
+    def label(self) -> str:
+        """What the model is called in names and reports: the architecture, or what the training begins with."""
+        return f"from_{PurePath(self.start_from).name}" if self.start_from else self.model
 
 
 @dataclass(frozen=True)

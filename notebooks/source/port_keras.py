@@ -14,7 +14,7 @@ WEIGHTS = ""  # the weights of a model.json that lie elsewhere
 REFERENCE = "examples/keras_bbb/golden.npz"  # what Keras' layers give; empty: Keras is asked, where it is installed
 CONTRACT = "examples/keras_bbb/contract.json"  # name of a known contract, or its JSON file
 RECORDING = ""  # a recording to predict and explain; empty: a synthetic one
-METHOD = "lrp_epsilon_std"  # how it is explained
+METHOD = "lrp_epsilon_std"  # how it is explained; "integrated_gradients" for recurrent networks
 PORT_DIR = "artifacts/ports/keras_bbb"  # where the port is kept
 
 # %% [markdown]
@@ -48,7 +48,7 @@ convert(KERAS_MODEL, PORT_DIR, weights=WEIGHTS or None, contract=CONTRACT or Non
 # %%
 from ecgnb.port import Reference, compare, load_port
 
-comparison = compare(load_port(PORT_DIR), REFERENCE or Reference.from_keras(KERAS_MODEL))
+comparison = compare(load_port(PORT_DIR), REFERENCE or Reference.from_keras(KERAS_MODEL, weights=WEIGHTS or None))
 comparison
 
 # %%

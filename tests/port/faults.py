@@ -118,6 +118,11 @@ def even_kernel_flipped_in_time(port):
     put(port.conv1d_8.weight, port.conv1d_8.weight.flip(-1))
 
 
+@fault(AVB, "conv1d_1", "shifted kernel: weight is moved in time; moving its taps by -1")
+def kernel_rolled_by_one_tap(port):
+    put(port.conv1d_1.weight, port.conv1d_1.weight.roll(1, -1))
+
+
 @fault(AVB, "conv1d", "kernel reshaped instead of permuted")
 def first_kernel_reshaped(port):
     weight = port.conv1d.weight
@@ -298,6 +303,16 @@ def gamma_missing(port):
     put(port.batch_normalization_7.weight, torch.ones_like(port.batch_normalization_7.weight))
 
 
+@fault(RIBEIRO, "batch_normalization_2", "scale of each channel")
+def variance_four_times_as_large(port):
+    port.batch_normalization_2.running_var *= 4
+
+
+@fault(RIBEIRO, "batch_normalization_2", "scale of each channel")
+def gamma_twice_as_large(port):
+    port.batch_normalization_2.weight.data *= 2
+
+
 @fault(RIBEIRO, "batch_normalization", "training mode")
 def whole_port_in_training_mode(port):
     port.train()
@@ -360,7 +375,7 @@ def maximum_instead_of_mean(port):
     replace(port, "global_average_pooling1d", GlobalMaxPool1d())
 
 
-@fault(AVB, "max_pooling1d_4")
+@fault(AVB, "max_pooling1d_4", "shapes differ")
 def pooling_of_another_length(port):
     replace(port, "max_pooling1d_4", nn.MaxPool1d(2, ceil_mode=True))
 
@@ -405,9 +420,24 @@ def signal_reversed(port):
     replace(port, "conv1d", Before(port.conv1d, lambda x: x.flip(-1)))
 
 
-@fault(AVB, "conv1d", "scale")
+@fault(AVB, "conv1d", "units of the input: 0.001 times the input")
 def input_in_microvolt(port):
     replace(port, "conv1d", Before(port.conv1d, lambda x: 1000 * x))
+
+
+@fault(GENERIC, "conv1d", "units of the input: 1000 times the input")
+def input_in_volt(port):
+    port.conv1d.weight.data *= 0.001
+
+
+@fault(RIBEIRO, "conv1d", "polarity of the input")
+def input_upside_down(port):
+    put(port.conv1d.weight, -port.conv1d.weight)
+
+
+@fault(AVB, "conv1d", "sign of an input channel: input channel 3 ")
+def one_lead_upside_down(port):
+    port.conv1d.weight.data[:, 3] *= -1
 
 
 # Activations.
@@ -466,6 +496,34 @@ def dropout_left_active(port):
 @fault(RIBEIRO, "dropout_7", "training mode")
 def last_dropout_left_active(port):
     port.dropout_7.train()
+
+
+@fault(RIBEIRO, "dense", "other activation: the port has Hardsigmoid(); sigmoid fits")
+def hard_sigmoid_instead_of_sigmoid(port):
+    replace(port, "dense_activation", nn.Hardsigmoid())
+
+
+# Layers that give another shape.
+
+
+@fault(AVB, "max_pooling1d_2", "shapes differ")
+def pooling_over_three(port):
+    port.max_pooling1d_2.kernel_size = 3
+
+
+@fault(AVB, "global_average_pooling1d", "shapes differ")
+def pooling_missing(port):
+    replace(port, "global_average_pooling1d", nn.Identity())
+
+
+@fault(GENERIC, "max_pooling1d", "shapes differ")
+def flattened_length_no_longer_fits(port):
+    replace(port, "max_pooling1d", nn.MaxPool1d(2))
+
+
+@fault(AVB, "conv1d_1", "it cannot be computed: shapes differ or do not fit: the port stops at conv1d_1")
+def kernel_for_other_channels(port):
+    replace(port, "conv1d_1", nn.Conv1d(32, 64, 5, padding="same"))
 
 
 # Merges and states of the graph.

@@ -51,6 +51,10 @@ def test_contract_from_its_name_its_fields_or_itself():
         ({"fs": -1.0}, "TARGET_FS"),
         ({"filters": ({"name": "butterworth", "high": 400.0},)}, "butterworth needs"),
         ({"filter": ()}, "no field 'filter'"),
+        ({"fs": "400"}, "cannot be read"),
+        ({"filters": 3}, "cannot be read"),
+        ({"leads": "ECG"}, "give a list of names"),
+        ({"classes": (1, 2)}, "give a list of names"),
     ],
 )
 def test_contract_refuses_what_makes_no_sense(change, message):
@@ -78,6 +82,15 @@ def test_contract_that_contradicts_the_model_is_refused(golden_dir, change, mess
     contract = dataclasses.replace(KNOWN_CONTRACTS["pathology_avb"], **change)
     with pytest.raises(ConfigError, match=message):
         port_keras(golden_dir / "keras/pathology_avb/model.keras", contract=contract)
+
+
+@pytest.mark.parametrize(
+    ("model", "contract"), [("pathology_avb/model.keras", "multilabel"), ("ribeiro_small/model.keras", "multiclass")]
+)
+def test_contract_of_another_task_than_the_activation_is_refused(golden_dir, model, contract):
+    known = KNOWN_CONTRACTS["pathology_avb" if "avb" in model else "ribeiro"]
+    with pytest.raises(ConfigError, match=rf"task is '{contract}'; the model's first output ends in a s"):
+        port_keras(golden_dir / "keras" / model, contract=dataclasses.replace(known, task=contract))
 
 
 def test_contract_is_needed_for_a_bundle(golden_dir):

@@ -44,3 +44,9 @@ def test_coverage_of_a_table_counts_the_rows_that_are_not_looked_up() -> None:
     used = len(set(reference.inputs["tokens"].ravel().tolist()))
     counted = untested_weights(Bench(port, reference, 1e-5, 1e-4))
     assert counted.get("embedding", (0, 28)) == ((7 - used) * 4, 28)
+
+
+def test_coverage_leaves_out_layers_of_another_shape(golden_dir) -> None:
+    port, golden = golden_pair(golden_dir, "pathology_avb")
+    port.max_pooling1d_2.kernel_size = 3
+    assert untested_weights(Bench(port, read_reference(golden), 1e-5, 1e-4)) == {}

@@ -5,13 +5,14 @@ import re
 
 import pytest
 import torch
-from faults import put
+from faults import put, replace
 from pairs import golden_pair, zoo_pair
 
 from ecgnb.errors import PortError
+from ecgnb.port import PortedModel
 from ecgnb.port.proof.compare import compare
 from ecgnb.port.proof.diagnose import diagnose
-from ecgnb.port.proof.reference import read_reference
+from ecgnb.port.proof.reference import Reference, Stored, read_reference
 
 
 def test_diagnose_says_what_the_comparison_says(golden_dir) -> None:
@@ -40,18 +41,62 @@ def test_diagnose_tells_the_bias_and_its_channels(golden_dir) -> None:
     assert found and float(found[1]) == pytest.approx(right, rel=1e-3)
 
 
-def test_diagnose_solves_for_an_epsilon_that_nobody_uses() -> None:
+def test_diagnose_names_an_epsilon_only_if_libraries_use_it() -> None:
     port, golden = zoo_pair("norm_batch")
     port.bn_eps.eps = 0.003  # Keras has 0.1 there
     assert "the port has 0.003; 0.1 fits" in diagnose(port, read_reference(golden), "bn_eps")
-    values = read_reference(golden)
-    port.bn.eps = 0.0371
+    cause = diagnose(port, with_bn(port, read_reference(golden), eps=0.0371), "bn")
+    assert "epsilon" not in cause and "scale of each channel" in cause
+
+
+@pytest.mark.parametrize("array", ["running_var", "weight"])
+def test_diagnose_takes_no_scale_for_an_epsilon(array) -> None:
+    """Where the variances are small, a larger gamma or variance looks like another epsilon (0.004 for 0.001)."""
+    port, golden = zoo_pair("norm_batch")
+    port.bn.running_var.fill_(1e-9)
+    reference = with_bn(port, read_reference(golden), eps=1e-3)
+    getattr(port.bn, array).data *= {"running_var": 4e6, "weight": 0.5}[array]
+    cause = diagnose(port, reference, "bn")
+    assert "epsilon" not in cause and "scale of each channel" in cause
+
+
+def test_diagnose_wants_an_epsilon_to_fit_the_small_channels_too() -> None:
+    """Channel 0 is so small that, on the scale of the layer, any epsilon fits it."""
+    port, golden = zoo_pair("norm_batch")
+    port.bn.weight.data[0], port.bn.bias.data[0] = 1e-5, 0.0
+    reference = with_bn(port, read_reference(golden), eps=1e-3)
+    port.bn.eps = 1e-5
+    assert "BatchNorm epsilon: the port has 1e-05; 0.001 fits" in diagnose(port, reference, "bn")
+    port.bn.weight.data[0] *= 1.2
+    assert "epsilon" not in diagnose(port, reference, "bn")
+
+
+def with_bn(port: PortedModel, reference: Reference, eps: float) -> Reference:
+    """Return a reference that holds what the port's layer ``bn`` gives with this epsilon."""
+    own, port.bn.eps = port.bn.eps, eps
     with torch.no_grad():
-        odd = port.bn(torch.from_numpy(values.inputs["ecg"]).transpose(1, 2)).transpose(1, 2).numpy()
-    port.bn.eps = 1e-3
-    stored = type(values.layers["bn"]).whole(odd)
-    reference = dataclasses.replace(values, layers=values.layers | {"bn": stored})
-    assert "the port has 0.001; 0.0371 fits" in diagnose(port, reference, "bn")
+        values = port.bn(torch.from_numpy(reference.inputs["ecg"]).transpose(1, 2)).transpose(1, 2).numpy()
+    port.bn.eps = own
+    return dataclasses.replace(reference, layers=reference.layers | {"bn": Stored.whole(values)})
+
+
+def test_diagnose_tells_both_shapes(golden_dir) -> None:
+    port, golden = golden_pair(golden_dir, "pathology_avb")
+    port.max_pooling1d_2.kernel_size = 3
+    comparison = compare(port, golden)
+    assert comparison.table.set_index("layer").loc["max_pooling1d_2", "verdict"] == "DIVERGES"
+    assert "The port's output has the shape [2, 249, 64], the reference's [2, 250, 64]." in comparison.cause
+
+
+def test_diagnose_tells_where_a_port_stops(golden_dir) -> None:
+    port, golden = golden_pair(golden_dir, "generic_ecg")
+    replace(port, "max_pooling1d", torch.nn.MaxPool1d(2))
+    comparison = compare(port, golden)
+    assert "shape [2, 1500, 16], the reference's [2, 750, 16]" in comparison.cause
+    after = comparison.table.set_index("layer").loc["dense"]
+    assert after["verdict"] == "DIVERGES" and after["max_abs"] == float("inf")
+    assert "max_pooling1d" in comparison.plot()._suptitle.get_text() and "FAILED" in comparison._repr_html_()
+    assert "stops at dense, which is given [[2, 5952]]: mat1 and" in diagnose(port, read_reference(golden), "output 0")
 
 
 def test_diagnose_says_unknown_and_where_the_difference_is(golden_dir) -> None:

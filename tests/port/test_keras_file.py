@@ -152,3 +152,80 @@ def test_keras_file_needs_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     with pytest.raises(MissingExtraError, match=r'pip install "ecgnb\[port\]"'):
         port_keras(ZOO / "nested_frozen_k2.h5")
+
+
+def test_keras_file_with_arrays_of_another_file_is_refused(tmp_path: Path) -> None:
+    """An HDF5 file may name bytes of any file as an array's; a converted port would publish them."""
+    for name, spoil in (("external", _external), ("linked", _linked)):
+        file = tmp_path / f"{name}.h5"
+        file.write_bytes((ZOO / "nested_frozen_k2_weights.h5").read_bytes())
+        with h5py.File(file, "r+") as weights:
+            spoil(weights, tmp_path)
+        with pytest.raises(PortError, match="lies in another file"):
+            port_keras(ZOO / "nested_frozen_k2.json", weights=file)
+
+
+def _first(weights: h5py.File) -> str:
+    found: list[str] = []
+    weights.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
+    return found[0]
+
+
+def _external(weights: h5py.File, folder: Path) -> None:
+    name = _first(weights)
+    shape = weights[name].shape
+    secret = folder / "secret"
+    secret.write_bytes(bytes(4 * int(np.prod(shape))))
+    del weights[name]
+    weights.create_dataset(name, shape, "f4", external=[(str(secret), 0, h5py.h5f.UNLIMITED)])
+
+
+def _linked(weights: h5py.File, folder: Path) -> None:
+    name = _first(weights)
+    with h5py.File(folder / "other.h5", "w") as other:
+        other["a"] = weights[name][...]
+    del weights[name]
+    weights[name] = h5py.ExternalLink(str(folder / "other.h5"), "a")
+
+
+def test_keras_file_that_declares_more_than_it_holds_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "sparse.h5"
+    file.write_bytes((ZOO / "nested_frozen_k2_weights.h5").read_bytes())
+    with h5py.File(file, "r+") as weights:
+        name = _first(weights)
+        del weights[name]
+        weights.create_dataset(name, (40_000, 60_000), "f4")
+    with pytest.raises(PortError, match=r"declared with 9600.0 MB, and the file stores 0 bytes"):
+        port_keras(ZOO / "nested_frozen_k2.json", weights=file)
+    bomb = tmp_path / "bomb.keras"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", b" " * 80_000_000)
+    with pytest.raises(PortError, match="would unpack to 80 MB"):
+        port_keras(bomb)
+
+
+def test_keras_file_with_spoilt_configurations_raises_nothing_but_our_errors(tmp_path: Path) -> None:
+    """Any value of the configuration replaced, any key left out: an error of ours, or a model."""
+    whole = json.loads((ZOO / "nested_frozen_k2.json").read_text(encoding="utf-8"))
+    chance, told = random.Random(1), 0
+    for number in range(150):
+        config = json.loads(json.dumps(whole))
+        holder, key = chance.choice(list(_places(config)))
+        if chance.random() < 0.3:
+            del holder[key]
+        else:
+            holder[key] = chance.choice([None, "x", -1, 0, [], {}, [[]], 1e9, True, ["x", 0, 0]])
+        file = tmp_path / f"{number}.json"
+        file.write_text(json.dumps(config), encoding="utf-8")
+        try:
+            port_keras(file, weights=ZOO / "nested_frozen_k2_weights.h5")
+        except EcgnbError:
+            told += 1
+    assert told > 30
+
+
+def _places(value):
+    keys = value.keys() if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    for key in list(keys):
+        yield value, key
+        yield from _places(value[key])

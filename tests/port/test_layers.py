@@ -180,6 +180,33 @@ REFUSED: list[tuple[str, int, dict[str, Any], str]] = [
     ("conv2d", 2, layer("Conv2D", filters=2), "(Conv2D): a class unknown to the port"),
 ]
 
+COUNT, TOO_MANY = "only a whole number from 1 on", "is more than a port builds"
+REFUSED += [
+    (f"{name} {option} {value}", 3, layer(name, **{**NEEDED.get(name, {}), option: value}), f"{option}={value!r} {why}")
+    for name, option, value, why in [
+        ("Conv1D", "strides", [-1], f"({COUNT}"),
+        ("Conv1D", "strides", [2, 3], f"({COUNT}"),
+        ("Conv1D", "groups", 0, f"({COUNT}"),
+        ("Conv1D", "filters", -4, f"({COUNT}"),
+        ("Conv1D", "filters", 10_000_001, TOO_MANY),
+        ("Conv1D", "kernel_size", [0], f"({COUNT}"),
+        ("Conv1DTranspose", "dilation_rate", 0, f"({COUNT}"),
+        ("SeparableConv1D", "depth_multiplier", 0, f"({COUNT}"),
+        ("MaxPooling1D", "pool_size", [0], f"({COUNT}"),
+        ("AveragePooling1D", "strides", 0, f"({COUNT}"),
+        ("Dense", "units", 0, f"({COUNT}"),
+        ("Dense", "units", 2.5, f"({COUNT}"),
+        ("Dense", "units", True, f"({COUNT}"),
+        ("Dense", "units", 10**12, TOO_MANY),
+        ("Embedding", "output_dim", 10**9, TOO_MANY),
+        ("GroupNormalization", "groups", 0, f"({COUNT}"),
+        ("Dropout", "rate", 5, "(only a probability from 0 to 1)"),
+        ("SpatialDropout1D", "rate", -0.1, "(only a probability from 0 to 1)"),
+        ("AlphaDropout", "rate", float("nan"), "(only a probability from 0 to 1)"),
+        ("ReLU", "max_value", -1.0, "(only from 0 on)"),
+    ]
+]
+
 
 @pytest.mark.parametrize(("keras", "given", "said"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
 def test_layers_refuse_with_the_reason(keras: int, given: dict[str, Any], said: str) -> None:
@@ -233,6 +260,33 @@ def test_layers_leaky_relu_has_the_slope_of_either_keras(keras: int, config: dic
     port = port_of(graph_of(layer("LeakyReLU", **config), keras=keras))
     assert isinstance(port.layer_0, nn.LeakyReLU)
     assert port.layer_0.negative_slope == slope
+
+
+def test_layers_relu_with_a_limit_of_0_gives_0_and_its_slope() -> None:
+    x = noise(2, 20, 4)
+    assert not answer(port_of(graph_of(layer("ReLU", max_value=0.0))), x).any()
+    sloped = port_of(graph_of(layer("ReLU", max_value=0.0, negative_slope=0.25)))
+    np.testing.assert_allclose(answer(sloped, x), np.minimum(0.25 * x, 0), atol=1e-6)
+
+
+def test_layers_counts_are_taken_up_to_the_largest_and_left_out_where_keras_has_a_default() -> None:
+    for given in (
+        layer("Dense", units=10_000_000),
+        layer("MaxPooling1D", pool_size=[2], strides=None),
+        layer("GroupNormalization", groups=-1),
+        layer("Dropout", rate=1),
+    ):
+        assert problems_in(graph_of(given, keras=3)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "own"), [("DepthwiseConv1D", {"use_bias": False}), ("SeparableConv1D", {"filters": 3, "use_bias": False})]
+)
+def test_layers_depthwise_kernels_split_otherwise_are_refused(name: str, own: dict[str, Any]) -> None:
+    graph = graph_of(layer(name, kernel_size=3, depth_multiplier=2, **own))
+    stored = {"depthwise_kernel": noise(3, 8, 1), "pointwise_kernel": noise(1, 8, 3)}
+    with pytest.raises(PortError, match=r"'layer_0'.*'depthwise_kernel'.*\[3, 8, 1\].*\[3, any, 2\]"):
+        port_of(graph, **stored)
 
 
 @pytest.mark.parametrize(

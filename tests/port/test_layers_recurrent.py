@@ -134,6 +134,82 @@ def test_layers_old_gru_has_its_reset_gate_before() -> None:
     assert isinstance(port.layer, SteppedRNN) and port.layer.cell == "gru_reset_before"
 
 
+@pytest.mark.parametrize(
+    ("kind", "gates", "bias", "options", "said"),
+    [
+        ("GRU", 3, (2, 12), {"reset_after": False}, r"\[2, 12\].*\[12\]"),
+        ("GRU", 3, (12,), {"reset_after": True}, r"\[12\].*\[2, 12\]"),
+        ("GRU", 3, (1, 2, 12), {}, r"\[1, 2, 12\].*\[12\]"),
+        ("LSTM", 4, (2, 16), {}, r"\[2, 16\].*\[16\]"),
+        ("SimpleRNN", 1, (2, 4), {}, r"\[2, 4\].*\[4\]"),
+        ("CuDNNLSTM", 4, (16,), {}, r"\[16\].*\[32\]"),
+    ],
+)
+def test_layers_over_time_refuse_a_bias_of_another_layer(
+    kind: str, gates: int, bias: tuple[int, ...], options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(PortError, match=rf"layer 'layer' \({kind}\) stores 'bias' with the shape {said}"):
+        filled(sequential(layer(kind, units=4, **options)), **random_arrays(gates, bias))
+
+
+@pytest.mark.parametrize("keras", [2, 3])
+@pytest.mark.parametrize("after", [False, True])
+def test_layers_gru_without_the_option_is_told_by_its_bias_and_rebuilt_alike(keras: int, after: bool) -> None:
+    arrays, x = random_arrays(3, (2, 12) if after else (12,)), torch.randn(2, 7, 3)
+    gru = {"units": 4, "recurrent_activation": "sigmoid", "trainable": True}
+    wanted = filled(sequential(layer("GRU", reset_after=after, **gru), keras=keras), **arrays)(x)
+    silent = layer("GRU", **gru)
+    port = filled(sequential(silent, keras=keras), **arrays)
+    assert torch.equal(port(x), wanted)
+    again = build_port(sequential(silent, keras=keras), {}, f"{keras}.6.0", "NTC")
+    again.load_state_dict(port.state_dict(), strict=True)
+    assert torch.equal(again(x), wanted)
+
+
+@pytest.mark.parametrize(("keras", "kind"), [(2, SteppedRNN), (3, nn.GRU)])
+def test_layers_gru_without_option_and_bias_has_the_default_of_its_keras(keras: int, kind: type[nn.Module]) -> None:
+    graph = sequential(layer("GRU", units=4, use_bias=False, trainable=True), keras=keras)
+    port = build_port(graph, {}, f"{keras}.0.0", "NTC")
+    assert type(port.layer) is kind
+
+
+def attention_arrays(heads: int, size: int, value_size: int, out: int = 3) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(4)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, width in (("query", size), ("key", size), ("value", value_size)):
+        shapes |= {f"{name}/kernel": (3, heads, width), f"{name}/bias": (heads, width)}
+    shapes |= {"attention_output/kernel": (heads, value_size, out), "attention_output/bias": (out,)}
+    return {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def self_attention(**config: Any) -> Graph:
+    given = {"config": {"name": "ecg", "batch_input_shape": [None, 7, 3]}, "name": "ecg", "inbound_nodes": []}
+    calls = [[["ecg", 0, 0, {"value": ["ecg", 0, 0]}]]]
+    attention = {**layer("MultiHeadAttention", **config), "name": "layer", "inbound_nodes": calls}
+    layers = [{"class_name": "InputLayer", **given}, attention]
+    ends = {"input_layers": [["ecg", 0, 0]], "output_layers": [["layer", 0, 0]]}
+    return parse_graph({"class_name": "Functional", "config": {"name": "model", "layers": layers, **ends}}, 2)
+
+
+@pytest.mark.parametrize(
+    ("array", "stored", "said"),
+    [
+        ("query/kernel", (2, 8, 8), r"\[3, 2, 8\].*\[any, 8, 2\]"),
+        ("key/bias", (2, 8, 8), r"\[2, 8\].*\[8, 2\]"),
+        ("value/kernel", (4, 2, 4), r"\[3, 4, 4\].*\[any, 8, 2\]"),
+        ("attention_output/kernel", (2, 8, 8), r"\[2, 8, 3\].*\[8, 2, any\]"),
+    ],
+)
+def test_layers_attention_refuses_weights_of_another_split_into_heads(
+    array: str, stored: tuple[int, int, int], said: str
+) -> None:
+    arrays = attention_arrays(8, 2, 2)
+    filled(self_attention(num_heads=8, key_dim=2), **arrays)
+    spoiled = {**arrays, array: attention_arrays(*stored)[array]}
+    with pytest.raises(PortError, match=rf"layer 'layer' \(MultiHeadAttention\) stores '{array}' .*{said}"):
+        filled(self_attention(num_heads=8, key_dim=2), **spoiled)
+
+
 def test_layers_attention_where_nothing_is_allowed_is_as_each_keras_has_it() -> None:
     from ecgnb.port.modules.attention import MultiHeadAttention
 
@@ -167,6 +243,14 @@ REFUSED = {
     "output_shape=[2, 3] (only one axis)": layer("MultiHeadAttention", num_heads=1, key_dim=2, output_shape=[2, 3]),
     "use_gate=True (only False)": layer("MultiHeadAttention", num_heads=1, key_dim=2, use_gate=True),
     "score_mode='general' (only": layer("Attention", score_mode="general"),
+    "units=0 (only a whole number": layer("LSTM", units=0),
+    "units=-2 (only a whole number": layer("CuDNNGRU", units=-2),
+    "units=10000001 is more than": layer("GRU", units=10_000_001),
+    "num_heads=0 (only a whole number": layer("MultiHeadAttention", num_heads=0, key_dim=2),
+    "key_dim=100000000 is more than": layer("MultiHeadAttention", num_heads=1, key_dim=10**8),
+    "value_dim=-1 (only a whole number": layer("MultiHeadAttention", num_heads=1, key_dim=2, value_dim=-1),
+    "output_shape=[0] (only a whole number": layer("MultiHeadAttention", num_heads=1, key_dim=2, output_shape=[0]),
+    "dropout=2.0 (only a probability": layer("Attention", dropout=2.0),
 }
 
 

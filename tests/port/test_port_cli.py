@@ -66,7 +66,7 @@ def test_port_convert_writes_the_folder(keras_file: Path, tmp_path: Path, capsys
     assert main(["port", "convert", str(keras_file), "--out", str(out), *options]) == 0
     said = capsys.readouterr().out
     assert sorted(file.name for file in out.iterdir()) == ["model.py", "model.safetensors", "port.json", "report.html"]
-    assert all(str(file) in said for file in out.iterdir()) and "ecgnb port verify" in said
+    assert all(str(file) in said for file in out.iterdir()) and "--python one that can be asked" in said
     port = load_port(out)
     assert port.origin.input_layout == "NCT" and port.contract is not None and port.contract.fs == 100
     assert "class Net(nn.Module)" in (out / "model.py").read_text(encoding="utf-8")
@@ -76,7 +76,7 @@ def test_port_convert_refuses_a_bad_contract(keras_file: Path, tmp_path: Path, c
     (tmp_path / "task.json").write_text("[", encoding="utf-8")
     arguments = ["port", "convert", str(keras_file), "--out", str(tmp_path / "out"), "--contract"]
     assert main([*arguments, str(tmp_path / "task.json")]) == 2
-    assert "cannot be read" in capsys.readouterr().err
+    assert "holds no contract" in capsys.readouterr().err
     assert main([*arguments, "pathology_avc"]) == 2
     assert "Did you mean" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -87,7 +87,15 @@ def test_ported_copies_are_of_their_own(golden_dir: Path) -> None:
         twin.dense.weight.zero_()
     assert port.dense.weight.abs().sum() > 0
     with pytest.raises(ConfigError, match="must be a tensor of shape"):
-        twin(x[:, :100])
+        twin(x[:, :100].double())
+
+
+def test_ported_inputs_of_another_kind_are_refused_with_what_to_do(golden_dir: Path) -> None:
+    port = port_keras(golden_dir / "keras/generic_ecg/model.keras")
+    with pytest.raises(ConfigError, match=r"must be a tensor; it was given ndarray.*from_numpy"):
+        port(np.zeros((1, 3000, 1), np.float32))
+    with pytest.raises(ConfigError, match=r"is torch.float64, the model torch.float32"):
+        port(torch.zeros(1, 3000, 1, dtype=torch.float64))
 
 
 def test_ported_models_leave_the_users_random_numbers_alone(golden_dir: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,18 @@ def test_explanation_refuses_what_it_cannot_do(finished_run) -> None:
         explain_recording(silent, finished_run)
 
 
-def test_explanation_is_shown_on_paper(finished_run) -> None:
-    table = ecgnb.show.explanation(synthesise(1), run=finished_run, method="lrp_epsilon_std")
+def test_explanation_shows_where_the_relevance_is(finished_run) -> None:
+    found = explain_recording(synthesise(1), finished_run, "gradient_x_input")
+    fs = found.recording.fs
+    attribution = np.zeros((12, int(30 * fs)), np.float32)
+    attribution[3, int(22 * fs) : int(24 * fs)] = -1.0
+    longer = dataclasses.replace(found.recording, signal=np.zeros_like(attribution))
+    moved = dataclasses.replace(found, recording=longer, attribution=attribution)
+    assert 14.0 <= moved.densest_second() <= 20.0 and found.densest_second() == 0.0
+
+
+def test_explanation_is_shown_on_paper(finished_run, tmp_path) -> None:
+    file = tmp_path / "explanation.png"
+    table = ecgnb.show.explanation(synthesise(1), run=finished_run, method="lrp_epsilon_std", save_to=file)
+    assert file.read_bytes().startswith(b"\x89PNG")
     assert list(table.columns) == ["lead", "share", "largest_at_s"]

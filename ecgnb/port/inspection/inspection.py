@@ -85,7 +85,7 @@ class KerasInspection:
         if len(self.inputs) != 1 or len(shapes) != 1 or not shapes[0] or len(next(iter(self.inputs.values()))) != 3:
             return False
         try:
-            contract.check(self.inputs, shapes)
+            contract.check(self.inputs, shapes, [last for _, _, last in self.outputs])
         except ConfigError:
             return False
         return True

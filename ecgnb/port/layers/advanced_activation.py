@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,12 @@ class ReLU(Elementwise):
 
     options = frozenset({"max_value", "negative_slope", "threshold"})
 
+    def problems(self) -> Iterator[str]:
+        """Yield unknown options, and a limit below 0, which Keras does not take."""
+        yield from super().problems()
+        if not self.real("max_value", float("inf")) >= 0:  # also NaN
+            yield f"max_value={self['max_value']!r} (only from 0 on)"
+
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
         """Write the module of PyTorch for those options, if there is one."""
         infinite = float("inf")
@@ -37,7 +44,7 @@ class ReLU(Elementwise):
         given = (limit != infinite, slope != 0, threshold != 0)
         if given == (False, False, False):
             return net.apply(name, nn.ReLU, inputs[0])
-        if given == (True, False, False):
+        if given == (True, False, False) and limit > 0:  # `nn.Hardtanh` takes no empty range
             return net.apply(name, nn.Hardtanh, inputs[0], 0.0, limit)
         if given == (False, True, False):
             return net.apply(name, nn.LeakyReLU, inputs[0], slope)

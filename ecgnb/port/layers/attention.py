@@ -71,7 +71,7 @@ class MultiHeadAttention(LayerRule):
             HeadsModule,
             (query, value, key, *self._masks(net, given)),
             *sizes,
-            self.get("value_dim") or self["key_dim"],
+            self._value_size,
             query.shape[-1] if out is None else self.number("output_shape"),
             **options,
         )
@@ -88,15 +88,20 @@ class MultiHeadAttention(LayerRule):
         return [causal, masking, *(None if mask is None else net.keras(mask) for mask in masks)]
 
     def state(self) -> State:
-        """Bring ``[in, heads, size]`` and ``[heads, size, out]`` into matrices."""
+        """Bring ``[in, heads, size]`` and ``[heads, size, out]`` into matrices, which no longer show the heads."""
         state: State = {}
         for ours, stored, _ in PROJECTIONS:
-            kernel = self.tensor(f"{stored}/kernel")
-            matrix = kernel.flatten(0, 1) if ours == "output" else kernel.flatten(1)
-            state[f"{ours}.weight"] = matrix.T
+            last = ours == "output"
+            heads = (self["num_heads"], self._value_size if ours in ("value", "output") else self["key_dim"])
+            kernel = self.tensor(f"{stored}/kernel", *((*heads, None) if last else (None, *heads)))
+            state[f"{ours}.weight"] = (kernel.flatten(0, 1) if last else kernel.flatten(1)).T
             if f"{stored}/bias" in self.layer.arrays:
-                state[f"{ours}.bias"] = self.tensor(f"{stored}/bias").flatten()
+                state[f"{ours}.bias"] = self.tensor(f"{stored}/bias", *((None,) if last else heads)).flatten()
         return state
+
+    @property
+    def _value_size(self) -> int:
+        return int(self.get("value_dim") or self["key_dim"])
 
 
 class Scored(LayerRule):

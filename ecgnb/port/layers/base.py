@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ecgnb.errors import PortError
 from ecgnb.port.network import Network, Value
 from ecgnb.port.reading.graph import Layer
 from ecgnb.port.reading.weights import Variable
@@ -36,6 +37,18 @@ WITHOUT_EFFECT = frozenset(
 )
 _ENDINGS_WITHOUT_EFFECT = ("_initializer", "_regularizer", "_constraint")
 
+#: Options that count something, in any layer: whole numbers from 1 on, or ``None`` where Keras has a default.
+COUNTS = frozenset({
+    "units", "filters", "kernel_size", "strides", "dilation_rate", "groups", "depth_multiplier", "pool_size", "size",
+    "num_heads", "key_dim", "value_dim", "output_shape", "input_dim", "output_dim", "n",
+})  # fmt: skip
+
+#: The largest count: a file may claim any number, and modules take their memory before weights are compared.
+LARGEST = 10_000_000
+
+#: Options that are a probability, in any layer.
+PROBABILITIES = frozenset({"rate", "dropout", "recurrent_dropout"})
+
 #: Options that are known, each with the values that may be ported.
 Only = dict[str, tuple[Any, ...]]
 
@@ -51,11 +64,13 @@ class LayerRule:
         options: the options that :meth:`build` honours.
         only: options that are known, with the values that may be ported.
         arguments: what :meth:`build` honours when Keras passes it by name, in a call.
+        counts: which of `options` are whole numbers from 1 on.
     """
 
     options: ClassVar[frozenset[str]] = frozenset()
     only: ClassVar[Only] = {}
     arguments: ClassVar[frozenset[str]] = frozenset()
+    counts: ClassVar[frozenset[str]] = COUNTS
 
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
@@ -79,6 +94,10 @@ class LayerRule:
                     yield f"{option}={value!r} (only {', '.join(map(repr, self.only[option]))})"
             elif not (option in self.options or option in WITHOUT_EFFECT or option.endswith(_ENDINGS_WITHOUT_EFFECT)):
                 yield f"{option}={value!r} is an option unknown to the port"
+            elif option in self.options & self.counts:
+                yield from count_problem(option, value)
+            elif option in self.options & PROBABILITIES:
+                yield from _probability_problem(option, value)
         policy = _policy(self.get("dtype"))
         if "float16" in policy or "8" in policy:
             yield f"dtype={policy!r} computes in fewer bits; a port computes in float32"
@@ -98,9 +117,26 @@ class LayerRule:
         """Return the layer's arrays in PyTorch's layout, by their path below the layer's module."""
         return {}
 
-    def tensor(self, variable: str) -> Tensor:
-        """Return an array of the file as a float32 tensor."""
-        return torch.from_numpy(np.ascontiguousarray(self.layer.arrays[variable], dtype=np.float32))
+    def tensor(self, variable: str, *shape: int | None) -> Tensor:
+        """Return an array of the file as a float32 tensor.
+
+        Args:
+            variable: its name in Keras.
+            *shape: which the configuration makes, ``None`` for a length that it leaves to the input. Left out, nothing
+                is checked; needed where PyTorch's layout no longer shows how Keras split an axis.
+
+        Raises:
+            PortError: the array is stored in another shape.
+        """
+        array = self.layer.arrays[variable]
+        fits = len(shape) == array.ndim and all(w in (None, s) for w, s in zip(shape, array.shape, strict=True))
+        if shape and not fits:
+            wanted = ", ".join("any" if size is None else str(size) for size in shape)
+            raise PortError(
+                f"The {self.layer} stores {variable!r} with the shape {list(array.shape)}; its configuration makes "
+                f"[{wanted}]. The weights are of another model, or the configuration was changed after training."
+            )
+        return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
 
     def number(self, option: str, default: int = 1) -> int:
         """Return an option that Keras writes as ``3``, ``[3]`` or ``(3,)``."""
@@ -116,6 +152,22 @@ def rule_of(layer: Layer) -> LayerRule:
 def variables_of(layer: Layer) -> list[Variable]:
     """Return the weights of a layer in Keras' order; nested models and unknown layers have none of their own."""
     return rule_of(layer).variables() if layer.class_name in LAYERS else []
+
+
+def count_problem(option: str, value: Any) -> Iterator[str]:
+    """Yield why an option is not a whole number from 1 to `LARGEST`, which Keras writes as ``3`` or ``[3]``."""
+    number = value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+    if number is None:
+        return
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        yield f"{option}={value!r} (only a whole number from 1 on)"
+    elif number > LARGEST:
+        yield f"{option}={value!r} is more than a port builds ({LARGEST})"
+
+
+def _probability_problem(option: str, value: Any) -> Iterator[str]:
+    if value is not None and not (isinstance(value, int | float) and 0 <= value <= 1):
+        yield f"{option}={value!r} (only a probability from 0 to 1)"
 
 
 def _policy(dtype: Any) -> str:

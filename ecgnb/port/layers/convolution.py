@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from ecgnb.port.layers.activation import activate, activation_problem
 from ecgnb.port.layers.base import LAYERS, LayerRule, Only, State
@@ -74,6 +74,11 @@ class Convolution(LayerRule):
         }
         return options if self.biased else {**options, "bias": False}
 
+    def depthwise_weight(self) -> Tensor:
+        """Turn a kernel for each channel, [K, in, multiplier]; channels of one input stand side by side."""
+        kernel = self.tensor("depthwise_kernel", self.number("kernel_size"), None, self.number("depth_multiplier"))
+        return kernel.flatten(1).T.unsqueeze(1)
+
     def with_bias(self, state: State, path: str = "bias") -> State:
         """Add the bias, if there is one."""
         return {**state, path: self.tensor("bias")} if self.biased else state
@@ -118,8 +123,8 @@ class DepthwiseConv1D(Convolution):
         return activate(net, f"{name}_activation", x, self.get("activation"), self.layer.keras)
 
     def state(self) -> State:
-        """Turn the kernel; channels of one input stand side by side."""
-        return self.with_bias({"weight": self.tensor("depthwise_kernel").flatten(1).T.unsqueeze(1)})
+        """Turn the kernel."""
+        return self.with_bias({"weight": self.depthwise_weight()})
 
 
 @LAYERS.register("SeparableConv1D")
@@ -146,7 +151,7 @@ class SeparableConv1D(Convolution):
     def state(self) -> State:
         """Turn both kernels."""
         state = {
-            "depthwise.weight": self.tensor("depthwise_kernel").flatten(1).T.unsqueeze(1),
+            "depthwise.weight": self.depthwise_weight(),
             "pointwise.weight": self.tensor("pointwise_kernel").permute(2, 1, 0),
         }
         return self.with_bias(state, "pointwise.bias")

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from ecgnb.port.layers.base import LAYERS, LayerRule, Only, State
+from ecgnb.port.layers.base import LAYERS, LayerRule, Only, State, count_problem
 from ecgnb.port.modules.normalisation import UnitNormalization as UnitNormalizationModule
 from ecgnb.port.network import Network, Value
 from ecgnb.port.reading.weights import Variable
@@ -142,10 +142,13 @@ class GroupNormalization(Normalising):
     """Mean 0 and variance 1 over groups of channels and all other axes; -1 groups: each channel by itself."""
 
     options = frozenset({"groups", "axis", "epsilon", "center", "scale"})
+    counts = frozenset()
 
     def problems(self) -> Iterator[str]:
-        """Yield unknown options, and an axis that Keras counts otherwise than it says."""
+        """Yield unknown options, no groups, and an axis that Keras counts otherwise than it says."""
         yield from super().problems()
+        if self.get("groups") != -1:
+            yield from count_problem("groups", self.get("groups"))
         if len(self.axes()) != 1 or self.axes()[0] in (0, -2, -3):
             yield f"axis={self['axis']!r} (only -1, or counted from the front, and not the batch)"
 

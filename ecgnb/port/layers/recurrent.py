@@ -80,11 +80,11 @@ class Recurrent(LayerRule):
     def state(self) -> State:
         """Sort the gates, transpose the kernels; one bias of Keras is PyTorch's first, the second is zero."""
         state = {
-            "weight_ih_l0": self._sorted(self.tensor("kernel")).T,
-            "weight_hh_l0": self._sorted(self.tensor("recurrent_kernel")).T,
+            "weight_ih_l0": self._sorted(self.tensor("kernel", None, self._rows)).T,
+            "weight_hh_l0": self._sorted(self.tensor("recurrent_kernel", self["units"], self._rows)).T,
         }
         if "bias" in self.layer.arrays:
-            bias = self.tensor("bias")
+            bias = self.tensor("bias", *self._bias_shape())
             first, second = bias if bias.ndim == 2 else (bias, torch.zeros_like(bias))
             state |= {"bias_ih_l0": self._sorted(first), "bias_hh_l0": self._sorted(second)}
         return state
@@ -102,6 +102,13 @@ class Recurrent(LayerRule):
             return net.apply(name, self.kind, (x, *state), *sizes, batch_first=True, **bias, **self._own_options())
         acts = {option: self._step_activation(option) for option in self.defaults}
         return net.apply(name, SteppedRNN, (x, *state), cell, x.shape[-1], self["units"], **bias, **acts)
+
+    @property
+    def _rows(self) -> int:
+        return len(self.order) * int(self["units"])
+
+    def _bias_shape(self) -> tuple[int, ...]:
+        return (self._rows,)
 
     def _own_options(self) -> dict[str, Any]:
         return {}
@@ -142,7 +149,7 @@ class LSTM(Recurrent):
 class GRU(Recurrent):
     """Cho et al. 2014; Keras' gates z, r, h are PyTorch's r, z, n.
 
-    ``reset_after=False``, the default of the first Keras 2, is not `nn.GRU`'s equation.
+    ``reset_after=False``, which is all that Keras knew before it had the option, is not `nn.GRU`'s equation.
     """
 
     options = Recurrent.options | {"reset_after"}
@@ -152,7 +159,20 @@ class GRU(Recurrent):
 
     def stepped(self) -> str:
         """Return the cell of `SteppedRNN` that is needed, if any."""
-        return super().stepped() if self.get("reset_after", False) else "gru_reset_before"
+        return super().stepped() if self._reset_after() else "gru_reset_before"
+
+    def _reset_after(self) -> bool:
+        """Where the option is left out, a stored bias tells: it has two rows for the reset gate after the matrix.
+
+        What it tells is written into the configuration, from which alone a port is built again.
+        """
+        config, arrays = self.layer.config, self.layer.arrays
+        if "reset_after" not in config and "bias" in arrays:
+            config["reset_after"] = arrays["bias"].ndim == 2
+        return bool(self.get("reset_after", self.layer.keras >= 3))
+
+    def _bias_shape(self) -> tuple[int, ...]:
+        return (2, self._rows) if self._reset_after() else (self._rows,)
 
 
 @LAYERS.register("SimpleRNN")
@@ -184,11 +204,12 @@ class OfCuDNN(Recurrent):
 
     def state(self) -> State:
         """Read each gate's block as rows of PyTorch; the numbers lie in that order already."""
-        blocks = {name: self.tensor(name).chunk(len(self.order), -1) for name in ("kernel", "recurrent_kernel")}
+        inputs = {"kernel": None, "recurrent_kernel": self["units"]}
+        blocks = {name: self.tensor(name, size, self._rows).chunk(len(self.order), -1) for name, size in inputs.items()}
         rows = {
             name: torch.cat([blocks[name][place].reshape(self["units"], -1) for place in self.order]) for name in blocks
         }
-        first, second = self.tensor("bias").chunk(2)
+        first, second = self.tensor("bias", 2 * self._rows).chunk(2)
         return {
             "weight_ih_l0": rows["kernel"],
             "weight_hh_l0": rows["recurrent_kernel"],

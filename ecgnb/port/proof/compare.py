@@ -72,7 +72,7 @@ class Comparison:
         return "\n".join([*lines, *(f"Warning: {warning}" for warning in self.warnings)])
 
     def _repr_html_(self) -> str:
-        shown = self.table.assign(shape=[" x ".join(map(str, shape)) for shape in self.table["shape"]])
+        shown = self.table.assign(shape=["x".join(map(str, shape)) for shape in self.table["shape"]])
         numbers = dict.fromkeys(("scale", "max_abs", "relative", "port_vs_float64", "reference_vs_float64"), "{:.2g}")
         formatters = {name: form.format for name, form in numbers.items()}
         return f"<pre>{escape(str(self))}</pre>{html_table(shown, formatters)}"

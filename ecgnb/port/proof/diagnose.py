@@ -9,7 +9,7 @@ from ecgnb.errors import PortError
 from ecgnb.port.ported import PortedModel
 from ecgnb.port.proof import guess_structure, guess_values, guess_weights
 from ecgnb.port.proof.facts import facts_of
-from ecgnb.port.proof.record import in_keras_layout, outputs_of
+from ecgnb.port.proof.record import UNFIT, in_keras_layout, outputs_of
 from ecgnb.port.proof.reference import Reference, Stored
 from ecgnb.port.proof.rows import OUTPUT, UNKNOWN, Bench, Row
 from ecgnb.port.proof.segment import Segment, difference
@@ -20,10 +20,12 @@ from ecgnb.port.proof.trial import Hypothesis, Trial
 STAGES: tuple[tuple[Hypothesis, ...], ...] = (
     (
         guess_weights.kernel_flipped,
+        guess_weights.kernel_shifted,
         guess_weights.kernel_axes,
         guess_weights.arrays_exchanged,
         guess_weights.parts_exchanged,
         guess_values.epsilon,
+        guess_values.input_units,
         guess_structure.padding_value,
         guess_structure.padding_side,
         guess_structure.cropping_side,
@@ -41,6 +43,7 @@ STAGES: tuple[tuple[Hypothesis, ...], ...] = (
     ),
     (
         guess_weights.leads_swapped,
+        guess_weights.lead_negated,
         guess_weights.table_shifted,
         guess_weights.arrays_of_another_layer,
         guess_weights.channels_permuted,
@@ -52,8 +55,6 @@ STAGES: tuple[tuple[Hypothesis, ...], ...] = (
 AS_GOOD = 3.0
 #: or when it is no more than float32 rounding.
 ROUNDING_ERROR = 5e-7
-#: What a repair raises that does not fit the shapes.
-UNFIT = (RuntimeError, ValueError, IndexError, TypeError)
 #: Pieces of more nodes than this are not searched: too much lies between two outputs that the reference knows.
 LONGEST = 24
 
@@ -87,15 +88,17 @@ def cause_of(bench: Bench, row: Row) -> str:
             f"{row.name}: all that was compared forwards agrees, so the way back differs: a layer that is not "
             "differentiated (detach, rounding, in place), or that has another derivative where its values are the same."
         )
+    prefix = f"{row.name} ({row.class_name}): "
+    if not bench.is_computed(row.node):
+        return f"{prefix}it cannot be computed: {_stop(bench)}"
     stored = bench.known.get(row.node)
     if row.kind == OUTPUT:
         stored = Stored.whole(bench.reference.outputs[int(row.name.split()[-1])])
     assert stored is not None
     other = _other_output(bench, row, stored)
     if other:
-        return f"{row.name} ({row.class_name}): {other}"
+        return prefix + other
     segment = bench.segment(row.node, stored)
-    prefix = f"{row.name} ({row.class_name}): "
     state = _state(bench, segment)
     if state:
         return prefix + state
@@ -110,7 +113,16 @@ def cause_of(bench: Bench, row: Row) -> str:
         others = [kind for kind in dict.fromkeys(trial.kind for trial in found) if kind != first.kind]
         also = f" As well fits: {', '.join(others[:3])}." if others else ""
         return f"{prefix}{first.kind}: {first.detail}. So repaired, the layer agrees to {left:.1e} of its scale.{also}"
-    return f"{prefix}unknown: none of {tried} repairs makes it agree. {facts_of(segment)}"
+    kind = "unknown" if row.shape == stored.shape else "shapes differ"
+    return f"{prefix}{kind}: none of {tried} repairs makes it agree. {facts_of(segment)}"
+
+
+def _stop(bench: Bench) -> str:
+    """Tell where the port stopped, and why."""
+    stopped = bench.run if bench.run.error else bench.referee
+    first = next(node for node in bench.port.graph.nodes if node not in stopped.values)
+    shapes = [list(stopped.values[each].shape) for each in first.all_input_nodes]
+    return f"shapes differ or do not fit: the port stops at {first.name}, which is given {shapes}: {stopped.error}"
 
 
 def _search(segment: Segment) -> tuple[list[Trial], int]:
@@ -160,6 +172,8 @@ def _other_output(bench: Bench, row: Row, stored: Stored) -> str:
     if row.kind != OUTPUT:
         return ""
     for place, node in enumerate(outputs_of(bench.port)):
+        if not bench.is_computed(node):
+            continue
         values = in_keras_layout(node, bench.run.values[node]).cpu().numpy()
         if node is not row.node and difference(values, stored) <= bench.rtol * stored.scale:
             return f"order of outputs: the port's output {place} is what the reference gives here."

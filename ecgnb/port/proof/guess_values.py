@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from ecgnb.port.layers.activation import ACTIVATIONS, OVER_CHANNELS, making_of
+from ecgnb.port.modules.activation import ClippedReLU, HardSigmoid, ParametricReLU
 from ecgnb.port.proof.record import in_keras_layout
 from ecgnb.port.proof.segment import Segment
 from ecgnb.port.proof.trial import (
@@ -18,6 +20,8 @@ from ecgnb.port.proof.trial import (
     at_kept_steps,
     channel_axis,
     differing_channels,
+    first_tensor,
+    on_first,
     on_output,
     places,
     tensors_of,
@@ -25,8 +29,21 @@ from ecgnb.port.proof.trial import (
     with_tensors,
 )
 
+#: Activations that not all versions of Keras have; rare, so they are tried after the others.
+RARE = (
+    "hard_sigmoid", "celu", "hard_shrink", "hard_silu", "hard_tanh", "log_sigmoid", "soft_shrink", "sparse_plus",
+    "sparse_sigmoid", "squareplus", "tanh_shrink",
+)  # fmt: skip
+#: Modules of activations whose options cannot be guessed; another may stand in their place.
+WITH_OPTIONS = (ClippedReLU, ParametricReLU, nn.PReLU, nn.Threshold)
+#: What an input must be multiplied by where units or polarity are wrong.
+UNITS = {-1.0: "polarity of the input", 1e-3: "units of the input", 1e3: "units of the input"}
 #: Values of epsilon that libraries use.
 EPSILONS = (1e-3, 1e-5, 1e-6, 1e-7, 1e-8, 1e-12, 1e-4, 1e-2, 0.1, 0.0)
+#: An epsilon is named when every channel agrees to this part of its own scale,
+CHANNEL_RTOL = 1e-4
+#: or to this part of the layer's, which is what float32 leaves.
+FLOAT32_ERROR = 2e-6
 #: Layers with more wrong channels than this are not searched for a single wrong weight.
 FEW_CHANNELS = 4
 #: A per-channel fit has two unknowns; it tells something with several times that many values.
@@ -34,27 +51,38 @@ ENOUGH = 8
 
 
 def epsilon(segment: Segment, node: fx.Node) -> Iterator[Trial]:
-    """A normalisation has another epsilon: one that libraries use, or one that follows from the reference."""
+    """A normalisation has another epsilon, one that libraries use, and with it every channel agrees."""
     module = segment.module_of(node)
     own = getattr(module, "eps", None)
     if module is None or not isinstance(own, float):
         return
-    for value in [*EPSILONS, *_solved_epsilon(segment, node)]:
-        kind = "BatchNorm epsilon" if isinstance(module, nn.BatchNorm1d) else "epsilon"
-        yield Trial(kind, f"the port has {own:g}; {value:.4g} fits", {node: with_options(module, eps=value)})
+    kind = "BatchNorm epsilon" if isinstance(module, nn.BatchNorm1d) else "epsilon"
+    for value in EPSILONS:
+        trial = Trial(kind, f"the port has {own:g}; {value:g} fits", {node: with_options(module, eps=value)})
+        if _fits_every_channel(segment, trial):
+            yield trial
 
 
-def _solved_epsilon(segment: Segment, node: fx.Node) -> list[float]:
-    """Solve slope = gamma / sqrt(variance + epsilon), the slopes taken from the reference."""
-    module = segment.module_of(node)
-    fit = _channel_fit(segment, node)
-    if not isinstance(module, nn.BatchNorm1d) or module.running_var is None or fit is None:
-        return []
-    with np.errstate(divide="ignore", invalid="ignore"):
-        variance = module.running_var.cpu().numpy()
-        found = (variance + module.eps) / fit[0] ** 2 - variance
-    found = found[np.isfinite(found) & (found > 0)]
-    return [float(np.median(found))] if len(found) else []
+def _fits_every_channel(segment: Segment, trial: Trial) -> bool:
+    """Whether a repair holds on the scale of each channel, so that a large one does not hide the small ones."""
+    found, wanted = at_kept_steps(segment, segment.target, segment.run(trial.swaps)), segment.stored.values
+    over = tuple(range(wanted.ndim - 1))
+    gaps, scales = np.abs(found - wanted).max(axis=over), np.abs(wanted).max(axis=over)
+    return bool((gaps <= np.maximum(CHANNEL_RTOL * scales, FLOAT32_ERROR * segment.stored.scale)).all())
+
+
+def input_units(segment: Segment, node: fx.Node) -> Iterator[Trial]:
+    """The first layer gets the ECG upside down or in other units, or its kernel is so."""
+    given = first_tensor(segment, node)
+    if given is None or not tensors_of(segment.module_of(node)) or not _is_first(segment):
+        return
+    for times, kind in UNITS.items():
+        detail = f"{times:g} times the input (or the kernel) fits"
+        yield Trial(kind, detail, on_first(segment, node, partial(torch.mul, other=times)))
+
+
+def _is_first(segment: Segment) -> bool:
+    return any(each.op == "placeholder" for each in segment.sources)
 
 
 def variance_or_deviation(segment: Segment, node: fx.Node) -> Iterator[Trial]:
@@ -69,9 +97,9 @@ def variance_or_deviation(segment: Segment, node: fx.Node) -> Iterator[Trial]:
 def activation(segment: Segment, node: fx.Node) -> Iterator[Trial]:
     """The activation is missing, another one, or one too many."""
     own = segment.module_of(node)
-    acts = {kind for kind, _ in (*ACTIVATIONS.values(), *((each, {}) for each in OVER_CHANNELS.values()))}
-    dim = channel_axis(node)
-    for name, make in _activations(dim):
+    known = list(_activations(channel_axis(node)))
+    acts = {type(make) for _, make in known} | set(WITH_OPTIONS)
+    for name, make in known:
         if type(own) in acts and not isinstance(own, nn.Identity):
             words = "no activation" if name == "linear" else name
             kind = "activation too many" if name == "linear" else "other activation"
@@ -80,13 +108,13 @@ def activation(segment: Segment, node: fx.Node) -> Iterator[Trial]:
             yield Trial("missing activation", f"{name} after it fits", on_output(segment, node, make))
 
 
-def _activations(dim: int) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
+def _activations(dim: int) -> Iterator[tuple[str, nn.Module]]:
     # None comes first: where it fits, elu may fit as well, which leaves positive numbers as they are.
-    for name in dict.fromkeys(("linear", *ACTIVATIONS, "hard_sigmoid", *OVER_CHANNELS)):
-        for keras in (2, 3) if name == "hard_sigmoid" else (3,):
-            making = making_of(name, keras, dim)
-            if making is not None:
-                yield name, making[0](**making[1])
+    for name in dict.fromkeys(("linear", *ACTIVATIONS, *OVER_CHANNELS, *RARE)):
+        making = making_of(name, 3, dim)
+        if making is not None:
+            yield name, making[0](**making[1])
+    yield "hard_sigmoid (of Keras 2)", HardSigmoid()
     for slope in (0.01, 0.1, 0.3):
         yield f"LeakyReLU with a slope of {slope}", nn.LeakyReLU(slope)
     for alpha in (0.1, 0.2, 0.3, 0.5):

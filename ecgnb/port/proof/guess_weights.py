@@ -27,6 +27,8 @@ from ecgnb.port.proof.trial import (
 
 #: Pairs of input channels are tried up to this many channels: no more leads are recorded.
 MOST_LEADS = 16
+#: Single input channels are negated up to this many.
+MOST_NEGATED = 64
 #: Output channels are sorted anew up to this many.
 MOST_CHANNELS = 512
 
@@ -64,6 +66,14 @@ def kernel_flipped(segment: Segment, node: fx.Node) -> Iterator[Trial]:
             yield from _mended(
                 segment, node, name, tensor.flip(-1), "flipped kernel", "is reversed in time; reversing it fits"
             )
+
+
+def kernel_shifted(segment: Segment, node: fx.Node) -> Iterator[Trial]:
+    """A kernel's taps are moved by one place, the last one to the other end."""
+    for name, tensor in tensors_of(segment.module_of(node)).items():
+        for shift in (1, -1) if tensor.ndim == 3 and tensor.shape[-1] > 2 else ():
+            words = f"is moved in time; moving its taps by {shift} (around the end) fits"
+            yield from _mended(segment, node, name, tensor.roll(shift, -1), "shifted kernel", words)
 
 
 def _mended(segment: Segment, node: fx.Node, name: str, right: Tensor, kind: str, words: str) -> Iterator[Trial]:
@@ -153,6 +163,23 @@ def leads_swapped(segment: Segment, node: fx.Node) -> Iterator[Trial]:
     yield Trial(
         f"{what} reversed", f"all {what} come in reverse order", on_first(segment, node, lambda x: x.flip(axis))
     )
+
+
+def lead_negated(segment: Segment, node: fx.Node) -> Iterator[Trial]:
+    """One input channel, or the kernel for it, has the wrong sign."""
+    given = first_tensor(segment, node)
+    if not tensors_of(segment.module_of(node)) or given is None or given[1].ndim < 2:
+        return
+    axis = channel_axis(given[0])
+    count = given[1].shape[axis]
+    for channel in range(count) if 2 <= count <= MOST_NEGATED else ():
+        right = partial(_negated, channel=channel, axis=axis)
+        detail = f"input channel {channel} (counted from 0) with the other sign fits"
+        yield Trial("sign of an input channel", detail, on_first(segment, node, right))
+
+
+def _negated(x: Tensor, channel: int, axis: int) -> Tensor:
+    return x.index_copy(axis, torch.tensor([channel], device=x.device), -x.narrow(axis, channel, 1))
 
 
 def flatten_order_of_kernel(segment: Segment, node: fx.Node) -> Iterator[Trial]:

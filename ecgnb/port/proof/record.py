@@ -16,6 +16,9 @@ from ecgnb.port.network import CHANNELS_FIRST
 from ecgnb.port.ported import PortedModel
 from ecgnb.port.proof.reference import Reference
 
+#: What PyTorch raises for tensors that do not fit.
+UNFIT = (RuntimeError, ValueError, IndexError, TypeError)
+
 
 @dataclass(frozen=True)
 class Record:
@@ -25,11 +28,13 @@ class Record:
         module: the copy of the port that was run.
         values: of every node of the port's graph.
         gradients: by the reference's name of the input, in Keras' layout; see `Reference.gradients`.
+        error: what stopped the run, if it did; then ``values`` end there and there are no gradients.
     """
 
     module: nn.Module
     values: dict[fx.Node, Any]
     gradients: dict[str, np.ndarray]
+    error: str = ""
 
 
 def record(port: PortedModel, reference: Reference, *, referee: bool = False) -> Record:
@@ -49,18 +54,29 @@ def record(port: PortedModel, reference: Reference, *, referee: bool = False) ->
     given = _matched(port, reference)
     inputs = [_tensor(port, values, referee) for values in given.values()]
     try:
-        port.check_inputs(tuple(inputs))
+        port.check_inputs(tuple(_tensor(port, values, False) for values in given.values()))  # the port is in float32
     except ConfigError as error:
         raise PortError(f"The reference ({reference.source}) is of another model: {error}") from error
     watched = [tensor.requires_grad_() for tensor in inputs if tensor.is_floating_point()]
     interpreter = fx.Interpreter(module, garbage_collect_values=False, graph=port.graph)
     with torch.random.fork_rng(devices=[]), torch.enable_grad():  # noise layers must not move the user's numbers
-        interpreter.run(*inputs, enable_io_processing=False)
-        gradients = _gradients(_target(port, reference, interpreter.env), watched)
+        stopped = _stopped(interpreter, inputs)
+        gradients = [] if stopped else _gradients(_target(port, reference, interpreter.env), watched)
     names = [name for name, tensor in zip(given, inputs, strict=True) if tensor.is_floating_point()]
     values = {node: _detached(value) for node, value in interpreter.env.items()}
     in_keras = [_turned(port, gradient).cpu().numpy() for gradient in gradients]
-    return Record(module, values, dict(zip(names, in_keras, strict=True)))
+    return Record(module, values, dict(zip(names, in_keras, strict=not stopped)), stopped)
+
+
+def _stopped(interpreter: fx.Interpreter, inputs: list[Tensor]) -> str:
+    """Run a graph; return what stopped it, such as a layer that does not take what the one before gives."""
+    try:
+        interpreter.run(*inputs, enable_io_processing=False)
+    except UNFIT as error:
+        if isinstance(error, torch.OutOfMemoryError):  # says nothing of the port
+            raise
+        return str(error).split("\n")[0]
+    return ""
 
 
 def labelled(port: PortedModel) -> dict[str, fx.Node]:
@@ -81,7 +97,8 @@ def logits_of(port: PortedModel, node: fx.Node) -> tuple[fx.Node, str]:
 
 def in_keras_layout(node: fx.Node, value: Tensor) -> Tensor:
     """Return a node's tensor with time before channels."""
-    return value.transpose(1, 2) if node.meta.get("layout") == CHANNELS_FIRST else value
+    # A faulty layer may give fewer axes than the graph says.
+    return value.transpose(1, 2) if node.meta.get("layout") == CHANNELS_FIRST and value.ndim > 2 else value
 
 
 def _matched(port: PortedModel, reference: Reference) -> dict[str, np.ndarray]:

@@ -85,6 +85,10 @@ class Bench:
         """What each layer must give."""
         return known_layers(self.port, self.reference)
 
+    def is_computed(self, node: fx.Node) -> bool:
+        """Whether the port gets as far as a node; it does not where a layer before it fails."""
+        return node in self.run.values and node in self.referee.values
+
     def segment(self, node: fx.Node, stored: Stored) -> Segment:
         """Return the piece of graph that makes a node's output."""
         return segment_of(node, self.known, stored, self.referee, self.rtol)
@@ -104,8 +108,9 @@ class Bench:
         return [*layers, *self._missing(), *self._outputs(), *self._gradients()]
 
     def _layer(self, label: str, node: fx.Node) -> Row:
-        value, class_name = self.run.values[node], node.meta["class_name"]
+        class_name = node.meta["class_name"]
         if node not in self.known:
+            value = self.run.values.get(node)
             shape = tuple(in_keras_layout(node, value).shape) if isinstance(value, Tensor) else ()
             return Row(label, LAYER, class_name, shape, node=node)
         return self._of_node(label, LAYER, class_name, node, self.known[node])
@@ -145,6 +150,9 @@ class Bench:
                               self.gradient_rtol, slack, None)  # fmt: skip
 
     def _of_node(self, name: str, kind: str, class_name: str, node: fx.Node, stored: Stored) -> Row:
+        if not self.is_computed(node):
+            never = float("inf")
+            return Row(name, kind, class_name, (), stored.scale, never, never, never, never, DIVERGES, node)
         mine, referee = (in_keras_layout(node, each.values[node]).cpu().numpy() for each in (self.run, self.referee))
         terms = [
             self.referee.values[each] for part in self.segment(node, stored).nodes for each in part.all_input_nodes

@@ -27,8 +27,12 @@ WEIGHT_FILES = ("{stem}.weights.h5", "{stem}_weights.h5", "{stem}.h5", "weights.
 
 #: What h5py, zipfile, json and our own reading raise on a file that is not as Keras writes it.
 DAMAGE = (
-    OSError, zipfile.BadZipFile, zlib.error, ValueError, LookupError, TypeError, AttributeError, RuntimeError, EOFError
+    OSError, zipfile.BadZipFile, zlib.error, ValueError, LookupError, TypeError, AttributeError, RuntimeError, EOFError,
+    ArithmeticError, AssertionError, SyntaxError, MemoryError,
 )  # fmt: skip
+
+#: An archive may unpack to this many bytes, or to this many times its size.
+LARGEST_UNPACKED, MOST_PACKED = 64 * 2**20, 50
 
 
 @dataclass(frozen=True)
@@ -149,6 +153,7 @@ def _read_whole(path: Path) -> KerasFile:
 
 def _read_archive(path: Path) -> KerasFile:
     with zipfile.ZipFile(path) as archive:
+        _refuse_bomb(path, archive)
         broken = archive.testzip()
         if broken:
             raise PortError(f"{path} is damaged: the checksum of {broken} in it is wrong. Copy the file again.")
@@ -157,6 +162,16 @@ def _read_archive(path: Path) -> KerasFile:
         with open_hdf5(io.BytesIO(archive.read("model.weights.h5"))) as file:
             weights = read_weights(file)
     return KerasFile(path, path, ".keras archive", version, config, weights)
+
+
+def _refuse_bomb(path: Path, archive: zipfile.ZipFile) -> None:
+    """Refuse an archive that would unpack to far more than weights can be packed."""
+    unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > LARGEST_UNPACKED and unpacked > MOST_PACKED * path.stat().st_size:
+        raise PortError(
+            f"{path} has {path.stat().st_size / 1e6:.1f} MB and would unpack to {unpacked / 1e6:.0f} MB, which no "
+            "model does. It is damaged or meant to do harm."
+        )
 
 
 def _model_config(config: Any, path: Path) -> dict[str, Any]:

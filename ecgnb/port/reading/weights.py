@@ -33,6 +33,9 @@ class Variable:
     trainable: bool = True
 
 
+#: No weights can be compressed further than this.
+MOST_COMPRESSED = 1000
+
 #: Tells the variables of a layer in Keras' order; nested models and wrappers have none of their own.
 VariablesOf = Callable[[Layer], list[Variable]]
 
@@ -108,7 +111,28 @@ class Node:
 
 
 def _read_listed(group: h5py.Group) -> list[tuple[str, np.ndarray]]:
-    return [(name, np.asarray(group[name])) for name in _listed(group, "weight_names") or []]
+    return [(name, _array(group, name)) for name in _listed(group, "weight_names") or []]
+
+
+def _array(group: h5py.Group, name: str) -> np.ndarray:
+    """Read one array, from this file alone and no larger than what is stored of it.
+
+    Raises:
+        PortError: the array lies in another file, or is declared without being stored.
+    """
+    import h5py
+
+    dataset = None if isinstance(group.get(name, getlink=True), h5py.ExternalLink) else group[name]
+    if dataset is None or dataset.external or dataset.is_virtual:
+        raise PortError(
+            f"The array {group.name}/{name} lies in another file, which Keras never writes; it is not read from there."
+        )
+    if dataset.nbytes and dataset.nbytes > MOST_COMPRESSED * dataset.id.get_storage_size():
+        raise PortError(
+            f"The array {group.name}/{name} is declared with {dataset.nbytes / 1e6:.1f} MB, and the file stores "
+            f"{dataset.id.get_storage_size()} bytes of it. The file was cut, or never written to its end."
+        )
+    return np.asarray(dataset)
 
 
 def _listed(group: h5py.Group, name: str) -> list[str] | None:
@@ -128,7 +152,7 @@ def _read_tree(group: h5py.Group, path: str = "") -> Node:
     for key, below in group.items():
         if key == "vars":
             node.name = _text_or_none(below.attrs.get("name"))
-            node.arrays = [np.asarray(below[number]) for number in sorted(below, key=int)]
+            node.arrays = [_array(below, number) for number in sorted(below, key=int)]
         elif hasattr(below, "items"):
             node.groups[key] = _read_tree(below, f"{path}/{key}".strip("/"))
     return node
