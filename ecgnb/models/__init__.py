@@ -1,6 +1,6 @@
 """Architectures under one interface."""
 
-from ecgnb.models import resnet1d, xresnet1d
+from ecgnb.models import ecg_fm, resnet1d, xresnet1d
 from ecgnb.models.base import MODELS, TASKS, Backbone, StagedBackbone, Words, build_model, options_of
 from ecgnb.models.summary import model_summary
 
@@ -11,6 +11,7 @@ __all__ = [
     "StagedBackbone",
     "Words",
     "build_model",
+    "ecg_fm",
     "model_summary",
     "options_of",
     "resnet1d",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, cast
 
 from torch import Tensor, nn
 
@@ -54,7 +54,8 @@ class FeatureInfo(TypedDict):
     Attributes:
         name: of the module that makes it.
         channels: its number of channels C.
-        reduction: samples of the signal for one step of the map, so T' = ceil(n_samples / reduction).
+        reduction: samples of the signal for one step of the map, so that it has n_samples / reduction steps, rounded
+            up with padding and down without.
     """
 
     name: str
@@ -70,10 +71,15 @@ class Backbone(nn.Module, ABC):
     else.
 
     Attributes:
-        head: from features ``[B, C, T']`` to logits; it has ``embed(features)`` and a last layer ``classifier``.
+        channels_last: of a class: its features are a sequence ``[B, T', C]``, as transformers have it; feature maps
+            are ``[B, C, T']`` all the same.
+        any_length: of a class: its signals may be shorter or longer than ``n_samples``.
+        head: from features to logits; it has ``embed(features)`` and a last layer ``classifier``.
         feature_info: the feature maps, first to last.
     """
 
+    channels_last: ClassVar[bool] = False
+    any_length: ClassVar[bool] = False
     head: nn.Module
     feature_info: list[FeatureInfo]
     _given: dict[str, Any]
@@ -115,16 +121,22 @@ class Backbone(nn.Module, ABC):
         Raises:
             ConfigError: the signal has another shape.
         """
-        if x.ndim != 3 or x.shape[1] != self.n_leads or x.shape[2] != self.n_samples:
+        self._check_shape(x)
+        return self.head(self.forward_features(x))
+
+    def _check_shape(self, x: Tensor) -> None:
+        if x.ndim != 3 or x.shape[1] != self.n_leads or (x.shape[2] != self.n_samples and not self.any_length):
             raise ConfigError(
                 f"{type(self).__name__} expected a signal [B, n_leads, n_samples] = [B, {self.n_leads}, "
                 f"{self.n_samples}]; it was given {list(x.shape)}. Prepare the signals with the model's leads, length "
                 "and sampling rate, or build the model for these."
             )
-        return self.head(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Return the last feature map ``[B, C, T']``; the signal may have any length that the model can take."""
+        """Return what the head takes, ``[B, C, T']`` or the sequence ``[B, T', C]`` where ``channels_last`` says so.
+
+        The signal may have any length that the model can take.
+        """
         return self.forward_intermediates(x, indices=[])[0]
 
     @abstractmethod
@@ -138,9 +150,16 @@ class Backbone(nn.Module, ABC):
             indices: ``None`` for all maps of ``feature_info``, a number n for the last n, or which ones.
 
         Returns:
-            Features ``[B, C, T']`` as of :meth:`forward_features`, and a list of maps ``[B, C_i, T_i]`` from first
-            to last.
+            Features as of :meth:`forward_features`, and a list of maps ``[B, C_i, T_i]`` from first to last.
         """
+
+    def layer_groups(self) -> list[list[str]]:
+        """Return the names of all parameters in groups, from the signal to the head, which is the last group.
+
+        Fine-tuning freezes groups and gives the earlier ones smaller steps.
+        """
+        head = [name for name, _ in self.named_parameters() if name.startswith("head.")]
+        return [[name for name, _ in self.named_parameters() if not name.startswith("head.")], head]
 
     def reset_classifier(self, n_classes: int) -> None:
         """Replace the last linear layer by a new one for ``n_classes`` classes."""
@@ -198,6 +217,12 @@ class StagedBackbone(Backbone):
             if index in wanted:
                 maps.append(x)
         return x, maps
+
+    def layer_groups(self) -> list[list[str]]:
+        """Return the parameters of the stem, of each stage and of the head; see :class:`Backbone`."""
+        names = [name for name, _ in self.named_parameters()]
+        prefixes = ["stem.", *(f"stages.{index}." for index in range(len(self.stages))), "head."]
+        return [[name for name in names if name.startswith(prefix)] for prefix in prefixes]
 
     def _describe(self, stem_stride: int, channels: Sequence[int], strides: Sequence[int]) -> None:
         self.feature_info, reduction = [], stem_stride

@@ -1,0 +1,255 @@
+"""The parts of ECG-FM's network: convolution stem, positional convolution, transformer layer, codebook, head.
+
+They compute, number by number, what the original trainer does (fairseq-signals; wav2vec 2.0, Baevski et al. 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ecgnb.errors import ConfigError
+
+#: Channels, kernel and stride of one convolution of the stem.
+ConvLayer = Sequence[int]
+
+
+class ConvStem(nn.Module):
+    """Convolutions without padding, each followed by GELU; the first is normalised per channel over time.
+
+    Args:
+        n_leads: channels of the signal.
+        layers: ``(channels, kernel, stride)`` of each convolution.
+        bias: whether the convolutions have one.
+    """
+
+    def __init__(self, n_leads: int, layers: Sequence[ConvLayer], bias: bool) -> None:
+        super().__init__()
+        channels_in = [n_leads, *(channels for channels, _, _ in layers)]
+        self.convs = nn.ModuleList(
+            nn.Conv1d(before, channels, kernel, stride, bias=bias)
+            for before, (channels, kernel, stride) in zip(channels_in, layers, strict=False)
+        )
+        first = layers[0][0]
+        self.norm = nn.GroupNorm(first, first)
+        for conv in self.convs:
+            nn.init.kaiming_normal_(conv.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map signals ``[B, n_leads, T]`` to ``[B, C, T']``."""
+        x = F.gelu(self.norm(self.convs[0](x)))
+        for conv in self.convs[1:]:
+            x = F.gelu(conv(x))
+        return x
+
+    def n_tokens(self, n_samples: Tensor | int) -> Tensor | int:
+        """Return how many tokens so many samples become; below one where they are too few."""
+        for conv in self.convs:
+            n_samples = (n_samples - conv.kernel_size[0]) // conv.stride[0] + 1
+        return n_samples
+
+
+class PositionalConv(nn.Module):
+    """Relative positions from a grouped convolution over time, ``gelu(conv(x))`` (Mohamed et al. 2019).
+
+    The weight is a direction times a gain for each tap of the kernel (weight normalisation over the other two axes,
+    Salimans and Kingma 2016).
+
+    Args:
+        dim: D, channels in and out.
+        kernel: taps.
+        groups: channels of different groups do not mix.
+    """
+
+    def __init__(self, dim: int, kernel: int, groups: int) -> None:
+        super().__init__()
+        if dim % groups:
+            raise ConfigError(f"position_groups={groups} must divide dim={dim}.")
+        self.groups = groups
+        direction = torch.empty(dim, dim // groups, kernel).normal_(std=(4 / (kernel * dim)) ** 0.5)
+        self.direction = nn.Parameter(direction)
+        self.gain = nn.Parameter(direction.norm(dim=(0, 1), keepdim=True))
+        self.bias = nn.Parameter(torch.zeros(dim))
+
+    def weight(self) -> Tensor:
+        """Return the kernel ``[D, D / groups, taps]``."""
+        return self.direction * (self.gain / self.direction.norm(dim=(0, 1), keepdim=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[B, T', D]`` to the same shape."""
+        kernel = self.direction.shape[-1]
+        found = F.conv1d(x.transpose(1, 2), self.weight(), self.bias, padding=kernel // 2, groups=self.groups)
+        return F.gelu(found[..., : x.shape[1]]).transpose(1, 2)  # an even kernel gives one step too many, at the end
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention (Vaswani et al. 2017).
+
+    Args:
+        dim: D.
+        n_heads: heads of D / n_heads channels.
+        dropout: of the attention weights, in training.
+    """
+
+    def __init__(self, dim: int, n_heads: int, dropout: float) -> None:
+        super().__init__()
+        if dim % n_heads:
+            raise ConfigError(f"n_heads={n_heads} must divide dim={dim}.")
+        self.n_heads = n_heads
+        self.dropout = dropout
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim)
+        self.value = nn.Linear(dim, dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, seen: Tensor | None) -> Tensor:
+        """Map ``[B, T', D]`` to the same shape; ``seen`` ``[B, 1, 1, T']`` is False for keys to leave out."""
+        dropout = self.dropout if self.training else 0.0
+        query, key, value = self._heads(self.query(x)), self._heads(self.key(x)), self._heads(self.value(x))
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=seen, dropout_p=dropout)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def weights(self, x: Tensor, seen: Tensor | None) -> Tensor:
+        """Return how much each query looks at each key, the mean over heads, ``[B, T' (queries), T' (keys)]``."""
+        query, key = self._heads(self.query(x)), self._heads(self.key(x))
+        scores = (query @ key.transpose(2, 3)) * query.shape[-1] ** -0.5
+        if seen is not None:
+            scores = scores.masked_fill(~seen, float("-inf"))
+        return scores.softmax(-1).mean(1)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(2, (self.n_heads, -1)).transpose(1, 2)
+
+
+class TransformerLayer(nn.Module):
+    """Self-attention and a feed-forward network, each added to its input.
+
+    Args:
+        dim: D.
+        n_heads: attention heads.
+        ffn: width of the feed-forward network.
+        norm_first: normalise the input of each part, not the sum after it.
+        dropout: of what each part adds.
+        attention_dropout: of the attention weights.
+        activation_dropout: inside the feed-forward network.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        n_heads: int,
+        ffn: int,
+        *,
+        norm_first: bool,
+        dropout: float,
+        attention_dropout: float,
+        activation_dropout: float,
+    ) -> None:
+        super().__init__()
+        self.norm_first = norm_first
+        self.attention = SelfAttention(dim, n_heads, attention_dropout)
+        self.attention_norm = nn.LayerNorm(dim)
+        self.up = nn.Linear(dim, ffn)
+        self.down = nn.Linear(ffn, dim)
+        self.ffn_norm = nn.LayerNorm(dim)
+        self.drop = nn.Dropout(dropout)
+        self.activation_drop = nn.Dropout(activation_dropout)
+
+    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Map ``[B, T', D]`` to the same shape; see `SelfAttention` for ``seen``."""
+        if self.norm_first:
+            x = x + self.drop(self.attention(self.attention_norm(x), seen))
+            return x + self.drop(self._ffn(self.ffn_norm(x)))
+        x = self.attention_norm(x + self.drop(self.attention(x, seen)))
+        return self.ffn_norm(x + self.drop(self._ffn(x)))
+
+    def attention_weights(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Return the attention weights ``[B, T', T']`` of the layer's input ``[B, T', D]``."""
+        return self.attention.weights(self.attention_norm(x) if self.norm_first else x, seen)
+
+    def _ffn(self, x: Tensor) -> Tensor:
+        return self.down(self.activation_drop(F.gelu(self.up(x))))
+
+
+class Codebook(nn.Module):
+    """Discrete codes of the stem's features: one entry of each group (van den Oord et al. 2017, Baevski et al. 2020).
+
+    Args:
+        features: C of the features.
+        groups: codes a token.
+        entries: to choose from in each group.
+        width: of the joined entries of all groups.
+    """
+
+    def __init__(self, features: int, groups: int, entries: int, width: int) -> None:
+        super().__init__()
+        if width % groups:
+            raise ConfigError(f"A codebook of {groups} groups cannot be {width} wide; give a multiple.")
+        self.groups, self.entries = groups, entries
+        self.vectors = nn.Parameter(torch.rand(1, groups * entries, width // groups))
+        self.scores = nn.Linear(features, groups * entries)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the best entry of each group, int64 ``[..., groups]``, for features ``[..., C]``."""
+        return self.scores(features).unflatten(-1, (self.groups, self.entries)).argmax(-1)
+
+    def quantized(self, codes: Tensor) -> Tensor:
+        """Return the joined vectors ``[..., width]`` of codes ``[..., groups]``."""
+        first = torch.arange(self.groups, device=codes.device) * self.entries
+        return self.vectors[0, codes + first].flatten(-2)
+
+
+class Pretraining(nn.Module):
+    """What only the pretraining uses: the masked tokens' embedding, the codebook, and the two projections it compares.
+
+    Args:
+        dim: D of the tokens.
+        features: C of the stem's features.
+        codebook: groups, entries and width of the `Codebook`.
+        projection: width in which a prediction and its target are compared.
+    """
+
+    def __init__(self, dim: int, features: int, codebook: Sequence[int], projection: int) -> None:
+        super().__init__()
+        groups, entries, width = codebook
+        self.mask_embedding = nn.Parameter(torch.rand(dim))
+        self.codebook = Codebook(features, groups, entries, width)
+        self.project_target = nn.Linear(width, projection)
+        self.project_prediction = nn.Linear(dim, projection)
+
+
+class MeanHead(nn.Module):
+    """The mean over time and a linear classifier.
+
+    Args:
+        dim: D of the tokens.
+        n_classes: scores to give; 0 for none, as in a pretrained model.
+    """
+
+    def __init__(self, dim: int, n_classes: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.classifier = nn.Linear(dim, n_classes) if n_classes else None
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Return ``[B, D]`` of tokens ``[B, T', D]``, whose padded ones are 0.
+
+        As the original has it, each channel's sum is divided by the number of its values that are not 0.
+        """
+        return features.sum(1) / (features != 0).sum(1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits ``[B, n_classes]`` of tokens ``[B, T', D]``.
+
+        Raises:
+            ConfigError: there is no classifier.
+        """
+        if self.classifier is None:
+            raise ConfigError(
+                "This model is pretrained and has no classifier, so it gives no logits. Take its embeddings with "
+                "model.embed(x), or give it a new classifier with model.reset_classifier(n_classes) and train it."
+            )
+        return self.classifier(self.embed(features))
