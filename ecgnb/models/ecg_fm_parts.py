@@ -6,12 +6,14 @@ They compute, number by number, what the original trainer does (fairseq-signals;
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecgnb.errors import ConfigError
+from ecgnb.models.spectral import SpectralConv
 
 #: Channels, kernel and stride of one convolution of the stem.
 ConvLayer = Sequence[int]
@@ -73,6 +75,7 @@ class PositionalConv(nn.Module):
         self.direction = nn.Parameter(direction)
         self.gain = nn.Parameter(direction.norm(dim=(0, 1), keepdim=True))
         self.bias = nn.Parameter(torch.zeros(dim))
+        self._made: tuple[Any, SpectralConv] | None = None
 
     def weight(self) -> Tensor:
         """Return the kernel ``[D, D / groups, taps]``."""
@@ -80,9 +83,23 @@ class PositionalConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, T', D]`` to the same shape."""
-        kernel = self.direction.shape[-1]
-        found = F.conv1d(x.transpose(1, 2), self.weight(), self.bias, padding=kernel // 2, groups=self.groups)
-        return F.gelu(found[..., : x.shape[1]]).transpose(1, 2)  # an even kernel gives one step too many, at the end
+        if torch.is_grad_enabled() or x.device.type != "cpu" or torch.compiler.is_compiling():
+            return F.gelu(self._direct(x))
+        precise = x.to(torch.promote_types(x.dtype, torch.float32))
+        return F.gelu(self._spectral(x.shape[1], precise.dtype)(precise).add_(self.bias)).to(x.dtype)
+
+    def _direct(self, x: Tensor) -> Tensor:
+        padding = self.direction.shape[-1] // 2
+        found = F.conv1d(x.transpose(1, 2), self.weight(), self.bias, padding=padding, groups=self.groups)
+        return found[..., : x.shape[1]].transpose(1, 2)  # an even kernel gives one step too many, at the end
+
+    def _spectral(self, n_steps: int, dtype: torch.dtype) -> SpectralConv:
+        """Return the convolution for sequences of one length, made again only when the weights have changed."""
+        parts = (self.direction, self.gain)
+        made_from = (n_steps, dtype, *((part.data_ptr(), part._version) for part in parts if not part.is_inference()))
+        if self._made is None or self._made[0] != made_from or len(made_from) < 2 + len(parts):
+            self._made = (made_from, SpectralConv(self.weight().to(dtype), self.groups, n_steps))
+        return self._made[1]
 
 
 class SelfAttention(nn.Module):

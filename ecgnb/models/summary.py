@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ecgnb.models.base import Backbone
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def model_summary(model: Backbone) -> pd.DataFrame:
@@ -22,6 +25,8 @@ def model_summary(model: Backbone) -> pd.DataFrame:
     Args:
         model: any backbone; it is run once on zeros, in evaluation mode, and left as it was.
     """
+    import pandas as pd
+
     parts = dict(_parts(model))
     shapes: dict[str, tuple[int, ...]] = {}
     hooks = [part.register_forward_hook(_note_shape(name, shapes)) for name, part in parts.items()]

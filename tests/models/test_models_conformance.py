@@ -11,6 +11,7 @@ from torch import nn
 
 from ecgnb.errors import ConfigError
 from ecgnb.models import MODELS, build_model, model_summary, options_of
+from ecgnb.models.ecg_fm import EcgFM
 
 #: Trainable parameters with 12 leads, 5000 samples at 500 Hz and 71 classes.
 PARAMETERS = {
@@ -20,7 +21,10 @@ PARAMETERS = {
     "xresnet1d50": 962_503,
     "xresnet1d101": 1_880_775,
     "xresnet1d152": 2_799_047,
+    "ecg_fm": 90_427_847,
 }
+#: Options for all other tests of a model that is too large for them.
+OPTIONS = {"ecg_fm": {"dim": 48, "depth": 3, "n_heads": 4, "ffn": 96, "conv_layers": ((24, 2, 2),) * 4}}
 #: A ported Keras model is of its file's size alone; tests/port/test_backbone.py holds it to the same promises.
 NAMES = [name for name in MODELS if name != "keras"]
 BIG = {"n_leads": 12, "n_samples": 5000, "fs": 500.0, "n_classes": 71}
@@ -30,11 +34,17 @@ SIZES = [(1, 250, 100.0), (2, 1000, 250.0), (12, 5000, 500.0), (12, 1000, 100.0)
 
 def build(name: str, seed: int = 0, **words) -> nn.Module:
     torch.manual_seed(seed)
-    return build_model(name, **{**SMALL, **words})
+    return build_model(name, **{**SMALL, **OPTIONS.get(name, {}), **words})
 
 
 def signals(model, batch: int = 2) -> torch.Tensor:
     return torch.randn(batch, model.n_leads, model.n_samples, generator=torch.Generator().manual_seed(1))
+
+
+def n_steps(model, info) -> int:
+    """Convolutions without padding round down, the others up."""
+    steps = model.n_samples / info["reduction"]
+    return math.floor(steps) if isinstance(model, EcgFM) else math.ceil(steps)
 
 
 def test_every_model_has_golden_numbers():
@@ -43,8 +53,13 @@ def test_every_model_has_golden_numbers():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_number_of_parameters(name):
+    with torch.device("meta"):
+        assert build_model(name, **BIG).n_parameters() == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in OPTIONS])
+def test_summary_counts_all_parameters(name):
     model = build_model(name, **BIG)
-    assert model.n_parameters() == PARAMETERS[name]
     assert model_summary(model).parameters.iloc[-1] == PARAMETERS[name]
 
 
@@ -62,9 +77,9 @@ def test_sizes(name, n_leads, n_samples, fs):
         torch.testing.assert_close(model.head(final), logits)
     assert len(maps) == len(model.feature_info)
     for feature, info in zip(maps, model.feature_info, strict=True):
-        assert feature.shape == (2, info["channels"], math.ceil(n_samples / info["reduction"]))
+        assert feature.shape == (2, info["channels"], n_steps(model, info))
         assert dict(model.named_modules())[info["name"]] is not None
-    assert final.shape == maps[-1].shape
+    assert (final.transpose(1, 2) if model.channels_last else final).shape == maps[-1].shape
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -77,7 +92,8 @@ def test_indices_choose_feature_maps(name):
         for indices, expected in [([0, 2], [0, 2]), (2, [-2, -1]), ([-1], [-1]), (0, [])]:
             chosen = model.forward_intermediates(x, indices)[1]
             assert [torch.equal(c, maps[e]) for c, e in zip(chosen, expected, strict=True)] == [True] * len(expected)
-        assert model.forward_features(torch.randn(2, model.n_leads, 480)).shape[1] == final.shape[1]
+        channels = 2 if model.channels_last else 1
+        assert model.forward_features(torch.randn(2, model.n_leads, 480)).shape[channels] == final.shape[channels]
     for indices in (99, [99], [-99]):
         with pytest.raises(ConfigError, match="feature maps; indices"):
             model.forward_intermediates(x, indices)
@@ -157,7 +173,8 @@ def test_spec_holds_every_option_and_shares_none(name):
         "task",
         *options_of(type(model)),
     }
-    options = {key: list(v) if isinstance(v, tuple) else v for key, v in options_of(type(model)).items()}
+    defaults = {**options_of(type(model)), **OPTIONS.get(name, {})}
+    options = {key: list(value) if isinstance(value, tuple) else value for key, value in defaults.items()}
     before = json.dumps(options)
     one, two = build(name, **options), build(name, **options)
     assert json.dumps(options) == before, "options must not be changed by the model that they build"
@@ -194,7 +211,7 @@ def test_export(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_wrong_shapes_say_what_was_expected(name):
     model = build(name)
-    for shape in [(2, 3, 300), (2, 2, 299), (2, 300), (2, 300, 2)]:
+    for shape in [(2, 3, 300), (2, 300), (2, 300, 2), *([] if model.any_length else [(2, 2, 299)])]:
         with pytest.raises(ConfigError, match=r"expected a signal \[B, n_leads, n_samples\] = \[B, 2, 300\]"):
             model(torch.zeros(shape))
 
@@ -209,4 +226,15 @@ def test_summary_adds_up(name):
     assert table.flops[:-1].sum() == table.flops.iloc[-1] > 0
     last = model.feature_info[-1]
     row = table.set_index("part").loc[last["name"]]
-    assert row.output == f"{last['channels']} x {math.ceil(model.n_samples / last['reduction'])}"
+    axes = [str(last["channels"]), str(n_steps(model, last))]
+    assert row.output == " x ".join(reversed(axes) if model.channels_last else axes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_layer_groups_hold_every_parameter_once(name):
+    model = build(name)
+    groups = model.layer_groups()
+    assert sorted(name for group in groups for name in group) == sorted(name for name, _ in model.named_parameters())
+    assert len(groups) == len(model.feature_info) + 2 and all(groups)
+    assert all(name.startswith("head.") for name in groups[-1])
+    assert [each for each in groups[0] if each.startswith("stem.")]
