@@ -1,5 +1,6 @@
 """Explanations of classifiers: gradients, integrated gradients, Grad-CAM, layer-wise relevance propagation."""
 
+from ecgnb.explain.attention import attention_saliency
 from ecgnb.explain.base import EXPLAINERS
 from ecgnb.explain.figures import plot_attribution, positive_relevance
 from ecgnb.explain.front import explain
@@ -18,6 +19,7 @@ from ecgnb.explain.sampling import completeness_gap, integrated_gradients, smoot
 
 __all__ = [
     "EXPLAINERS",
+    "attention_saliency",
     "completeness_gap",
     "explain",
     "grad_cam",

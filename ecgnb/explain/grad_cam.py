@@ -78,6 +78,7 @@ def grad_cam(
     with asked(model, inputs, target) as case:
         if layer is None and isinstance(case.model, Backbone):
             layer = case.model.feature_info[-1]["name"]
+            layout = layout or (_KERAS if case.model.channels_last else _NCT)
         logits, maps = _run(case, layer, layout)
         found = _chosen(maps, layer)
         slope = _slope(logits.gather(1, case.target[:, None]).sum(), found.values, layer)

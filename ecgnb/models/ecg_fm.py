@@ -6,6 +6,7 @@ A convolution stem turns 500 samples a second into 31.25 tokens; a transformer o
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -51,6 +52,8 @@ class EcgFM(Backbone):
 
     channels_last: ClassVar[bool] = True
     any_length: ClassVar[bool] = True
+    head: MeanHead
+    pretraining: Pretraining | None
 
     def __init__(
         self,
@@ -97,11 +100,9 @@ class EcgFM(Backbone):
         self.pretraining = Pretraining(dim, features, codebook, projection) if codebook else None
         self.head = MeanHead(dim, self.n_classes)
         self.apply(_draw)
-        stride = 1
-        for conv in self.stem.convs:
-            stride *= conv.stride[0]
+        reduction = math.prod(stride for _, stride in self.stem.steps)
         self.feature_info = [
-            FeatureInfo(name=f"layers.{index}", channels=dim, reduction=stride) for index in range(depth)
+            FeatureInfo(name=f"layers.{index}", channels=dim, reduction=reduction) for index in range(depth)
         ]
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
@@ -190,7 +191,6 @@ class EcgFM(Backbone):
         if not mask.any():
             return None
         n_tokens = self.stem.n_tokens((~mask).sum(1))
-        assert isinstance(n_tokens, Tensor)
         if (n_tokens < 1).any():
             rows = torch.nonzero(n_tokens < 1)[:, 0].tolist()
             raise ConfigError(f"The records {rows} of the batch are nothing but padding. Leave them out.")
@@ -200,7 +200,7 @@ class EcgFM(Backbone):
             PaddingWarning,
             stacklevel=3,
         )
-        steps = torch.arange(int(self.stem.n_tokens(mask.shape[1])), device=mask.device)
+        steps = torch.arange(self.stem.n_tokens(mask.shape[1]), device=mask.device)
         return steps >= n_tokens[:, None]
 
     def reset_classifier(self, n_classes: int) -> None:

@@ -6,7 +6,7 @@ They compute, number by number, what the original trainer does (fairseq-signals;
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,8 @@ from ecgnb.models.spectral import SpectralConv
 
 #: Channels, kernel and stride of one convolution of the stem.
 ConvLayer = Sequence[int]
+#: A number, or an int64 tensor of them.
+Count = TypeVar("Count", int, Tensor)
 
 
 class ConvStem(nn.Module):
@@ -31,26 +33,29 @@ class ConvStem(nn.Module):
     def __init__(self, n_leads: int, layers: Sequence[ConvLayer], bias: bool) -> None:
         super().__init__()
         channels_in = [n_leads, *(channels for channels, _, _ in layers)]
-        self.convs = nn.ModuleList(
+        convs = [
             nn.Conv1d(before, channels, kernel, stride, bias=bias)
             for before, (channels, kernel, stride) in zip(channels_in, layers, strict=False)
-        )
+        ]
+        self.convs = nn.ModuleList(convs)
+        self.steps = [(kernel, stride) for _, kernel, stride in layers]
         first = layers[0][0]
         self.norm = nn.GroupNorm(first, first)
-        for conv in self.convs:
+        self.act = nn.GELU()
+        for conv in convs:
             nn.init.kaiming_normal_(conv.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map signals ``[B, n_leads, T]`` to ``[B, C, T']``."""
-        x = F.gelu(self.norm(self.convs[0](x)))
-        for conv in self.convs[1:]:
-            x = F.gelu(conv(x))
+        for index, conv in enumerate(self.convs):
+            x = conv(x)
+            x = self.act(x if index else self.norm(x))
         return x
 
-    def n_tokens(self, n_samples: Tensor | int) -> Tensor | int:
+    def n_tokens(self, n_samples: Count) -> Count:
         """Return how many tokens so many samples become; below one where they are too few."""
-        for conv in self.convs:
-            n_samples = (n_samples - conv.kernel_size[0]) // conv.stride[0] + 1
+        for kernel, stride in self.steps:
+            n_samples = (n_samples - kernel) // stride + 1
         return n_samples
 
 
@@ -75,6 +80,7 @@ class PositionalConv(nn.Module):
         self.direction = nn.Parameter(direction)
         self.gain = nn.Parameter(direction.norm(dim=(0, 1), keepdim=True))
         self.bias = nn.Parameter(torch.zeros(dim))
+        self.act = nn.GELU()
         self._made: tuple[Any, SpectralConv] | None = None
 
     def weight(self) -> Tensor:
@@ -84,9 +90,9 @@ class PositionalConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, T', D]`` to the same shape."""
         if torch.is_grad_enabled() or x.device.type != "cpu" or torch.compiler.is_compiling():
-            return F.gelu(self._direct(x))
+            return self.act(self._direct(x))
         precise = x.to(torch.promote_types(x.dtype, torch.float32))
-        return F.gelu(self._spectral(x.shape[1], precise.dtype)(precise).add_(self.bias)).to(x.dtype)
+        return self.act(self._spectral(x.shape[1], precise.dtype)(precise).add_(self.bias)).to(x.dtype)
 
     def _direct(self, x: Tensor) -> Tensor:
         padding = self.direction.shape[-1] // 2
@@ -170,6 +176,7 @@ class TransformerLayer(nn.Module):
         self.attention = SelfAttention(dim, n_heads, attention_dropout)
         self.attention_norm = nn.LayerNorm(dim)
         self.up = nn.Linear(dim, ffn)
+        self.act = nn.GELU()
         self.down = nn.Linear(ffn, dim)
         self.ffn_norm = nn.LayerNorm(dim)
         self.drop = nn.Dropout(dropout)
@@ -188,7 +195,7 @@ class TransformerLayer(nn.Module):
         return self.attention.weights(self.attention_norm(x) if self.norm_first else x, seen)
 
     def _ffn(self, x: Tensor) -> Tensor:
-        return self.down(self.activation_drop(F.gelu(self.up(x))))
+        return self.down(self.activation_drop(self.act(self.up(x))))
 
 
 class Codebook(nn.Module):

@@ -1,0 +1,1 @@
+"""Foundation models of others: their checkpoints, their recipes, their labels."""
