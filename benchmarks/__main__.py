@@ -13,7 +13,7 @@ import platform
 
 import pandas as pd
 
-MODULES = ("startup", "preparation", "loop", "bootstrap", "port")
+MODULES = ("startup", "preparation", "loop", "bootstrap", "port", "ecg_fm")
 
 
 def main() -> None:

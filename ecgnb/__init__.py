@@ -25,6 +25,7 @@ _HOME = {
     "predict": "ecgnb.stages.predict",
     "read_recording": "ecgnb.data.reading",
     "build_model": "ecgnb.models",
+    "load_ecg_fm": "ecgnb.foundation.ecg_fm",
     "available": "ecgnb.stages.environment",
 }
 _MODULES = {"show": "ecgnb.stages.show", "port": "ecgnb.port", "explain": "ecgnb.explain"}
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from ecgnb import explain, port
     from ecgnb.checks import preflight
     from ecgnb.data.reading import read_recording
+    from ecgnb.foundation.ecg_fm import load_ecg_fm
     from ecgnb.models import build_model
     from ecgnb.session import find_run, list_runs, open_run
     from ecgnb.stages import show

@@ -12,7 +12,7 @@ import torch
 from ecgnb.checkpoints.container import Checkpoint, TensorRef, open_checkpoint, plain
 from ecgnb.errors import CheckpointError
 from ecgnb.foundation.ecg_fm_config import architecture
-from ecgnb.foundation.ecg_fm_names import renamed
+from ecgnb.foundation.ecg_fm_names import is_fine_tuned, renamed
 from ecgnb.models.ecg_fm import EcgFM
 from ecgnb.models.memory import keep_freed_memory
 
@@ -72,6 +72,7 @@ def load_ecg_fm(
     checkpoint = open_checkpoint(path)
     tensors = _weights(checkpoint)
     names = renamed(tensors)
+    _check_head(tensors, path)
     shapes = {ours: tensors[theirs].shape for theirs, ours in names.items()}
     told = _merged(_config(checkpoint.contents), config)
     options = architecture(shapes, told)
@@ -146,6 +147,14 @@ def _merged(told: dict[str, Any], given: Mapping[str, Any] | None) -> dict[str, 
                 "overruled; leave the key out."
             )
     return {**told, **(given or {})}
+
+
+def _check_head(tensors: Mapping[str, TensorRef], path: Path) -> None:
+    if is_fine_tuned(tensors) and "proj.weight" not in tensors:
+        raise CheckpointError(
+            f"{path} holds a fine-tuned model without its classifier: the tensor proj.weight is missing. Take the file "
+            "from its source again; embeddings alone come from a pretrained checkpoint."
+        )
 
 
 def _check_shapes(model: EcgFM, shapes: Mapping[str, Any], theirs: Mapping[str, str], path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -146,7 +146,7 @@ class EcgFM(Backbone):
         """Return the attention weights of every layer, the mean over heads, ``[B, depth, T' (queries), T' (keys)]``."""
         tokens, seen, _ = self._tokens(x, padding_mask)
         found = []
-        for layer in self.layers:
+        for layer in cast("list[TransformerLayer]", self.layers):
             found.append(layer.attention_weights(tokens, seen))
             tokens = layer(tokens, seen)
         return torch.stack(found, dim=1)

@@ -261,9 +261,10 @@ class MeanHead(nn.Module):
     def embed(self, features: Tensor) -> Tensor:
         """Return ``[B, D]`` of tokens ``[B, T', D]``, whose padded ones are 0.
 
-        As the original has it, each channel's sum is divided by the number of its values that are not 0.
+        As the original has it, each channel's sum is divided by the number of its values that are not 0. Where there
+        are none it gives 0, where the original gives NaN.
         """
-        return features.sum(1) / (features != 0).sum(1)
+        return features.sum(1) / (features != 0).sum(1).clamp(min=1)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits ``[B, n_classes]`` of tokens ``[B, T', D]``.
