@@ -16,7 +16,15 @@ from torch import Tensor, nn
 
 from ecgnb.errors import ConfigError
 from ecgnb.models.base import MODELS, Backbone, FeatureInfo
-from ecgnb.models.ecg_fm_parts import ConvLayer, ConvStem, MeanHead, PositionalConv, Pretraining, TransformerLayer
+from ecgnb.models.ecg_fm_parts import (
+    ConvLayer,
+    ConvStem,
+    MeanHead,
+    PositionalConv,
+    Pretraining,
+    TransformerLayer,
+    draw_weights,
+)
 
 
 class PaddingWarning(UserWarning):
@@ -99,7 +107,7 @@ class EcgFM(Backbone):
         )
         self.pretraining = Pretraining(dim, features, codebook, projection) if codebook else None
         self.head = MeanHead(dim, self.n_classes)
-        self.apply(_draw)
+        draw_weights(self)
         reduction = math.prod(stride for _, stride in self.stem.steps)
         self.feature_info = [
             FeatureInfo(name=f"layers.{index}", channels=dim, reduction=reduction) for index in range(depth)
@@ -270,10 +278,3 @@ class EcgFM(Backbone):
 def _without(tokens: Tensor, padding: Tensor | None) -> Tensor:
     """Set padded tokens to 0."""
     return tokens if padding is None else tokens.masked_fill(padding[..., None], 0.0)
-
-
-def _draw(module: nn.Module) -> None:
-    """Draw weights as BERT does (Devlin et al. 2019), which the original follows."""
-    if isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)

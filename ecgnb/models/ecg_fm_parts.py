@@ -42,8 +42,6 @@ class ConvStem(nn.Module):
         first = layers[0][0]
         self.norm = nn.GroupNorm(first, first)
         self.act = nn.GELU()
-        for conv in convs:
-            nn.init.kaiming_normal_(conv.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map signals ``[B, n_leads, T]`` to ``[B, C, T']``."""
@@ -76,9 +74,8 @@ class PositionalConv(nn.Module):
         if dim % groups:
             raise ConfigError(f"position_groups={groups} must divide dim={dim}.")
         self.groups = groups
-        direction = torch.empty(dim, dim // groups, kernel).normal_(std=(4 / (kernel * dim)) ** 0.5)
-        self.direction = nn.Parameter(direction)
-        self.gain = nn.Parameter(direction.norm(dim=(0, 1), keepdim=True))
+        self.direction = nn.Parameter(torch.empty(dim, dim // groups, kernel))
+        self.gain = nn.Parameter(torch.empty(1, 1, kernel))
         self.bias = nn.Parameter(torch.zeros(dim))
         self.act = nn.GELU()
         self._made: tuple[Any, SpectralConv] | None = None
@@ -213,7 +210,7 @@ class Codebook(nn.Module):
         if width % groups:
             raise ConfigError(f"A codebook of {groups} groups cannot be {width} wide; give a multiple.")
         self.groups, self.entries = groups, entries
-        self.vectors = nn.Parameter(torch.rand(1, groups * entries, width // groups))
+        self.vectors = nn.Parameter(torch.empty(1, groups * entries, width // groups))
         self.scores = nn.Linear(features, groups * entries)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -239,7 +236,7 @@ class Pretraining(nn.Module):
     def __init__(self, dim: int, features: int, codebook: Sequence[int], projection: int) -> None:
         super().__init__()
         groups, entries, width = codebook
-        self.mask_embedding = nn.Parameter(torch.rand(dim))
+        self.mask_embedding = nn.Parameter(torch.empty(dim))
         self.codebook = Codebook(features, groups, entries, width)
         self.project_target = nn.Linear(width, projection)
         self.project_prediction = nn.Linear(dim, projection)
@@ -278,3 +275,26 @@ class MeanHead(nn.Module):
                 "model.embed(x), or give it a new classifier with model.reset_classifier(n_classes) and train it."
             )
         return self.classifier(self.embed(features))
+
+
+@torch.no_grad()
+def draw_weights(model: nn.Module) -> None:
+    """Draw all weights as the original does: linear layers as BERT (Devlin et al. 2019), convolutions for their fan-in.
+
+    On the meta device there is nothing to draw.
+    """
+    for module in model.modules():
+        if any(parameter.is_meta for parameter in module.parameters(recurse=False)):
+            continue
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv1d):
+            nn.init.kaiming_normal_(module.weight)
+        elif isinstance(module, PositionalConv):
+            nn.init.normal_(module.direction, std=(4 / (module.direction.shape[2] * len(module.bias))) ** 0.5)
+            module.gain.copy_(module.direction.norm(dim=(0, 1), keepdim=True))
+        elif isinstance(module, Codebook):
+            nn.init.uniform_(module.vectors)
+        elif isinstance(module, Pretraining):
+            nn.init.uniform_(module.mask_embedding)
