@@ -1,0 +1,149 @@
+"""ECG-FM's network without its checkpoints: what is promised of its parts."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from ecgnb.errors import ConfigError
+from ecgnb.models import build_model
+from ecgnb.models.ecg_fm import EcgFM, PaddingWarning
+from ecgnb.models.ecg_fm_parts import Codebook, MeanHead, PositionalConv
+
+SMALL = {"dim": 48, "depth": 3, "n_heads": 4, "ffn": 96, "conv_layers": ((24, 2, 2),) * 4}
+
+
+def small(**options) -> EcgFM:
+    torch.manual_seed(0)
+    words = {"n_leads": 12, "n_samples": 2500, "fs": 500.0, "n_classes": 3}
+    return build_model("ecg_fm", **{**words, **SMALL, **options}).eval()
+
+
+def test_sizes_of_the_published_models():
+    words = {"n_leads": 12, "n_samples": 2500, "fs": 500.0}
+    with torch.device("meta"):
+        assert EcgFM(**words, n_classes=0, codebook=(2, 320, 256)).n_parameters() == 90_883_072
+        assert EcgFM(**words, n_classes=0).n_parameters() == 90_373_248
+        assert EcgFM(**words, n_classes=17).n_parameters() == 90_386_321
+        assert EcgFM(**words, n_classes=17).forward_features(torch.empty(1, 12, 5000)).shape == (1, 312, 768)
+
+
+@pytest.mark.parametrize(("samples", "tokens"), [(2500, 156), (5000, 312), (1237, 77), (16, 1)])
+def test_tokens_of_a_length(samples, tokens):
+    model = small()
+    assert model.forward_features(torch.randn(2, 12, samples)).shape == (2, tokens, 48)
+    assert model.stem.n_tokens(samples) == tokens
+    assert model.stem.n_tokens(torch.tensor([samples])).tolist() == [tokens]
+
+
+def test_attention_weights_are_those_of_the_forward_pass():
+    model = small()
+    x = torch.randn(2, 12, 800)
+    weights = model.attention(x)
+    assert weights.shape == (2, 3, 50, 50)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, 50))
+    layer = model.layers[0].attention
+    single = copy.deepcopy(layer)
+    single.n_heads = 1
+    tokens = model._tokens(x, None)[0]
+    torch.testing.assert_close(
+        single.out(single.weights(tokens, None) @ single.value(tokens)), single(tokens, None), atol=1e-5, rtol=1e-4
+    )
+
+
+def test_padded_keys_get_no_attention():
+    model = small()
+    mask = torch.zeros(1, 800, dtype=torch.bool)
+    mask[:, 400:] = True
+    with pytest.warns(PaddingWarning):
+        weights = model.attention(torch.randn(1, 12, 800), mask)
+    assert weights[..., 25:].abs().max() == 0
+    torch.testing.assert_close(weights.sum(-1), torch.ones(1, 3, 50))
+
+
+def test_what_is_padding_changes_nothing_behind_the_stem():
+    """Other numbers in padded samples change the stem's statistics alone; without its norm they change nothing."""
+    model = small()
+    model.stem.norm = torch.nn.Identity()
+    x, mask = torch.randn(1, 12, 800), torch.zeros(1, 800, dtype=torch.bool)
+    mask[:, 416:] = True  # a token sees 16 samples
+    with pytest.warns(PaddingWarning):
+        one = model.embed(x, mask)
+        x[..., 416:] += 5
+        position = model.position
+        model.position = torch.nn.Identity()  # it reaches over the border, as in the original
+        two, three = model.embed(x, mask), model.embed(x - 5 * mask, mask)
+    torch.testing.assert_close(two, three)
+    model.position = position
+    assert one.shape == two.shape
+
+
+def test_the_positional_convolution_is_the_same_with_and_without_gradients():
+    for kernel, groups in ((128, 16), (31, 4)):
+        torch.manual_seed(1)
+        part = PositionalConv(48, kernel, groups)
+        for parameter in (part.direction, part.gain, part.bias):
+            torch.nn.init.normal_(parameter)
+        x = torch.randn(2, 77, 48)
+        direct = part(x).detach()
+        scale = direct.abs().max()
+        with torch.inference_mode():
+            assert (part(x) - direct).abs().max() <= 2e-6 * scale
+            made = part._made
+            assert part(x) is not None and part._made is made
+        with torch.no_grad():
+            part.gain.mul_(1.5)
+            changed = part(x)
+        assert (changed - part(x).detach()).abs().max() <= 3e-6 * scale, "new weights, new convolution"
+        part.load_state_dict({name: value * 0.5 for name, value in part.state_dict().items()}, assign=True)
+        with torch.inference_mode():
+            halved = part(x)
+        assert (halved - part(x).detach()).abs().max() <= 2e-6 * scale
+
+
+def test_weight_norm_is_over_channels():
+    part = PositionalConv(8, 5, 2)
+    torch.nn.init.normal_(part.direction)
+    torch.nn.init.uniform_(part.gain, 0.5, 2.0)
+    torch.testing.assert_close(part.weight().norm(dim=(0, 1)), part.gain.flatten().abs())
+
+
+def test_codes_are_the_best_entries():
+    book = Codebook(4, groups=2, entries=3, width=6)
+    torch.nn.init.uniform_(book.vectors)
+    features = torch.randn(2, 5, 4)
+    codes = book(features)
+    assert codes.shape == (2, 5, 2)
+    scores = book.scores(features)
+    assert torch.equal(codes[..., 1], scores[..., 3:].argmax(-1))
+    joined = book.quantized(codes)
+    assert torch.equal(joined[0, 0], torch.cat([book.vectors[0, codes[0, 0, 0]], book.vectors[0, 3 + codes[0, 0, 1]]]))
+
+
+def test_the_mean_counts_what_is_not_zero():
+    head = MeanHead(2, 1)
+    tokens = torch.tensor([[[1.0, 0.0], [3.0, 0.0], [0.0, 0.0]]])
+    assert head.embed(tokens).tolist() == [[2.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_heads": 5}, "n_heads=5 must divide dim=48"),
+        ({"position_groups": 7}, "position_groups=7 must divide dim=48"),
+        ({"codebook": (3, 4, 8)}, "3 groups cannot be 8 wide"),
+    ],
+)
+def test_sizes_that_do_not_go_together(options, message):
+    with pytest.raises(ConfigError, match=message):
+        small(**options)
+
+
+def test_dropout_only_in_training():
+    model = small(dropout=0.2, attention_dropout=0.2, activation_dropout=0.2)
+    x = torch.randn(2, 12, 800)
+    assert torch.equal(model(x), model(x))
+    model.train()
+    assert not torch.equal(model(x), model(x))
