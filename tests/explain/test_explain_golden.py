@@ -46,7 +46,7 @@ def test_lrp_agrees_with_zennit(rules, expected):
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize(("call", "expected"), CAPTUM, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(("call", "expected"), CAPTUM, ids=[call[0].__name__ for call, _ in CAPTUM])
 def test_gradients_agree_with_captum(call, expected):
     method, options = call
     found = numbers(method(cnn(), signals(), 1, **options))
