@@ -26,6 +26,9 @@ _HOME = {
     "read_recording": "ecgnb.data.reading",
     "build_model": "ecgnb.models",
     "load_ecg_fm": "ecgnb.foundation.ecg_fm",
+    "inspect_checkpoint": "ecgnb.checkpoints.inspection",
+    "infer_recordings": "ecgnb.stages.predict",
+    "compare_starts": "ecgnb.stages.transfer",
     "available": "ecgnb.stages.environment",
 }
 _MODULES = {"show": "ecgnb.stages.show", "port": "ecgnb.port", "explain": "ecgnb.explain"}
@@ -34,6 +37,7 @@ __all__ = ["__version__", *_HOME, *_MODULES]
 
 if TYPE_CHECKING:
     from ecgnb import explain, port
+    from ecgnb.checkpoints.inspection import inspect_checkpoint
     from ecgnb.checks import preflight
     from ecgnb.data.reading import read_recording
     from ecgnb.foundation.ecg_fm import load_ecg_fm
@@ -43,11 +47,12 @@ if TYPE_CHECKING:
     from ecgnb.stages.cohort import load_cohort
     from ecgnb.stages.environment import available, environment_report
     from ecgnb.stages.evaluate import evaluate
-    from ecgnb.stages.predict import predict
+    from ecgnb.stages.predict import infer_recordings, predict
     from ecgnb.stages.prepare import prepare
     from ecgnb.stages.report import write_report
     from ecgnb.stages.split import split
     from ecgnb.stages.train import train
+    from ecgnb.stages.transfer import compare_starts
 
 
 def __getattr__(name: str) -> Any:

@@ -5,22 +5,25 @@ A check is a function of the run that returns findings; each has a status (pass,
 
 from __future__ import annotations
 
+import json
 import os
-import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from packaging.version import Version
 
+from ecgnb.compatibility import installed_versions, judge_extras, judge_versions
 from ecgnb.data.cohort import DEMO_RECORDS, MAPPING_NAME, DataConfig, resolve
 from ecgnb.data.labels import read_mapping
-from ecgnb.environment import describe_gpus, package_version
+from ecgnb.environment import describe_gpus
 from ecgnb.errors import CheckpointError, ConfigError, EcgnbError
 from ecgnb.run import Run
+
+if TYPE_CHECKING:
+    from ecgnb.deploy.bundle import Bundle
 
 RECORDING_SUFFIXES = (".hea", ".mat", ".csv", ".npy", ".npz")
 
@@ -43,15 +46,18 @@ class Finding:
 
 
 def preflight(run: Run) -> pd.DataFrame:
-    """Check data, labels, model, store, splits, hardware, disk and versions for a run.
+    """Check data, labels, model, store, splits, hardware, disk, versions and extras for a run.
 
     Returns:
-        A row a check: ``check, status (pass | warn | fail), finding, what_to_do``.
+        A row a finding: ``check, status (pass | warn | fail), finding, what_to_do``.
 
     Raises:
         EcgnbError: a check failed; the message lists what failed and what to do.
     """
-    checks = (check_data, check_labels, check_recipe, check_store, check_splits, check_gpu, check_disk, check_versions)
+    checks = (
+        check_data, check_labels, check_recipe, check_store, check_splits, check_gpu, check_disk, check_versions,
+        check_extras,
+    )  # fmt: skip
     findings = [finding for check in checks for finding in check(run)]
     failed = [finding for finding in findings if finding.status == "fail"]
     if failed:
@@ -127,8 +133,9 @@ def check_recipe(run: Run) -> Iterator[Finding]:
     """Model, options and transforms are ones that can be built; better known now than after the preparation."""
     import torch
 
-    from ecgnb.deploy.ported import open_bundle
+    from ecgnb.deploy.opening import open_bundle
     from ecgnb.models import build_model
+    from ecgnb.training.freezing import freeze
     from ecgnb.transforms.pipeline import build_pipeline
 
     model, prepare, transforms = run.config.model, run.config.prepare, run.config.transforms
@@ -138,20 +145,34 @@ def check_recipe(run: Run) -> Iterator[Finding]:
         pipeline(torch.zeros(1, n_leads, n_samples), fs=fs, keys=torch.zeros(1, dtype=torch.int64))
         words: Any = {"n_leads": n_leads, "n_samples": n_samples, "fs": fs, "n_classes": 2, **model.model_options}
         if model.start_from:
-            prepared = open_bundle(model.start_from).prepare
-            wanted = {"TARGET_FS": prepared.target_fs, "TARGET_SAMPLES": prepared.target_samples}
-            wrong = [name for name, value in wanted.items() if getattr(prepare, name.lower()) != value]
-            if wrong:
-                given = " ".join(f"-p {name} {wanted[name]:g}" for name in wrong)
-                raise ConfigError(f"START_FROM={model.start_from!r} was trained otherwise: give {given}.")
+            _check_start(run, open_bundle(model.start_from))
         else:
             with torch.device("meta"):  # shapes without numbers: it takes no memory, however large the model
-                build_model(model.model, **words)
+                freeze(build_model(model.model, **words), run.config.training.freeze)
     except (ConfigError, CheckpointError) as error:
         yield Finding("model", "fail", str(error), "Correct that parameter.")
         return
     steps = ", ".join(transform.name for transform in pipeline) or "no transforms"
     yield Finding("model", "pass", f"{model.start_from or model.model} behind {steps}")
+
+
+def _check_start(run: Run, bundle: Bundle) -> None:
+    """Refuse recordings that the model to start from cannot take, with all that would prepare them as it has learnt."""
+    own, learnt = run.config.prepare, bundle.prepare
+    fixed = ("target_fs",) if bundle.model.any_length else ("target_fs", "target_samples")
+    if all(getattr(own, name) == getattr(learnt, name) for name in fixed):
+        return
+    names = ("target_fs", "target_samples", "crop", "resampling", "filters")
+    wanted = {name.upper(): getattr(learnt, name) for name in names if getattr(own, name) != getattr(learnt, name)}
+    wanted["TRANSFORMS"] = bundle.transforms.specs()
+    given = " ".join(f"-p {name} {_as_text(value)}" for name, value in wanted.items())
+    raise ConfigError(f"START_FROM={run.config.model.start_from!r} was trained otherwise: give {given}.")
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"'{json.dumps(value)}'"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def check_store(run: Run) -> Iterator[Finding]:
@@ -229,28 +250,12 @@ def _recordings(folder: Path) -> Iterator[Path]:
     return (file for file in files if file.name != MAPPING_NAME)
 
 
-#: Versions that do not work together: a package below a version, with another from a version on, and why.
-KNOWN_TROUBLE: tuple[tuple[str, str, str, str, str], ...] = (
-    ("torch", "2.6", "python", "3", "reading a checkpoint could run code in it before 2.6"),
-    ("pandas", "2.2.2", "numpy", "2", "it was built for numpy 1"),
-    ("scipy", "1.13", "numpy", "2", "it was built for numpy 1"),
-    ("scikit-learn", "1.4.2", "numpy", "2", "it was built for numpy 1"),
-    ("matplotlib", "3.9", "numpy", "2", "it was built for numpy 1"),
-    ("wfdb", "4.2", "numpy", "2", "it was made for numpy 1"),
-    ("numpy", "2", "python", "3", "ecgnb needs numpy 2"),
-    ("seaborn", "0.13", "pandas", "3", "it sets an option that pandas 3 removed"),
-    ("lightning-fabric", "2.5", "torch", "2.6", "it was made before torch 2.6 changed how checkpoints are loaded"),
-)
-
-
 def check_versions(_: Run) -> Iterator[Finding]:
-    """Library versions that are known not to work together."""
-    trouble = []
-    for package, needed, other, since, why in KNOWN_TROUBLE:
-        versions = package_version(package), platform.python_version() if other == "python" else package_version(other)
-        if versions[0] == "not installed":
-            trouble.append(Finding("versions", "fail", f"{package} is not installed.", f"pip install {package}"))
-        elif Version(versions[0]) < Version(needed) and Version(versions[1]) >= Version(since):
-            what = f"{package} {versions[0]} with {other} {versions[1]}: {why}."
-            trouble.append(Finding("versions", "fail", what, f"pip install '{package}>={needed}'"))
-    yield from trouble or [Finding("versions", "pass", "no known trouble among the installed versions")]
+    """Versions of Python and the libraries: what breaks, and what is good to know."""
+    for verdict in judge_versions(installed_versions()):
+        yield Finding("versions", *verdict)
+
+
+def check_extras(_: Run) -> Iterator[Finding]:
+    """Which optional packages are installed."""
+    yield Finding("extras", *judge_extras(installed_versions()))

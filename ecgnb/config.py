@@ -24,7 +24,7 @@ from ecgnb.errors import ConfigError
 from ecgnb.evaluation.config import EvaluationConfig
 from ecgnb.files import fingerprint
 from ecgnb.registry import nearest
-from ecgnb.training.config import TrainConfig
+from ecgnb.training.config import ADDED_LATER, TrainConfig
 from ecgnb.training.recipe import ModelConfig, TransformConfig
 
 #: What each profile sets; everything else keeps its default.
@@ -91,8 +91,10 @@ class RunConfig:
         return flat
 
     def key(self) -> str:
-        """Return the hash that names the run: equal results, equal key."""
-        return fingerprint({name: value for name, value in self.parameters().items() if name not in NOT_IN_KEY}, 8)
+        """Return the hash that names the run: equal results, equal key; a parameter that came later, none at first."""
+        added = {name.upper(): value for name, value in ADDED_LATER.items()}
+        told = self.parameters().items()
+        return fingerprint({n: v for n, v in told if n not in NOT_IN_KEY and not (n in added and v == added[n])}, 8)
 
 
 def parameter_types() -> dict[str, Any]:
@@ -166,7 +168,7 @@ def convert(name: str, value: Any, hint: Any) -> Any:
     if origin is typing.Literal:
         choices = typing.get_args(hint)
         if value not in choices:
-            raise ConfigError(f"{name} is {value!r}; choose one of {', '.join(map(str, choices))}.")
+            raise ConfigError(f"{name} is {value!r}; choose one of {', '.join(map(repr, choices))}.")
         return value
     if origin in (tuple, list):
         return _convert_sequence(name, value, hint)

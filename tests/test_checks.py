@@ -24,7 +24,7 @@ def status(table, check: str) -> str:
 def test_the_demo_passes(home: Path) -> None:
     table = checks.preflight(session.open_run(PROFILE="smoke"))
     assert list(table.columns) == ["check", "status", "finding", "what_to_do"]
-    assert set(table["check"]) == {"data", "labels", "model", "store", "splits", "GPU", "disk", "versions"}
+    assert set(table["check"]) == {"data", "labels", "model", "store", "splits", "GPU", "disk", "versions", "extras"}
     assert not (table["status"] == "fail").any()
 
 
@@ -56,11 +56,28 @@ def test_too_little_disk_fails_and_says_how_much(home: Path, monkeypatch: pytest
 
 
 def test_versions_that_do_not_work_are_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "package_version", lambda name: "1.26.4" if name == "numpy" else "99")
-    with pytest.raises(
-        EcgnbError, match=r"numpy 1\.26\.4 with python .*: ecgnb needs numpy 2\. pip install 'numpy>=2'"
-    ):
+    versions = {**checks.installed_versions(), "numpy": "1.26.4"}
+    monkeypatch.setattr(checks, "installed_versions", lambda: versions)
+    told = r"- versions: numpy 1\.26\.4: ecgnb needs numpy>=2\.0\. pip install \"numpy>=2\.0\""
+    with pytest.raises(EcgnbError, match=told):
         checks.preflight(session.open_run())
+
+
+def test_versions_of_what_breaks_most_are_always_told(home: Path) -> None:
+    table = checks.preflight(session.open_run())
+    told = table.loc[table["check"] == "versions", "finding"]
+    for package in ("torch", "numpy", "pandas"):
+        assert told.str.startswith(f"{package} ").sum() == 1
+    (extras,) = table.loc[table["check"] == "extras", "finding"]
+    assert "port (h5py" in extras
+
+
+def test_versions_that_may_spoil_a_run_warn(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {**checks.installed_versions(), "torch": "2.9.1"}
+    monkeypatch.setattr(checks, "installed_versions", lambda: versions)
+    table = checks.preflight(session.open_run())
+    (warned,) = table.loc[(table["check"] == "versions") & (table["status"] == "warn"), "finding"]
+    assert warned.startswith("torch 2.9.1: ")
 
 
 def test_leakage_between_the_splits_is_a_warning(finished_run, monkeypatch: pytest.MonkeyPatch) -> None:

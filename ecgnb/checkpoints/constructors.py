@@ -119,4 +119,4 @@ def cost(args: tuple[Any, ...]) -> int:
 def _cost(value: Any) -> int:
     if isinstance(value, str | bytes | bytearray):
         return len(value) // 64
-    return len(value) if isinstance(value, list | tuple | dict | set | frozenset) else 0
+    return 4 * len(value) if isinstance(value, list | tuple | dict | set | frozenset) else 0

@@ -14,7 +14,7 @@ from ecgnb.checkpoints.inert import brief
 from ecgnb.checkpoints.legacy_file import read_legacy
 from ecgnb.checkpoints.opcodes import Use
 from ecgnb.checkpoints.other_files import HEAD, foreign, readable_file
-from ecgnb.checkpoints.plain import plain, walk
+from ecgnb.checkpoints.plain import place, plain, walk
 from ecgnb.checkpoints.safetensors_file import looks_like_safetensors, read_safetensors
 from ecgnb.checkpoints.tensor_refs import TensorRef
 from ecgnb.checkpoints.zip_file import SIGNATURE, read_zip
@@ -85,7 +85,7 @@ class Checkpoint:
         A file that is nothing but a state dict has the place ``""``.
         """
         return {
-            f"{where}.{name}".strip("."): item
+            place(where, name): item
             for where, name, item in walk(self.contents)
             if isinstance(item, dict) and item and all(map(_is_named_tensor, item.items()))
         }
@@ -114,7 +114,7 @@ class Checkpoint:
 
     def _read(self, key: str, extent: Extent) -> torch.UntypedStorage:
         if not extent.n_bytes:
-            return torch.UntypedStorage(0)
+            return torch.UntypedStorage(0, device="cpu")
         if self.path.stat().st_size != self.size:
             raise CheckpointError(f"{self.path} has changed since it was opened. Open it again.")
         mapped = self.kind != "legacy" and extent.start % extent.alignment == 0
@@ -138,7 +138,7 @@ class Checkpoint:
             ) from error
 
     def _copied(self, extent: Extent) -> torch.UntypedStorage:
-        storage = torch.UntypedStorage(extent.n_bytes)
+        storage = torch.UntypedStorage(extent.n_bytes, device="cpu")
         with self.path.open("rb") as file:
             file.seek(extent.start)
             if file.readinto(_bytes(storage).numpy().data) != extent.n_bytes:

@@ -35,7 +35,7 @@ ARRAYS = frozenset(
     for name in names
 )  # fmt: skip
 _CONFIGURATION = re.compile(
-    r"argparse\.Namespace|omegaconf\.(dictconfig\.DictConfig|listconfig\.ListConfig|nodes\.[A-Za-z]+Node"
+    r"argparse\.Namespace|typing\.[A-Za-z]+|omegaconf\.(dictconfig\.DictConfig|listconfig\.ListConfig|nodes\.[A-Za-z]+Node"
     r"|base\.(Container)?Metadata)"
 )
 #: Modules whose functions run commands or other programs, or fetch and write files; `builtins` beyond its plain types.
@@ -67,8 +67,8 @@ class Effect:
     Attributes:
         text: in words.
         foreign: whether code outside PyTorch, NumPy and plain Python would have been imported.
-        runs: the calls that would have run such code, with their arguments; empty where none would.
-        dangerous: whether these are what an attack is made of.
+        runs: what of it would have run, calls with their arguments; empty where it only holds values.
+        dangerous: whether that is what attacks are made of.
     """
 
     text: str
@@ -78,33 +78,34 @@ class Effect:
 
 
 def effect_of(name: str, use: Use) -> Effect:
-    """Return what ``torch.load(weights_only=False)`` would have done with a global."""
+    """Return what an ordinary `torch.load`, which unpickles, would have done with a global."""
     known = modern(name)
+    module, shown = brief(Inert(name.rpartition(".")[0])), brief(Inert(name))
+    if use.changed:
+        return Effect(f"changes {shown} itself", True, (f"a change of {shown} itself",), True)
     if known in _TENSOR_NAMES:
         return Effect("builds tensors")
     if known in CONSTRUCTORS or known in _PLAIN_TYPES:
         return Effect("plain value" if known in _PLAIN_TYPES or known == "_codecs.encode" else "plain container")
     if known in ARRAYS:
         return Effect("builds NumPy arrays")
-    module, shown = known.rpartition(".")[0], brief(Inert(known))
     if _CONFIGURATION.fullmatch(known):
-        return Effect(f"imports {module} and builds a configuration", foreign=True)
-    if not use.called:
-        return Effect(f"imports {brief(Inert(module))}", foreign=True)
-    runs = tuple(_told(call) for call in use.examples) or (shown,)
-    imports = f"imports {brief(Inert(module))} and calls " if " " not in known else "calls "
-    more = f" and {use.called - len(runs)} more" if use.called > len(runs) else ""
+        return Effect(f"imports {module}" + " and builds a configuration" * bool(use.called), foreign=True)
     dangerous = known.partition(".")[0].partition(" ")[0] in _DANGEROUS
-    return Effect(imports + "; ".join(runs) + more, foreign=True, runs=runs, dangerous=dangerous)
-
-
-def _told(call: Inert) -> str:
-    return brief(call) if call.called else f"{brief(call)} (which is changed)"
+    if not use.called:  # another call may get it as an argument, and call it
+        return Effect(f"imports {module} and hands over {shown}", True, (f"the import of {shown}",), dangerous)
+    calls = tuple(map(brief, use.examples))
+    more = f" and {use.called - len(calls)} more" if use.called > len(calls) else ""
+    imports = f"imports {module} and calls " if use.named else "calls "
+    return Effect(imports + "; ".join(calls) + more, True, calls, dangerous)
 
 
 def refused_by_weights_only(found: Mapping[str, Use], opcodes: Collection[str]) -> list[str]:
     """Return what ``torch.load(weights_only=True)`` would refuse in a pickle; empty where it accepts the file."""
     names = [name for name in found if modern(name) not in _TENSOR_NAMES | _ACCEPTED]
-    return [brief(Inert(name)) for name in names] + [
-        f"the instruction {name}" for name in sorted(set(opcodes) - _KNOWN_OPCODES)
+    changed = [name for name, use in found.items() if use.changed and name not in names]
+    return [
+        *(brief(Inert(name)) for name in names),
+        *(f"a change of {brief(Inert(name))}" for name in changed),
+        *(f"the instruction {name}" for name in sorted(set(opcodes) - _KNOWN_OPCODES)),
     ]

@@ -95,8 +95,7 @@ class Inspection:
     @property
     def summary(self) -> dict[str, str]:
         """The facts about the whole file by name."""
-        told = ", ".join(self.refused[:_MOST_LISTED]) + (", ..." if len(self.refused) > _MOST_LISTED else "")
-        accepts = f"no, it would refuse {told}" if self.refused else "yes"
+        accepts = f"no, it would refuse {_first(self.refused, _MOST_LISTED)}" if self.refused else "yes"
         return {
             "file": f"{self.file}: {self.kind}, {self.size / 1e6:.1f} MB",
             "verdict": self.verdict,
@@ -179,22 +178,23 @@ def _what_is_held(checkpoint: Checkpoint) -> str:
 
 
 def _verdict(held: str, dangerous: bool, runs: Sequence[str], foreign: Sequence[str]) -> str:
-    told = "; ".join(runs[:3]) + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
     if dangerous:
         return (
-            f"DANGEROUS: loading it the ordinary way would have run {told}. Nothing of it ran here. Load it with nothing "
-            "else, and tell whoever offers it."
+            f"DANGEROUS: loading it the ordinary way would have run {_first(runs)}. Nothing of it ran here. Load it "
+            "with nothing else, and tell whoever offers it."
         )
     if runs:
         return (
-            f"holds more than tensors: loading it the ordinary way would have run {told}, which is as safe as whoever "
-            "wrote the file. Nothing of it ran here."
+            f"holds more than tensors: loading it the ordinary way would have run {_first(runs)}, which is as safe as "
+            "whoever wrote the file. Nothing of it ran here."
         )
     if foreign:
-        return (
-            f"would have imported {', '.join(foreign[:3])} to hold values, and run no more. Nothing was imported here."
-        )
+        return f"would have imported {_first(foreign)} to hold values, and run no more. Nothing was imported here."
     return f"{held} only: nothing in it would have run"
+
+
+def _first(names: Sequence[str], most: int = 3) -> str:
+    return "; ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _entries(checkpoint: Checkpoint) -> list[Row]:
@@ -213,15 +213,15 @@ def _holds(value: Any) -> str:
     things = [item for _, _, item in walk(value)]
     tensors = [item for item in things if isinstance(item, TensorRef)]
     arrays = sum(isinstance(item, Inert) and item.name.endswith("multiarray._reconstruct") for item in things)
-    kind = (
-        f"an object {brief(Inert(value.name))}"
-        if isinstance(value, Inert)
-        else f"{type(value).__name__} of {len(value)}"
-    )
+    kind = f"an object {_named(value.name)}" if isinstance(value, Inert) else f"{type(value).__name__} of {len(value)}"
     parameters, size = sum(ref.numel for ref in tensors), sum(ref.n_bytes for ref in tensors)
-    counted = [f"{len(tensors):,} tensors ({parameters:,} numbers, {size / 1e6:.1f} MB)"] if tensors else []
-    counted += [f"{arrays:,} NumPy arrays"] if arrays else []
+    counted = [f"{_plural(len(tensors), 'tensor')} ({parameters:,} numbers, {size / 1e6:.1f} MB)"] if tensors else []
+    counted += [_plural(arrays, "NumPy array")] if arrays else []
     return kind + (f" with {' and '.join(counted)}" if counted else "")
+
+
+def _plural(count: int, what: str) -> str:
+    return f"{count:,} {what}" + "s" * (count != 1)
 
 
 def _tensor_rows(checkpoint: Checkpoint) -> list[Row]:

@@ -60,12 +60,14 @@ class Use:
 
     Attributes:
         named: how often the pickle names it.
-        called: how often it calls it, or changes it.
+        called: how often it calls it.
+        changed: how often it changes the thing itself: an attribute of a class, an item of ``sys.modules``.
         examples: the first calls that are not built here.
     """
 
     named: int = 0
     called: int = 0
+    changed: int = 0
     examples: list[Inert] = field(default_factory=list)
 
 
@@ -127,6 +129,7 @@ class _Machine:
         self.steps = 0
 
     def run(self, stream: Stream) -> Any:
+        """Carry out the instructions up to the end of the pickle; return its value."""
         for opcode, argument, position in pickletools.genops(stream):  # type: ignore[arg-type]
             self.position = position or 0
             self._spend(1)
@@ -298,17 +301,16 @@ class _Machine:
             built = constructor(args)
         if built is None:
             built = Inert(name, args, kwargs)
-            _keep(use, built)
+            if len(use.examples) < _MOST_EXAMPLES:
+                use.examples.append(built)
         self.stack.append(built)
 
     def _changed(self, target: Any, does: str) -> Inert:
-        """Return a note whose thing the pickle changes; of a mere name, say that the thing itself would change."""
+        """Return the note of what the pickle changes, which is a thing of its own making or a global itself."""
         if not isinstance(target, Inert):
             raise ValueError(f"it {does} a {type(target).__name__}")
         if not target.called:
-            use = self.globals[target.name]
-            use.called += 1
-            _keep(use, target)
+            self.globals[target.name].changed += 1
         return target
 
     def _op_global(self, name: str) -> None:
@@ -357,11 +359,6 @@ class _Machine:
 
     def _op_binpersid(self, _: Any) -> None:
         self._op_persid(self._pop())
-
-
-def _keep(use: Use, call: Inert) -> None:
-    if len(use.examples) < _MOST_EXAMPLES:
-        use.examples.append(call)
 
 
 def brief_globals(found: Mapping[str, Use], most: int = 5) -> str:

@@ -75,8 +75,7 @@ def walk(value: Any) -> Iterator[tuple[str, Any, Any]]:
         within = _within(item)
         if within:
             seen[id(item)] = item
-            inside = f"{where}.{_word(name)}".strip(".")
-            waiting.extend((inside, key, each, level + 1) for key, each in reversed(within))
+            waiting.extend((place(where, name), key, each, level + 1) for key, each in reversed(within))
 
 
 def _within(item: Any) -> list[tuple[Any, Any]]:
@@ -90,5 +89,7 @@ def _within(item: Any) -> list[tuple[Any, Any]]:
     return [*state.items(), *enumerate(item.args or ()), *enumerate(item.items)]
 
 
-def _word(name: Any) -> str:
-    return name[:_LONGEST_KEY] if isinstance(name, str) else brief(name)
+def place(where: str, name: Any) -> str:
+    """Return the place of a thing: the names of what holds it and its own, joined by dots."""
+    own = name[:_LONGEST_KEY] if isinstance(name, str) else brief(name)
+    return f"{where}.{own}".strip(".")

@@ -57,9 +57,10 @@ class _Archive:
         self.folder = self._folder()
 
     def opened(self) -> Opened:
+        """Return its values, interpreted, and where its storages lie."""
         order = self._content("byteorder") if f"{self.folder}/byteorder" in self.entries else b"little"
         if order != b"little":
-            told = "big-endian" if order == b"big" else brief(order[:20])
+            told = "big-endian" if order == b"big" else brief(order[:20].decode("latin-1"))
             raise CheckpointError(
                 f"The numbers in {self.path} have the byte order {told}; only little-endian files can be read. Load it "
                 "with PyTorch on the machine that wrote it, and save it on one with an x86 or ARM processor."
@@ -131,7 +132,9 @@ class _Archive:
 
 
 def _kind(names: list[str]) -> str:
-    """Say what a zip file is that holds no ``data.pkl``."""
+    """Say what a zip file is that holds no ``data.pkl``, or more than one."""
+    if sum(name.endswith("/data.pkl") for name in names) > 1:
+        return "a zip file with data.pkl in two folders: several checkpoints in one; unpack them"
     if names and all(name.endswith(".npy") for name in names):
         return "a NumPy archive (.npz), no PyTorch checkpoint; read it with numpy.load"
     if "config.json" in names and any(name.endswith(".h5") for name in names):

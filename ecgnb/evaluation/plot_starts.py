@@ -18,12 +18,12 @@ def plot_starts(table: pd.DataFrame) -> Figure:
     """
     figure = new_figure(7.0, 0.55 * len(table) + 1.3)
     axes = figure.subplots()
-    for place, row in enumerate(table.itertuples()):
+    for place, (value, low, high) in enumerate(table[["macro_auroc", "low", "high"]].to_numpy(dtype=float)):
         colour = MUTED if place % 2 else PALETTE[place // 2]
-        axes.plot([row.low, row.high], [place, place], color=colour, linewidth=3, solid_capstyle="round")
-        axes.plot(row.macro_auroc, place, "o", color=colour, markersize=8, markeredgecolor="white")
+        axes.plot([low, high], [place, place], color=colour, linewidth=3, solid_capstyle="round")
+        axes.plot(value, place, "o", color=colour, markersize=8, markeredgecolor="white")
         axes.annotate(
-            f"{row.macro_auroc:.3f} ({row.low:.3f} to {row.high:.3f})",
+            f"{value:.3f} ({low:.3f} to {high:.3f})",
             (1.02, place), xycoords=("axes fraction", "data"), va="center", color=colour,
         )  # fmt: skip
     axes.axvline(0.5, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))

@@ -60,9 +60,9 @@ def load_ecg_fm(
         float32 ``[B, 12, T]``, prepared as `ecgnb.foundation.recipe` says.
 
     Raises:
-        CheckpointError: the file is damaged, or holds another model; a tensor is missing, unexpected or of another
-            shape; the architecture is not told in full.
-        ConfigError: there is no such file, or no such repository.
+        CheckpointError: the file is missing or damaged, or holds another model; a tensor is missing, unexpected or of
+            another shape; the architecture is not told in full.
+        ConfigError: there is no such repository or revision on the hub.
         MissingExtraError: a hub name was given and huggingface-hub is not installed.
 
     >>> model = load_ecg_fm("physionet_finetuned.pt")  # doctest: +SKIP

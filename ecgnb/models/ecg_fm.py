@@ -222,12 +222,12 @@ class EcgFM(Backbone):
         super().reset_classifier(n_classes)
 
     def layer_groups(self) -> list[list[str]]:
-        """Return the parameters of the stem with its positions, of each layer and of the head; see `Backbone`."""
+        """Return the parameters of the stem, of what lies between, of each layer and of the head; see `Backbone`."""
         names = [name for name, _ in self.named_parameters()]
-        layers = [[name for name in names if name.startswith(f"{info['name']}.")] for info in self.feature_info]
-        head = [name for name in names if name.startswith("head.")]
-        above = {name for group in (*layers, head) for name in group}
-        return [[name for name in names if name not in above], *layers, head]
+        prefixes = ["stem.", *(f"{info['name']}." for info in self.feature_info), "head."]
+        stem, *layers, head = [[name for name in names if name.startswith(prefix)] for prefix in prefixes]
+        grouped = {*stem, *head, *(name for group in layers for name in group)}
+        return [stem, [name for name in names if name not in grouped], *layers, head]
 
     def _encode(
         self, x: Tensor, wanted: Sequence[int], padding_mask: Tensor | None = None, masked: Tensor | None = None

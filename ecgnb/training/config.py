@@ -16,6 +16,7 @@ _CHOICES = {
     "sampler": ("shuffle", "weighted"),
     "monitor": ("auto", "macro_f1", "macro_auroc", "loss"),
     "device": ("auto", "cpu", "cuda", "mps"),
+    "freeze": ("", "stem", "body"),
 }
 _AT_LEAST = {
     "epochs": 1,
@@ -32,6 +33,9 @@ _AT_LEAST = {
 }
 #: Fields that say where and how safely a run is computed, not which weights come out.
 _NOT_IDENTITY = ("checkpoint_every_steps", "device", "devices")
+#: Fields that came later, with what was done before: at that value they leave the names and checkpoints of older runs
+#: as they are.
+ADDED_LATER: dict[str, Any] = {"freeze": "", "layer_decay": 1.0}
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,10 @@ class TrainConfig:
         monitor: what makes a checkpoint the best; ``"auto"`` is ``"macro_f1"`` for multi-class tasks,
             ``"macro_auroc"`` for multi-label ones and ``"loss"`` without labels.
         label_smoothing: share of the target that is spread over all classes.
+        freeze: what keeps the weights that it starts with: ``"stem"`` is the first layers, ``"body"`` all but the head
+            (a linear probe), "" nothing.
+        layer_decay: factor by which the learning rate shrinks with each group of layers away from the head; 1 trains
+            all alike, and fine-tuning takes 0.65 to 0.9 (Clark et al. 2020, ELECTRA; Bao et al. 2021, BEiT).
         seed: seed of order, dropout and augmentation.
         device: ``"auto"`` takes a GPU where there is one.
         devices: processes on this machine, one a GPU.
@@ -81,6 +89,8 @@ class TrainConfig:
     sampler: Literal["shuffle", "weighted"] = "shuffle"
     monitor: Literal["auto", "macro_f1", "macro_auroc", "loss"] = "auto"
     label_smoothing: float = 0.0
+    freeze: Literal["", "stem", "body"] = ""
+    layer_decay: float = 1.0
     seed: int = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: int = 1
@@ -94,6 +104,8 @@ class TrainConfig:
             _check_at_least(name, getattr(self, name), lowest)
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise ConfigError(f"lr is {self.lr!r}; it must be greater than 0, for instance 1e-3.")
+        if not 0 < self.layer_decay <= 1:
+            raise ConfigError(f"layer_decay is {self.layer_decay!r}; it must be above 0 and at most 1, such as 0.75.")
         if not -(2**63) <= self.seed < 2**63:
             raise ConfigError(f"seed is {self.seed}; give a number of at most 18 digits, such as 0.")
         for name in ("warmup_fraction", "label_smoothing"):
@@ -114,7 +126,11 @@ class TrainConfig:
 
     def identity(self) -> dict[str, Any]:
         """Return the values that decide which weights come out, to compare a checkpoint with."""
-        return {name: value for name, value in asdict(self).items() if name not in _NOT_IDENTITY}
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in _NOT_IDENTITY and not (name in ADDED_LATER and value == ADDED_LATER[name])
+        }
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

@@ -30,7 +30,8 @@ from ecgnb.training.checkpoint import State, check_identity, read_checkpoint, st
 from ecgnb.training.config import TrainConfig
 from ecgnb.training.devices import deterministic, make_fabric, seed_dropout
 from ecgnb.training.fitting import DRY_RUN_BATCHES, Files, Fitting, reported
-from ecgnb.training.optimizer import make_optimizer
+from ecgnb.training.freezing import freeze, keep_still
+from ecgnb.training.optimizer import make_optimizer, set_learning_rate
 from ecgnb.training.schedule import learning_rate
 from ecgnb.training.scores import validation_scores
 from ecgnb.training.validation import validate
@@ -92,7 +93,8 @@ def fit(
         callbacks: further listeners.
 
     Raises:
-        ConfigError: loaders and devices do not fit together.
+        ConfigError: loaders and devices do not fit together, or ``freeze`` or ``layer_decay`` ask for layers that the
+            model does not tell apart.
         CheckpointError: the checkpoint in ``folder`` is damaged or belongs to another configuration or model.
         EcgnbError: the loss is NaN or infinite; the last good checkpoint is kept.
     """
@@ -116,6 +118,7 @@ def fit(
     device: Any = train_loader.device.type
     fabric = fabric or make_fabric(replace(config, device=device))
     _check_loaders(fabric, train_loader, valid_loader, config, classes)
+    freeze(model, config.freeze)
     optimizer = make_optimizer(model.to(fabric.device), config, fused=fabric.strategy.precision.state_dict() == {})
     wrapped, optimizer = fabric.setup(model, optimizer)
     fitting = Fitting(
@@ -153,12 +156,12 @@ def train_epoch(fitting: Fitting) -> None:
     """Make the optimizer steps of one epoch, or what is left of it after a resume."""
     state, config = fitting.state, fitting.config
     fitting.model.train()
+    keep_still(fitting.model.module, config.freeze)
     fitting.start_clock()
     with closing(fitting.train_loader.epoch(state.epoch, start_batch=state.batch)) as stream:
         for batches in _shown(fitting, _grouped(islice(stream, fitting.batches_per_epoch - state.batch), config)):
             lr = learning_rate(state.step, fitting.total_steps, config)
-            for group in fitting.optimizer.param_groups:
-                group["lr"] = lr
+            set_learning_rate(fitting.optimizer, lr)
             loss, norm = train_step(fitting, batches)
             fitting.remember(loss, norm, sum(batch.n_global for batch in batches))
             state.step += 1

@@ -14,8 +14,9 @@ class ModelConfig:
     Attributes:
         model: name in the model registry.
         model_options: options of that architecture, such as ``{"widths": [16, 32]}``.
-        start_from: folder of a bundle or of a ported model whose architecture and weights the training begins with, in
-            place of both; its classifier is kept where the classes are the same, and drawn anew otherwise.
+        start_from: folder of a bundle or of a ported model, or checkpoint of a foundation model, whose architecture and
+            weights the training begins with, in place of both; its classifier is kept where the classes are the same,
+            and drawn anew otherwise.
     """
 
     model: str = "resnet1d"
@@ -25,7 +26,7 @@ class ModelConfig:
     @property
     def label(self) -> str:
         """What the model is called in names and reports: the architecture, or what the training begins with."""
-        return f"from_{PurePath(self.start_from).name}" if self.start_from else self.model
+        return f"from_{PurePath(self.start_from).name.removesuffix('.pt')}" if self.start_from else self.model
 
 
 @dataclass(frozen=True)

@@ -235,6 +235,6 @@ def test_layer_groups_hold_every_parameter_once(name):
     model = build(name)
     groups = model.layer_groups()
     assert sorted(name for group in groups for name in group) == sorted(name for name, _ in model.named_parameters())
-    assert len(groups) == len(model.feature_info) + 2 and all(groups)
+    assert len(groups) >= len(model.feature_info) + 2 and all(groups)
     assert all(name.startswith("head.") for name in groups[-1])
-    assert [each for each in groups[0] if each.startswith("stem.")]
+    assert all(each.startswith("stem.") for each in groups[0])

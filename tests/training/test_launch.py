@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 import training_fakes
-from training_fakes import fit_fake, note_rank, spawn_training
+from training_fakes import fit_fake, make_model, note_rank, spawn_training
 
 from ecgnb.errors import ConfigError, EcgnbError
 from ecgnb.training.checkpoint import read_checkpoint
@@ -53,6 +53,21 @@ def test_batch_norm_trains_and_resumes_exactly(tmp_path: Path) -> None:
     resumed = pd.read_csv(tmp_path / "parts" / "history.csv")
     times = ["seconds", "records_per_s"]
     pd.testing.assert_frame_equal(history.drop(columns=times), resumed.drop(columns=times), check_exact=True)
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_with_a_frozen_body(tmp_path: Path) -> None:
+    """A frozen batch normalisation has no statistics of its own processes, and DDP waits for no gradient of it."""
+    frozen = {"freeze": "body", "layer_decay": 0.5}
+    fit_fake(TrainConfig(**ONE, **frozen), tmp_path / "one", norm="resnet1d", dropout=0.0)
+    spawn_training(TWO | frozen, tmp_path / "two", "resnet1d", 0.0)
+    left, right, start = model_of(tmp_path / "one"), model_of(tmp_path / "two"), make_model("resnet1d").state_dict()
+    assert all(torch.equal(right[name], start[name]) for name in start if not name.startswith("head."))
+    assert max((left[name] - right[name]).abs().max().item() for name in left) < 1e-5
+    assert not torch.equal(right["head.classifier.weight"], start["head.classifier.weight"])
+    spawn_training(TWO | {"freeze": "stem", "layer_decay": 0.5}, tmp_path / "stem", "resnet1d", 0.2)
+    found = model_of(tmp_path / "stem")
+    assert {name.split(".")[0] for name in start if not torch.equal(found[name], start[name])} == {"stages", "head"}
 
 
 @pytest.mark.slow

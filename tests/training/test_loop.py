@@ -19,7 +19,7 @@ from training_fakes import CLASSES, FakeObjective, FakeStore, StopAt, fit_fake, 
 from ecgnb.data.loaders import Loader
 from ecgnb.errors import CheckpointError, ConfigError, EcgnbError
 from ecgnb.training.callbacks import Callback
-from ecgnb.training.checkpoint import load_best, read_checkpoint
+from ecgnb.training.checkpoint import load_best, read_checkpoint, save_checkpoint
 from ecgnb.training.config import TrainConfig
 from ecgnb.training.loop import fit
 from ecgnb.training.schedule import learning_rate
@@ -103,14 +103,14 @@ def test_resume_with_accumulation_weights_and_early_stopping(tmp_path: Path) -> 
     assert parts.best_score == whole.history["valid_loss"].min()
 
 
-def kill_and_resume(tmp_path: Path, kills: int, seed: int) -> None:
+def kill_and_resume(tmp_path: Path, kills: int, seed: int, norm: str = "batch", **changed: Any) -> None:
     """Start processes that kill themselves (-9) at a random moment, until the training is whole; compare the bits."""
-    config = replace(CONFIG, epochs=20 * kills, checkpoint_every_steps=1)
-    seconds = fit_fake(config, tmp_path / "whole", norm="batch").seconds
+    config = replace(CONFIG, epochs=20 * kills, checkpoint_every_steps=1, **changed)
+    seconds = fit_fake(config, tmp_path / "whole", norm=norm).seconds
     moments, killed = random.Random(seed), 0
     while True:
         delay = moments.uniform(0, seconds / (kills + 1)) if killed < kills else -1
-        arguments = [json.dumps(asdict(config)), str(tmp_path / "killed"), str(delay)]
+        arguments = [json.dumps(asdict(config)), str(tmp_path / "killed"), str(delay), norm]
         done = subprocess.run(
             [sys.executable, training_fakes.__file__, *arguments], check=False, stderr=subprocess.PIPE
         )
@@ -128,8 +128,43 @@ def test_killed_twice_at_random_moments(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_killed_twice_while_fine_tuning(tmp_path: Path) -> None:
+    kill_and_resume(tmp_path, kills=2, seed=3, norm="resnet1d", freeze="stem", layer_decay=0.5)
+
+
+@pytest.mark.slow
 def test_killed_ten_times_at_random_moments(tmp_path: Path) -> None:
     kill_and_resume(tmp_path, kills=10, seed=2)
+
+
+@pytest.mark.parametrize(("freeze", "layer_decay"), [("", 0.5), ("stem", 1.0), ("body", 1.0), ("stem", 0.75)])
+def test_fine_tuning_resumes_bit_for_bit(tmp_path: Path, freeze: Any, layer_decay: float) -> None:
+    config = replace(CONFIG, freeze=freeze, layer_decay=layer_decay, checkpoint_every_steps=2)
+    fit_fake(config, tmp_path / "whole", norm="resnet1d")
+    for stop in (1, 5, 6, 11):
+        with pytest.raises(KeyboardInterrupt):
+            fit_fake(config, tmp_path / "parts", norm="resnet1d", callbacks=(StopAt(stop),))
+        torch.manual_seed(stop)
+    fit_fake(config, tmp_path / "parts", norm="resnet1d")
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_checkpoint_from_before_layer_decay_goes_on(tmp_path: Path, uninterrupted: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fit_fake(CONFIG, tmp_path, norm="batch", callbacks=(StopAt(6),))
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    contents = read_checkpoint(path)
+    assert not {"freeze", "layer_decay"} & contents["identity"].keys()
+    assert [group.pop("lr_scale") for group in contents["optimizer"]["param_groups"]] == [1.0, 1.0]
+    save_checkpoint(path, contents)
+    fit_fake(CONFIG, tmp_path, norm="batch")
+    assert_same(tmp_path, uninterrupted)
+
+
+def test_fine_tuning_otherwise_is_another_configuration(tmp_path: Path) -> None:
+    fit_fake(CONFIG, tmp_path, norm="resnet1d")
+    with pytest.raises(CheckpointError, match=r"freeze was None, is 'body'; layer_decay was None, is 0\.5"):
+        fit_fake(replace(CONFIG, freeze="body", layer_decay=0.5), tmp_path, norm="resnet1d")
 
 
 @pytest.mark.parametrize("norm_of", ["group"])

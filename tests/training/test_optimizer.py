@@ -5,8 +5,9 @@ import torch
 from torch import nn
 from training_fakes import make_model
 
+from ecgnb.errors import ConfigError
 from ecgnb.training.config import TrainConfig
-from ecgnb.training.optimizer import make_optimizer
+from ecgnb.training.optimizer import make_optimizer, set_learning_rate
 
 
 def test_norms_and_biases_do_not_decay() -> None:
@@ -37,3 +38,33 @@ def test_first_step_by_hand(fused: bool) -> None:
     optimizer.step()
     assert layer.weight.item() == pytest.approx(2.0 * (1 - 0.1 * 0.5) - 0.1, abs=1e-6)
     assert layer.bias.item() == pytest.approx(3.0 - 0.1, abs=1e-6)
+
+
+def test_layer_decay_scales_the_groups() -> None:
+    """Four groups of layers: stem, two stages, head; in each the weights that decay and the others."""
+    model = make_model("resnet1d")
+    optimizer = make_optimizer(model, TrainConfig(lr=0.01, layer_decay=0.5, weight_decay=0.3))
+    scales = [group["lr_scale"] for group in optimizer.param_groups]
+    assert scales == [0.125, 0.125, 0.25, 0.25, 0.5, 0.5, 1.0, 1.0]
+    assert [group["lr"] for group in optimizer.param_groups] == [0.01 * scale for scale in scales]
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.3, 0.0] * 4
+    found = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    assert len(found) == len(set(found)) == len(list(model.parameters()))
+    set_learning_rate(optimizer, 0.08)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.08 * scale for scale in scales]
+
+
+def test_without_layer_decay_the_order_is_the_models_own() -> None:
+    """Optimizer states of older checkpoints go by this order."""
+    model = make_model("resnet1d")
+    decayed, kept = make_optimizer(model, TrainConfig()).param_groups
+    for group, wanted in (
+        (decayed, [p for p in model.parameters() if p.ndim > 1]),
+        (kept, [p for p in model.parameters() if p.ndim == 1]),
+    ):
+        assert list(map(id, group["params"])) == list(map(id, wanted))
+
+
+def test_layer_decay_goes_by_the_models_layers() -> None:
+    with pytest.raises(ConfigError, match=r"layer_decay=0\.5 needs a model .* and Sequential does not"):
+        make_optimizer(make_model(), TrainConfig(layer_decay=0.5))

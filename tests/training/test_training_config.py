@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from ecgnb.errors import ConfigError
+from ecgnb.files import fingerprint
 from ecgnb.training.config import TrainConfig
 
 
@@ -24,6 +25,10 @@ from ecgnb.training.config import TrainConfig
         ({"label_smoothing": 1.5}, "label_smoothing"),
         ({"mixed_precision": "fp8"}, "mixed_precision"),
         ({"device": "gpu"}, "device is 'gpu'"),
+        ({"freeze": "steam"}, "freeze is 'steam'.*'', 'stem', 'body'.*Did you mean 'stem'"),
+        ({"layer_decay": 0.0}, "layer_decay is 0.0; it must be above 0 and at most 1"),
+        ({"layer_decay": 1.01}, "layer_decay is 1.01"),
+        ({"layer_decay": math.nan}, "layer_decay is nan"),
     ],
 )
 def test_wrong_values_are_refused(changed: dict, told: str) -> None:
@@ -39,6 +44,13 @@ def test_batch_size_depends_on_the_device() -> None:
 def test_identity_leaves_out_what_does_not_change_the_weights() -> None:
     assert TrainConfig(checkpoint_every_steps=5, devices=2).identity() == TrainConfig().identity()
     assert TrainConfig(lr=2e-3).identity() != TrainConfig().identity()
+
+
+def test_the_identity_of_older_trainings_stays() -> None:
+    assert fingerprint(TrainConfig().identity()) == "d7e12e5221b7"
+    for changed in ({"freeze": "stem"}, {"layer_decay": 0.75}):
+        told = TrainConfig(**changed).identity().items() - TrainConfig().identity().items()
+        assert dict(told) == changed
 
 
 def test_the_module_needs_no_torch() -> None:

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from ecgnb.data.loaders import Batch, Loader
 from ecgnb.data.sampling import mix
+from ecgnb.models import build_model
 from ecgnb.training.callbacks import Callback
 from ecgnb.training.config import TrainConfig
 from ecgnb.training.devices import make_fabric
@@ -56,7 +57,11 @@ class FakeStore:
 
 
 def make_model(norm: str = "group", dropout: float = 0.2, n_leads: int = 2) -> nn.Module:
+    """A tiny network with that norm, or for "resnet1d" a tiny backbone, which knows its layers."""
     torch.manual_seed(1)
+    if norm == "resnet1d":
+        words: dict[str, Any] = {"n_leads": n_leads, "n_samples": 48, "fs": 100.0, "n_classes": len(CLASSES)}
+        return build_model(norm, **words, widths=(4, 8), depths=(1, 1), kernel=3, dropout=dropout)
     return nn.Sequential(
         nn.Conv1d(n_leads, 8, 7, padding=3, bias=False),
         nn.GroupNorm(2, 8) if norm == "group" else nn.BatchNorm1d(8),
@@ -176,8 +181,10 @@ def kill_this_process() -> None:
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))  # SIGTERM is as hard on Windows
 
 
-if __name__ == "__main__":  # the test of killed trainings starts this file: settings as JSON, folder, seconds to live
+if (
+    __name__ == "__main__"
+):  # the test of killed trainings starts this file: settings as JSON, folder, seconds to live, norm
     os.environ["ECGNB_PROGRESS"] = "quiet"
     delay = float(sys.argv[3])
     killers = (KillAfter(delay),) if delay >= 0 else ()
-    fit_fake(TrainConfig(**json.loads(sys.argv[1])), sys.argv[2], norm="batch", callbacks=killers)
+    fit_fake(TrainConfig(**json.loads(sys.argv[1])), sys.argv[2], norm=sys.argv[4], callbacks=killers)
