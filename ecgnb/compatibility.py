@@ -17,6 +17,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from ecgnb.errors import EcgnbError
+
 NAME = "ecgnb"
 
 #: Packages of which the preflight tells in any case what is known: most of what breaks, breaks with them.
@@ -43,6 +45,7 @@ NEWEST_TESTED = {
     "lightning-fabric": "2.6.6",
     "safetensors": "0.8.0",
     "joblib": "1.6.0",
+    "packaging": "26.3",
     "h5py": "3.16.0",
     "huggingface-hub": "2.4.0",
 }
@@ -207,6 +210,14 @@ def judge_extras(installed: Mapping[str, str]) -> Verdict:
     told += [f"not installed: {', '.join(missing.values())}"] if missing else []
     advice = f'Where you need them: pip install "{NAME}[{",".join(missing)}]"' if missing else ""
     return Verdict("pass", "; ".join(told) or f"unknown, since {NAME} was not installed by pip", advice)
+
+
+def refuse_broken() -> None:
+    """Raise an `EcgnbError` where an installed version is known to stop a run; none of them is imported."""
+    broken = [each for each in judge_versions(installed_versions()) if each.status == "fail"]
+    if broken:
+        told = "\n".join(f"- {each.finding} {each.what_to_do}" for each in broken)
+        raise EcgnbError(f"This installation cannot work as it is:\n{told}")
 
 
 def extras() -> list[str]:

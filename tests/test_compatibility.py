@@ -29,7 +29,7 @@ from ecgnb.compatibility import (
     judge_extras,
     judge_versions,
 )
-from ecgnb.errors import MissingExtraError
+from ecgnb.errors import EcgnbError, MissingExtraError
 
 ROOT = Path(ecgnb.__file__).parent.parent
 ZOO = Path(__file__).parent / "port" / "zoo"
@@ -335,3 +335,11 @@ def test_all_imports_of_extras_are_known_and_lazy() -> None:
                 assert node not in tree.body, f"{path} imports {package} before anybody needs it"
                 found[packages[package]].add(".".join(path.relative_to(ROOT).with_suffix("").parts))
     assert found == {extra: modules for extra, (_, modules, _) in WAYS.items()}
+
+
+def test_broken_versions_are_told_before_they_are_imported(monkeypatch) -> None:
+    monkeypatch.setattr(compatibility, "installed_versions", lambda: {**installed_versions(), "torch": "2.5.1"})
+    with pytest.raises(EcgnbError, match=r"cannot work as it is:\n- torch 2\.5\.1"):
+        compatibility.refuse_broken()
+    monkeypatch.undo()
+    compatibility.refuse_broken()
