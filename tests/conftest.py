@@ -11,6 +11,8 @@ import pytest
 
 os.environ.setdefault("ECGNB_PROGRESS", "quiet")
 os.environ.setdefault("MPLBACKEND", "Agg")
+if "PYTEST_XDIST_WORKER" in os.environ:  # processes side by side must not each take all cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def _folder_of(variable: str, what: str) -> Path:

@@ -29,8 +29,9 @@ def builder() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def clean_environment() -> dict[str, str]:
-    """The environment without parameters of whoever runs the tests."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ECGNB_")}
+    """The environment without parameters and terminal of whoever runs the tests."""
+    terminal = ("COLUMNS", "LINES")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ECGNB_") and name not in terminal}
     return kept | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
 
 
