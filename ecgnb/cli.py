@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ecgnb.cli_models import add_model_commands
 from ecgnb.cli_port import add_port_commands
 from ecgnb.console import add_command, text_table
 from ecgnb.errors import ConfigError, EcgnbError
@@ -47,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_data_commands(commands)
     _add_looking_commands(commands)
     add_port_commands(commands)
+    add_model_commands(commands)
     return parser
 
 
@@ -129,28 +131,50 @@ def _train(options: argparse.Namespace) -> None:
 
 def _add_predict(commands: Any) -> None:
     command = add_command(commands, "predict", _predict, "predict recordings with a trained model")
-    command.add_argument("files", nargs="+", help="recordings: WFDB, MATLAB, CSV or NumPy files")
-    command.add_argument("--run", default="latest", help="name of a run, or folder of a bundle (default: latest run)")
+    command.add_argument(
+        "files", nargs="+", help="recordings (WFDB, MATLAB, CSV or NumPy files), or folders with such in or below them"
+    )
+    command.add_argument(
+        "--run", default="latest", help="name of a run, folder of a bundle, or a checkpoint (default: latest run)"
+    )
     command.add_argument("--fs", type=float, help="rate in Hz, for files that do not state it")
     command.add_argument("--units", help="units such as uV, for files that do not state them")
+    command.add_argument("--windows", action="store_true", help="show the windows that the model saw, too")
+    command.add_argument("--out", metavar="FOLDER", help="write tables and a record of the inference to this folder")
+    command.add_argument("--embeddings", action="store_true", help="with --out: also the embedding of each window")
     command.add_argument("--csv", help="write the table to this file")
     command.add_argument("--json", action="store_true", help="print JSON in place of a table")
 
 
 def _predict(options: argparse.Namespace) -> None:
     from ecgnb.files import write_csv
-    from ecgnb.stages.predict import predict
+    from ecgnb.stages.predict import infer_recordings, predict
 
-    table = predict(options.files, run=options.run, fs=options.fs, units=options.units)
+    if options.embeddings and not options.out:
+        raise ConfigError("--embeddings writes embeddings.npy beside its windows.csv: add --out FOLDER.")
+    where = {"run": options.run, "fs": options.fs, "units": options.units}
+    shown = {}
+    if options.out or options.windows:
+        found = infer_recordings(options.files, embeddings=options.embeddings, **where)
+        table, shown = found.table, {"windows": found.windows} if options.windows else {}
+        if options.out:
+            print(f"results in {found.save(options.out)}", file=sys.stderr)
+    else:
+        table = predict(options.files, **where)
     if options.csv:
         write_csv(options.csv, table)
-    if options.json:
-        print(table.to_json(orient="records", indent=2))
-    else:
-        _print(table)
-    problems = int((table["problem"].fillna("") != "").sum())
-    if problems == len(table):
+    _print_tables({"recordings": table, **shown}, options.json)
+    if (table["problem"].fillna("") != "").all():
         raise EcgnbError("None of the recordings could be used; the column `problem` says why.")
+
+
+def _print_tables(tables: dict[str, pd.DataFrame], as_json: bool) -> None:
+    """Print one table, or several below each other; as JSON a list of rows, or an object of such lists."""
+    if not as_json:
+        print("\n\n".join(text_table(table) for table in tables.values()))
+        return
+    rows = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
+    print(json.dumps(rows if len(rows) > 1 else rows["recordings"], indent=2, ensure_ascii=False))
 
 
 def _add_data_commands(commands: Any) -> None:
@@ -199,6 +223,9 @@ def _add_looking_commands(commands: Any) -> None:
 
 
 def _preflight(options: argparse.Namespace) -> None:
+    from ecgnb.compatibility import refuse_broken
+
+    refuse_broken()  # before anything is imported that may not even import
     from ecgnb.checks import preflight
     from ecgnb.config import RunConfig
     from ecgnb.run import Run

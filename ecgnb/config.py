@@ -38,6 +38,9 @@ PROFILES: dict[str, dict[str, Any]] = {
 #: Parameters that change how fast a run is or how it is judged, not what is trained; they do not rename it.
 NOT_IN_KEY = ("N_JOBS", "CHECKPOINT_EVERY_STEPS", "BOOTSTRAP_RESAMPLES", "CONFIDENCE")
 
+#: Parameters that came later, at the value that means "as before": older runs keep their names.
+AS_BEFORE = {"RESAMPLING": "filter", **{name.upper(): value for name, value in ADDED_LATER.items()}}
+
 #: Parameters read from the environment by other parts of the house, not by the configuration.
 RESERVED_ENVIRONMENT = ("ECGNB_HOME", "ECGNB_PROGRESS", "ECGNB_TEST_DATA", "ECGNB_TEST_GOLDEN")
 
@@ -92,9 +95,8 @@ class RunConfig:
 
     def key(self) -> str:
         """Return the hash that names the run: equal results, equal key; a parameter that came later, none at first."""
-        added = {name.upper(): value for name, value in ADDED_LATER.items()}
         told = self.parameters().items()
-        return fingerprint({n: v for n, v in told if n not in NOT_IN_KEY and not (n in added and v == added[n])}, 8)
+        return fingerprint({n: v for n, v in told if n not in NOT_IN_KEY and (n, v) not in AS_BEFORE.items()}, 8)
 
 
 def parameter_types() -> dict[str, Any]:

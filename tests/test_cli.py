@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -56,6 +57,39 @@ def test_predict_prints_a_table_or_json_and_writes_csv(
     assert pd.read_csv(tmp_path / "p.csv")["prediction"].iloc[0] == row["prediction"]
     assert main(["predict", file]) == 0
     assert row["record_id"] in capsys.readouterr().out
+
+
+def test_predict_of_a_folder_leaves_a_folder_of_results(
+    finished_run, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = recordings / "records"
+    for file in sorted(records.iterdir())[6:]:
+        file.unlink()
+    (records / "D00002.dat").write_bytes(b"\0")
+    out = tmp_path / "out"
+    capsys.readouterr()
+    assert main(["predict", str(records), "--out", str(out), "--embeddings", "--windows", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [row["record_id"] for row in printed["recordings"]] == ["D00001", "D00002", "D00003"]
+    assert [row["record_id"] for row in printed["windows"]] == ["D00001", "D00003"]
+    assert printed["windows"][1] == {"record_id": "D00003", "window": 0, "start_s": 0.0, "end_s": 10.0} | {
+        name: pytest.approx(printed["recordings"][2][name]) for name in finished_run.classes
+    }
+    windows, predictions = (pd.read_csv(out / name) for name in ("windows.csv", "predictions.csv"))
+    assert len(np.load(out / "embeddings.npy")) == len(windows) == 2 and len(predictions) == 3
+    record = json.loads((out / "inference.json").read_text(encoding="utf-8"))
+    assert (record["recordings"], record["problems"], record["windows"]) == (3, 1, 2)
+    rows = json.loads((out / "predictions.json").read_text(encoding="utf-8"))
+    assert rows[1]["problem"] and rows[1]["flags"] is None
+    assert main(["predict", str(records), "--windows"]) == 0
+    recordings_shown, windows_shown = capsys.readouterr().out.strip().split("\n\n")
+    assert len(recordings_shown.splitlines()) == 4 and len(windows_shown.splitlines()) == 3
+    assert main(["predict", str(records / "D00002.hea"), "--windows"]) == 1
+
+
+def test_predict_wants_a_folder_for_embeddings(finished_run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "x.hea", "--embeddings"]) == 2
+    assert "add --out FOLDER" in capsys.readouterr().err
 
 
 def test_a_file_that_cannot_be_read_is_reported_and_the_rest_goes_on(

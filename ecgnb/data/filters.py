@@ -1,6 +1,6 @@
 """Filters of a whole recording, before it is cropped: those that published models were trained with, sample for sample.
 
-They are the classic ones of scipy, run forwards and backwards. For new models the steps of `ecgnb.transforms` do the
+Most are the classic ones of scipy, run forwards and backwards. For new models the steps of `ecgnb.transforms` do the
 same better and faster; these are here so that an old model sees what it has learnt.
 """
 
@@ -9,10 +9,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from ecgnb.data.quality import Extremes, find_flat
 from ecgnb.errors import ConfigError, ReadError
 from ecgnb.registry import Registry, build_from_spec
 
@@ -20,11 +21,17 @@ FILTERS: Registry[type[Filter]] = Registry("filter")
 
 
 class Filter(ABC):
-    """One step; a subclass is a frozen dataclass whose fields are its options."""
+    """One step; a subclass is a frozen dataclass whose fields are its options.
+
+    Attributes:
+        keeps_unit: of a class: whether what comes out is still in mV.
+    """
+
+    keeps_unit: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, signal: np.ndarray, fs: float) -> np.ndarray:
-        """Return a filtered copy of ``signal``, float32 ``[n_leads, n_samples]`` in mV at ``fs`` samples a second."""
+        """Return a filtered copy, float32, of ``signal`` ``[n_leads, n_samples]`` in mV at ``fs`` samples a second."""
 
     def check(self, fs: float) -> None:  # noqa: B027
         """Refuse a rate at which the filter does not exist, with a `ConfigError`."""
@@ -125,6 +132,26 @@ class Isoelectric(Filter):
         quietest = np.ptp(windows, axis=2).argmin(axis=1)
         level = windows[np.arange(len(signal)), quietest].mean(axis=1, dtype=np.float64)
         return (signal - level[:, None]).astype(np.float32)
+
+
+@FILTERS.register("zscore")
+@dataclass(frozen=True)
+class ZScore(Filter):
+    """Each lead with mean 0 and population standard deviation 1 over the whole recording; a flat lead becomes 0.
+
+    The transform of the same name does it over the part that a model sees; crops of this one are not exactly so. It is
+    the normalisation of ECG-FM, computed in float64.
+    """
+
+    keeps_unit: ClassVar[bool] = False
+
+    def __call__(self, signal: np.ndarray, fs: float) -> np.ndarray:
+        """Filter; see `Filter`."""
+        wide = signal.astype(np.float64)
+        flat = find_flat(Extremes.of(wide))[:, None]
+        spread = np.where(flat, 1.0, wide.std(axis=1, keepdims=True))
+        scored = (wide - wide.mean(axis=1, keepdims=True)) / spread
+        return np.where(flat, 0.0, scored).astype(np.float32)
 
 
 def build_filters(specs: Sequence[Any], fs: float) -> tuple[Filter, ...]:

@@ -50,6 +50,8 @@ def store_fingerprint(manifest: pd.DataFrame, config: PrepareConfig) -> str:
     """
     settings = dataclasses.asdict(with_leads(manifest, config))
     del settings["n_jobs"]
+    if settings["resampling"] == "filter":  # as it was before there was a choice: older stores keep their names
+        del settings["resampling"]
     watch = _Watch()
     rows = [[*row._replace(path=_name(row.path)), watch.state(row.path)] for row in manifest_rows(manifest)]
     digest = hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()

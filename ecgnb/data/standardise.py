@@ -12,6 +12,7 @@ from ecgnb.data.leads import normalise_lead, select_leads
 from ecgnb.data.quality import MAX_FS, MIN_FS, Extremes, check_duration, find_clipped, find_flat, repair_gaps
 from ecgnb.data.recording import Recording
 from ecgnb.data.resample import filter_reach, resample, resampled_length, resampling_ratio
+from ecgnb.data.resample_linear import linear_length, resample_linear
 from ecgnb.errors import ConfigError, ReadError
 
 
@@ -25,6 +26,8 @@ class PrepareConfig:
         leads: names of the leads in order; empty: the data set's own.
         missing_leads: what to do with a recording that lacks a lead: "reject" it, or store "zero" in its place.
         crop: keep the middle of a recording ("center") or its beginning ("start"); padding follows the same rule.
+        resampling: by a "filter" that lets no alias through (`ecgnb.data.resample`), or "linear" over the whole
+            recording, for models that were trained so (`ecgnb.data.resample_linear`).
         filters: what is done to the whole recording at ``target_fs`` before it is cropped, each a name or
             ``{"name": ..., option: ...}`` (`ecgnb.data.filters`).
         store_dtype: "int16" with a scale a record and lead, or "float16".
@@ -37,6 +40,7 @@ class PrepareConfig:
     leads: tuple[str, ...] = ()
     missing_leads: Literal["reject", "zero"] = "reject"
     crop: Literal["center", "start"] = "center"
+    resampling: Literal["filter", "linear"] = "filter"
     filters: tuple[Any, ...] = ()
     store_dtype: Literal["int16", "float16"] = "int16"
     shard_size: int = 512
@@ -55,6 +59,7 @@ class PrepareConfig:
         for name, known in (
             ("missing_leads", ("reject", "zero")),
             ("crop", ("center", "start")),
+            ("resampling", ("filter", "linear")),
             ("store_dtype", ("int16", "float16")),
         ):
             if getattr(self, name) not in known:
@@ -64,24 +69,26 @@ class PrepareConfig:
 
 @dataclass(frozen=True, eq=False)
 class Standardised:
-    """One recording in its stored form.
+    """One recording in its stored form, or a window of it.
 
     Attributes:
-        signal: float32 ``[n_leads, target_samples]`` in mV, finite.
+        signal: float32 ``[n_leads, target_samples]``, finite; in mV, unless a filter gives it another unit.
         valid: first sample that was recorded and the one after the last; the rest is padding.
-        flags: what is doubtful, such as ``"flat_leads:V1|V2"``.
+        flags: what is doubtful about the recording, such as ``"flat_leads:V1|V2"``.
+        start: where in the recording the first of these samples stands, in samples at the target rate.
     """
 
     signal: np.ndarray
     valid: tuple[int, int]
     flags: tuple[str, ...]
+    start: int = 0
 
 
 def standardise(recording: Recording, config: PrepareConfig) -> Standardised:
     """Bring one recording into the form that ``config`` describes.
 
     Only the part that is kept (and what the resampling needs beside it) is checked and resampled; a fault elsewhere in
-    a long recording does no harm. With ``filters`` all of it is, since they see the whole recording.
+    a long recording does no harm. With ``filters`` or linear resampling all of it is, since they need the whole.
 
     Args:
         recording: signal in mV at any rate, any order of leads.
@@ -92,8 +99,64 @@ def standardise(recording: Recording, config: PrepareConfig) -> Standardised:
             ``"missing_leads"``, ``"nan"``, ``"inf"``, ``"flat"``.
     """
     check_duration(recording.n_samples, recording.fs)
+    surplus = _length(recording, config) - config.target_samples
+    start = max(surplus, 0) // 2 if config.crop == "center" else 0
+    first, stop, begin = _part(recording, config, start)
+    signal, flags = _at_rate(recording, config, first, stop)
+    signal, valid = _fit(signal[:, start - begin :], config)
+    return Standardised(signal, valid, flags, start)
+
+
+def standardise_windows(recording: Recording, config: PrepareConfig) -> list[Standardised]:
+    """Bring a whole recording into the form that ``config`` describes, in windows of ``target_samples``.
+
+    The windows follow one another from the start of the recording; what is left at its end is dropped. A recording that
+    is shorter than one window is padded, as `standardise` does. All windows have the flags of the recording.
+
+    Args:
+        recording: as for `standardise`.
+        config: the wanted form; ``crop`` only tells where a short recording is padded.
+
+    Raises:
+        ReadError: as for `standardise`, for a fault anywhere in the recording.
+    """
+    check_duration(recording.n_samples, recording.fs)
+    signal, flags = _at_rate(recording, config, 0, recording.n_samples)
+    length = config.target_samples
+    last = max(signal.shape[1] - length, 0)
+    pieces = [(start, *_fit(signal[:, start:], config)) for start in range(0, last + 1, length)]
+    return [Standardised(piece, valid, flags, start) for start, piece, valid in pieces]
+
+
+def _length(recording: Recording, config: PrepareConfig) -> int:
+    """Return how many samples the whole recording has at the target rate."""
+    if config.resampling == "linear":
+        return linear_length(recording.n_samples, recording.fs, config.target_fs)
+    return resampled_length(recording.n_samples, *resampling_ratio(recording.fs, config.target_fs))
+
+
+def _part(recording: Recording, config: PrepareConfig, start: int) -> tuple[int, int, int]:
+    """Tell which input samples make the kept output, which begins at output sample ``start``.
+
+    Returns:
+        First input sample, the one after the last, and at which output sample the first one stands.
+    """
+    if config.filters or config.resampling == "linear":
+        return 0, recording.n_samples, 0
     up, down = resampling_ratio(recording.fs, config.target_fs)
-    first, stop, skip = _part(recording.n_samples, up, down, config)
+    reach = filter_reach(up, down) if up != down else 0
+    # Begin at a multiple of `down`, where an input and an output sample fall together.
+    first = max(0, (start * down // up - reach) // down * down)
+    stop = min(recording.n_samples, -(-(start + config.target_samples) * down // up) + reach)
+    return first, stop, first * up // down
+
+
+def _at_rate(recording: Recording, config: PrepareConfig, first: int, stop: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Check a part of a recording, bring it to the target rate and filter it.
+
+    Returns:
+        float32 ``[n_leads, n_samples]``, and the flags.
+    """
     leads = tuple(normalise_lead(lead) for lead in config.leads or recording.leads)
     signal, absent = select_leads(recording.signal[:, first:stop], recording.leads, leads)
     extremes = Extremes.of(signal)
@@ -107,30 +170,16 @@ def standardise(recording: Recording, config: PrepareConfig) -> Standardised:
         signal = repair_gaps(signal, recording.fs, leads)
         extremes = Extremes.of(signal)
     flags += _lead_flags(signal, recording.fs, leads, extremes, empty)
-    signal = resample(signal, recording.fs, config.target_fs)
-    if config.filters:
-        for each in build_filters(config.filters, config.target_fs):
-            signal = each(signal, config.target_fs)
-        skip = max(signal.shape[1] - config.target_samples, 0) // 2 if config.crop == "center" else 0
-    signal, valid = _fit(signal[:, skip:], config)
-    return Standardised(signal, valid, tuple(dict.fromkeys(flags)))
+    change_rate = resample_linear if config.resampling == "linear" else resample
+    signal = change_rate(signal, recording.fs, config.target_fs)
+    for each in build_filters(config.filters, config.target_fs):
+        signal = each(_held(signal, find_flat(extremes)), config.target_fs)
+    return signal.astype(np.float32, copy=False), tuple(dict.fromkeys(flags))
 
 
-def _part(n_samples: int, up: int, down: int, config: PrepareConfig) -> tuple[int, int, int]:
-    """Tell which input samples make the kept output.
-
-    Returns:
-        First input sample, the one after the last, and how many output samples to leave out at the beginning.
-    """
-    surplus = resampled_length(n_samples, up, down) - config.target_samples
-    if surplus <= 0 or config.filters:
-        return 0, n_samples, 0
-    kept = surplus // 2 if config.crop == "center" else 0
-    reach = filter_reach(up, down) if up != down else 0
-    # Begin at a multiple of `down`, where an input and an output sample fall together.
-    first = max(0, (kept * down // up - reach) // down * down)
-    stop = min(n_samples, -(-(kept + config.target_samples) * down // up) + reach)
-    return first, stop, kept - first * up // down
+def _held(signal: np.ndarray, flat: np.ndarray) -> np.ndarray:
+    """Make flat leads constant to the bit, or a filter may take the rounding of the step before it for a signal."""
+    return np.where(flat[:, None], signal[:, :1], signal) if flat.any() else signal
 
 
 def _empty_leads(signal: np.ndarray, absent: tuple[str, ...], leads: tuple[str, ...]) -> np.ndarray:

@@ -1,7 +1,8 @@
 """`Bundle`: everything that inference needs, in one folder.
 
 ``bundle.json`` holds the architecture, the preparation, the transforms, the classes, thresholds, temperature, metrics
-and where it all came from; ``model.safetensors`` holds the weights. Nothing in it is ever executed.
+and where it all came from; ``model.safetensors`` holds the weights, ``README.md`` the model card. Nothing in it is ever
+executed.
 """
 
 from __future__ import annotations
@@ -15,16 +16,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ecgnb.data.standardise import PrepareConfig
-from ecgnb.errors import CheckpointError
-from ecgnb.files import atomic_write, read_json, sha256_file, write_json
+from ecgnb.deploy.card import model_card
+from ecgnb.errors import CheckpointError, ConfigError
+from ecgnb.files import atomic_write, read_json, sha256_file, write_json, write_text
 from ecgnb.models import build_model
 from ecgnb.models.base import Backbone
+from ecgnb.models.lowering import precision_of, to_precision
 from ecgnb.port import backbone as _  # noqa: F401  registers the model "keras", which bundles of ports name
 from ecgnb.transforms.pipeline import Pipeline, build_pipeline
 
 FORMAT = 1
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "bundle.json"
+CARD = "README.md"
+#: How the probabilities of windows become one.
+RULES = ("mean", "max")
 
 _SHOWN = 500  # characters of what PyTorch says of weights that do not fit; a large model has thousands of names
 
@@ -41,6 +47,8 @@ class Bundle:
         transforms: deterministic steps after that.
         thresholds: for multilabel, the probability from which a class is called, one a class; else empty.
         temperature: divisor of the logits, fitted on validation.
+        aggregate: how the probabilities of a recording's windows become its own, "mean" or "max", one a class; a
+            recording is then cut into windows of ``prepare.target_samples`` from its start. Empty: it is one crop.
         metrics: headline numbers on the test split, with intervals.
         provenance: data set, run, configuration, versions.
     """
@@ -52,12 +60,34 @@ class Bundle:
     transforms: Pipeline
     thresholds: tuple[float, ...] = ()
     temperature: float = 1.0
+    aggregate: tuple[str, ...] = ()
     metrics: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.aggregate and len(self.aggregate) != len(self.classes):
+            raise ConfigError(
+                f"aggregate has {len(self.aggregate)} rules for {len(self.classes)} classes; give one a class, or none."
+            )
+        if not set(self.aggregate) <= set(RULES):
+            raise ConfigError(f"aggregate is {list(self.aggregate)}; each class takes one of {', '.join(RULES)}.")
+
+    @property
+    def windowed(self) -> bool:
+        """Whether the model sees all of a recording, in windows; without classes there is nothing to join them to."""
+        return bool(self.aggregate) or not self.classes
+
+    @property
+    def precision(self) -> str:
+        """The precision of the model's encoder; see `ecgnb.models.lowering.to_precision`."""
+        return precision_of(self.model)
+
 
 def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
-    """Write a bundle; ``bundle.json`` comes last and carries the weights' checksum, so a half bundle is seen."""
+    """Write a bundle: weights, model card and description.
+
+    ``bundle.json`` comes last and carries the weights' checksum, so a half bundle is seen.
+    """
     folder = Path(folder)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.model.state_dict().items()}
     with atomic_write(folder / WEIGHTS) as temporary:
@@ -68,16 +98,19 @@ def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
     description = {
         "format": FORMAT,
         "model": bundle.model.spec(),
+        "precision": bundle.precision,
         "classes": bundle.classes,
         "task": bundle.task,
         "prepare": dataclasses.asdict(bundle.prepare),
         "transforms": bundle.transforms.specs(),
         "thresholds": bundle.thresholds,
         "temperature": bundle.temperature,
+        "aggregate": bundle.aggregate,
         "metrics": bundle.metrics,
         "provenance": bundle.provenance,
         "weights_sha256": sha256_file(folder / WEIGHTS),
     }
+    write_text(folder / CARD, model_card(bundle))
     write_json(folder / DESCRIPTION, description)
     return folder
 
@@ -114,6 +147,7 @@ def _bundle_of(description: dict[str, Any], folder: Path) -> Bundle:
         transforms=build_pipeline(description["transforms"]),
         thresholds=tuple(description["thresholds"]),
         temperature=description["temperature"],
+        aggregate=tuple(description.get("aggregate", ())),  # bundles of 0.1.0 have none
         metrics=description["metrics"],
         provenance=description["provenance"],
     )
@@ -136,7 +170,8 @@ def _load_model(folder: Path, description: dict[str, Any]) -> Backbone:
             f"{file} is missing or not the file that {DESCRIPTION} was written for (its checksum differs). "
             "Copy the whole bundle again, or delete it and evaluate the run again."
         )
-    model = build_model(**description["model"])
+    precision = description.get("precision", "float32")  # bundles of 0.1.0 have none
+    model = to_precision(build_model(**description["model"]), precision)
     try:
         model.load_state_dict(load_file(file), strict=True)
     except (RuntimeError, SafetensorError) as error:

@@ -11,9 +11,10 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ecgnb.deploy.bundle import Bundle
+if TYPE_CHECKING:
+    from ecgnb.deploy.bundle import Bundle
 
 _TAGS = ("electrocardiogram", "ecg", "time-series", "pytorch")
 _LICENSES = ("apache-2.0", "mit", "bsd-3-clause", "gpl-3.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0",
@@ -37,13 +38,12 @@ and in a shell:
 ```
 """
 _PREDICT = (
-    'from ecgnb.deploy import hub, predict\ntable = predict.predict(hub.from_hub("{0}"), "recording.hea")',
-    "ecgnb predict --run {0} recording.hea",
+    'import ecgnb\ntable = ecgnb.predict("recording.hea", run="{0}")',
+    "ecgnb predict recording.hea --run {0}",
 )
 _EMBED = (
-    "from ecgnb.deploy import hub, inference\n"
-    'embeddings = inference.infer(hub.from_hub("{0}"), "recording.hea").embeddings',
-    "ecgnb predict --run {0} --embeddings --out FOLDER recording.hea",
+    'import ecgnb\nembeddings = ecgnb.infer_recordings("recording.hea", run="{0}").embeddings',
+    "ecgnb predict recording.hea --run {0} --out FOLDER --embeddings",
 )
 
 _LIMITS = """## Limits

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ecgnb.deploy.bundle import DESCRIPTION, WEIGHTS, Bundle, load_bundle
+from ecgnb.deploy.bundle import CARD, DESCRIPTION, WEIGHTS, Bundle, load_bundle
 from ecgnb.deploy.card import model_card, without_paths
 from ecgnb.errors import ConfigError
 from ecgnb.files import read_json
 from ecgnb.foundation.hub import fetch_folder
 from ecgnb.foundation.hub_session import hub_session, offline, token
-
-CARD = "README.md"
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ def plot_ecg(
     truth: str | None = None,
     start: float = 0.0,
     overlay: np.ndarray | None = None,
+    shaded: str = "what the prediction rests on",
 ) -> tuple[Figure, pd.DataFrame]:
     """Draw a recording on standard paper, with what the model says about it.
 
@@ -52,6 +53,7 @@ def plot_ecg(
         start: second at which the page begins.
         overlay: what the model looked at, ``[n_samples]`` or ``[n_leads, n_samples]`` like the signal; drawn as
             shades of its absolute value, the largest on the page darkest.
+        shaded: what these shades mean, for the note below.
 
     Returns:
         The figure, and a row a strip: ``lead, row, start_s, stop_s, x_mm, y_mm`` (left end of its middle line from
@@ -83,7 +85,7 @@ def plot_ecg(
     _write_probabilities(page, probabilities, set((predicted or "").split("|")))
     table = page.table(strips)
     notes = [f"{recording.fs:g} Hz", _seconds_words(recording, first, stop), "each lead about its median"]
-    notes += [] if overlay is None else ["shaded: what the prediction rests on"]
+    notes += [] if overlay is None else [f"shaded: {shaded}"]
     notes += ["grey: no signal"] if table["missing"].any() else []
     notes += [f"cut off: {', '.join(dict.fromkeys(table['lead'][table['cut']]))}"] if table["cut"].any() else []
     _write_notes(page, notes + [f"flags: {', '.join(recording.flags)}"] * bool(recording.flags))

@@ -16,6 +16,8 @@ from ecgnb.stages.predict import find_bundle
 
 if TYPE_CHECKING:
     from ecgnb.data.recording import Recording
+    from ecgnb.data.standardise import PrepareConfig
+    from ecgnb.deploy.bundle import Bundle
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,9 +25,10 @@ class Explanation:
     """What speaks for a class in a recording, and what against it.
 
     Attributes:
-        recording: what the model saw of it, in mV, before the transforms.
+        recording: the samples that the model saw, in mV: before the transforms, and before filters that take the unit
+            away. Of a model that reads windows, all of them joined.
         attribution: ``[n_leads, n_samples]``, or ``[n_samples]`` for Grad-CAM; positive speaks for the class.
-        target: the class.
+        target: the class; empty for attention, which is the same for all.
         probabilities: of all classes.
         prediction: the classes called, joined with ``|``.
         method: how it was found.
@@ -62,16 +65,18 @@ class Explanation:
 
 def explain_recording(
     source: str | Path | Recording,
-    run: str | Run = "latest",
+    run: str | Path | Run = "latest",
     method: str = "lrp_epsilon_std",
     target: str | None = None,
     **reading: Any,
 ) -> Explanation:
     """Explain a model's logit of one class.
 
+    A model that reads a recording in windows is asked about each of them, and the answers are joined along time.
+
     Args:
         source: a file or a `Recording`.
-        run: a run, its name, "latest", or the folder of a bundle or of a ported model.
+        run: a run, its name, "latest", or where a model lies (see `ecgnb.predict`).
         method: one of `ecgnb.explain.EXPLAINERS`.
         target: the class; left out, the one with the highest probability.
         **reading: how to read a file that does not say it itself, such as ``fs=500``.
@@ -83,8 +88,8 @@ def explain_recording(
     """
     from ecgnb.data.reading import read_recording
     from ecgnb.data.recording import Recording
-    from ecgnb.data.standardise import standardise
     from ecgnb.deploy.predict import model_input, predict
+    from ecgnb.deploy.windows import windows_of
     from ecgnb.explain import explain
 
     bundle = find_bundle(run)
@@ -96,8 +101,65 @@ def explain_recording(
     if chosen not in bundle.classes:
         hint = did_you_mean(chosen, bundle.classes)
         raise LabelError(f"The model has no class {chosen!r}.{hint} It has: {', '.join(bundle.classes)}.")
-    ready = standardise(recording, bundle.prepare)
-    found = explain(bundle.model, model_input(bundle, ready), method, bundle.classes.index(chosen))
-    leads = bundle.prepare.leads or recording.leads
-    seen = replace(recording, signal=ready.signal, fs=bundle.prepare.target_fs, leads=tuple(leads), flags=ready.flags)
-    return Explanation(seen, found[0].numpy(), chosen, probabilities, row["prediction"], method)
+    windows = windows_of(bundle, recording)
+    number = bundle.classes.index(chosen)
+    found = [explain(bundle.model, model_input(bundle, window), method, number)[0] for window in windows]
+    return Explanation(_seen(bundle, recording), _joined(found), chosen, probabilities, row["prediction"], method)
+
+
+def attend_recording(
+    source: str | Path | Recording, run: str | Path | Run = "latest", layer: int = -1, **reading: Any
+) -> Explanation:
+    """Tell where a transformer looks in a recording; that is the same for all classes.
+
+    Args:
+        source: a file or a `Recording`.
+        run: a model with attention, with or without a classifier; as for `explain_recording`.
+        layer: which one; the last by default.
+        **reading: how to read a file that does not say it itself, such as ``fs=500``.
+
+    Returns:
+        An `Explanation` without a target; its attribution ``[n_samples]`` is from 0 to 1 in each window.
+
+    Raises:
+        ReadError: the recording cannot be used.
+        ConfigError: the model has no attention, or no such layer.
+    """
+    from ecgnb.data.reading import read_recording
+    from ecgnb.data.recording import Recording
+    from ecgnb.deploy.windows import model_input, windows_of
+    from ecgnb.explain import attention_saliency
+
+    bundle = find_bundle(run)
+    options = {name: value for name, value in reading.items() if value is not None}
+    recording = source if isinstance(source, Recording) else read_recording(source, **options)
+    windows = windows_of(bundle, recording)
+    found = [attention_saliency(bundle.model, model_input(bundle, window), layer)[0] for window in windows]
+    return Explanation(_seen(bundle, recording), _joined(found), "", {}, "", "attention")
+
+
+def _joined(found: list[Any]) -> np.ndarray:
+    return np.concatenate([each.float().cpu().numpy() for each in found], axis=-1)
+
+
+def _seen(bundle: Bundle, recording: Recording) -> Recording:
+    """Return what the model saw of a recording, in mV, all windows one after the other."""
+    from ecgnb.deploy.windows import windows_of
+
+    windows = windows_of(replace(bundle, prepare=_in_millivolts(bundle.prepare)), recording)
+    return replace(
+        recording,
+        signal=np.concatenate([window.signal for window in windows], axis=1),
+        fs=bundle.prepare.target_fs,
+        leads=tuple(bundle.prepare.leads or recording.leads),
+        flags=windows[0].flags,
+    )
+
+
+def _in_millivolts(prepare: PrepareConfig) -> PrepareConfig:
+    """Return a preparation that gives the same samples without filters after which they are no millivolts."""
+    from ecgnb.data.filters import build_filters
+
+    filters = build_filters(prepare.filters, prepare.target_fs)
+    kept = [spec for spec, each in zip(prepare.filters, filters, strict=True) if each.keeps_unit]
+    return replace(prepare, filters=tuple(kept))

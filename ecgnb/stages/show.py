@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from ecgnb.run import Run
@@ -101,12 +102,12 @@ def test_examples(run: Run, count: int = 2) -> pd.DataFrame:
     return predictions.loc[chosen].drop(columns=[f"logit_{name}" for name in run.classes])
 
 
-def recording(source: str | Path, run: str | Run = "latest", **reading: Any) -> pd.DataFrame:
+def recording(source: str | Path, run: str | Path | Run = "latest", **reading: Any) -> pd.DataFrame:
     """A recording of one's own on paper with the prediction of a run or bundle.
 
     Args:
         source: a file.
-        run: a run, its name, "latest", or the folder of a bundle.
+        run: a run, its name, "latest", or where a model lies (see `ecgnb.predict`).
         **reading: how to read a file that does not say it itself, such as ``fs=500``.
 
     Returns:
@@ -127,7 +128,7 @@ def recording(source: str | Path, run: str | Run = "latest", **reading: Any) -> 
 
 def explanation(
     source: str | Path | Recording,
-    run: str | Run = "latest",
+    run: str | Path | Run = "latest",
     method: str = "lrp_epsilon_std",
     target: str | None = None,
     save_to: str | Path | None = None,
@@ -137,7 +138,7 @@ def explanation(
 
     Args:
         source: a file or a `Recording`.
-        run: a run, its name, "latest", or the folder of a bundle or of a ported model.
+        run: a run, its name, "latest", or where a model lies (see `ecgnb.predict`).
         method: one of `ecgnb.explain.EXPLAINERS`.
         target: the class; left out, the one with the highest probability.
         save_to: where to keep the figure (``.png``); a notebook shows it anyway.
@@ -146,9 +147,7 @@ def explanation(
     Returns:
         A row a lead: its share of the positive relevance, and where it is largest.
     """
-    from ecgnb.evaluation.style import png_bytes
     from ecgnb.explain import plot_attribution
-    from ecgnb.files import atomic_write
     from ecgnb.stages.explanation import explain_recording
 
     found = explain_recording(source, run, method, target, **reading)
@@ -160,16 +159,61 @@ def explanation(
         target=found.target,
         start=found.densest_second(),
     )
-    if save_to is not None:
-        with atomic_write(Path(save_to)) as temporary:
-            temporary.write_bytes(png_bytes(figure))
-    _display(figure)
+    _keep_and_display(figure, save_to)
     return found.table()
+
+
+def attention(
+    source: str | Path | Recording,
+    run: str | Path | Run = "latest",
+    layer: int = -1,
+    save_to: str | Path | None = None,
+    **reading: Any,
+) -> pd.DataFrame:
+    """Where a transformer looks in a recording, on paper: not what speaks for a class, but what it attends to.
+
+    Args:
+        source: a file or a `Recording`.
+        run: a run, its name, "latest", or where a model lies, with or without a classifier.
+        layer: which layer's attention; the last by default.
+        save_to: where to keep the figure (``.png``); a notebook shows it anyway.
+        **reading: how to read a file that does not say it itself, such as ``fs=500``.
+
+    Returns:
+        A row a second: the mean and the largest attention, from 0 to 1.
+    """
+    from ecgnb.evaluation.paper import plot_ecg
+    from ecgnb.stages.explanation import attend_recording
+
+    found = attend_recording(source, run, layer, **reading)
+    where = "the model's attention, scaled in each window"
+    figure, _ = plot_ecg(found.recording, overlay=found.attribution, shaded=where, start=found.densest_second())
+    _keep_and_display(figure, save_to)
+    seconds = (np.arange(len(found.attribution)) / found.recording.fs).astype(int)
+    by_second = pd.Series(found.attribution).groupby(seconds)
+    return by_second.agg(["mean", "max"]).rename_axis("second").reset_index()
+
+
+def comparison_of_starts(of: pd.DataFrame) -> None:
+    """What a pretrained model brings, beside its baselines (`ecgnb.compare_starts`)."""
+    from ecgnb.evaluation.plot_starts import plot_starts
+
+    _display(plot_starts(of))
 
 
 def comparison(of: Comparison) -> None:
     """How far each layer of a ported model is from Keras, and both from float64 (`ecgnb.port.compare`)."""
     _display(of.plot())
+
+
+def _keep_and_display(figure: Figure, save_to: str | Path | None) -> None:
+    from ecgnb.evaluation.style import png_bytes
+    from ecgnb.files import atomic_write
+
+    if save_to is not None:
+        with atomic_write(Path(save_to)) as temporary:
+            temporary.write_bytes(png_bytes(figure))
+    _display(figure)
 
 
 def _show_figure(run: Run, name: str) -> pd.DataFrame:

@@ -112,13 +112,19 @@ def training_inputs(run: Run) -> dict[str, Any]:
     }
 
 
-def _start_weights(folder: str) -> dict[str, str]:
+def _start_weights(start_from: str) -> dict[str, str]:
     """Return the checksum of the weights that a training begins with, where there are any."""
-    if not folder:
+    if not start_from:
         return {}
-    weights = Path(folder) / "model.safetensors"
+    from ecgnb.foundation.hub import fetch, is_hub_name
+
+    place = fetch(start_from).path if is_hub_name(start_from) else Path(start_from)
+    weights = place if place.is_file() else place / "model.safetensors"
     if not weights.is_file():
-        raise ConfigError(f"START_FROM is {folder!r}, which holds no {weights.name}. Give the folder of a bundle.")
+        raise ConfigError(
+            f"START_FROM is {start_from!r}, which is no checkpoint and holds no {weights.name}. Give the folder of a "
+            "bundle or of a port, or the checkpoint of a foundation model."
+        )
     return {"start_weights": sha256_file(weights)}
 
 
@@ -155,17 +161,20 @@ def start_model(run: Run) -> Any:
         ConfigError: it was made for other leads, another length or another rate than the run's recordings have.
         CheckpointError: the folder holds no bundle, or a damaged one.
     """
-    from ecgnb.deploy.ported import open_bundle
+    from ecgnb.deploy.opening import open_bundle
 
     folder = run.config.model.start_from
     bundle = open_bundle(folder)
-    wrong = _differences(run, bundle, ("TARGET_FS", "TARGET_SAMPLES", "LEADS"))
+    fixed = ("TARGET_FS", "LEADS") if bundle.model.any_length else ("TARGET_FS", "TARGET_SAMPLES", "LEADS")
+    wrong = _differences(run, bundle, fixed)
     if wrong:
         raise ConfigError(f"START_FROM={folder!r} does not fit the recordings: {'; '.join(wrong)}. Prepare them so.")
-    for difference in _differences(run, bundle, ("FILTERS", "TRANSFORMS")):
+    for difference in _differences(run, bundle, ("RESAMPLING", "FILTERS", "TRANSFORMS")):
         say(f"The model in {folder} has learnt with other {difference}.")
+    bundle.model.n_samples = run.store.n_samples
     if (bundle.classes, bundle.task) != (tuple(run.classes), run.task):
-        say(f"The classifier for {', '.join(bundle.classes)} is replaced by a new one for {', '.join(run.classes)}.")
+        old = f"The classifier for {', '.join(bundle.classes)} is replaced by" if bundle.classes else "The model gets"
+        say(f"{old} a new one for {', '.join(run.classes)}.")
         bundle.model.reset_classifier(len(run.classes))
         bundle.model.task = run.task
     return bundle.model
@@ -180,6 +189,7 @@ def _differences(run: Run, bundle: Bundle, names: tuple[str, ...]) -> list[str]:
         "TARGET_FS": (prepare.target_fs, own.target_fs),
         "TARGET_SAMPLES": (prepare.target_samples, own.target_samples),
         "LEADS": (prepare.leads, tuple(run.store.leads)),
+        "RESAMPLING": (prepare.resampling, own.resampling),
         "FILTERS": (prepare.filters, own.filters),
         "TRANSFORMS": (bundle.transforms, build_pipeline(run.config.transforms.transforms)),
     }

@@ -10,7 +10,8 @@ from store_helpers import TWELVE
 
 from ecgnb.data.recording import Recording
 from ecgnb.data.resample import resample
-from ecgnb.data.standardise import PrepareConfig, standardise
+from ecgnb.data.resample_linear import resample_linear
+from ecgnb.data.standardise import PrepareConfig, standardise, standardise_windows
 from ecgnb.errors import ConfigError, ReadError
 
 PLAIN = PrepareConfig(target_fs=500, target_samples=5000)
@@ -41,6 +42,7 @@ def test_a_long_recording_is_cropped(crop, first):
     given_ = recording(8001)
     ready = standardise(given_, dataclasses.replace(PLAIN, crop=crop))
     np.testing.assert_array_equal(ready.signal, given_.signal[:, first : first + 5000])
+    assert ready.start == first
 
 
 @pytest.mark.parametrize(("crop", "valid"), [("center", (999, 4000)), ("start", (0, 3001))])
@@ -159,6 +161,84 @@ def test_the_recording_is_left_as_it_was():
     np.testing.assert_array_equal(given_.signal, before)
 
 
+def test_linear_resampling_is_that_of_the_whole_recording_whatever_is_kept():
+    given_ = recording(3601, 360)
+    for crop, first in (("start", 0), ("center", 1250)):
+        config = PrepareConfig(500, 2500, crop=crop, resampling="linear")
+        ready = standardise(given_, config)
+        whole = resample_linear(given_.signal, 360, 500)
+        assert whole.shape[1] == 5001
+        np.testing.assert_array_equal(ready.signal, whole[:, first : first + 2500].astype(np.float32))
+        assert ready.start == first and ready.signal.dtype == np.float32
+
+
+def test_the_published_preprocessing_of_ecg_fm(golden_dir):
+    golden = np.load(golden_dir / "ecg_fm" / "preprocess.npz")
+    order = np.random.default_rng(0).permutation(12)  # files come in any order, the recipe has one
+    given_ = Recording(golden["raw"][order], 400.0, tuple(np.array(TWELVE)[order]), "code15")
+    config = PrepareConfig(500, 5120, TWELVE, crop="start", resampling="linear", filters=("zscore",))
+    ready = standardise(given_, config)
+    assert ready.valid == (0, 5120)
+    # One unit in the last place of float32; the published file was interpolated by another routine.
+    np.testing.assert_allclose(ready.signal, golden["preprocessed"], rtol=0, atol=2e-7)
+    windows = standardise_windows(given_, dataclasses.replace(config, target_samples=2500))
+    assert [window.start for window in windows] == [0, 2500]
+    for window in windows:
+        expected = golden["preprocessed"][:, window.start : window.start + 2500]
+        np.testing.assert_allclose(window.signal, expected, rtol=0, atol=2e-7)
+
+
+def test_leads_are_derived_before_the_recipe_normalises_them(golden_dir):
+    golden = np.load(golden_dir / "ecg_fm" / "preprocess.npz")
+    have = [0, 1, *range(6, 12)]
+    given_ = Recording(golden["raw"][have], 400.0, tuple(TWELVE[row] for row in have), "eight leads")
+    config = PrepareConfig(500, 5120, TWELVE, crop="start", resampling="linear", filters=("zscore",))
+    ready = standardise(given_, config)
+    np.testing.assert_allclose(ready.signal[have], golden["preprocessed"][have], rtol=0, atol=2e-7)
+    # The file's own aVR, aVL and aVF are rounded to 0.01 mV, up to 0.04 of their deviations.
+    np.testing.assert_allclose(ready.signal[2], golden["preprocessed"][2], atol=5e-6)  # III is II - I
+    np.testing.assert_allclose(ready.signal, golden["preprocessed"], atol=0.05)
+
+
+@pytest.mark.parametrize("fs", [500.0, 360.0, 1000.0])
+def test_windows_are_what_a_crop_at_the_same_place_gives(fs):
+    given_ = recording(round(fs * 22), fs)
+    config = PrepareConfig(target_fs=500, target_samples=1800)
+    windows = standardise_windows(given_, config)
+    assert [window.start for window in windows] == list(range(0, 10_000, 1800))
+    assert {window.valid for window in windows} == {(0, 1800)}
+    for window in windows[:3]:  # the middle of as much as comes before the window, the window, and as much again
+        around = round((2 * window.start + 1800) * fs / 500)
+        crop = standardise(dataclasses.replace(given_, signal=given_.signal[:, :around]), config)
+        assert crop.start == window.start
+        inner = slice(0, 1800 if window.start else 1600)  # the first crop ends where that signal ends
+        np.testing.assert_allclose(window.signal[:, inner], crop.signal[:, inner], atol=1e-3 * np.ptp(given_.signal))
+
+
+def test_windows_of_a_recording_that_is_too_short_for_one_are_the_padded_crop():
+    given_ = recording(3001)
+    for crop in ("start", "center"):
+        config = dataclasses.replace(PLAIN, crop=crop, filters=("zscore",))
+        (window,), padded = standardise_windows(given_, config), standardise(given_, config)
+        np.testing.assert_array_equal(window.signal, padded.signal)
+        assert (window.valid, window.flags, window.start) == (padded.valid, padded.flags, 0)
+
+
+def test_windows_all_carry_the_flags_of_the_recording_and_refuse_its_faults():
+    given_ = recording(12_000)
+    given_.signal[0, 10:15] = np.nan
+    given_.signal[6] = 0.25
+    windows = standardise_windows(given_, PLAIN)
+    assert [window.flags for window in windows] == [("nan_repaired", "flat_leads:V1")] * 2
+    given_.signal[1, 6000:6400] = np.nan  # in the second window
+    with pytest.raises(ReadError) as caught:
+        standardise_windows(given_, PLAIN)
+    assert caught.value.reason == "nan"
+    given_.signal[:] = 1
+    with pytest.raises(ReadError, match="constant"):
+        standardise_windows(given_, PLAIN)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -170,6 +250,7 @@ def test_the_recording_is_left_as_it_was():
         {"leads": ("I", "I")},
         {"missing_leads": "ignore"},
         {"crop": "end"},
+        {"resampling": "cubic"},
         {"store_dtype": "int8"},
     ],
 )

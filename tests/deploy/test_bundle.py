@@ -40,6 +40,7 @@ def bundle() -> Bundle:
         transforms=build_pipeline(["zscore", {"name": "bandpass", "low": 0.5, "high": 30.0}]),
         thresholds=(0.1, 1 / 3, 0.7),
         temperature=1.2345678901234567,
+        aggregate=("mean", "max", "mean"),
         metrics={"intervals": [{"metric": "macro_auroc", "value": 0.9}]},
         provenance={"run": "demo", "parameters": {"EPOCHS": 3}},
     )
@@ -63,7 +64,7 @@ def test_everything_comes_back_exactly(bundle: Bundle, tmp_path: Path) -> None:
     ours, theirs = bundle.model.state_dict(), found.model.state_dict()
     assert list(ours) == list(theirs)
     assert all(torch.equal(ours[name], theirs[name]) and ours[name].dtype == theirs[name].dtype for name in ours)
-    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["bundle.json", "model.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["README.md", "bundle.json", "model.safetensors"]
 
 
 def test_a_fresh_process_in_another_folder_gives_the_same_logits_bit_for_bit(bundle: Bundle, tmp_path: Path) -> None:
@@ -140,6 +141,28 @@ def test_a_description_of_another_kind(bundle: Bundle, tmp_path: Path, change, m
     change(description)
     write_json(folder / "bundle.json", description)
     with pytest.raises(CheckpointError, match=message):
+        load_bundle(folder)
+
+
+def test_a_bundle_from_before_there_were_windows_reads_one_crop(bundle: Bundle, tmp_path: Path) -> None:
+    folder = save_bundle(bundle, tmp_path / "b")
+    description = read_json(folder / "bundle.json")
+    del description["aggregate"], description["prepare"]["resampling"]
+    write_json(folder / "bundle.json", description)
+    found = load_bundle(folder)
+    assert found.aggregate == () and not found.windowed and found.prepare.resampling == "filter"
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [(("mean", "max"), "2 rules for 3 classes"), (("mean", "median", "max"), "'median'.*mean, max")],
+)
+def test_windows_that_cannot_be_joined_are_refused(bundle: Bundle, tmp_path: Path, rules, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(bundle, aggregate=rules)
+    folder = save_bundle(bundle, tmp_path / "b")
+    write_json(folder / "bundle.json", read_json(folder / "bundle.json") | {"aggregate": rules})
+    with pytest.raises(ConfigError, match=message):
         load_bundle(folder)
 
 

@@ -134,14 +134,14 @@ def test_a_model_without_classes_gives_embeddings(bundle: Bundle) -> None:
     assert ModelCard(card).data.pipeline_tag == "feature-extraction"
     assert "# Electrocardiogram encoder (resnet1d)" in card and "## Classes" not in card and "classes" not in card
     assert "longer recordings are cut into windows" in card
-    assert "ecgnb predict --run owner/repository --embeddings --out FOLDER recording.hea" in card
+    assert "ecgnb predict recording.hea --run owner/repository --out FOLDER --embeddings" in card
 
 
 def test_the_limits_and_the_lines_to_use_it(bundle: Bundle) -> None:
     card = model_card(bundle, "clinic/ecg")
     assert "For research, not for decisions about patients." in card
-    assert 'table = predict.predict(hub.from_hub("clinic/ecg"), "recording.hea")' in card
-    assert "ecgnb predict --run clinic/ecg recording.hea" in card
+    assert 'table = ecgnb.predict("recording.hea", run="clinic/ecg")' in card
+    assert "ecgnb predict recording.hea --run clinic/ecg" in card
     assert "owner/repository" in model_card(bundle)
 
 

@@ -100,7 +100,8 @@ def test_exactly_the_files_of_the_bundle_go_up_as_one_private_commit(
     assert files["README.md"].decode() == model_card(bundle, "clinic/ecg")
     sent = [each for each in hub.requests if each.server == "hub"]
     assert {each.authorization for each in sent} == {"Bearer hf_writer"}
-    assert sorted(path.name for path in folder.iterdir()) == ["bundle.json", "model.safetensors", "notes.txt", "sub"]
+    left = sorted(path.name for path in folder.iterdir())
+    assert left == ["README.md", "bundle.json", "model.safetensors", "notes.txt", "sub"]
 
 
 def test_a_card_that_somebody_worked_on_stays(hub: FakeHub, folder: Path, bundle: Bundle) -> None:

@@ -1,0 +1,60 @@
+"""Any model as one folder: of a run, a port, a checkpoint or the hub, in its own precision or a lower one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ecgnb.errors import ConfigError
+from ecgnb.run import Run
+from ecgnb.stages.predict import files_in_folders, find_bundle
+
+if TYPE_CHECKING:
+    from ecgnb.data.recording import Recording
+    from ecgnb.deploy.precision import PrecisionReport
+
+
+def make_bundle(
+    source: str | Path | Run,
+    folder: str | Path,
+    *,
+    classes: Sequence[str] = (),
+    precision: str = "float32",
+    recordings: str | Path | Recording | Iterable[str | Path | Recording] = (),
+    max_change: float = 0.02,
+) -> PrecisionReport | None:
+    """Write a model as a bundle: weights, architecture, preparation, labels, thresholds, provenance and a model card.
+
+    Args:
+        source: a run, its name or "latest", folder of a bundle or of a port, checkpoint of a foundation model, or a
+            name on the Hugging Face hub.
+        folder: where the bundle goes.
+        classes: names of a checkpoint's outputs, for one whose labels were not published.
+        precision: of the weights, "float32", "bfloat16", "float16" or "int8".
+        recordings: real ones on which a lower precision is compared; files, or folders of them.
+        max_change: largest change of any probability that a lower precision may make.
+
+    Returns:
+        What the lower precision changes, ``None`` for float32.
+
+    Raises:
+        ConfigError: a lower precision without recordings, or one that changes too much.
+        CheckpointError, StageError: the model cannot be found or read.
+    """
+    from ecgnb.deploy.bundle import save_bundle
+    from ecgnb.deploy.opening import open_bundle
+
+    bundle = open_bundle(source, classes=classes) if classes and not isinstance(source, Run) else find_bundle(source)
+    report = None
+    if precision != "float32":
+        from ecgnb.deploy.precision import lower_precision
+
+        listed = files_in_folders(recordings)
+        if not listed:
+            raise ConfigError(
+                f"precision={precision!r} is compared with float32 on real recordings: name some, or a folder of them."
+            )
+        bundle, report = lower_precision(bundle, precision, listed, max_change=max_change)
+    save_bundle(bundle, folder)
+    return report
