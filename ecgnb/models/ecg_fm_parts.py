@@ -138,7 +138,7 @@ class SelfAttention(nn.Module):
         scores = (query @ key.transpose(2, 3)) * query.shape[-1] ** -0.5
         if seen is not None:
             scores = scores.masked_fill(~seen, float("-inf"))
-        return scores.softmax(-1).mean(1)
+        return scores.float().softmax(-1).mean(1)
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(2, (self.n_heads, -1)).transpose(1, 2)

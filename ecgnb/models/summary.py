@@ -31,13 +31,13 @@ def model_summary(model: Backbone) -> pd.DataFrame:
     shapes: dict[str, tuple[int, ...]] = {}
     hooks = [part.register_forward_hook(_note_shape(name, shapes)) for name, part in parts.items()]
     try:
-        flops = _run_once(model)
+        flops, shapes["total"] = _run_once(model)
     finally:
         for hook in hooks:
             hook.remove()
     root = type(model).__name__
     rows = [_row(name, part, shapes, flops.get(f"{root}.{name}", 0)) for name, part in parts.items()]
-    rows.append(_row("total", model, {"total": (model.n_classes,)}, flops.get("Global", 0)))
+    rows.append(_row("total", model, shapes, flops.get("Global", 0)))
     return pd.DataFrame(rows)
 
 
@@ -60,18 +60,25 @@ def _note_shape(
     return hook
 
 
-def _run_once(model: Backbone) -> dict[str, int]:
-    """Run the model on one silent recording; return the FLOPs of each module by its full name."""
+def _run_once(model: Backbone) -> tuple[dict[str, int], tuple[int, ...]]:
+    """Run the model on one silent recording; return the FLOPs of each module by its full name, and the output's shape.
+
+    The output of a model without a classifier is its embedding.
+    """
     some = next(model.parameters())
     silence = torch.zeros(1, model.n_leads, model.n_samples, device=some.device, dtype=some.dtype)
     training = model.training
     model.eval()
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model(silence)
+            output = model(silence) if model.n_classes else _embedding(model, silence)
     finally:
         model.train(training)
-    return {name: sum(counts.values()) for name, counts in counter.get_flop_counts().items()}
+    return {name: sum(counts.values()) for name, counts in counter.get_flop_counts().items()}, tuple(output.shape[1:])
+
+
+def _embedding(model: Backbone, x: Tensor) -> Tensor:
+    return model.head.embed(model.forward_features(x))  # type: ignore[operator]
 
 
 def _row(name: str, part: nn.Module, shapes: dict[str, tuple[int, ...]], flops: int) -> dict[str, object]:

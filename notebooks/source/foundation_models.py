@@ -27,11 +27,11 @@ RECORDING = ""  # a recording to predict and look at; empty: a synthetic one
 # what a naive `torch.load` would have done.
 
 # %%
-from ecgnb.checkpoints import inspect_checkpoint
+import ecgnb
 from ecgnb.foundation.stand_in import small_stand_in
 
 small_stand_in(STAND_IN)
-inspect_checkpoint(CHECKPOINT or STAND_IN)
+ecgnb.inspect_checkpoint(CHECKPOINT or STAND_IN)
 
 # %% [markdown]
 # ## The model
@@ -40,10 +40,10 @@ inspect_checkpoint(CHECKPOINT or STAND_IN)
 # the file does not tell in full.
 
 # %%
-import ecgnb
+from ecgnb.models import model_summary
 
 model = ecgnb.load_ecg_fm(CHECKPOINT or STAND_IN)
-ecgnb.models.model_summary(model)
+model_summary(model)
 
 # %% [markdown]
 # ## Embeddings
@@ -55,7 +55,7 @@ ecgnb.models.model_summary(model)
 from ecgnb.data.demo import synthesise
 
 recordings = [synthesise(number) for number in range(8)]
-inference = ecgnb.infer(recordings, run=CHECKPOINT or STAND_IN, embeddings=True)
+inference = ecgnb.infer_recordings(recordings, run=CHECKPOINT or STAND_IN, embeddings=True)
 print(inference.embeddings.shape)
 inference.windows
 
@@ -79,15 +79,15 @@ ecgnb.show.comparison_of_starts(comparison)
 # ## Where it looks
 #
 # The attention of the last layer on paper: where the model looks, not what speaks for a class. For that take
-# `"integrated_gradients"` or another of `ecgnb.explain.EXPLAINERS`.
+# `ecgnb.show.explanation` with a fine-tuned model.
 
 # %%
 recording = RECORDING or synthesise(25)
-ecgnb.show.explanation(recording, run=CHECKPOINT or STAND_IN, method="attention")
+ecgnb.show.attention(recording, run=CHECKPOINT or STAND_IN)
 
 # %% [markdown]
 # ## Go on
 #
 # - `ecgnb predict FILES --run CHECKPOINT` predicts from the shell; `ecgnb bundle CHECKPOINT --out FOLDER` makes a folder
 #   that predicts anywhere, with a model card, and `ecgnb push FOLDER owner/name` shares it.
-# - The best row above is a run: `ecgnb.predict("my_recording.hea", run=comparison.run[2])`.
+# - Each row of the comparison is a run: `ecgnb.predict("my_recording.hea", run=comparison.run[2])`.
