@@ -12,7 +12,7 @@ import torch
 from ecgnb.checkpoints.container import Checkpoint, TensorRef, open_checkpoint, plain
 from ecgnb.errors import CheckpointError
 from ecgnb.foundation.ecg_fm_config import architecture
-from ecgnb.foundation.ecg_fm_names import is_fine_tuned, renamed
+from ecgnb.foundation.ecg_fm_names import is_fine_tuned, original_name, renamed
 from ecgnb.models.ecg_fm import EcgFM
 from ecgnb.models.memory import keep_freed_memory
 
@@ -161,7 +161,7 @@ def _check_shapes(model: EcgFM, shapes: Mapping[str, Any], theirs: Mapping[str, 
     """Refuse a missing, an unexpected or a wrongly shaped tensor, and name it as the file does where it is there."""
     own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     faults = {
-        "missing": sorted(set(own) - set(shapes)),
+        "missing": [original_name(name, model.n_classes > 0) for name in own if name not in shapes],
         "unexpected": [theirs[name] for name in shapes if name not in own],
         "of another shape": [
             f"{theirs[name]} {list(shape)} instead of {list(own[name])}"

@@ -173,8 +173,8 @@ def start_model(run: Run) -> Any:
         say(f"The model in {folder} has learnt with other {difference}.")
     bundle.model.n_samples = run.store.n_samples
     if (bundle.classes, bundle.task) != (tuple(run.classes), run.task):
-        old = f"The classifier for {', '.join(bundle.classes)} is replaced by" if bundle.classes else "The model gets"
-        say(f"{old} a new one for {', '.join(run.classes)}.")
+        old = f"in place of the one for {', '.join(bundle.classes)}" if bundle.classes else "which it had none of"
+        say(f"The model gets a new classifier for {', '.join(run.classes)}, {old}.")
         bundle.model.reset_classifier(len(run.classes))
         bundle.model.task = run.task
     return bundle.model

@@ -36,8 +36,8 @@ ecgnb.inspect_checkpoint(CHECKPOINT or STAND_IN)
 # %% [markdown]
 # ## The model
 #
-# Loading is strict: a tensor that is missing, unexpected or of another shape is an error, and so is an architecture that
-# the file does not tell in full.
+# Loading is strict: a tensor that is missing, unexpected or of another shape is an error, and so is an architecture
+# that the file does not tell in full.
 
 # %%
 from ecgnb.models import model_summary
@@ -62,15 +62,15 @@ inference.windows
 # %% [markdown]
 # ## Is it worth it?
 #
-# The same recordings and the same splits, four ways to begin. A linear probe on the pretrained encoder stands beside the
-# same probe on an encoder with **random weights**, fine-tuning beside **training from scratch**: without these two
+# The same recordings and the same splits, four ways to begin. A linear probe on the pretrained encoder stands beside
+# the same probe on an encoder with **random weights**, fine-tuning beside **training from scratch**: without these two
 # baselines neither number means anything. Intervals are over patients of the test split.
 
 # %%
 parameters = {"DATASET": DATASET, "DATASET_DIR": DATASET_DIR, "LABEL_SET": LABEL_SET if DATASET == "ptbxl" else None}
 parameters |= {"PREPROCESS_LIMIT": PREPROCESS_LIMIT, "EPOCHS": EPOCHS, "LR": LR, "SEED": SEED}
 comparison = ecgnb.compare_starts(CHECKPOINT or STAND_IN, parameters)
-comparison
+comparison.round(3)
 
 # %%
 ecgnb.show.comparison_of_starts(comparison)
@@ -88,6 +88,6 @@ ecgnb.show.attention(recording, run=CHECKPOINT or STAND_IN)
 # %% [markdown]
 # ## Go on
 #
-# - `ecgnb predict FILES --run CHECKPOINT` predicts from the shell; `ecgnb bundle CHECKPOINT --out FOLDER` makes a folder
-#   that predicts anywhere, with a model card, and `ecgnb push FOLDER owner/name` shares it.
+# - `ecgnb predict FILES --run CHECKPOINT` predicts from the shell; `ecgnb bundle CHECKPOINT --out FOLDER` makes a
+#   folder that predicts anywhere, with a model card, and `ecgnb push FOLDER owner/name` shares it.
 # - Each row of the comparison is a run: `ecgnb.predict("my_recording.hea", run=comparison.run[2])`.

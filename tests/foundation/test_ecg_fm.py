@@ -228,11 +228,11 @@ def test_what_is_written_in_the_originals_layout_comes_back(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c["model"].pop("proj.bias"), r"missing: head\.classifier\.bias"),
+        (lambda c: c["model"].pop("proj.bias"), r"missing: proj\.bias"),
         (lambda c: c["model"].pop("proj.weight"), r"without its classifier: the tensor proj\.weight"),
         (lambda c: c["model"].update({"encoder.extra.weight": torch.zeros(2)}), r"unexpected tensors encoder\.extra"),
         (lambda c: c["model"].update({"proj.bias": torch.zeros(3)}), r"proj\.bias \[3\] instead of \[17\]"),
-        (lambda c: c["model"].pop("encoder.encoder.layers.1.fc2.bias"), r"missing: layers\.1\.down\.bias"),
+        (lambda c: c["model"].pop("encoder.encoder.layers.1.fc2.bias"), r"missing: encoder\.encoder\.layers\.1\.fc2"),
         (lambda c: c["model"]["proj.weight"].fill_(float("nan")), "holds NaN or infinity"),
         (lambda c: c["model"].update({"proj.bias": torch.zeros(17, dtype=torch.int64)}), "weights are floating point"),
         (lambda c: c.update(cfg=None), "does not tell encoder_attention_heads"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ecgnb.errors import ConfigError
-from ecgnb.models import build_model
+from ecgnb.models import build_model, model_summary
 from ecgnb.models.ecg_fm import EcgFM, PaddingWarning
 from ecgnb.models.ecg_fm_parts import Codebook, MeanHead, PositionalConv
 
@@ -139,6 +139,14 @@ def test_the_mean_counts_what_is_not_zero():
 def test_sizes_that_do_not_go_together(options, message):
     with pytest.raises(ConfigError, match=message):
         small(**options)
+
+
+def test_a_summary_of_a_model_without_classifier_ends_in_its_embedding():
+    with_classifier, without = model_summary(small()), model_summary(small(n_classes=0, codebook=(2, 5, 8)))
+    assert without.output.iloc[-1] == "48" and with_classifier.output.iloc[-1] == "3"
+    assert without.flops.iloc[0] == with_classifier.flops.iloc[0] > 0
+    with pytest.raises(ConfigError, match="no classifier"):
+        small(n_classes=0)(torch.randn(1, 12, 800))
 
 
 def test_dropout_only_in_training():
