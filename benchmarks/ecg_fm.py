@@ -75,6 +75,8 @@ def _loading(name: str, file: Path, repeats: int) -> list[dict[str, Any]]:
 
 
 def _inference(model: nn.Module, repeats: int) -> list[dict[str, Any]]:
+    from ecgnb.models.lowering import to_precision
+
     x = torch.randn(BATCH, LEADS, SAMPLES, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         flops = _flops(model, x)
@@ -86,8 +88,8 @@ def _inference(model: nn.Module, repeats: int) -> list[dict[str, Any]]:
         rate = 2 * TOKENS * DIM * FFN / product
         rows = _rows("float32", ours, flops, rate, "<= 1.15")
         rows.append(row("  against explicit attention and Conv1d", ours, theirs, "s", ""))
-        half, y = model.to(torch.bfloat16), x.bfloat16()
-        ours, product = _by_turns([lambda: half(y), _product(torch.bfloat16)], repeats)
+        half = to_precision(model, "bfloat16")
+        ours, product = _by_turns([lambda: half(x), _product(torch.bfloat16)], repeats)
         return rows + _rows("bfloat16", ours, flops, 2 * TOKENS * DIM * FFN / product, "<= 1.25")
 
 

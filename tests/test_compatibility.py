@@ -283,7 +283,8 @@ def open_from_hub(folder: Path) -> Any:
 
 def push_bundle(folder: Path) -> Any:
     from ecgnb.data.standardise import PrepareConfig
-    from ecgnb.deploy.bundle import Bundle, save_bundle
+    from ecgnb.deploy.bundle import Bundle
+    from ecgnb.deploy.folder import save_bundle
     from ecgnb.deploy.hub import push_to_hub
     from ecgnb.models import build_model
     from ecgnb.transforms.pipeline import build_pipeline

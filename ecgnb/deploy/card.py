@@ -11,10 +11,9 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from ecgnb.deploy.bundle import Bundle
+from ecgnb.deploy.bundle import Bundle
 
 _TAGS = ("electrocardiogram", "ecg", "time-series", "pytorch")
 _LICENSES = ("apache-2.0", "mit", "bsd-3-clause", "gpl-3.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0",

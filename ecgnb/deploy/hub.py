@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ecgnb.deploy.bundle import CARD, DESCRIPTION, WEIGHTS, Bundle, load_bundle
+from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.card import model_card, without_paths
+from ecgnb.deploy.folder import CARD, DESCRIPTION, WEIGHTS, load_bundle
 from ecgnb.errors import ConfigError
 from ecgnb.files import read_json
 from ecgnb.foundation.hub import fetch_folder

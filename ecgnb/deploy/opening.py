@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ecgnb.deploy.bundle import DESCRIPTION, Bundle, load_bundle
+from ecgnb.deploy.bundle import Bundle
+from ecgnb.deploy.folder import DESCRIPTION, load_bundle
 from ecgnb.foundation.hub import is_hub_name
 from ecgnb.port.folder import is_port
 

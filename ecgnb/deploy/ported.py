@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import cast
 
-from ecgnb.deploy.bundle import Bundle, load_bundle
+from ecgnb.deploy.bundle import Bundle
 from ecgnb.port.backbone import backbone_of
 from ecgnb.port.contract import UNITS, Contract
-from ecgnb.port.folder import is_port, load_port
 from ecgnb.port.ported import PortedModel
 from ecgnb.transforms.pipeline import build_pipeline
-
-
-def open_bundle(folder: str | Path) -> Bundle:
-    """Load a bundle, or a port with its contract as one.
-
-    Raises:
-        CheckpointError: the folder holds neither, or it is damaged.
-        ConfigError: the port has no contract, or cannot be a model of the workbench.
-    """
-    return bundle_of_port(load_port(folder)) if is_port(folder) else load_bundle(folder)
 
 
 def bundle_of_port(port: PortedModel, threshold: float = 0.5) -> Bundle:

@@ -42,7 +42,7 @@ def make_bundle(
         ConfigError: a lower precision without recordings, or one that changes too much.
         CheckpointError, StageError: the model cannot be found or read.
     """
-    from ecgnb.deploy.bundle import save_bundle
+    from ecgnb.deploy.folder import save_bundle
     from ecgnb.deploy.opening import open_bundle
 
     bundle = open_bundle(source, classes=classes) if classes and not isinstance(source, Run) else find_bundle(source)

@@ -183,7 +183,8 @@ def _same(called: str, label: str) -> bool:
 
 
 def _write_bundle(run: Run, model: Any, metrics: dict[str, Any]) -> None:
-    from ecgnb.deploy.bundle import Bundle, save_bundle
+    from ecgnb.deploy.bundle import Bundle
+    from ecgnb.deploy.folder import save_bundle
     from ecgnb.transforms.pipeline import build_pipeline
 
     provenance = {

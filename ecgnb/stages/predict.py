@@ -82,7 +82,7 @@ def find_bundle(run: str | Path | Run) -> Bundle:
         CheckpointError: the bundle is damaged.
         ConfigError: a port has no contract, or a checkpoint's labels have no known names.
     """
-    from ecgnb.deploy.bundle import load_bundle
+    from ecgnb.deploy.folder import load_bundle
     from ecgnb.deploy.opening import is_bundle, open_bundle
 
     if isinstance(run, str | Path):

@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 
 from ecgnb.data.leads import STANDARD_12
 from ecgnb.data.standardise import PrepareConfig
-from ecgnb.deploy.bundle import Bundle, load_bundle, save_bundle
+from ecgnb.deploy.bundle import Bundle
+from ecgnb.deploy.folder import load_bundle, save_bundle
 from ecgnb.errors import CheckpointError, ConfigError
 from ecgnb.files import read_json, sha256_file, write_json
 from ecgnb.models import build_model
@@ -72,7 +73,7 @@ def test_a_fresh_process_in_another_folder_gives_the_same_logits_bit_for_bit(bun
     signal = np.random.default_rng(0).normal(size=(2, 12, 1000)).astype(np.float32)
     np.save(tmp_path / "signal.npy", signal)
     code = (
-        "import sys, numpy as np, torch; from ecgnb.deploy.bundle import load_bundle; torch.set_num_threads(1)\n"
+        "import sys, numpy as np, torch; from ecgnb.deploy.folder import load_bundle; torch.set_num_threads(1)\n"
         "b = load_bundle(sys.argv[1]); x = torch.from_numpy(np.load(sys.argv[2]))\n"
         "with torch.inference_mode(): np.save(sys.argv[3], b.model(b.transforms(x, fs=b.prepare.target_fs)).numpy())\n"
     )

@@ -10,8 +10,9 @@ from huggingface_hub import ModelCard
 
 from ecgnb.data.leads import STANDARD_12
 from ecgnb.data.standardise import PrepareConfig
-from ecgnb.deploy.bundle import Bundle, load_bundle
+from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.card import model_card, without_paths
+from ecgnb.deploy.folder import load_bundle
 from ecgnb.models import build_model
 from ecgnb.transforms.pipeline import build_pipeline
 

@@ -13,7 +13,7 @@ import torch
 import wfdb
 
 import ecgnb
-from ecgnb.deploy.bundle import load_bundle, save_bundle
+from ecgnb.deploy.folder import load_bundle, save_bundle
 from ecgnb.deploy.foundation import bundle_of_ecg_fm
 from ecgnb.deploy.opening import open_bundle
 from ecgnb.errors import CheckpointError, ConfigError

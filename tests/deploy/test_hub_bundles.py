@@ -19,8 +19,9 @@ from hub_server import FakeHub, hub_at_home
 from ecgnb.data.leads import STANDARD_12
 from ecgnb.data.recording import Recording
 from ecgnb.data.standardise import PrepareConfig
-from ecgnb.deploy.bundle import Bundle, load_bundle, save_bundle
+from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.card import model_card
+from ecgnb.deploy.folder import load_bundle, save_bundle
 from ecgnb.deploy.hub import from_hub, push_to_hub
 from ecgnb.deploy.predict import predict
 from ecgnb.errors import CheckpointError, ConfigError, EcgnbError

@@ -15,7 +15,8 @@ from ecgnb.data.leads import STANDARD_12
 from ecgnb.data.reading import read_recording
 from ecgnb.data.recording import Recording
 from ecgnb.data.standardise import PrepareConfig, standardise_windows
-from ecgnb.deploy.bundle import Bundle, load_bundle, save_bundle
+from ecgnb.deploy.bundle import Bundle
+from ecgnb.deploy.folder import load_bundle, save_bundle
 from ecgnb.deploy.inference import Inference, infer
 from ecgnb.deploy.inference_record import model_fingerprint, peak_memory_mb
 from ecgnb.deploy.predict import predict

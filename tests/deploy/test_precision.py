@@ -16,7 +16,8 @@ import torch
 from ecgnb.data.leads import STANDARD_12
 from ecgnb.data.recording import Recording
 from ecgnb.data.standardise import PrepareConfig
-from ecgnb.deploy.bundle import Bundle, load_bundle, save_bundle
+from ecgnb.deploy.bundle import Bundle
+from ecgnb.deploy.folder import load_bundle, save_bundle
 from ecgnb.deploy.foundation import bundle_of_ecg_fm
 from ecgnb.deploy.precision import PrecisionReport, lower_precision
 from ecgnb.deploy.predict import predict
@@ -195,7 +196,7 @@ def test_a_fresh_process_predicts_the_same_bits(bundle: Bundle, precision: str, 
     folder = save_bundle(lowered, tmp_path / "b")
     np.savez(tmp_path / "r.npz", signal=source.signal, fs=100, leads=np.array(STANDARD_12), units="mV")
     code = (
-        "import sys, torch; from ecgnb.deploy.bundle import load_bundle; from ecgnb.deploy.predict import predict\n"
+        "import sys, torch; from ecgnb.deploy.folder import load_bundle; from ecgnb.deploy.predict import predict\n"
         "torch.set_num_threads(1); b = load_bundle(sys.argv[1]); row = predict(b, sys.argv[2]).iloc[0]\n"
         "print(b.precision, *(float(row[name]).hex() for name in b.classes))"
     )

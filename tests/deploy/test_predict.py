@@ -16,7 +16,8 @@ from ecgnb.data.leads import STANDARD_12
 from ecgnb.data.reading import read_recording
 from ecgnb.data.recording import Recording
 from ecgnb.data.standardise import PrepareConfig
-from ecgnb.deploy.bundle import Bundle, save_bundle
+from ecgnb.deploy.bundle import Bundle
+from ecgnb.deploy.folder import save_bundle
 from ecgnb.deploy.predict import predict
 from ecgnb.errors import EcgnbError, ReadError, StageError
 from ecgnb.models import build_model

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from ecgnb.data.leads import STANDARD_12
 from ecgnb.data.recording import Recording
-from ecgnb.deploy.bundle import load_bundle, save_bundle
+from ecgnb.deploy.folder import load_bundle, save_bundle
 from ecgnb.deploy.ported import bundle_of_port
 from ecgnb.deploy.predict import predict
 from ecgnb.errors import ConfigError, ReadError

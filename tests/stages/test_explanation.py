@@ -13,7 +13,8 @@ from ecgnb.data.demo import synthesise
 from ecgnb.data.leads import STANDARD_12
 from ecgnb.data.recording import Recording
 from ecgnb.data.standardise import PrepareConfig, standardise, standardise_windows
-from ecgnb.deploy.bundle import Bundle, save_bundle
+from ecgnb.deploy.bundle import Bundle
+from ecgnb.deploy.folder import save_bundle
 from ecgnb.deploy.predict import model_input
 from ecgnb.errors import ConfigError, LabelError, ReadError
 from ecgnb.explain import EXPLAINERS, explain

@@ -13,7 +13,7 @@ import pytest
 
 import ecgnb
 from ecgnb.data.leads import STANDARD_12
-from ecgnb.deploy.bundle import save_bundle
+from ecgnb.deploy.folder import save_bundle
 from ecgnb.errors import CheckpointError, ReadError
 from ecgnb.models import build_model
 from ecgnb.stages.predict import find_bundle, infer_recordings, predict

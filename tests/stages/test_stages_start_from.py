@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import ecgnb
 from ecgnb import session
-from ecgnb.deploy.bundle import load_bundle, save_bundle
+from ecgnb.deploy.folder import load_bundle, save_bundle
 from ecgnb.errors import CheckpointError, ConfigError
 from ecgnb.stages.train import build_run_model, start_model
 

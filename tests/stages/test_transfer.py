@@ -9,7 +9,7 @@ import torch
 
 import ecgnb
 from ecgnb import session
-from ecgnb.deploy.bundle import load_bundle
+from ecgnb.deploy.folder import load_bundle
 from ecgnb.errors import ConfigError
 from ecgnb.evaluation.plot_starts import plot_starts
 from ecgnb.foundation.ecg_fm import load_ecg_fm
