@@ -26,7 +26,7 @@ _HOME = {
     "read_recording": "ecgnb.data.reading",
     "build_model": "ecgnb.models",
     "load_ecg_fm": "ecgnb.foundation.ecg_fm",
-    "inspect_checkpoint": "ecgnb.checkpoints.inspection",
+    "inspect_model": "ecgnb.foundation.ecg_fm",
     "infer_recordings": "ecgnb.stages.predict",
     "compare_starts": "ecgnb.stages.transfer",
     "available": "ecgnb.stages.environment",
@@ -37,10 +37,9 @@ __all__ = ["__version__", *_HOME, *_MODULES]
 
 if TYPE_CHECKING:
     from ecgnb import explain, port
-    from ecgnb.checkpoints.inspection import inspect_checkpoint
     from ecgnb.checks import preflight
     from ecgnb.data.reading import read_recording
-    from ecgnb.foundation.ecg_fm import load_ecg_fm
+    from ecgnb.foundation.ecg_fm import inspect_model, load_ecg_fm
     from ecgnb.models import build_model
     from ecgnb.session import find_run, list_runs, open_run
     from ecgnb.stages import show

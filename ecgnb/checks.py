@@ -145,28 +145,37 @@ def check_recipe(run: Run) -> Iterator[Finding]:
         pipeline(torch.zeros(1, n_leads, n_samples), fs=fs, keys=torch.zeros(1, dtype=torch.int64))
         words: Any = {"n_leads": n_leads, "n_samples": n_samples, "fs": fs, "n_classes": 2, **model.model_options}
         if model.start_from:
-            _check_start(run, open_bundle(model.start_from))
+            yield from _check_start(run, open_bundle(model.start_from))
         else:
             with torch.device("meta"):  # shapes without numbers: it takes no memory, however large the model
                 freeze(build_model(model.model, **words), run.config.training.freeze)
     except (ConfigError, CheckpointError) as error:
         yield Finding("model", "fail", str(error), "Correct that parameter.")
         return
+    if run.config.training.freeze and not model.start_from:
+        frozen = f"FREEZE={run.config.training.freeze!r} without START_FROM"
+        yield Finding("model", "warn", f"{frozen} freezes random weights.", "Give START_FROM, or leave FREEZE out.")
     steps = ", ".join(transform.name for transform in pipeline) or "no transforms"
     yield Finding("model", "pass", f"{model.start_from or model.model} behind {steps}")
 
 
-def _check_start(run: Run, bundle: Bundle) -> None:
-    """Refuse recordings that the model to start from cannot take, with all that would prepare them as it has learnt."""
+def _check_start(run: Run, bundle: Bundle) -> Iterator[Finding]:
+    """Refuse recordings that the model to start from cannot take; warn where it has learnt from others than these."""
+    from ecgnb.transforms.pipeline import build_pipeline
+
     own, learnt = run.config.prepare, bundle.prepare
-    fixed = ("target_fs",) if bundle.model.any_length else ("target_fs", "target_samples")
-    if all(getattr(own, name) == getattr(learnt, name) for name in fixed):
-        return
     names = ("target_fs", "target_samples", "crop", "resampling", "filters")
     wanted = {name.upper(): getattr(learnt, name) for name in names if getattr(own, name) != getattr(learnt, name)}
-    wanted["TRANSFORMS"] = bundle.transforms.specs()
-    given = " ".join(f"-p {name} {_as_text(value)}" for name, value in wanted.items())
-    raise ConfigError(f"START_FROM={run.config.model.start_from!r} was trained otherwise: give {given}.")
+    if build_pipeline(run.config.transforms.transforms) != bundle.transforms:
+        wanted["TRANSFORMS"] = bundle.transforms.specs()
+    given = f"give {' '.join(f'-p {name} {_as_text(value)}' for name, value in wanted.items())}."
+    what = f"START_FROM={run.config.model.start_from!r} was trained otherwise"
+    if own.leads and own.leads != learnt.leads:
+        raise ConfigError(f"{what}, on the leads {', '.join(learnt.leads)}; LEADS is {', '.join(own.leads)}.")
+    if "TARGET_FS" in wanted or ("TARGET_SAMPLES" in wanted and not bundle.model.any_length):
+        raise ConfigError(f"{what}: {given}")
+    if wanted:
+        yield Finding("model", "warn", f"{what}.", f"To prepare as it has learnt, {given}")
 
 
 def _as_text(value: Any) -> str:

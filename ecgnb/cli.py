@@ -7,16 +7,21 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecgnb.cli_models import add_model_commands
 from ecgnb.cli_port import add_port_commands
-from ecgnb.console import add_command, text_table
+from ecgnb.console import add_command, terminal_width, text_table
 from ecgnb.errors import ConfigError, EcgnbError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+#: Columns of probabilities that a terminal can show, and how many highest ones stand there otherwise.
+_MOST_CLASSES, _HIGHEST = 8, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -154,13 +159,17 @@ def _predict(options: argparse.Namespace) -> None:
         raise ConfigError("--embeddings writes embeddings.npy beside its windows.csv: add --out FOLDER.")
     where = {"run": options.run, "fs": options.fs, "units": options.units}
     shown = {}
-    if options.out or options.windows:
-        found = infer_recordings(options.files, embeddings=options.embeddings, **where)
-        table, shown = found.table, {"windows": found.windows} if options.windows else {}
-        if options.out:
-            print(f"results in {found.save(options.out)}", file=sys.stderr)
-    else:
-        table = predict(options.files, **where)
+    with redirect_stdout(sys.stderr):  # what is told on the way is no part of the table
+        if options.out or options.windows:
+            found = infer_recordings(options.files, embeddings=options.embeddings, **where)
+            table, shown = found.table, {"windows": found.windows} if options.windows else {}
+            if options.out:
+                size = (
+                    "" if found.embeddings is None else f", embeddings {' x '.join(map(str, found.embeddings.shape))}"
+                )
+                print(f"results in {found.save(options.out)}{size}")
+        else:
+            table = predict(options.files, **where)
     if options.csv:
         write_csv(options.csv, table)
     _print_tables({"recordings": table, **shown}, options.json)
@@ -171,10 +180,26 @@ def _predict(options: argparse.Namespace) -> None:
 def _print_tables(tables: dict[str, pd.DataFrame], as_json: bool) -> None:
     """Print one table, or several below each other; as JSON a list of rows, or an object of such lists."""
     if not as_json:
-        print("\n\n".join(text_table(table) for table in tables.values()))
+        print("\n\n".join(text_table(_narrow(table), terminal_width()) for table in tables.values()))
         return
     rows = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
     print(json.dumps(rows if len(rows) > 1 else rows["recordings"], indent=2, ensure_ascii=False))
+
+
+def _narrow(table: pd.DataFrame) -> pd.DataFrame:
+    """Put the highest probabilities in the place of many; --json, --csv and --out have all of them."""
+    told = ("record_id", "prediction", "window", "start_s", "end_s", "seconds", "flags", "problem")
+    classes = [name for name in table.columns if name not in told]
+    if len(classes) <= _MOST_CLASSES:
+        return table
+
+    def highest(row: pd.Series) -> str:
+        best = row.dropna().astype(float).nlargest(_HIGHEST)
+        return ", ".join(f"{name} {value:.3f}" for name, value in best.items())
+
+    narrow = table.drop(columns=[*classes, *({"prediction"} & set(table.columns))])
+    narrow.insert(1, f"highest {_HIGHEST} of {len(classes)}", table[classes].apply(highest, axis=1))
+    return narrow
 
 
 def _add_data_commands(commands: Any) -> None:

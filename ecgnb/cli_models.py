@@ -23,14 +23,15 @@ def _add_inspect(commands: Any) -> None:
     command = add_command(
         commands, "inspect", _inspect, "show tensors, configuration and what loading the file would have run"
     )
-    command.add_argument("file", metavar="FILE", help=".pt, .pth, .ckpt, .bin or .safetensors")
+    kinds = ".pt, .pth, .ckpt, .bin or .safetensors, or owner/repository/file on the hub"
+    command.add_argument("file", metavar="FILE", help=kinds)
     command.add_argument("--tensors", action="store_true", help="list all tensors, not only the first")
 
 
 def _inspect(options: argparse.Namespace) -> None:
-    from ecgnb.checkpoints.inspection import inspect_checkpoint
+    from ecgnb.foundation.ecg_fm import inspect_model
 
-    print(inspect_checkpoint(options.file).text(all_tensors=options.tensors))
+    print(inspect_model(options.file).text(all_tensors=options.tensors))
 
 
 def _add_bundle(commands: Any) -> None:
@@ -43,8 +44,9 @@ def _add_bundle(commands: Any) -> None:
     )  # fmt: skip
     command.add_argument("--out", required=True, metavar="DIR", help="where the bundle goes")
     command.add_argument(
-        "--classes", nargs="+", default=(), metavar="NAME", help="names of a checkpoint's outputs, in order"
-    )
+        "--classes", nargs="+", default=(), metavar="NAME",
+        help="names of a checkpoint's outputs, in order; windows are then averaged",
+    )  # fmt: skip
     command.add_argument(
         "--precision", choices=("float32", "bfloat16", "float16", "int8"), default="float32",
         help="of the weights (default: float32); a lower one is compared on --recordings and refused past --max-change",

@@ -50,6 +50,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         _flush_to_disk(temporary)
+        _readable(temporary)
         _replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -57,6 +58,15 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError | FileError):
             raise _file_error(path, error) from error
         raise
+
+
+def _readable(file: Path) -> None:
+    """Give a file the permissions of any new one; safetensors writes for its owner alone."""
+    example = file.with_name(f"{file.name}.mode")
+    if os.name == "posix" and not file.stat().st_mode & 0o044:
+        example.touch()
+        file.chmod(example.stat().st_mode & 0o777)
+        example.unlink()
 
 
 def make_folder(folder: Path) -> None:

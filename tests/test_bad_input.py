@@ -302,7 +302,7 @@ def test_twelve_and_one_lead_recordings_in_one_folder(recordings: Path, project:
         write_wfdb(recordings / "records", f"single{number}", wave(number, n_leads=1), leads=["II"])
     run = job(DATASET_DIR=str(recordings))
     assert len(run.store) == N and list(run.store.rejected["reason"]) == ["missing_leads"] * 5
-    assert run.store.rejected["message"].str.contains("Set MISSING_LEADS to 'zero'").all()
+    assert run.store.rejected["message"].str.contains("set MISSING_LEADS to 'zero'").all()
     filled = job(DATASET_DIR=str(recordings), MISSING_LEADS="zero")
     assert len(filled.store) == N + 5
     one = job(DATASET_DIR=str(recordings), LEADS=["II"])

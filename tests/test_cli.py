@@ -60,7 +60,7 @@ def test_predict_prints_a_table_or_json_and_writes_csv(
 
 
 def test_predict_of_a_folder_leaves_a_folder_of_results(
-    finished_run, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished_run, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = recordings / "records"
     for file in sorted(records.iterdir())[6:]:
@@ -81,6 +81,7 @@ def test_predict_of_a_folder_leaves_a_folder_of_results(
     assert (record["recordings"], record["problems"], record["windows"]) == (3, 1, 2)
     rows = json.loads((out / "predictions.json").read_text(encoding="utf-8"))
     assert rows[1]["problem"] and rows[1]["flags"] is None
+    monkeypatch.setenv("COLUMNS", "400")  # a narrower terminal breaks long cells
     assert main(["predict", str(records), "--windows"]) == 0
     recordings_shown, windows_shown = capsys.readouterr().out.strip().split("\n\n")
     assert len(recordings_shown.splitlines()) == 4 and len(windows_shown.splitlines()) == 3
@@ -124,3 +125,20 @@ def test_a_run_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("ECGNB_HOME", str(tmp_path))
     assert main(["predict", "x.hea", "--run", "nope"]) == 1
     assert "no run 'nope'" in capsys.readouterr().err
+
+
+def test_predict_of_many_classes_shows_the_highest(tmp_path, monkeypatch, capsys) -> None:
+    from ecgnb.data.demo import synthesise
+    from ecgnb.foundation.stand_in import SMALL, stand_in
+
+    checkpoint = stand_in(tmp_path / "small.pt", n_classes=17, optimizer=False, **SMALL)
+    np.savez(tmp_path / "one.npz", ecg=synthesise(0).signal, fs=500, leads=np.array(synthesise(0).leads), units="mV")
+    monkeypatch.setenv("COLUMNS", "200")
+    assert (
+        main(["predict", str(tmp_path / "one.npz"), "--run", str(checkpoint), "--csv", str(tmp_path / "all.csv")]) == 0
+    )
+    header, line = capsys.readouterr().out.splitlines()[:2]
+    assert "highest 3 of 17" in header and "prediction" not in header
+    every = pd.read_csv(tmp_path / "all.csv").iloc[0].drop(["record_id", "prediction", "seconds", "flags", "problem"])
+    name, value = every.astype(float).idxmax(), every.astype(float).max()
+    assert f"{name} {value:.3f}" in line

@@ -47,6 +47,7 @@ class Inspection:
         configured_by: where the configuration stands, such as ``"cfg.model"``; empty where there is none.
         config: keys and values of the configuration, as text.
         rows: of the tables ``contents``, ``tensors`` and ``globals``.
+        known_as: what it is to somebody who loads it, such as "ECG-FM, pretrained"; empty where nobody has said.
     """
 
     file: str
@@ -58,6 +59,7 @@ class Inspection:
     configured_by: str
     config: dict[str, str]
     rows: dict[str, list[Row]] = field(default_factory=dict)
+    known_as: str = ""
 
     @property
     def contents(self) -> pd.DataFrame:
@@ -98,6 +100,7 @@ class Inspection:
         accepts = f"no, it would refuse {_first(self.refused, _MOST_LISTED)}" if self.refused else "yes"
         return {
             "file": f"{self.file}: {self.kind}, {self.size / 1e6:.1f} MB",
+            **({"model": self.known_as} if self.known_as else {}),
             "verdict": self.verdict,
             **({} if self.kind == _KINDS["safetensors"] else {"weights_only=True": accepts}),
         }

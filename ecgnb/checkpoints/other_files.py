@@ -64,7 +64,7 @@ def foreign(path: Path, head: bytes) -> CheckpointError:
     """Return the error for a file that is no checkpoint, by its first bytes."""
     for is_it, what, advice in _KINDS:
         if is_it(head):
-            return CheckpointError(f"{path} is {what}, no PyTorch checkpoint: {advice}.")
+            return CheckpointError(f"{path} is {what}, no PyTorch checkpoint. {advice[0].upper()}{advice[1:]}.")
     return CheckpointError(
         f"{path} is no PyTorch checkpoint and no safetensors file; it begins with {_beginning(head)}. Check that it is "
         "the file you mean, and download it again."

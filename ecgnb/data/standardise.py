@@ -198,7 +198,8 @@ def _without(signal: np.ndarray, empty: np.ndarray, leads: tuple[str, ...], rule
         )
     if rule == "reject":
         raise ReadError(
-            "missing_leads", f"The recording has no lead {names}. Set MISSING_LEADS to 'zero' to use it all the same."
+            "missing_leads",
+            f"The recording has no values in lead {names}. A training may set MISSING_LEADS to 'zero' and use it.",
         )
     return np.where(empty[:, None], np.float32(0), signal)
 

@@ -45,6 +45,13 @@ class Bundle:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        names, temperature, told = list(self.classes), self.temperature, list(self.thresholds)
+        if names and (len(set(names)) != len(names) or len(names) != self.model.n_classes):
+            raise ConfigError(f"The model has {self.model.n_classes} outputs; the classes {names} must name each once.")
+        if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not temperature > 0:
+            raise ConfigError(f"temperature is {temperature!r}; give a number above 0.")
+        if names and told and (len(told) != len(names) or not all(map(_is_share, told))):
+            raise ConfigError(f"thresholds are {told}; give a probability for each of {names}, or none.")
         if self.aggregate and len(self.aggregate) != len(self.classes):
             raise ConfigError(
                 f"aggregate has {len(self.aggregate)} rules for {len(self.classes)} classes; give one a class, or none."
@@ -61,3 +68,7 @@ class Bundle:
     def precision(self) -> str:
         """The precision of the model's encoder; see `ecgnb.models.lowering.to_precision`."""
         return precision_of(self.model)
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1

@@ -8,6 +8,7 @@ from ecgnb.deploy.bundle import Bundle
 from ecgnb.errors import ConfigError
 from ecgnb.foundation.recipe import LabelHead, ecg_fm_recipe, known_head
 from ecgnb.models.ecg_fm import EcgFM
+from ecgnb.progress import say
 from ecgnb.transforms.pipeline import build_pipeline
 
 
@@ -26,6 +27,8 @@ def bundle_of_ecg_fm(model: EcgFM, classes: Sequence[str] = (), threshold: float
         ConfigError: the names are not as many as the outputs, or left out for a head that was not published.
     """
     head = _head(model, tuple(classes))
+    if model.n_classes and not classes:
+        say(f"The checkpoint holds no names of its {model.n_classes} outputs; taken are the {head.source}.")
     origin = getattr(model, "origin", None)
     told = {"model": "ECG-FM (McKeen et al. 2025)", "labels": head.source}
     if origin is not None:
@@ -43,6 +46,8 @@ def bundle_of_ecg_fm(model: EcgFM, classes: Sequence[str] = (), threshold: float
 
 
 def _head(model: EcgFM, classes: tuple[str, ...]) -> LabelHead:
+    if model.n_classes == 0 and classes:
+        raise ConfigError(f"The model is pretrained and has no outputs to name {list(classes)}. Leave the names out.")
     if model.n_classes == 0:
         return LabelHead((), (), "")
     if not classes:

@@ -23,6 +23,7 @@ def inference_record(bundle: Bundle) -> dict[str, Any]:
     return {
         "utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "model": {"name": bundle.model.spec()["name"], "fingerprint": model_fingerprint(bundle.model)},
+        "provenance": bundle.provenance,
         "recipe": {
             "prepare": dataclasses.asdict(bundle.prepare),
             "transforms": bundle.transforms.specs(),

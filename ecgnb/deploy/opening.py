@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.folder import DESCRIPTION, load_bundle
+from ecgnb.errors import CheckpointError
 from ecgnb.foundation.hub import is_hub_name
 from ecgnb.port.folder import is_port
 
@@ -38,6 +39,8 @@ def open_bundle(where: str | Path, revision: str | None = None, classes: Sequenc
         from ecgnb.deploy.hub import from_hub
 
         return from_hub(str(where), revision)
+    if not Path(where).exists():
+        raise CheckpointError(f"There is no file or folder {where}. Check its name, or `ecgnb runs` for a run's.")
     return load_bundle(where)
 
 

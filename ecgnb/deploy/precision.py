@@ -155,6 +155,11 @@ def lower_precision(
             to that precision, or cannot run in it here; there is no recording, or nothing to compare.
         ReadError: a recording cannot be used.
     """
+    if not bundle.classes:
+        raise ConfigError(
+            "A lower precision is judged by what it changes in probabilities, and this model has no classifier. "
+            "`ecgnb.models.lowering.to_precision(model, ...)` lowers it unjudged."
+        )
     require_classes(bundle)
     if not 0 <= max_change <= 1:
         raise ConfigError(f"max_change is {max_change}; give a difference of probabilities, from 0 to 1.")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ecgnb.checkpoints.container import Checkpoint, TensorRef, open_checkpoint, plain
-from ecgnb.errors import CheckpointError
+from ecgnb.checkpoints.inspection import Inspection, inspect_checkpoint
+from ecgnb.errors import CheckpointError, ConfigError
 from ecgnb.foundation.ecg_fm_config import architecture
-from ecgnb.foundation.ecg_fm_names import is_fine_tuned, original_name, renamed
+from ecgnb.foundation.ecg_fm_names import ENCODER, is_fine_tuned, original_name, renamed
 from ecgnb.models.ecg_fm import EcgFM
 from ecgnb.models.memory import keep_freed_memory
 
@@ -71,6 +72,8 @@ def load_ecg_fm(
     path, repository, commit = _located(path_or_hub_id, revision)
     checkpoint = open_checkpoint(path)
     tensors = _weights(checkpoint)
+    if is_fine_tuned(tensors):
+        tensors.pop(ENCODER + "mask_emb", None)  # left from a fine-tuning that hid tokens; no prediction uses it
     names = renamed(tensors)
     _check_head(tensors, path)
     shapes = {ours: tensors[theirs].shape for theirs, ours in names.items()}
@@ -82,21 +85,39 @@ def load_ecg_fm(
                       task="multilabel", **options)  # fmt: skip
     theirs_of = {ours: theirs for theirs, ours in names.items()}
     _check_shapes(model, shapes, theirs_of, path)
-    state = {ours: _float32(checkpoint, tensors[theirs], theirs) for ours, theirs in theirs_of.items()}
-    model.load_state_dict(state, strict=True, assign=True)
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
+    with torch.inference_mode(False):  # so that it can be trained, wherever it is loaded
+        state = {ours: _float32(checkpoint, tensors[theirs], theirs) for ours, theirs in theirs_of.items()}
+        model.load_state_dict(state, strict=True, assign=True)
+        for parameter in model.parameters():
+            parameter.requires_grad_(True)
     object.__setattr__(model, "origin", Origin(path.name, repository, commit, dict(told)))
     return model.eval()
 
 
-def is_ecg_fm(path: str | Path) -> bool:
-    """Return whether a file is a checkpoint with the tensors of an ECG-FM."""
+def inspect_model(path_or_hub_id: str | Path, revision: str | None = None) -> Inspection:
+    """Show what is in a checkpoint, here or on the hub, and which model it is; see `ecgnb.checkpoints.inspection`.
+
+    Args:
+        path_or_hub_id: as for `load_ecg_fm`.
+        revision: as for `load_ecg_fm`.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or no checkpoint.
+    """
+    path, _, _ = _located(path_or_hub_id, revision)
+    return replace(inspect_checkpoint(path), known_as=_known_as(open_checkpoint(path)))
+
+
+def _known_as(checkpoint: Checkpoint) -> str:
     try:
-        renamed(_weights(open_checkpoint(Path(path))))
-    except CheckpointError:
-        return False
-    return True
+        tensors = _weights(checkpoint)
+        names = renamed(tensors)
+        shapes = {ours: tensors[theirs].shape for theirs, ours in names.items()}
+        options = architecture(shapes, _config(checkpoint.contents))
+    except CheckpointError as error:
+        return f"none that load_ecg_fm knows: {error}"
+    kind = f"fine-tuned, {options['n_classes']} outputs" if options["n_classes"] else "pretrained, no classifier"
+    return f"ECG-FM, {kind}, {options['depth']} layers of width {options['dim']}; load_ecg_fm loads it"
 
 
 def _located(name: str | Path, revision: str | None) -> tuple[Path, str, str]:
@@ -104,6 +125,8 @@ def _located(name: str | Path, revision: str | None) -> tuple[Path, str, str]:
     from ecgnb.foundation.hub import fetch, is_hub_name
 
     if not is_hub_name(str(name)):
+        if revision is not None:
+            raise ConfigError(f"revision={revision!r} is for names on the hub; {name} is a file here.")
         return Path(name), "", ""
     fetched = fetch(str(name), revision)
     return fetched.path, fetched.repository, fetched.revision
@@ -125,7 +148,7 @@ def _weights(checkpoint: Checkpoint) -> dict[str, TensorRef]:
     if other:
         told = ", ".join(map(str, other[:_TOLD]))
         raise CheckpointError(f"In {checkpoint.path}, 'model' holds {told}, which are no tensors.")
-    return found
+    return dict(found)
 
 
 def _config(contents: Any) -> dict[str, Any]:

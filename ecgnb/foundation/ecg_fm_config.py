@@ -26,9 +26,13 @@ EXPECTED: dict[str, tuple[Any, ...]] = {
     "quantize_input": (False,),
     "same_quantizer": (False,),
     "target_glu": (False,),
+    "activation_fn": ("gelu",),
     "normalize": (False,),
     "filter": (False,),
 }
+
+#: What the trainer calls the two kinds, in ``cfg.model._name``; the first is followed by the method.
+PRETRAINED, FINE_TUNED = "wav2vec2", "ecg_transformer_classifier"
 
 #: Sizes that both tell: configuration key to our option.
 TOLD_TWICE = {
@@ -56,6 +60,7 @@ def architecture(shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
     """
     _refuse_others(config)
     options = _from_shapes(shapes)
+    _check_kind(config, options["n_classes"] > 0)
     options["conv_layers"] = _conv_layers(shapes, str(config["conv_feature_layers"]))
     options["n_heads"] = _whole(config, "encoder_attention_heads")
     options["norm_first"] = _truth(config, "layer_norm_first")
@@ -65,12 +70,35 @@ def architecture(shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
                 f"The checkpoint contradicts itself: its tensors say {option}={options[option]!r}, its configuration "
                 f"{key}={config[key]!r}. Somebody changed one of them; take the file from its source again."
             )
+    told = (config.get("latent_groups"), config.get("latent_vars"))
+    if "codebook" in options and told != options["codebook"][:2] and None not in told:
+        raise CheckpointError(
+            f"The checkpoint contradicts itself: its codebook has (groups, entries) {options['codebook'][:2]}, its "
+            f"configuration says {told}."
+        )
     if options["dim"] % options["n_heads"]:
         raise CheckpointError(f"{options['n_heads']} attention heads do not divide the width {options['dim']}.")
     # Training only: what the file's own training used.
     for key, option in (("dropout", "dropout"), ("attention_dropout",) * 2, ("activation_dropout",) * 2):
-        options[option] = float(config.get(key, 0.0))
+        options[option] = _share(config, key)
     return options
+
+
+def _check_kind(config: Mapping[str, Any], fine_tuned: bool) -> None:
+    """Refuse a model of another name: its tensors may be called alike."""
+    name, expected = str(config.get("_name", "")), FINE_TUNED if fine_tuned else PRETRAINED
+    if name and not name.startswith(expected):
+        raise CheckpointError(
+            f"The checkpoint's configuration calls the model {name!r}; its tensors are those of {expected!r}. This "
+            "version does not know what such a model computes."
+        )
+
+
+def _share(config: Mapping[str, Any], key: str) -> float:
+    value = config.get(key, 0.0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise CheckpointError(f"The checkpoint's configuration has {key}={value!r}; a number from 0 to 1 is expected.")
+    return float(value)
 
 
 def _refuse_others(config: Mapping[str, Any]) -> None:

@@ -158,6 +158,6 @@ def _disk(error: OSError, repository: str) -> EcgnbError:
 
 def _words(said: object) -> str:
     """Return what somebody else said, short and without the token, should it be repeated there."""
-    text = str(said)[:_SHOWN]
     secret = token()
-    return text.replace(secret, "...") if secret else text
+    text = str(said).replace(secret, "...") if secret else str(said)
+    return text[:_SHOWN]

@@ -126,6 +126,11 @@ class EcgFM(Backbone):
         """
         return self.head(self._unpadded(x, padding_mask))
 
+    def probabilities(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+        """Return ``[B, n_classes]``: the sigmoid of the logits, or their softmax for the task "multiclass"."""
+        logits = self(x, padding_mask)
+        return logits.sigmoid() if self.task == "multilabel" else logits.softmax(-1)
+
     def embed(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """Return the mean of the tokens that are no padding, ``[B, D]``; arguments as for :meth:`forward`."""
         return self.head.embed(self._unpadded(x, padding_mask))
@@ -191,7 +196,8 @@ class EcgFM(Backbone):
                 stands at the end.
 
         Raises:
-            ConfigError: the mask has another shape or type, leads differ, or a record is nothing but padding.
+            ConfigError: the mask has another type, leads differ, padding stands before recorded samples, or a record is
+                nothing but padding (for which the original gives NaN).
         """
         if padding_mask is None:
             return None
@@ -213,6 +219,8 @@ class EcgFM(Backbone):
 
     def reset_classifier(self, n_classes: int) -> None:
         """Give the model a new classifier; what only the pretraining uses is left behind."""
+        if n_classes < 1:
+            raise ConfigError(f"A classifier needs n_classes above 0; it was given {n_classes!r}.")
         if self.pretraining is not None:
             self.pretraining = None
             object.__setattr__(self, "_given", {**self._given, "codebook": None})
@@ -245,6 +253,11 @@ class EcgFM(Backbone):
         self, x: Tensor, padding_mask: Tensor | None, masked: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return what the first layer reads, which keys attention sees ``[B, 1, 1, T']``, and the padded tokens."""
+        if padding_mask is not None and padding_mask.shape not in ((len(x), x.shape[2]), x.shape):
+            raise ConfigError(
+                f"padding_mask has shape {list(padding_mask.shape)}; for these signals give [{len(x)}, {x.shape[2]}] "
+                f"or {list(x.shape)}."
+            )
         padding = self.token_padding(padding_mask)
         tokens = self.project(self.stem_features(x))
         if masked is not None:
@@ -272,6 +285,8 @@ class EcgFM(Backbone):
             if (mask != mask[:, :1]).any():
                 raise ConfigError("padding_mask differs between the leads of a record; they must share one length.")
             mask = mask[:, 0]
+        if (mask[:, :-1] & ~mask[:, 1:]).any():
+            raise ConfigError("padding_mask marks samples before recorded ones; padding must stand at the end.")
         return mask
 
 

@@ -6,7 +6,7 @@ They compute, number by number, what the original trainer does (fairseq-signals;
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -78,7 +78,7 @@ class PositionalConv(nn.Module):
         self.gain = nn.Parameter(torch.empty(1, 1, kernel))
         self.bias = nn.Parameter(torch.zeros(dim))
         self.act = nn.GELU()
-        self._made: tuple[Any, SpectralConv] | None = None
+        self._made: _Made | None = None
 
     def weight(self) -> Tensor:
         """Return the kernel ``[D, D / groups, taps]``."""
@@ -88,8 +88,9 @@ class PositionalConv(nn.Module):
         """Map ``[B, T', D]`` to the same shape."""
         if torch.is_grad_enabled() or x.device.type != "cpu" or torch.compiler.is_compiling():
             return self.act(self._direct(x))
-        precise = x.to(torch.promote_types(x.dtype, torch.float32))
-        return self.act(self._spectral(x.shape[1], precise.dtype)(precise).add_(self.bias)).to(x.dtype)
+        with torch.autocast("cpu", enabled=False):  # lower precisions have no complex numbers
+            precise = x.to(torch.promote_types(x.dtype, torch.float32))
+            return self.act(self._spectral(x.shape[1], precise.dtype)(precise).add_(self.bias)).to(x.dtype)
 
     def _direct(self, x: Tensor) -> Tensor:
         padding = self.direction.shape[-1] // 2
@@ -97,12 +98,32 @@ class PositionalConv(nn.Module):
         return found[..., : x.shape[1]].transpose(1, 2)  # an even kernel gives one step too many, at the end
 
     def _spectral(self, n_steps: int, dtype: torch.dtype) -> SpectralConv:
-        """Return the convolution for sequences of one length, made again only when the weights have changed."""
-        parts = (self.direction, self.gain)
-        made_from = (n_steps, dtype, *((part.data_ptr(), part._version) for part in parts if not part.is_inference()))
-        if self._made is None or self._made[0] != made_from or len(made_from) < 2 + len(parts):
-            self._made = (made_from, SpectralConv(self.weight().to(dtype), self.groups, n_steps))
-        return self._made[1]
+        """Return the convolution for sequences of one length, made again when a number of the weights has changed.
+
+        The numbers themselves are compared: a fused optimizer changes them without a trace.
+        """
+        made = self._made
+        if made is None or made.key != (n_steps, dtype) or not made.is_of(self.direction, self.gain):
+            conv = SpectralConv(self.weight().to(dtype), self.groups, n_steps)
+            made = self._made = _Made((n_steps, dtype), self.direction.clone(), self.gain.clone(), conv)
+        return made.conv
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what can be made again."""
+        return {**self.__dict__, "_made": None}
+
+
+class _Made(NamedTuple):
+    """A convolution, and the weights that it was made from."""
+
+    key: tuple[int, torch.dtype]
+    direction: Tensor
+    gain: Tensor
+    conv: SpectralConv
+
+    def is_of(self, direction: Tensor, gain: Tensor) -> bool:
+        same = self.direction.dtype == direction.dtype and self.direction.device == direction.device
+        return same and torch.equal(self.direction, direction) and torch.equal(self.gain, gain)
 
 
 class SelfAttention(nn.Module):

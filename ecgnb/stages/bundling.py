@@ -45,7 +45,11 @@ def make_bundle(
     from ecgnb.deploy.folder import save_bundle
     from ecgnb.deploy.opening import open_bundle
 
-    bundle = open_bundle(source, classes=classes) if classes and not isinstance(source, Run) else find_bundle(source)
+    if classes and (isinstance(source, Run) or Path(source).is_dir()):
+        raise ConfigError(
+            "classes are the names of a checkpoint's outputs; a bundle, a run and a port bring their own."
+        )
+    bundle = open_bundle(str(source), classes=classes) if classes else find_bundle(source)
     report = None
     if precision != "float32":
         from ecgnb.deploy.precision import lower_precision

@@ -87,7 +87,7 @@ def load_best_model(run: Run) -> Any:
     from ecgnb.training.checkpoint import load_best
 
     run.require("train")
-    model = build_run_model(run)
+    model = build_run_model(run, tell=lambda _: None)  # the training has told it
     load_best(run.path("checkpoints", "best.ckpt"), model)
     return model.eval()
 

@@ -16,7 +16,7 @@ from ecgnb.stages.predict import find_bundle
 
 if TYPE_CHECKING:
     from ecgnb.data.recording import Recording
-    from ecgnb.data.standardise import PrepareConfig
+    from ecgnb.data.standardise import PrepareConfig, Standardised
     from ecgnb.deploy.bundle import Bundle
 
 
@@ -66,7 +66,7 @@ class Explanation:
 def explain_recording(
     source: str | Path | Recording,
     run: str | Path | Run = "latest",
-    method: str = "lrp_epsilon_std",
+    method: str | None = None,
     target: str | None = None,
     **reading: Any,
 ) -> Explanation:
@@ -77,7 +77,8 @@ def explain_recording(
     Args:
         source: a file or a `Recording`.
         run: a run, its name, "latest", or where a model lies (see `ecgnb.predict`).
-        method: one of `ecgnb.explain.EXPLAINERS`.
+        method: one of `ecgnb.explain.EXPLAINERS`; left out, "integrated_gradients" for a transformer, through which
+            relevance cannot be propagated, and "lrp_epsilon_std" for others.
         target: the class; left out, the one with the highest probability.
         **reading: how to read a file that does not say it itself, such as ``fs=500``.
 
@@ -101,10 +102,13 @@ def explain_recording(
     if chosen not in bundle.classes:
         hint = did_you_mean(chosen, bundle.classes)
         raise LabelError(f"The model has no class {chosen!r}.{hint} It has: {', '.join(bundle.classes)}.")
+    method = method or ("integrated_gradients" if bundle.model.channels_last else "lrp_epsilon_std")
     windows = windows_of(bundle, recording)
     number = bundle.classes.index(chosen)
     found = [explain(bundle.model, model_input(bundle, window), method, number)[0] for window in windows]
-    return Explanation(_seen(bundle, recording), _joined(found), chosen, probabilities, row["prediction"], method)
+    return Explanation(
+        _seen(bundle, recording), _joined(found, windows), chosen, probabilities, row["prediction"], method
+    )
 
 
 def attend_recording(
@@ -135,21 +139,23 @@ def attend_recording(
     recording = source if isinstance(source, Recording) else read_recording(source, **options)
     windows = windows_of(bundle, recording)
     found = [attention_saliency(bundle.model, model_input(bundle, window), layer)[0] for window in windows]
-    return Explanation(_seen(bundle, recording), _joined(found), "", {}, "", "attention")
+    return Explanation(_seen(bundle, recording), _joined(found, windows), "", {}, "", "attention")
 
 
-def _joined(found: list[Any]) -> np.ndarray:
-    return np.concatenate([each.float().cpu().numpy() for each in found], axis=-1)
+def _joined(found: list[Any], windows: list[Standardised]) -> np.ndarray:
+    """Return what was found for each window, one after the other, without what stands for padding."""
+    recorded = [each[..., slice(*window.valid)] for each, window in zip(found, windows, strict=True)]
+    return np.concatenate([each.float().cpu().numpy() for each in recorded], axis=-1)
 
 
 def _seen(bundle: Bundle, recording: Recording) -> Recording:
-    """Return what the model saw of a recording, in mV, all windows one after the other."""
+    """Return what the model saw of a recording, in mV, all windows one after the other, without padding."""
     from ecgnb.deploy.windows import windows_of
 
     windows = windows_of(replace(bundle, prepare=_in_millivolts(bundle.prepare)), recording)
     return replace(
         recording,
-        signal=np.concatenate([window.signal for window in windows], axis=1),
+        signal=np.concatenate([window.signal[:, slice(*window.valid)] for window in windows], axis=1),
         fs=bundle.prepare.target_fs,
         leads=tuple(bundle.prepare.leads or recording.leads),
         flags=windows[0].flags,

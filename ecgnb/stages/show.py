@@ -129,7 +129,7 @@ def recording(source: str | Path, run: str | Path | Run = "latest", **reading: A
 def explanation(
     source: str | Path | Recording,
     run: str | Path | Run = "latest",
-    method: str = "lrp_epsilon_std",
+    method: str | None = None,
     target: str | None = None,
     save_to: str | Path | None = None,
     **reading: Any,
@@ -139,7 +139,7 @@ def explanation(
     Args:
         source: a file or a `Recording`.
         run: a run, its name, "latest", or where a model lies (see `ecgnb.predict`).
-        method: one of `ecgnb.explain.EXPLAINERS`.
+        method: one of `ecgnb.explain.EXPLAINERS`; left out, one that suits the model.
         target: the class; left out, the one with the highest probability.
         save_to: where to keep the figure (``.png``); a notebook shows it anyway.
         **reading: how to read a file that does not say it itself, such as ``fs=500``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,8 +129,8 @@ def _start_weights(start_from: str) -> dict[str, str]:
     return {"start_weights": sha256_file(weights)}
 
 
-def build_run_model(run: Run) -> Any:
-    """Build the run's model with weights drawn from the run's seed."""
+def build_run_model(run: Run, tell: Callable[[str], None] = say) -> Any:
+    """Build the run's model with weights from its seed; ``tell`` is told how a model to start from differs."""
     import torch
 
     from ecgnb.models import build_model
@@ -141,7 +142,7 @@ def build_run_model(run: Run) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.config.training.seed)
         if config.start_from:
-            return start_model(run)
+            return start_model(run, tell)
         return build_model(
             config.model,
             n_leads=store.n_leads,
@@ -154,7 +155,7 @@ def build_run_model(run: Run) -> Any:
         )
 
 
-def start_model(run: Run) -> Any:
+def start_model(run: Run, tell: Callable[[str], None] = say) -> Any:
     """Load the model that the run's training begins with; its classifier is new where the classes are others.
 
     Raises:
@@ -170,11 +171,11 @@ def start_model(run: Run) -> Any:
     if wrong:
         raise ConfigError(f"START_FROM={folder!r} does not fit the recordings: {'; '.join(wrong)}. Prepare them so.")
     for difference in _differences(run, bundle, ("RESAMPLING", "FILTERS", "TRANSFORMS")):
-        say(f"The model in {folder} has learnt with other {difference}.")
+        tell(f"The model in {folder} has learnt with other {difference}.")
     bundle.model.n_samples = run.store.n_samples
     if (bundle.classes, bundle.task) != (tuple(run.classes), run.task):
         old = f"in place of the one for {', '.join(bundle.classes)}" if bundle.classes else "which it had none of"
-        say(f"The model gets a new classifier for {', '.join(run.classes)}, {old}.")
+        tell(f"The model gets a new classifier for {', '.join(run.classes)}, {old}.")
         bundle.model.reset_classifier(len(run.classes))
         bundle.model.task = run.task
     return bundle.model

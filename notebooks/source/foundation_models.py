@@ -31,7 +31,7 @@ import ecgnb
 from ecgnb.foundation.stand_in import small_stand_in
 
 small_stand_in(STAND_IN)
-ecgnb.inspect_checkpoint(CHECKPOINT or STAND_IN)
+ecgnb.inspect_model(CHECKPOINT or STAND_IN)
 
 # %% [markdown]
 # ## The model

@@ -221,7 +221,7 @@ OTHER = {
     "pointer.pt": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "git lfs pull"),
     "empty.pt": (b"", "is empty"),
     "zeros.pt": (bytes(2000), "nothing but zeros"),
-    "model.pt.gz": (b"\x1f\x8b\x08\x00abc", "is a gzip file.*unpack it"),
+    "model.pt.gz": (b"\x1f\x8b\x08\x00abc", "is a gzip file.*(?i:unpack it)"),
     "model.tar": (b"storages" + bytes(249) + b"ustar\x0000" + bytes(300), "is a tar archive"),
     "model.h5": (b"\x89HDF\r\n\x1a\nabc", "is an HDF5 file"),
     "x.npy": (b"\x93NUMPY\x01\x00", "NumPy array"),

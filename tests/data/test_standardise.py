@@ -92,7 +92,7 @@ def test_a_derivable_lead_is_no_missing_lead():
 def test_a_missing_lead_is_refused_or_stored_as_zeros():
     given_ = recording(leads=("I", "II"))
     wanted = dataclasses.replace(PLAIN, leads=("I", "v1", "V2"))
-    with pytest.raises(ReadError, match=r"no lead V1\|V2.*MISSING_LEADS"):
+    with pytest.raises(ReadError, match=r"no values in lead V1\|V2.*MISSING_LEADS"):
         standardise(given_, wanted)
     ready = standardise(given_, dataclasses.replace(wanted, missing_leads="zero"))
     assert ready.flags == ("missing_leads:V1|V2",)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from ecgnb.errors import CheckpointError, ConfigError
-from ecgnb.foundation.ecg_fm import is_ecg_fm, load_ecg_fm
+from ecgnb.foundation.ecg_fm import inspect_model, load_ecg_fm
 from ecgnb.foundation.stand_in import SMALL, stand_in, write_checkpoint
 from ecgnb.models.ecg_fm import EcgFM, PaddingWarning
 
@@ -245,6 +245,14 @@ def test_what_is_written_in_the_originals_layout_comes_back(tmp_path: Path) -> N
         (lambda c: c["cfg"]["model"].update(conv_feature_layers="__import__('os').system('x')"), "should list"),
         (lambda c: c["cfg"]["model"].update(conv_feature_layers="[(32, 3, 2)] * 4"), "contradicts itself"),
         (lambda c: c["cfg"]["model"].update(num_labels=26), "num_labels=26"),
+        (lambda c: c["cfg"]["model"].update(_name="resnet"), "calls the model 'resnet'"),
+        (lambda c: c["cfg"]["model"].update(_name="wav2vec2_cmsc"), "calls the model 'wav2vec2_cmsc'"),
+        (lambda c: c["cfg"]["model"].update(activation_fn="relu"), "activation_fn='relu'"),
+        (lambda c: c["cfg"]["model"].update(target_glu=True), "target_glu=True"),
+        (lambda c: c["cfg"]["model"].update(quantize_input=True), "quantize_input=True"),
+        (lambda c: c["cfg"]["model"].update(conv_pos_groups=8), "conv_pos_groups=8"),
+        (lambda c: c["cfg"]["model"].update(dropout="x"), "dropout='x'"),
+        (lambda c: c["cfg"]["model"].update(attention_dropout=5), "attention_dropout=5"),
         (lambda c: c.pop("model"), "holds no model of fairseq-signals"),
         (lambda c: c["model"].update(step=7), "which are no tensors"),
     ],
@@ -272,7 +280,8 @@ def test_other_files_are_told_from_a_checkpoint(tmp_path: Path, small: Path) -> 
         load_ecg_fm(half)
     with pytest.raises(CheckpointError, match="missing"):
         load_ecg_fm(tmp_path / "missing.pt")
-    assert is_ecg_fm(small) and not is_ecg_fm(resnet) and not is_ecg_fm(page) and not is_ecg_fm(tmp_path)
+    assert inspect_model(small).known_as == "ECG-FM, fine-tuned, 17 outputs, 2 layers of width 64; load_ecg_fm loads it"
+    assert inspect_model(resnet).known_as.startswith("none that load_ecg_fm knows: The checkpoint holds no tensor of")
 
 
 def test_a_file_without_configuration_takes_it_from_the_caller(small: Path) -> None:
@@ -292,6 +301,28 @@ def test_a_file_without_configuration_takes_it_from_the_caller(small: Path) -> N
 def test_what_the_file_says_cannot_be_overruled(small: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot be overruled"):
         load_ecg_fm(small, config={"layer_norm_first": True})
+
+
+def test_dropouts_are_those_of_the_file(small: Path) -> None:
+    contents = torch.load(small, weights_only=True)
+    contents["cfg"]["model"].update(dropout=0.1, attention_dropout=0.2, activation_dropout=0.3)
+    contents["model"]["encoder.mask_emb"] = torch.zeros(64)  # of a fine-tuning that hid tokens
+    other = small.with_name("other.pt")
+    torch.save(contents, other)
+    layer = load_ecg_fm(other).layers[0]
+    assert (layer.drop.p, layer.attention.dropout, layer.activation_drop.p) == (0.1, 0.2, 0.3)
+
+
+def test_loaded_in_inference_mode_it_can_be_trained(small: Path) -> None:
+    with torch.inference_mode():
+        model = load_ecg_fm(small)
+    model(torch.randn(1, 12, 800)).sum().backward()
+    assert model.layers[0].up.weight.grad is not None
+
+
+def test_a_revision_is_for_the_hub(small: Path) -> None:
+    with pytest.raises(ConfigError, match="revision='main' is for names on the hub"):
+        load_ecg_fm(small, revision="main")
 
 
 def test_wrong_signals_say_what_is_expected(small: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -93,14 +94,125 @@ def test_the_positional_convolution_is_the_same_with_and_without_gradients():
             assert (part(x) - direct).abs().max() <= 2e-6 * scale
             made = part._made
             assert part(x) is not None and part._made is made
-        with torch.no_grad():
-            part.gain.mul_(1.5)
-            changed = part(x)
-        assert (changed - part(x).detach()).abs().max() <= 3e-6 * scale, "new weights, new convolution"
+        for change in (_in_place, _unseen, _fused_step):
+            change(part)
+            with torch.inference_mode():
+                changed = part(x)
+            assert (changed - part(x).detach()).abs().max() <= 5e-6 * scale, f"new weights, new convolution: {change}"
         part.load_state_dict({name: value * 0.5 for name, value in part.state_dict().items()}, assign=True)
         with torch.inference_mode():
             halved = part(x)
         assert (halved - part(x).detach()).abs().max() <= 2e-6 * scale
+
+
+def _in_place(part):
+    with torch.no_grad():
+        part.gain.mul_(1.5)
+
+
+def _unseen(part):
+    """Behind PyTorch's back: no version counter moves."""
+    part.direction.data.mul_(0.9).add_(0.01)
+
+
+def _fused_step(part):
+    optimizer = torch.optim.AdamW(part.parameters(), lr=0.05, fused=True)
+    part(torch.ones(1, 9, 48)).square().sum().backward()
+    optimizer.step()
+
+
+def test_training_validates_the_weights_that_it_has():
+    """A fused optimizer on the CPU changes weights without a trace; validation must see them all the same."""
+    model, x = small(), torch.randn(4, 12, 800)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, fused=True)
+    for _ in range(3):
+        with torch.inference_mode():
+            model(x)
+        model(x).square().sum().backward()
+        optimizer.step()
+    with torch.inference_mode():
+        found = model(x)
+    torch.testing.assert_close(found, model(x).detach(), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_inference_under_autocast(dtype):
+    model, x = small(), torch.randn(2, 12, 800)
+    with torch.inference_mode():
+        expected = model(x)
+        with torch.autocast("cpu", dtype=dtype):
+            found = model(x)
+    assert (found.float() - expected).abs().max() <= 0.05 * expected.abs().max()
+
+
+def test_what_can_be_made_again_is_not_copied():
+    part = PositionalConv(48, 31, 4)
+    with torch.inference_mode():
+        part(torch.zeros(1, 20, 48))
+    assert part._made is not None and copy.deepcopy(part)._made is None
+
+
+def test_several_threads_with_other_lengths():
+    model = small()
+    lengths = [400, 800, 1200] * 4
+    with torch.inference_mode():
+        expected = {length: model(torch.ones(1, 12, length).cumsum(2)) for length in set(lengths)}
+
+    def ask(length):
+        with torch.inference_mode():
+            return length, [model(torch.ones(1, 12, length).cumsum(2)) for _ in range(5)]
+
+    with ThreadPoolExecutor(6) as pool:
+        for length, found in pool.map(ask, lengths):
+            assert all(torch.equal(each, expected[length]) for each in found)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (
+            torch.zeros(2, 801, dtype=torch.bool),
+            r"shape \[2, 801\]; for these signals give \[2, 800\] or \[2, 12, 800\]",
+        ),
+        (torch.zeros(1, 800, dtype=torch.bool), r"shape \[1, 800\]"),
+        (torch.zeros(2, 3, 800, dtype=torch.bool), r"shape \[2, 3, 800\]"),
+        (torch.arange(800).lt(100).expand(2, -1), "padding must stand at the end"),
+    ],
+)
+def test_masks_that_do_not_fit(mask, message):
+    with pytest.raises(ConfigError, match=message):
+        small()(torch.randn(2, 12, 800), mask)
+
+
+def test_features_of_padded_tokens_are_zero_with_a_classifier():
+    mask = torch.zeros(1, 800, dtype=torch.bool)
+    mask[:, 400:] = True
+    x = torch.randn(1, 12, 800)
+    with pytest.warns(PaddingWarning):
+        assert small().forward_features(x, mask)[:, 25:].abs().max() == 0
+        assert small().forward_intermediates(x, [], mask)[0][:, 25:].abs().max() == 0
+        assert small(n_classes=0).forward_features(x, mask)[:, 25:].abs().max() > 0
+
+
+def test_probabilities_follow_the_task():
+    x = torch.randn(2, 12, 800)
+    many, one = small(task="multilabel"), small(task="multiclass")
+    torch.testing.assert_close(many.probabilities(x), many(x).sigmoid())
+    torch.testing.assert_close(one.probabilities(x).sum(1), torch.ones(2))
+
+
+def test_weights_are_drawn_as_the_original_does():
+    model = small(dim=256, ffn=512, position_groups=16)
+    assert model.layers[0].up.weight.std().item() == pytest.approx(0.02, rel=0.03)
+    assert model.position.direction.std().item() == pytest.approx((4 / (128 * 256)) ** 0.5, rel=0.03)
+    assert model.layers[0].up.bias.abs().max() == 0
+
+
+def test_a_classifier_of_no_classes_changes_nothing():
+    model = small(n_classes=0, codebook=(2, 5, 8))
+    with pytest.raises(ConfigError, match="n_classes above 0"):
+        model.reset_classifier(0)
+    assert model.pretraining is not None and model.head.classifier is None
 
 
 def test_weight_norm_is_over_channels():

@@ -21,7 +21,7 @@ os.environ["ECGNB_PROGRESS"] = "quiet"
 
 # %%
 path = stand_in("small.pt", n_classes=17, optimizer=False, **SMALL)
-ecgnb.inspect_checkpoint(path)
+ecgnb.inspect_model(path)
 
 # %%
 model = ecgnb.load_ecg_fm(path)
