@@ -55,7 +55,7 @@ def run(quick: bool) -> list[dict[str, Any]]:
         finetuned = stand_in(Path(folder) / "finetuned.pt", n_classes=17)
         rows += _loading("fine-tuned, 17 labels", finetuned, 1 if quick else 5)
         model = load_ecg_fm(finetuned)
-        rows += _inference(model, 3 if quick else 7)
+        rows += _inference(model, 2 if quick else 7)
         del model
     return rows
 

@@ -134,11 +134,10 @@ def test_predict_of_many_classes_shows_the_highest(tmp_path, monkeypatch, capsys
     checkpoint = stand_in(tmp_path / "small.pt", n_classes=17, optimizer=False, **SMALL)
     np.savez(tmp_path / "one.npz", ecg=synthesise(0).signal, fs=500, leads=np.array(synthesise(0).leads), units="mV")
     monkeypatch.setenv("COLUMNS", "200")
-    assert (
-        main(["predict", str(tmp_path / "one.npz"), "--run", str(checkpoint), "--csv", str(tmp_path / "all.csv")]) == 0
-    )
+    kept = tmp_path / "all.csv"
+    assert main(["predict", str(tmp_path / "one.npz"), "--run", str(checkpoint), "--csv", str(kept)]) == 0
     header, line = capsys.readouterr().out.splitlines()[:2]
     assert "highest 3 of 17" in header and "prediction" not in header
-    every = pd.read_csv(tmp_path / "all.csv").iloc[0].drop(["record_id", "prediction", "seconds", "flags", "problem"])
+    every = pd.read_csv(kept).iloc[0].drop(["record_id", "prediction", "seconds", "flags", "problem"])
     name, value = every.astype(float).idxmax(), every.astype(float).max()
     assert f"{name} {value:.3f}" in line
