@@ -29,6 +29,13 @@ _HOME = {
     "inspect_model": "ecgnb.foundation.ecg_fm",
     "infer_recordings": "ecgnb.stages.predict",
     "compare_starts": "ecgnb.stages.transfer",
+    "make_bundle": "ecgnb.stages.bundling",
+    "open_bundle": "ecgnb.deploy.opening",
+    "save_bundle": "ecgnb.deploy.folder",
+    "load_bundle": "ecgnb.deploy.folder",
+    "lower_precision": "ecgnb.deploy.precision",
+    "push_to_hub": "ecgnb.deploy.hub",
+    "from_hub": "ecgnb.deploy.hub",
     "available": "ecgnb.stages.environment",
 }
 _MODULES = {"show": "ecgnb.stages.show", "port": "ecgnb.port", "explain": "ecgnb.explain"}
@@ -39,10 +46,15 @@ if TYPE_CHECKING:
     from ecgnb import explain, port
     from ecgnb.checks import preflight
     from ecgnb.data.reading import read_recording
+    from ecgnb.deploy.folder import load_bundle, save_bundle
+    from ecgnb.deploy.hub import from_hub, push_to_hub
+    from ecgnb.deploy.opening import open_bundle
+    from ecgnb.deploy.precision import lower_precision
     from ecgnb.foundation.ecg_fm import inspect_model, load_ecg_fm
     from ecgnb.models import build_model
     from ecgnb.session import find_run, list_runs, open_run
     from ecgnb.stages import show
+    from ecgnb.stages.bundling import make_bundle
     from ecgnb.stages.cohort import load_cohort
     from ecgnb.stages.environment import available, environment_report
     from ecgnb.stages.evaluate import evaluate
