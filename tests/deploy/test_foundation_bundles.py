@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -99,6 +100,25 @@ def test_names_are_given_for_heads_that_were_not_published(tmp_path) -> None:
     assert open_bundle(checkpoint, classes=["a", "b", "c"]).aggregate == ("mean",) * 3
     with pytest.raises(ConfigError, match=r"3 outputs; it was given the names \['a', 'a', 'b'\]"):
         bundle_of_ecg_fm(load_ecg_fm(checkpoint), ["a", "a", "b"])
+
+
+def test_a_threshold_of_ones_own_is_every_labels(small) -> None:
+    bundle = bundle_of_ecg_fm(load_ecg_fm(small), threshold=0.3)
+    assert bundle.thresholds == (0.3,) * 17 and open_bundle(small).thresholds == (0.5,) * 17
+
+
+def test_a_bundle_that_contradicts_its_model_is_refused(small) -> None:
+    bundle = open_bundle(small)
+    for changes, message in (
+        ({"classes": tuple(MIMIC)[:16], "aggregate": ("mean",) * 16}, "17 outputs"),
+        ({"classes": (*tuple(MIMIC)[:16], "Sinus rhythm")}, "must name each once"),
+        ({"temperature": "1"}, "temperature is '1'"),
+        ({"temperature": 0.0}, "a number above 0"),
+        ({"thresholds": (0.5,) * 3}, "give a probability for each"),
+        ({"thresholds": (1.5,) * 17}, "give a probability for each"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            dataclasses.replace(bundle, **changes)
 
 
 def test_what_is_no_model_is_refused(tmp_path) -> None:
