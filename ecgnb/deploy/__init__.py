@@ -1,1 +1,1 @@
-"""From a trained run to predictions."""
+"""From a model of any origin to predictions: bundles, windows, lower precisions, the hub."""
