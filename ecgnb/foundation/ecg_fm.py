@@ -71,19 +71,14 @@ def load_ecg_fm(
     """
     path, repository, commit = _located(path_or_hub_id, revision)
     checkpoint = open_checkpoint(path)
-    tensors = _weights(checkpoint)
-    if is_fine_tuned(tensors):
-        tensors.pop(ENCODER + "mask_emb", None)  # left from a fine-tuning that hid tokens; no prediction uses it
-    names = renamed(tensors)
-    _check_head(tensors, path)
-    shapes = {ours: tensors[theirs].shape for theirs, ours in names.items()}
+    tensors, theirs_of = _named_weights(checkpoint)
+    shapes = {ours: tensors[theirs].shape for ours, theirs in theirs_of.items()}
     told = _merged(_config(checkpoint.contents), config)
     options = architecture(shapes, told)
     keep_freed_memory()
     with torch.device("meta"):
         model = EcgFM(n_samples=N_SAMPLES, fs=FS, leads=LEADS if options["n_leads"] == len(LEADS) else (),
                       task="multilabel", **options)  # fmt: skip
-    theirs_of = {ours: theirs for theirs, ours in names.items()}
     _check_shapes(model, shapes, theirs_of, path)
     with torch.inference_mode(False):  # so that it can be trained, wherever it is loaded
         state = {ours: _float32(checkpoint, tensors[theirs], theirs) for ours, theirs in theirs_of.items()}
@@ -110,9 +105,8 @@ def inspect_model(path_or_hub_id: str | Path, revision: str | None = None) -> In
 
 def _known_as(checkpoint: Checkpoint) -> str:
     try:
-        tensors = _weights(checkpoint)
-        names = renamed(tensors)
-        shapes = {ours: tensors[theirs].shape for theirs, ours in names.items()}
+        tensors, theirs_of = _named_weights(checkpoint)
+        shapes = {ours: tensors[theirs].shape for ours, theirs in theirs_of.items()}
         options = architecture(shapes, _config(checkpoint.contents))
     except CheckpointError as error:
         return f"none that load_ecg_fm knows: {error}"
@@ -130,6 +124,16 @@ def _located(name: str | Path, revision: str | None) -> tuple[Path, str, str]:
         return Path(name), "", ""
     fetched = fetch(str(name), revision)
     return fetched.path, fetched.repository, fetched.revision
+
+
+def _named_weights(checkpoint: Checkpoint) -> tuple[dict[str, TensorRef], dict[str, str]]:
+    """Return the model's tensors under the trainer's names, and these by ours."""
+    tensors = _weights(checkpoint)
+    if is_fine_tuned(tensors):
+        tensors.pop(ENCODER + "mask_emb", None)  # left from a fine-tuning that hid tokens; no prediction uses it
+    theirs_of = {ours: theirs for theirs, ours in renamed(tensors).items()}
+    _check_head(tensors, checkpoint.path)
+    return tensors, theirs_of
 
 
 def _weights(checkpoint: Checkpoint) -> dict[str, TensorRef]:

@@ -87,10 +87,9 @@ def find_bundle(run: str | Path | Run) -> Bundle:
     from ecgnb.foundation.hub import WEIGHTS
 
     if isinstance(run, str | Path):
-        if is_bundle(run):
+        missing_place = not Path(run).exists() and (Path(run).suffix in WEIGHTS or len(Path(run).parts) > 1)
+        if is_bundle(run) or missing_place:  # which tells that there is nothing
             return open_bundle(run)
-        if not Path(run).exists() and (Path(run).suffix in WEIGHTS or len(Path(run).parts) > 1):
-            raise CheckpointError(f"There is no file or folder {run}. Check its name, or `ecgnb runs` for a run's.")
         if Path(run).is_dir() and not (Path(run) / "config.json").is_file():
             raise CheckpointError(
                 f"The folder {run} holds neither a bundle nor a port. `ecgnb port convert` writes ports."

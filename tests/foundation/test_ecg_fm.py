@@ -281,6 +281,10 @@ def test_other_files_are_told_from_a_checkpoint(tmp_path: Path, small: Path) -> 
     with pytest.raises(CheckpointError, match="missing"):
         load_ecg_fm(tmp_path / "missing.pt")
     assert inspect_model(small).known_as == "ECG-FM, fine-tuned, 17 outputs, 2 layers of width 64; load_ecg_fm loads it"
+    headless = torch.load(small, weights_only=True)
+    del headless["model"]["proj.weight"], headless["model"]["proj.bias"]
+    torch.save(headless, tmp_path / "headless.pt")
+    assert "without its classifier" in inspect_model(tmp_path / "headless.pt").known_as
     assert inspect_model(resnet).known_as.startswith("none that load_ecg_fm knows: The checkpoint holds no tensor of")
 
 
@@ -309,6 +313,7 @@ def test_dropouts_are_those_of_the_file(small: Path) -> None:
     contents["model"]["encoder.mask_emb"] = torch.zeros(64)  # of a fine-tuning that hid tokens
     other = small.with_name("other.pt")
     torch.save(contents, other)
+    assert inspect_model(other).known_as.startswith("ECG-FM, fine-tuned, 17 outputs"), "both know the same files"
     layer = load_ecg_fm(other).layers[0]
     assert (layer.drop.p, layer.attention.dropout, layer.activation_drop.p) == (0.1, 0.2, 0.3)
 
