@@ -143,7 +143,8 @@ def _examples(run: Run) -> Section:
 
 
 def _reproduce(run: Run) -> Section:
-    parameters = run.config.parameters()
+    unused = ("MODEL", "MODEL_OPTIONS") if run.config.model.start_from else ()  # START_FROM stands in place of both
+    parameters = {name: value for name, value in run.config.parameters().items() if name not in unused}
     table = pd.DataFrame({"parameter": list(parameters), "value": [str(value) for value in parameters.values()]})
     environment = environment_table(describe_environment(run.root))
     return Section(

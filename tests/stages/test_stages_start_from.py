@@ -13,6 +13,7 @@ import ecgnb
 from ecgnb import session
 from ecgnb.deploy.folder import load_bundle, save_bundle
 from ecgnb.errors import CheckpointError, ConfigError
+from ecgnb.stages.report import _reproduce as reproduce
 from ecgnb.stages.train import build_run_model, start_model
 
 STILL = {"EPOCHS": 1, "LR": 1e-12, "WEIGHT_DECAY": 0.0}
@@ -41,6 +42,8 @@ def test_start_from_begins_with_the_weights_of_the_bundle(home, finished_home, s
     ecgnb.train(run)
     ecgnb.evaluate(run)
     after = load_file(run.path("bundle/model.safetensors"))
+    told = dict(reproduce(run).tables)["Parameters"]["parameter"].tolist()
+    assert "START_FROM" in told and "MODEL" not in told and "MODEL_OPTIONS" not in told, "what was not used"
     learnt = [key for key in before if key.endswith(".weight")]
     assert max(float((after[key] - before[key]).abs().max()) for key in learnt) < 1e-6
 
