@@ -1,7 +1,8 @@
-"""Run all benchmarks and print one table: `python -m benchmarks`, or `python -m benchmarks --quick`.
+"""Run all benchmarks and print one table: `python -m benchmarks`, or `python -m
+benchmarks --quick`.
 
-Ours and theirs are measured in the same run, turn by turn, and the medians are compared: the ratio holds on
-another machine where the seconds do not.
+Ours and theirs are measured in the same run, turn by turn, and the medians are
+compared: the ratio holds on another machine where the seconds do not.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ MODULES = ("startup", "preparation", "loop", "bootstrap", "port", "ecg_fm")
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer repetitions; about a minute")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer repetitions; about a minute"
+    )
     parser.add_argument("--only", choices=MODULES, help="one part")
     options = parser.parse_args()
     rows = []
@@ -27,8 +30,14 @@ def main() -> None:
         print(f"measuring {name} ...", flush=True)
         rows += importlib.import_module(f"benchmarks.{name}").run(options.quick)
     table = pd.DataFrame(rows)
-    print(f"\n{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    print(table.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4g}"))
+    print(
+        f"\n{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    )
+    print(
+        table.to_string(
+            index=False, na_rep="", float_format=lambda value: f"{value:.4g}"
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Bootstrap intervals against the common recipe: draw rows, call scikit-learn, repeat."""
+"""Bootstrap intervals against the common recipe: draw rows, call scikit-learn,
+repeat.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,12 @@ TARGET_S = 5.0
 
 
 def run(quick: bool) -> list[dict[str, Any]]:
-    """Time a thousand resamples of the macro AUROC, and of all headline numbers, on made predictions.
+    """Time a thousand resamples of the macro AUROC, and of all headline numbers, on
+    made predictions.
 
-    The scikit-learn loop is timed on fewer resamples and extrapolated, as its name in the rows says; both sides see
-    the same resamples, and a difference of more than 1e-12 between them is an error.
+    The scikit-learn loop is timed on fewer resamples and extrapolated, as its name in
+    the rows says; both sides see the same resamples, and a difference of more than
+    1e-12 between them is an error.
 
     Args:
         quick: time scikit-learn on 3 resamples instead of 20.
@@ -38,8 +42,12 @@ def run(quick: bool) -> list[dict[str, Any]]:
     ours, macro = _timed(lambda: _macro_auroc(truth, scores))
     worst = float(np.abs(macro[:n_theirs] - expected).max())
     if worst > 1e-12:
-        raise AssertionError(f"The macro AUROC of a resample differs from scikit-learn's by {worst:.1e}.")
-    whole, _ = _timed(lambda: bootstrap(truth, scores, names, "multilabel", n_resamples=N_RESAMPLES))
+        raise AssertionError(
+            f"The macro AUROC of a resample differs from scikit-learn's by {worst:.1e}."
+        )
+    whole, _ = _timed(
+        lambda: bootstrap(truth, scores, names, "multilabel", n_resamples=N_RESAMPLES)
+    )
     what = f"{N_RESAMPLES} resamples, {N_CLASSES} classes (theirs from {n_theirs})"
     return [
         row(f"macro AUROC, {what}", ours, theirs, "s", f"<= {TARGET_S:g} s"),
@@ -52,7 +60,9 @@ def _predictions() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     truth = rng.random((N_RECORDS, N_CLASSES)) < np.geomspace(0.005, 0.4, N_CLASSES)
     truth[0], truth[1] = True, False
-    return truth.astype(np.int64), np.round(np.clip(0.75 * rng.random(truth.shape) + 0.25 * truth, 0, 1), 4)
+    return truth.astype(np.int64), np.round(
+        np.clip(0.75 * rng.random(truth.shape) + 0.25 * truth, 0, 1), 4
+    )
 
 
 def _macro_auroc(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -67,8 +77,12 @@ def _macro_auroc(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return np.concatenate(kept[1:])  # the first call counts each record once
 
 
-def _scikit_learn_loop(truth: np.ndarray, scores: np.ndarray, n: int) -> tuple[float, np.ndarray]:
-    """Return the seconds that all resamples would take, and the macro AUROC of the first ``n``."""
+def _scikit_learn_loop(
+    truth: np.ndarray, scores: np.ndarray, n: int
+) -> tuple[float, np.ndarray]:
+    """Return the seconds that all resamples would take, and the macro AUROC of the
+    first ``n``.
+    """
     from sklearn.metrics import roc_auc_score
 
     counts = next(resample_counts(N_RECORDS, n, seed=0))

@@ -1,8 +1,10 @@
-"""ECG-FM at its real size, from a checkpoint with random weights in the original's layout.
+"""ECG-FM at its real size, from a checkpoint with random weights in the original's
+layout.
 
-The limit of an inference is its multiplications and additions divided by the rate of its largest matrix product
-(1248 x 768 x 3072), measured in the same run and turn by turn. A plain formulation, with explicit attention and the
-positional convolution as Conv1d, is measured beside it.
+The limit of an inference is its multiplications and additions divided by the rate of
+its largest matrix product (1248 x 768 x 3072), measured in the same run and turn by
+turn. A plain formulation, with explicit attention and the positional convolution as
+Conv1d, is measured beside it.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ TOKENS, DIM, FFN = BATCH * 156, 768, 3072
 LOAD = """
 import sys, time
 import torch
-from ecgnb.foundation.ecg_fm import load_ecg_fm
-import ecgnb.checkpoints.container, ecgnb.foundation.hub
+from ecgnb.foundation.ecg_fm_checkpoint import load_ecg_fm
+import ecgnb.checkpoints.container, ecgnb.hub.download
 def peak():  # kB; of this program alone, which getrusage is not
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 before = peak()
@@ -44,7 +46,7 @@ print(seconds, (peak() - before) * 1024 / weights, model.n_parameters())
 
 def run(quick: bool) -> list[dict[str, Any]]:
     """Measure loading in fresh processes, and inference against its limit."""
-    from ecgnb.foundation.ecg_fm import load_ecg_fm
+    from ecgnb.foundation.ecg_fm_checkpoint import load_ecg_fm
     from ecgnb.foundation.stand_in import stand_in
 
     torch.set_num_threads(THREADS)
@@ -61,16 +63,29 @@ def run(quick: bool) -> list[dict[str, Any]]:
 
 
 def _loading(name: str, file: Path, repeats: int) -> list[dict[str, Any]]:
-    """Load in fresh processes; every weight is read before the peak of the memory is taken."""
+    """Load in fresh processes; every weight is read before the peak of the memory is
+    taken.
+    """
     found = []
     for _ in range(repeats):
-        told = subprocess.run([sys.executable, "-c", LOAD, str(file)], check=True, capture_output=True, text=True)
+        told = subprocess.run(
+            [sys.executable, "-c", LOAD, str(file)],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
         found.append([float(value) for value in told.stdout.split()])
     seconds, memory, count = zip(*found, strict=True)
     label = f"ECG-FM {name} ({count[0]:,.0f} parameters, {file.stat().st_size / 1e9:.2f} GB)"
     return [
         row(f"load {label}", max(seconds), None, "s", "<= 2 s"),
-        row("  peak memory over the weights' size, all weights read", max(memory), None, "", "<= 1.2"),
+        row(
+            "  peak memory over the weights' size, all weights read",
+            max(memory),
+            None,
+            "",
+            "<= 1.2",
+        ),
     ]
 
 
@@ -84,16 +99,24 @@ def _inference(model: nn.Module, repeats: int) -> list[dict[str, Any]]:
         difference = float((plain(x) - model(x)).abs().max())
         if difference > 1e-4:
             raise AssertionError(f"the plain formulation differs by {difference}")
-        ours, theirs, product = _by_turns([lambda: model(x), lambda: plain(x), _product(torch.float32)], repeats)
+        ours, theirs, product = _by_turns(
+            [lambda: model(x), lambda: plain(x), _product(torch.float32)], repeats
+        )
         rate = 2 * TOKENS * DIM * FFN / product
         rows = _rows("float32", ours, flops, rate, "<= 1.15")
-        rows.append(row("  against explicit attention and Conv1d", ours, theirs, "s", ""))
+        rows.append(
+            row("  against explicit attention and Conv1d", ours, theirs, "s", "")
+        )
         half = to_precision(model, "bfloat16")
         ours, product = _by_turns([lambda: half(x), _product(torch.bfloat16)], repeats)
-        return rows + _rows("bfloat16", ours, flops, 2 * TOKENS * DIM * FFN / product, "<= 1.25")
+        return rows + _rows(
+            "bfloat16", ours, flops, 2 * TOKENS * DIM * FFN / product, "<= 1.25"
+        )
 
 
-def _rows(name: str, seconds: float, flops: float, rate: float, target: str) -> list[dict[str, Any]]:
+def _rows(
+    name: str, seconds: float, flops: float, rate: float, target: str
+) -> list[dict[str, Any]]:
     label = f"inference {BATCH} x {LEADS} x {SAMPLES}, {name}, {THREADS} threads"
     return [
         row(f"{label} ({seconds:.2f} s; {flops / 1e9:.0f} GFLOP at {rate / 1e9:.0f} GFLOP/s)", seconds, flops / rate,
@@ -103,7 +126,9 @@ def _rows(name: str, seconds: float, flops: float, rate: float, target: str) -> 
 
 
 def _flops(model: nn.Module, x: Tensor) -> float:
-    """Count the operations of the plain formulation: convolutions, projections and attention, two a multiply-add."""
+    """Count the operations of the plain formulation: convolutions, projections and
+    attention, two a multiply-add.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
@@ -112,12 +137,17 @@ def _flops(model: nn.Module, x: Tensor) -> float:
 
 
 def _product(dtype: torch.dtype) -> Callable[[], Tensor]:
-    x, weight = torch.randn(TOKENS, DIM, dtype=dtype), torch.randn(FFN, DIM, dtype=dtype)
+    x, weight = (
+        torch.randn(TOKENS, DIM, dtype=dtype),
+        torch.randn(FFN, DIM, dtype=dtype),
+    )
     return lambda: F.linear(x, weight)
 
 
 def _by_turns(calls: list[Callable[[], Any]], repeats: int) -> list[float]:
-    """Return the median seconds of each call; the product is short and runs many times a turn."""
+    """Return the median seconds of each call; the product is short and runs many times
+    a turn.
+    """
     spent: list[list[float]] = [[] for _ in calls]
     for call in calls:
         call()
@@ -144,12 +174,18 @@ class Plain(nn.Module):
         tokens = model.project(model.stem_norm(model.stem(x).transpose(1, 2)))
         tokens = model.norm(tokens + model.position.act(model.position._direct(tokens)))
         for layer in model.layers:
-            tokens = layer.attention_norm(tokens + self._attention(layer.attention, tokens))
+            tokens = layer.attention_norm(
+                tokens + self._attention(layer.attention, tokens)
+            )
             tokens = layer.ffn_norm(tokens + layer.down(F.gelu(layer.up(tokens))))
         return model.head(tokens)
 
     @staticmethod
     def _attention(part: Any, x: Tensor) -> Tensor:
-        query, key, value = part._heads(part.query(x)), part._heads(part.key(x)), part._heads(part.value(x))
+        query, key, value = (
+            part._heads(part.query(x)),
+            part._heads(part.key(x)),
+            part._heads(part.value(x)),
+        )
         weights = (query @ key.transpose(2, 3) * query.shape[-1] ** -0.5).softmax(-1)
         return part.out((weights @ value).transpose(1, 2).flatten(2))

@@ -1,7 +1,9 @@
-"""What the training loop costs over a bare PyTorch loop with the same model, optimizer and clipping.
+"""What the training loop costs over a bare PyTorch loop with the same model, optimizer
+and clipping.
 
-The bare loop has all signals as tensors in memory and does nothing but forward, backward, clipping and the step. Ours
-reads a signal store from disk, seeds each step, watches losses and gradients, follows a schedule and reports.
+The bare loop has all signals as tensors in memory and does nothing but forward,
+backward, clipping and the step. Ours reads a signal store from disk, seeds each step,
+watches losses and gradients, follows a schedule and reports.
 
     python -m benchmarks --only loop [--quick]
 """
@@ -22,10 +24,10 @@ from torch import nn
 
 from benchmarks.measure import row
 from benchmarks.preparation import write_cohort
-from ecgnb.data.loaders import Loader
-from ecgnb.data.prepare import prepare_store
-from ecgnb.data.standardise import PrepareConfig
-from ecgnb.data.store import SignalStore
+from ecgnb.data.loading.loaders import Loader
+from ecgnb.data.signal.standardise import PrepareConfig
+from ecgnb.data.store.preparation import prepare_store
+from ecgnb.data.store.store import SignalStore
 from ecgnb.models.base import build_model
 from ecgnb.objectives.supervised import Supervised
 from ecgnb.training.callbacks import Callback
@@ -41,7 +43,8 @@ WARM_UP = 3
 
 
 def run(quick: bool = False) -> list[dict[str, Any]]:
-    """Measure steps of the default ResNet on 12 leads of 10 s at 100 Hz, one of ours and one bare by turns.
+    """Measure steps of the default ResNet on 12 leads of 10 s at 100 Hz, one of ours
+    and one bare by turns.
 
     Returns:
         One row of `benchmarks.measure.row`, medians in ms.
@@ -52,7 +55,15 @@ def run(quick: bool = False) -> list[dict[str, Any]]:
         store = _store(Path(name))
         turns = _take_turns(store, Path(name) / "run", steps)
     ours, bare = (statistics.median(times) for times in zip(*turns, strict=True))
-    return [row(f"training step, batch {BATCH}, against a bare loop", ours, bare, "ms", ">= 0.95x")]
+    return [
+        row(
+            f"training step, batch {BATCH}, against a bare loop",
+            ours,
+            bare,
+            "ms",
+            ">= 0.95x",
+        )
+    ]
 
 
 class Turns(Callback):
@@ -67,7 +78,9 @@ class Turns(Callback):
         self.since = time.perf_counter()
 
     def on_step_end(self, run: Any, lr: float) -> None:
-        """Stop it, and time a bare step, for which the settings of our loop do not hold."""
+        """Stop it, and time a bare step, for which the settings of our loop do not
+        hold.
+        """
         ours = time.perf_counter() - self.since
         torch.use_deterministic_algorithms(False)
         started = time.perf_counter()
@@ -89,14 +102,18 @@ class Bare:
     def step(self) -> None:
         """Forward, backward, clipping, step."""
         chosen = torch.randint(len(self.labels), (BATCH,))
-        loss = nn.functional.cross_entropy(self.model(self.signals[chosen]), self.labels[chosen])
+        loss = nn.functional.cross_entropy(
+            self.model(self.signals[chosen]), self.labels[chosen]
+        )
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
 
 
-def _take_turns(store: SignalStore, folder: Path, steps: int) -> list[tuple[float, float]]:
+def _take_turns(
+    store: SignalStore, folder: Path, steps: int
+) -> list[tuple[float, float]]:
     rows = np.arange(len(store))
     targets = np.random.default_rng(0).integers(0, len(CLASSES), len(store))
     train = Loader(store, rows, targets, batch_size=BATCH, shuffle=True)
@@ -104,17 +121,38 @@ def _take_turns(store: SignalStore, folder: Path, steps: int) -> list[tuple[floa
     turns = Turns(Bare(torch.from_numpy(store.read(rows)), torch.from_numpy(targets)))
     objective = Supervised("multiclass", transforms=build_pipeline([]))
     config = TrainConfig(epochs=math.ceil((steps + WARM_UP) / len(train)), device="cpu")
-    fit(_model(), objective, train, valid, config, folder, classes=CLASSES, callbacks=(turns,))
-    first_of_epoch = range(0, len(turns.times), len(train))  # validation and checkpoint lie before them
-    kept = [times for number, times in enumerate(turns.times) if number not in first_of_epoch]
+    fit(
+        _model(),
+        objective,
+        train,
+        valid,
+        config,
+        folder,
+        classes=CLASSES,
+        callbacks=(turns,),
+    )
+    first_of_epoch = range(
+        0, len(turns.times), len(train)
+    )  # validation and checkpoint lie before them
+    kept = [
+        times
+        for number, times in enumerate(turns.times)
+        if number not in first_of_epoch
+    ]
     return kept[WARM_UP - 1 :]
 
 
 def _store(folder: Path) -> SignalStore:
     manifest = write_cohort(folder / "records", 20 * BATCH)
-    return prepare_store(manifest, PrepareConfig(target_fs=100.0, target_samples=1000, n_jobs=1), folder / "store")
+    return prepare_store(
+        manifest,
+        PrepareConfig(target_fs=100.0, target_samples=1000, n_jobs=1),
+        folder / "store",
+    )
 
 
 def _model() -> nn.Module:
     torch.manual_seed(0)
-    return build_model("resnet1d", n_leads=12, n_samples=1000, fs=100.0, n_classes=len(CLASSES))
+    return build_model(
+        "resnet1d", n_leads=12, n_samples=1000, fs=100.0, n_classes=len(CLASSES)
+    )

@@ -1,8 +1,10 @@
-"""Ported Keras models: how long a port takes, and how fast it is beside Keras on the torch backend.
+"""Ported Keras models: how long a port takes, and how fast it is beside Keras on the
+torch backend.
 
-Keras runs in a process of its own, by the interpreter that ``ECGNB_KERAS_PYTHON`` names (this one, where it is not
-set); both take turns with the same batch of 8, the same torch threads and nothing else running. Models are those of
-``ECGNB_TEST_GOLDEN`` that Keras 3 reads; without Keras or models only the port itself is timed.
+Keras runs in a process of its own, by the interpreter that ``ECGNB_KERAS_PYTHON`` names
+(this one, where it is not set); both take turns with the same batch of 8, the same
+torch threads and nothing else running. Models are those of ``ECGNB_TEST_GOLDEN`` that
+Keras 3 reads; without Keras or models only the port itself is timed.
 """
 
 from __future__ import annotations
@@ -22,7 +24,11 @@ import torch
 from benchmarks.measure import row
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "keras_bbb" / "model.json"
-MODELS = ("pathology_avb/model.keras", "generic_ecg/model.keras", "ribeiro_small/model.keras")
+MODELS = (
+    "pathology_avb/model.keras",
+    "generic_ecg/model.keras",
+    "ribeiro_small/model.keras",
+)
 BATCH = 8
 WORKER = Path(__file__).with_name("keras_worker.py")
 
@@ -48,12 +54,22 @@ def _rows(file: Path, turns: int) -> list[dict[str, Any]]:
     ours, theirs = _by_turns(port, file, x, turns)
     return [
         row(f"port {name}", 1000 * max(spent), None, "ms", "<= 1000 ms"),
-        row(f"{name}, batch {BATCH}, against Keras on torch", 1000 * ours, theirs and 1000 * theirs, "ms", ">= 1.5 x"),
+        row(
+            f"{name}, batch {BATCH}, against Keras on torch",
+            1000 * ours,
+            theirs and 1000 * theirs,
+            "ms",
+            ">= 1.5 x",
+        ),
     ]
 
 
-def _by_turns(port: torch.nn.Module, file: Path, x: np.ndarray, turns: int) -> tuple[float, float | None]:
-    """Return the median seconds a call of ours and of Keras; ours alone where there is no Keras."""
+def _by_turns(
+    port: torch.nn.Module, file: Path, x: np.ndarray, turns: int
+) -> tuple[float, float | None]:
+    """Return the median seconds a call of ours and of Keras; ours alone where there is
+    no Keras.
+    """
     calls, signal = 10, torch.from_numpy(x)
     ours, theirs = [], []
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
@@ -70,11 +86,15 @@ def _by_turns(port: torch.nn.Module, file: Path, x: np.ndarray, turns: int) -> t
                 theirs.append(float(worker.stdout.readline()))
         if worker:
             worker.communicate()
-    return statistics.median(ours[1:]), statistics.median(theirs[1:]) if theirs else None
+    return statistics.median(ours[1:]), statistics.median(
+        theirs[1:]
+    ) if theirs else None
 
 
 def _start(file: Path, x: np.ndarray, folder: Path) -> subprocess.Popen[str] | None:
-    """Start Keras; None, with a word on why, where there is none or it cannot read the file."""
+    """Start Keras; None, with a word on why, where there is none or it cannot read the
+    file.
+    """
     np.save(folder / "x.npy", x)
     python = os.environ.get("ECGNB_KERAS_PYTHON", sys.executable)
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
@@ -91,7 +111,9 @@ def _start(file: Path, x: np.ndarray, folder: Path) -> subprocess.Popen[str] | N
     if answer[:1] == ["ready"]:
         print(f"  against Keras {answer[1]}")
         return worker
-    print(f"  {python} has no Keras that reads {file.name}: set ECGNB_KERAS_PYTHON; ours alone is timed")
+    print(
+        f"  {python} has no Keras that reads {file.name}: set ECGNB_KERAS_PYTHON; ours alone is timed"
+    )
     worker.wait()
     return None
 

@@ -19,7 +19,9 @@ def run(quick: bool) -> list[dict[str, Any]]:
 
 
 def _import_row(repeats: int) -> dict[str, Any]:
-    """A fresh interpreter each time; what an empty one takes is subtracted run by run."""
+    """A fresh interpreter each time; what an empty one takes is subtracted run by
+    run.
+    """
     spent = [_process("import ecgnb") - _process("pass") for _ in range(repeats)]
     return row("import ecgnb", statistics.median(spent), None, "s", "<= 0.2 s")
 
@@ -38,12 +40,16 @@ def _open_run_row(repeats: int) -> dict[str, Any]:
         os.environ["ECGNB_HOME"] = home
         try:
             ecgnb.open_run(PROFILE="smoke")
-            spent = [_timed(lambda: ecgnb.open_run(PROFILE="smoke")) for _ in range(repeats)]
+            spent = [
+                _timed(lambda: ecgnb.open_run(PROFILE="smoke")) for _ in range(repeats)
+            ]
         finally:
             os.environ.pop("ECGNB_HOME")
             if before is not None:
                 os.environ["ECGNB_HOME"] = before
-    return row("open_run(...) warm", 1000 * statistics.median(spent), None, "ms", "<= 50 ms")
+    return row(
+        "open_run(...) warm", 1000 * statistics.median(spent), None, "ms", "<= 50 ms"
+    )
 
 
 def _timed(call: Any) -> float:

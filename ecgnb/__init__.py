@@ -1,6 +1,7 @@
 """ecgnb: a Jupyter-first research workbench for deep learning on electrocardiograms.
 
-The names a notebook uses are below; each is imported when it is first used, so `import ecgnb` takes a moment only.
+The names a notebook uses are below; each is imported when it is first used, so `import
+ecgnb` takes a moment only.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "open_run": "ecgnb.session",
-    "find_run": "ecgnb.session",
-    "list_runs": "ecgnb.session",
-    "environment_report": "ecgnb.stages.environment",
-    "preflight": "ecgnb.checks",
+    "open_run": "ecgnb.run.session",
+    "find_run": "ecgnb.run.session",
+    "list_runs": "ecgnb.run.session",
+    "environment_report": "ecgnb.stages.environment_report",
+    "preflight": "ecgnb.run.preflight",
     "load_cohort": "ecgnb.stages.cohort",
     "prepare": "ecgnb.stages.prepare",
     "split": "ecgnb.stages.split",
@@ -23,40 +24,44 @@ _HOME = {
     "evaluate": "ecgnb.stages.evaluate",
     "write_report": "ecgnb.stages.report",
     "predict": "ecgnb.stages.predict",
-    "read_recording": "ecgnb.data.reading",
+    "read_recording": "ecgnb.data.readers.reading",
     "build_model": "ecgnb.models",
-    "load_ecg_fm": "ecgnb.foundation.ecg_fm",
-    "inspect_model": "ecgnb.foundation.ecg_fm",
+    "load_ecg_fm": "ecgnb.foundation.ecg_fm_checkpoint",
+    "inspect_model": "ecgnb.foundation.ecg_fm_checkpoint",
     "infer_recordings": "ecgnb.stages.predict",
     "compare_starts": "ecgnb.stages.transfer",
     "make_bundle": "ecgnb.stages.bundling",
     "open_bundle": "ecgnb.deploy.opening",
-    "save_bundle": "ecgnb.deploy.folder",
-    "load_bundle": "ecgnb.deploy.folder",
+    "save_bundle": "ecgnb.deploy.bundle_folder",
+    "load_bundle": "ecgnb.deploy.bundle_folder",
     "lower_precision": "ecgnb.deploy.precision",
-    "push_to_hub": "ecgnb.deploy.hub",
-    "from_hub": "ecgnb.deploy.hub",
-    "available": "ecgnb.stages.environment",
+    "push_to_hub": "ecgnb.deploy.hub_bundles",
+    "from_hub": "ecgnb.deploy.hub_bundles",
+    "available": "ecgnb.stages.environment_report",
 }
-_MODULES = {"show": "ecgnb.stages.show", "port": "ecgnb.port", "explain": "ecgnb.explain"}
+_MODULES = {
+    "show": "ecgnb.stages.show",
+    "port": "ecgnb.port",
+    "explain": "ecgnb.explain",
+}
 
 __all__ = ["__version__", *_HOME, *_MODULES]
 
 if TYPE_CHECKING:
     from ecgnb import explain, port
-    from ecgnb.checks import preflight
-    from ecgnb.data.reading import read_recording
-    from ecgnb.deploy.folder import load_bundle, save_bundle
-    from ecgnb.deploy.hub import from_hub, push_to_hub
+    from ecgnb.data.readers.reading import read_recording
+    from ecgnb.deploy.bundle_folder import load_bundle, save_bundle
+    from ecgnb.deploy.hub_bundles import from_hub, push_to_hub
     from ecgnb.deploy.opening import open_bundle
     from ecgnb.deploy.precision import lower_precision
-    from ecgnb.foundation.ecg_fm import inspect_model, load_ecg_fm
+    from ecgnb.foundation.ecg_fm_checkpoint import inspect_model, load_ecg_fm
     from ecgnb.models import build_model
-    from ecgnb.session import find_run, list_runs, open_run
+    from ecgnb.run.preflight import preflight
+    from ecgnb.run.session import find_run, list_runs, open_run
     from ecgnb.stages import show
     from ecgnb.stages.bundling import make_bundle
     from ecgnb.stages.cohort import load_cohort
-    from ecgnb.stages.environment import available, environment_report
+    from ecgnb.stages.environment_report import available, environment_report
     from ecgnb.stages.evaluate import evaluate
     from ecgnb.stages.predict import infer_recordings, predict
     from ecgnb.stages.prepare import prepare

@@ -2,7 +2,7 @@
 
 import sys
 
-from ecgnb.cli import main
+from ecgnb.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

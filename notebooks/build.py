@@ -23,7 +23,9 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 def build(source: Path) -> nbformat.NotebookNode:
     """Return the notebook of one source file, with cell names that depend on nothing but their position."""
     notebook = jupytext.read(source, fmt="py:percent")
-    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
+    notebook.metadata = nbformat.from_dict(
+        {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    )
     for position, cell in enumerate(notebook.cells):
         cell.id = f"{source.stem.replace('_', '-')}-{position:02d}"
     return notebook
@@ -43,7 +45,9 @@ def write_or_check(check: bool) -> int:
         if check:
             differs = not target.is_file() or target.read_text(encoding="utf-8") != text
             stale += differs
-            print(f"{target.name}: {'differs from its source' if differs else 'as its source'}")
+            print(
+                f"{target.name}: {'differs from its source' if differs else 'as its source'}"
+            )
         else:
             target.write_text(text, encoding="utf-8", newline="\n")
             print(f"wrote {target.name}")
@@ -53,7 +57,9 @@ def write_or_check(check: bool) -> int:
 def execute_references() -> None:
     """Execute each reference notebook in a fresh kernel and store it with its outputs."""
     for name in [name for name in os.environ if name.startswith("ECGNB_")]:
-        del os.environ[name]  # the references hang on no parameter of whoever executes them
+        del os.environ[
+            name
+        ]  # the references hang on no parameter of whoever executes them
     os.environ["OMP_NUM_THREADS"] = "1"
     for source in sorted((REFERENCE / "source").glob("*.py")):
         notebook = execute(build(source), REFERENCE)
@@ -68,7 +74,12 @@ def execute(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookN
 
     metadata = nbformat.from_dict(notebook.metadata)
     resources = {"metadata": {"path": str(folder)}}
-    NotebookClient(notebook, timeout=300, resources=resources, extra_arguments=["--log-level=ERROR"]).execute()
+    NotebookClient(
+        notebook,
+        timeout=300,
+        resources=resources,
+        extra_arguments=["--log-level=ERROR"],
+    ).execute()
     notebook.metadata = metadata
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
@@ -79,9 +90,19 @@ def execute(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookN
 
 def main() -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="fail when a notebook differs from its source")
-    parser.add_argument("--reference", action="store_true", help="execute the reference notebooks and keep the outputs")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="fail when a notebook differs from its source",
+    )
+    parser.add_argument(
+        "--reference",
+        action="store_true",
+        help="execute the reference notebooks and keep the outputs",
+    )
     options = parser.parse_args()
     if options.reference:
         execute_references()

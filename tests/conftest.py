@@ -11,7 +11,9 @@ import pytest
 
 os.environ.setdefault("ECGNB_PROGRESS", "quiet")
 os.environ.setdefault("MPLBACKEND", "Agg")
-if "PYTEST_XDIST_WORKER" in os.environ:  # processes side by side must not each take all cores
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # processes side by side must not each take all cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
@@ -55,16 +57,24 @@ def small_parameters() -> dict:
 
 @pytest.fixture(scope="session")
 def finished_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project's folder with one finished small run on the demo cohort; read it, do not change it."""
+    """A project's folder with one finished small run on the demo cohort; read it, do
+    not change it."""
     import ecgnb
-    from ecgnb import session
+    from ecgnb.run import session
 
     home = tmp_path_factory.mktemp("project")
     before, opened = os.environ.get("ECGNB_HOME"), session._opened
     os.environ["ECGNB_HOME"] = str(home)
     try:
         run = ecgnb.open_run(SMALL)
-        for stage in (ecgnb.load_cohort, ecgnb.prepare, ecgnb.split, ecgnb.train, ecgnb.evaluate, ecgnb.write_report):
+        for stage in (
+            ecgnb.load_cohort,
+            ecgnb.prepare,
+            ecgnb.split,
+            ecgnb.train,
+            ecgnb.evaluate,
+            ecgnb.write_report,
+        ):
             stage(run)
     finally:
         session._opened = opened
@@ -77,7 +87,7 @@ def finished_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def finished_run(finished_home: Path, monkeypatch: pytest.MonkeyPatch):
     """The finished small run, opened as after a restart."""
-    from ecgnb import session
+    from ecgnb.run import session
 
     monkeypatch.setenv("ECGNB_HOME", str(finished_home))
     monkeypatch.setattr(session, "_opened", None)
@@ -87,9 +97,11 @@ def finished_run(finished_home: Path, monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture(scope="session")
 def forty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of forty good recordings with labels; read it, do not change it."""
-    from ecgnb.data.demo import DemoConfig, make_demo
+    from ecgnb.data.demo.cohort_files import DemoConfig, make_demo
 
-    return make_demo(tmp_path_factory.mktemp("forty") / "demo", DemoConfig(n_records=40), n_jobs=1)
+    return make_demo(
+        tmp_path_factory.mktemp("forty") / "demo", DemoConfig(n_records=40), n_jobs=1
+    )
 
 
 @pytest.fixture
@@ -101,7 +113,7 @@ def recordings(forty: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty project; whatever a test does in it, no half-written file may stay."""
-    from ecgnb import session
+    from ecgnb.run import session
 
     folder = tmp_path / "project"
     folder.mkdir()
@@ -112,5 +124,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Look for doctests in modules, not in files of fixtures, which all have one name."""
+    """Look for doctests in modules, not in files of fixtures, which all have one
+    name."""
     return True if collection_path.name == "conftest.py" else None

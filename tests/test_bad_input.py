@@ -1,4 +1,5 @@
-"""Bad input through the public face: a clear error or a row in ``rejected.csv``, and nothing is lost."""
+"""Bad input through the public face: a clear error or a row in ``rejected.csv``, and
+nothing is lost."""
 
 from __future__ import annotations
 
@@ -16,9 +17,16 @@ import scipy.io
 from small_jobs import MAPPING, STAGES, TINY, N, job, relabel, wave, write_wfdb
 
 import ecgnb
-from ecgnb.cli import main
-from ecgnb.data.leads import STANDARD_12
-from ecgnb.errors import ConfigError, EcgnbError, LabelError, ReadError, SplitError, StoreError
+from ecgnb.cli.main import main
+from ecgnb.core.errors import (
+    ConfigError,
+    EcgnbError,
+    LabelError,
+    ReadError,
+    SplitError,
+    StoreError,
+)
+from ecgnb.data.signal.leads import STANDARD_12
 
 
 def csv_text(steps: np.ndarray, comment: str = "# fs: 500\n# units: mV\n") -> str:
@@ -92,19 +100,31 @@ def write_bad_wfdb(folder: Path) -> None:
     write_wfdb(folder, "one_lead", wave(33, n_leads=1), leads=["II"])
     write_wfdb(folder, "other_leads", wave(34, n_leads=3), leads=["Vx", "Vy", "Vz"])
     pressure = write_wfdb(folder, "pressure", wave(35))
-    pressure.write_text(pressure.read_text(encoding="utf-8").replace("/mV", "/mmHg"), encoding="utf-8")
+    pressure.write_text(
+        pressure.read_text(encoding="utf-8").replace("/mV", "/mmHg"), encoding="utf-8"
+    )
 
 
 def write_bad_arrays(folder: Path) -> None:
-    (folder / "text_at_the_end.csv").write_text(csv_text(wave(40)) + ",".join(["oops"] * 12) + "\n", encoding="utf-8")
+    (folder / "text_at_the_end.csv").write_text(
+        csv_text(wave(40)) + ",".join(["oops"] * 12) + "\n", encoding="utf-8"
+    )
     rows = csv_text(wave(41)).split("\n")
-    (folder / "text_at_the_start.csv").write_text("\n".join([*rows[:3], "bad" + rows[3], *rows[4:]]), encoding="utf-8")
-    (folder / "only_a_heading.csv").write_text("# fs: 500\n" + ",".join(STANDARD_12) + "\n", encoding="utf-8")
+    (folder / "text_at_the_start.csv").write_text(
+        "\n".join([*rows[:3], "bad" + rows[3], *rows[4:]]), encoding="utf-8"
+    )
+    (folder / "only_a_heading.csv").write_text(
+        "# fs: 500\n" + ",".join(STANDARD_12) + "\n", encoding="utf-8"
+    )
     np.save(folder / "no_rate.npy", wave(42) / 1000)
     signal = wave(43) / 1000
     signal[4, 2500] = np.inf
-    np.savez(folder / "infinite.npz", signal=signal, fs=500, leads=np.array(STANDARD_12))
-    np.save(folder / "pickled.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    np.savez(
+        folder / "infinite.npz", signal=signal, fs=500, leads=np.array(STANDARD_12)
+    )
+    np.save(
+        folder / "pickled.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True
+    )
     (folder / "junk_numpy.npy").write_bytes(b"junk")
     (folder / "empty_numpy.npy").write_bytes(b"")
     (folder / "junk_matlab.mat").write_bytes(b"junk" * 100)
@@ -116,19 +136,44 @@ def write_odd(folder: Path) -> None:
     flat = wave(52)
     flat[6] = 0
     write_wfdb(folder, "one_lead_flat", flat)
-    kept = [STANDARD_12.index(name) for name in STANDARD_12 if name not in ("III", "aVR", "aVL", "aVF")]
-    write_wfdb(folder, "limb_leads_missing", wave(53)[kept], leads=[STANDARD_12[row].lower() for row in kept])
+    kept = [
+        STANDARD_12.index(name)
+        for name in STANDARD_12
+        if name not in ("III", "aVR", "aVL", "aVF")
+    ]
+    write_wfdb(
+        folder,
+        "limb_leads_missing",
+        wave(53)[kept],
+        leads=[STANDARD_12[row].lower() for row in kept],
+    )
     write_wfdb(folder, "twin_a", wave(54))
     write_wfdb(folder, "twin_b", wave(54))
     (folder / "a_csv.csv").write_text(csv_text(wave(55)), encoding="utf-8")
-    np.savez(folder / "an_npz.npz", signal=wave(56) / 1000, fs=500, leads=np.array(STANDARD_12), units="mV")
-    scipy.io.savemat(folder / "a_struct.mat", {"ECG": {"sex": "Male", "age": 60, "data": wave(57) / 1000}})
+    np.savez(
+        folder / "an_npz.npz",
+        signal=wave(56) / 1000,
+        fs=500,
+        leads=np.array(STANDARD_12),
+        units="mV",
+    )
+    scipy.io.savemat(
+        folder / "a_struct.mat",
+        {"ECG": {"sex": "Male", "age": 60, "data": wave(57) / 1000}},
+    )
     write_wfdb(folder / "Ordner mit Ü", "Aufnahme_ä1", wave(58))
-    np.savez(folder / "Ordner mit Ü" / "far away.npz", signal=wave(59) / 1000, fs=500, leads=np.array(STANDARD_12))
+    np.savez(
+        folder / "Ordner mit Ü" / "far away.npz",
+        signal=wave(59) / 1000,
+        fs=500,
+        leads=np.array(STANDARD_12),
+    )
 
 
 def write_junk(folder: Path) -> None:
-    (folder / "notes.txt").write_text("Some recordings.\nThey are ours.\n", encoding="utf-8")
+    (folder / "notes.txt").write_text(
+        "Some recordings.\nThey are ours.\n", encoding="utf-8"
+    )
     (folder / "photo.png").write_bytes(b"\x89PNG")
     (folder / ".hidden.hea").write_text("hidden 1 500 10\n", encoding="utf-8")
     (folder / "ages.csv").write_text("record,age\nD00001,50\n", encoding="utf-8")
@@ -137,7 +182,8 @@ def write_junk(folder: Path) -> None:
 
 
 def label_rows() -> list[str]:
-    """Labels by name, by Windows path, twice; for recordings that are not there; without label."""
+    """Labels by name, by Windows path, twice; for recordings that are not there;
+    without label."""
     rows = [f"folder,{name},NORM" for name in ODD[:6]]
     rows += [f"any,C:\\data\\{name}.csv,AF" for name in ODD[6:10]]
     rows += [f"other,{name},MI" for name in ODD[10:]]
@@ -154,10 +200,15 @@ def test_one_dirty_folder_end_to_end(recordings: Path, project: Path) -> None:
     run = job((*STAGES, "write_report"), DATASET_DIR=str(recordings))
     stored, rejected = run.store.records, run.store.rejected
     assert dict(zip(rejected["record_id"], rejected["reason"], strict=True)) == BAD
-    assert set(stored["record_id"]) == {f"D{number:05d}" for number in range(1, N + 1)} | set(ODD)
+    assert set(stored["record_id"]) == {
+        f"D{number:05d}" for number in range(1, N + 1)
+    } | set(ODD)
     assert all(name in message for name, message in zip(rejected["record_id"], rejected["message"], strict=True)
                if name in ("cut", "text_at_the_end", "junk_numpy", "no_rate"))  # fmt: skip
-    assert "'oops' in row 5004, column 'I'" in rejected.set_index("record_id").loc["text_at_the_end", "message"]
+    assert (
+        "'oops' in row 5004, column 'I'"
+        in rejected.set_index("record_id").loc["text_at_the_end", "message"]
+    )
 
     coverage = run.coverage.set_index("what")["count"]
     assert coverage["recordings found"] == N + len(ODD) + len(BAD)
@@ -166,7 +217,10 @@ def test_one_dirty_folder_end_to_end(recordings: Path, project: Path) -> None:
 
     about = stored.set_index("record_id")
     assert tuple(about.loc["six_seconds", ["valid_start", "valid_stop"]]) == (200, 800)
-    assert about.loc["one_lead_flat", "flags"] == "flat_leads:V1" and about.loc["few_nan", "flags"] == "nan_repaired"
+    assert (
+        about.loc["one_lead_flat", "flags"] == "flat_leads:V1"
+        and about.loc["few_nan", "flags"] == "nan_repaired"
+    )
     part = {row: name for name, rows in run.splits.parts.items() for row in rows}
     assert part[about.loc["twin_a", "row"]] == part[about.loc["twin_b", "row"]]
     assert len(part) == len(stored)
@@ -194,7 +248,10 @@ def all_cut(recordings: Path) -> None:
 
 def label_file(text: bytes | str) -> Callable[[Path], None]:
     return lambda recordings: (
-        (recordings / MAPPING).write_bytes(text if isinstance(text, bytes) else text.encode()) and None
+        (recordings / MAPPING).write_bytes(
+            text if isinstance(text, bytes) else text.encode()
+        )
+        and None
     )
 
 
@@ -223,7 +280,12 @@ FOLDERS: dict[str, tuple[Callable[[Path], object], type[EcgnbError], str]] = {
 
 @pytest.mark.parametrize(("spoil", "error", "message"), FOLDERS.values(), ids=FOLDERS)
 def test_a_folder_that_cannot_be_used_and_the_same_call_when_it_can(
-    recordings: Path, forty: Path, project: Path, spoil, error: type[EcgnbError], message: str
+    recordings: Path,
+    forty: Path,
+    project: Path,
+    spoil,
+    error: type[EcgnbError],
+    message: str,
 ) -> None:
     spoil(recordings)
     with pytest.raises(error, match=message):
@@ -236,14 +298,19 @@ def test_a_folder_that_cannot_be_used_and_the_same_call_when_it_can(
 
 def test_no_folder_and_a_file_for_a_folder(project: Path, recordings: Path) -> None:
     for folder in (project / "nowhere", recordings / MAPPING):
-        with pytest.raises(ReadError, match=rf"There is no folder .*{folder.name}.*Check the path"):
+        with pytest.raises(
+            ReadError, match=rf"There is no folder .*{folder.name}.*Check the path"
+        ):
             job(DATASET_DIR=str(folder))
     with pytest.raises(ConfigError, match="DATASET_DIR is empty; give the folder"):
         job(DATASET="ptbxl")
 
 
 def test_a_locked_folder_is_told_of_and_the_others_are_used(
-    recordings: Path, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    recordings: Path,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (recordings / "locked").mkdir()
     listing = os.scandir
@@ -256,7 +323,10 @@ def test_a_locked_folder_is_told_of_and_the_others_are_used(
     monkeypatch.setattr(os, "scandir", scandir)
     monkeypatch.setenv("ECGNB_PROGRESS", "lines")
     assert len(job(STAGES[:2], DATASET_DIR=str(recordings)).store) == N
-    assert "locked cannot be read (Permission denied); recordings in it are left out." in capsys.readouterr().out
+    assert (
+        "locked cannot be read (Permission denied); recordings in it are left out."
+        in capsys.readouterr().out
+    )
 
 
 # Labels that are unusual, and good.
@@ -268,20 +338,36 @@ def cycle(*labels: str) -> Callable[[int, str], str]:
 
 USUAL: dict[str, tuple[Callable[[int, str], str], dict[str, object], str]] = {
     "two classes": (cycle("NORM", "AF"), {"LABEL_ORDER": ["NORM", "AF"]}, "multiclass"),
-    "a class with one record": (lambda place, _: "MI" if place == 0 else ("NORM", "AF")[place % 2], {}, "multiclass"),
-    "several labels": (cycle("AF", "BBB|AF", "NORM", "AF|MI", "MI|BBB"), {}, "multilabel"),
-    "several labels, one class in no record": (cycle("A", "B|A", "B"), {"LABEL_ORDER": ["A", "B", "C"]}, "multilabel"),
+    "a class with one record": (
+        lambda place, _: "MI" if place == 0 else ("NORM", "AF")[place % 2],
+        {},
+        "multiclass",
+    ),
+    "several labels": (
+        cycle("AF", "BBB|AF", "NORM", "AF|MI", "MI|BBB"),
+        {},
+        "multilabel",
+    ),
+    "several labels, one class in no record": (
+        cycle("A", "B|A", "B"),
+        {"LABEL_ORDER": ["A", "B", "C"]},
+        "multilabel",
+    ),
     "labels in another case": (cycle("norm", "Af"), {}, "multiclass"),
 }
 
 
 @pytest.mark.parametrize(("label", "parameters", "task"), USUAL.values(), ids=USUAL)
-def test_unusual_labels_train_and_are_judged(recordings: Path, project: Path, label, parameters, task: str) -> None:
+def test_unusual_labels_train_and_are_judged(
+    recordings: Path, project: Path, label, parameters, task: str
+) -> None:
     run = job(DATASET_DIR=str(relabel(recordings, label)), **parameters)
     assert run.task == task
     if run.classes == ("A", "B", "C"):  # the figures of a class that no record has
         ecgnb.write_report(run)
-    probabilities = run.predictions[[f"probability_{name}" for name in run.classes]].to_numpy()
+    probabilities = run.predictions[
+        [f"probability_{name}" for name in run.classes]
+    ].to_numpy()
     assert np.isfinite(probabilities).all()
     if task == "multiclass":
         np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
@@ -289,27 +375,47 @@ def test_unusual_labels_train_and_are_judged(recordings: Path, project: Path, la
     assert judged == set(run.classes)
 
 
-def test_a_class_that_a_part_lacks_is_told_of(recordings: Path, project: Path, capsys, monkeypatch) -> None:
+def test_a_class_that_a_part_lacks_is_told_of(
+    recordings: Path, project: Path, capsys, monkeypatch
+) -> None:
     monkeypatch.setenv("ECGNB_PROGRESS", "lines")
-    relabel(recordings, lambda place, _: "MI" if place == 0 else ("NORM", "AF")[place % 2])
+    relabel(
+        recordings, lambda place, _: "MI" if place == 0 else ("NORM", "AF")[place % 2]
+    )
     run = job(STAGES[:3], DATASET_DIR=str(recordings))
     assert "Class MI has 1 patients only" in capsys.readouterr().out
-    assert any("Class MI is missing in" in warning for warning in run.splits.report["warnings"])
+    assert any(
+        "Class MI is missing in" in warning for warning in run.splits.report["warnings"]
+    )
 
 
-def test_twelve_and_one_lead_recordings_in_one_folder(recordings: Path, project: Path) -> None:
+def test_twelve_and_one_lead_recordings_in_one_folder(
+    recordings: Path, project: Path
+) -> None:
     for number in range(5):
-        write_wfdb(recordings / "records", f"single{number}", wave(number, n_leads=1), leads=["II"])
+        write_wfdb(
+            recordings / "records",
+            f"single{number}",
+            wave(number, n_leads=1),
+            leads=["II"],
+        )
     run = job(DATASET_DIR=str(recordings))
-    assert len(run.store) == N and list(run.store.rejected["reason"]) == ["missing_leads"] * 5
-    assert run.store.rejected["message"].str.contains("set MISSING_LEADS to 'zero'").all()
+    assert (
+        len(run.store) == N
+        and list(run.store.rejected["reason"]) == ["missing_leads"] * 5
+    )
+    assert (
+        run.store.rejected["message"].str.contains("set MISSING_LEADS to 'zero'").all()
+    )
     filled = job(DATASET_DIR=str(recordings), MISSING_LEADS="zero")
     assert len(filled.store) == N + 5
     one = job(DATASET_DIR=str(recordings), LEADS=["II"])
     assert len(one.store) == N + 5 and one.store.leads == ("II",)
 
 
-def test_only_short_recordings_are_padded_and_masked(tmp_path: Path, project: Path) -> None:
+def test_only_short_recordings_are_padded_and_masked(
+    tmp_path: Path, project: Path
+) -> None:
     folder = tmp_path / "short"
     for number in range(20):
         write_wfdb(folder, f"r{number:02d}", wave(number, 1000 + 50 * number))
@@ -357,9 +463,15 @@ PARAMETERS: dict[str, tuple[dict[str, object], type[EcgnbError], str]] = {
 
 
 @pytest.mark.filterwarnings("ignore:.*bfloat16")
-@pytest.mark.parametrize(("parameters", "error", "message"), PARAMETERS.values(), ids=PARAMETERS)
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"), PARAMETERS.values(), ids=PARAMETERS
+)
 def test_a_parameter_that_cannot_be(
-    recordings: Path, project: Path, parameters: dict, error: type[EcgnbError], message: str
+    recordings: Path,
+    project: Path,
+    parameters: dict,
+    error: type[EcgnbError],
+    message: str,
 ) -> None:
     if "TASK" in parameters:
         relabel(recordings, cycle("AF", "BBB|AF"))
@@ -367,12 +479,22 @@ def test_a_parameter_that_cannot_be(
         job(**{"DATASET_DIR": str(recordings), **parameters})
 
 
-@pytest.mark.parametrize("name", ["unknown model", "unknown option", "augmentation of a wrong type"])
-def test_the_preflight_finds_it_before_anything_is_prepared(recordings: Path, project: Path, name: str, capsys) -> None:
+@pytest.mark.parametrize(
+    "name", ["unknown model", "unknown option", "augmentation of a wrong type"]
+)
+def test_the_preflight_finds_it_before_anything_is_prepared(
+    recordings: Path, project: Path, name: str, capsys
+) -> None:
     parameters, _, message = PARAMETERS[name]
     with pytest.raises(EcgnbError, match="model: .*" + message):
-        ecgnb.preflight(ecgnb.open_run({**TINY, "DATASET_DIR": str(recordings), **parameters}))
-    given = [text for key, value in parameters.items() for text in ("-p", key, json.dumps(value).strip('"'))]
+        ecgnb.preflight(
+            ecgnb.open_run({**TINY, "DATASET_DIR": str(recordings), **parameters})
+        )
+    given = [
+        text
+        for key, value in parameters.items()
+        for text in ("-p", key, json.dumps(value).strip('"'))
+    ]
     assert main(["train", "-p", "DATASET_DIR", str(recordings), *given]) == 1
     assert "The preflight found" in capsys.readouterr().err
     assert not (project / "artifacts" / "stores").exists()
@@ -385,7 +507,10 @@ GOOD: dict[str, dict[str, object]] = {
     "tiny test": {"TEST_FRACTION": 1e-9},
     "text for a number": {"TEST_FRACTION": "0.3"},
     "dry run": {"DRY_RUN": True, "EPOCHS": 5},
-    **{f"fold {fold}": {"SPLIT": "kfold", "N_FOLDS": 3, "TEST_FOLD": fold} for fold in range(3)},
+    **{
+        f"fold {fold}": {"SPLIT": "kfold", "N_FOLDS": 3, "TEST_FOLD": fold}
+        for fold in range(3)
+    },
     "weighted": {"SAMPLER": "weighted"},
     "macro AUROC": {"MONITOR": "macro_auroc"},
     "loss": {"MONITOR": "loss"},
@@ -404,15 +529,26 @@ GOOD: dict[str, dict[str, object]] = {
 
 @pytest.mark.filterwarnings("ignore:.*bfloat16")
 @pytest.mark.parametrize("parameters", GOOD.values(), ids=GOOD)
-def test_a_parameter_that_is_unusual_and_good(forty: Path, project: Path, parameters: dict) -> None:
+def test_a_parameter_that_is_unusual_and_good(
+    forty: Path, project: Path, parameters: dict
+) -> None:
     run = job(DATASET_DIR=str(forty), **parameters)
     assert np.isfinite(run.history["train_loss"]).all() and len(run.history) == 1
     assert len(run.predictions) == len(run.splits.test) > 0
-    assert sum(map(len, run.splits.parts.values())) == len(run.store) == min(N, parameters.get("PREPROCESS_LIMIT", N))
+    assert (
+        sum(map(len, run.splits.parts.values()))
+        == len(run.store)
+        == min(N, parameters.get("PREPROCESS_LIMIT", N))
+    )
 
 
-def test_the_folds_of_a_cross_validation_share_no_test_record(forty: Path, project: Path) -> None:
-    folds = [job(STAGES[:3], DATASET_DIR=str(forty), **GOOD[f"fold {fold}"]).splits.test for fold in range(3)]
+def test_the_folds_of_a_cross_validation_share_no_test_record(
+    forty: Path, project: Path
+) -> None:
+    folds = [
+        job(STAGES[:3], DATASET_DIR=str(forty), **GOOD[f"fold {fold}"]).splits.test
+        for fold in range(3)
+    ]
     assert sorted(np.concatenate(folds)) == list(range(N))
 
 

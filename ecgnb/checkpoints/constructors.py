@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-#: Builds a plain value of a call's arguments; `None` where they are not what the constructor takes.
+#: Builds a plain value of a call's arguments; `None` where they are not what the
+#: constructor takes.
 Constructor = Callable[[tuple[Any, ...]], Any]
 
-#: A key with more parts than this is no name of anything. Python hashes tuples in tuples by recursion in C, which a
-#: hostile file could drive over the end of the stack, or to 2^n steps by sharing.
+#: A key with more parts than this is no name of anything. Python hashes tuples in
+#: tuples by recursion in C, which a hostile file could drive over the end of the stack,
+#: or to 2^n steps by sharing.
 _MOST_KEY_PARTS = 100
 
 
@@ -38,7 +41,11 @@ def modern(name: str) -> str:
     >>> modern("__builtin__.set")
     'builtins.set'
     """
-    return "builtins." + name.removeprefix("__builtin__.") if name.startswith("__builtin__.") else name
+    return (
+        "builtins." + name.removeprefix("__builtin__.")
+        if name.startswith("__builtin__.")
+        else name
+    )
 
 
 def _dict(args: tuple[Any, ...]) -> dict[Any, Any] | None:
@@ -79,7 +86,11 @@ def _complex(args: tuple[Any, ...]) -> complex | None:
 
 def _encoded(args: tuple[Any, ...]) -> bytes | None:
     """Return bytes that protocol 2 keeps as text, a character a byte."""
-    if len(args) != 2 or not isinstance(args[0], str) or args[1] not in ("latin1", "latin-1"):
+    if (
+        len(args) != 2
+        or not isinstance(args[0], str)
+        or args[1] not in ("latin1", "latin-1")
+    ):
         return None
     return args[0].encode("latin-1")
 
@@ -87,7 +98,11 @@ def _encoded(args: tuple[Any, ...]) -> bytes | None:
 def _bytes(args: tuple[Any, ...]) -> bytes | None:
     if not args:
         return b""
-    return bytes(args[0]) if len(args) == 1 and isinstance(args[0], bytes | bytearray) else _encoded(args)
+    return (
+        bytes(args[0])
+        if len(args) == 1 and isinstance(args[0], bytes | bytearray)
+        else _encoded(args)
+    )
 
 
 def _bytearray(args: tuple[Any, ...]) -> bytearray | None:
@@ -112,11 +127,113 @@ CONSTRUCTORS: Mapping[str, Constructor] = {
 
 
 def cost(args: tuple[Any, ...]) -> int:
-    """Return how much a constructor may build of these arguments, in steps of the interpreter."""
+    """Return how much a constructor may build of these arguments, in steps of the
+    interpreter.
+    """
     return sum(_cost(value) for value in args)
 
 
 def _cost(value: Any) -> int:
     if isinstance(value, str | bytes | bytearray):
         return len(value) // 64
-    return 4 * len(value) if isinstance(value, list | tuple | dict | set | frozenset) else 0
+    return (
+        4 * len(value)
+        if isinstance(value, list | tuple | dict | set | frozenset)
+        else 0
+    )
+
+
+_LONGEST_TEXT, _MOST_ITEMS, _WIDEST_NUMBER = 120, 6, 256
+
+
+@dataclass(eq=False, repr=False, slots=True)
+class Inert:
+    """A function, a class, or what calling it would have made; none of it was imported.
+
+    Attributes:
+        name: module and name as the pickle has them, such as ``"argparse.Namespace"``.
+        args: of the call; ``None`` where the thing was only named.
+        kwargs: of the call.
+        state: what the object's ``__setstate__`` or ``__dict__`` would have got.
+        items: what would have been appended, or set as pairs.
+    """
+
+    name: str
+    args: tuple[Any, ...] | None = None
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    state: Any = None
+    items: list[Any] = field(default_factory=list)
+
+    @property
+    def called(self) -> bool:
+        """Whether the pickle calls it, rather than only naming it."""
+        return self.args is not None
+
+    def __repr__(self) -> str:
+        return f"<inert {brief(self)}>"
+
+
+def brief(value: Any) -> str:
+    """Return a short text for any value of a pickle, however large, deep or cyclic it
+    is, without control characters.
+
+    Numbers within lists, dicts and tuples are counted, never shown: they may be
+    measurements of patients.
+
+    >>> brief(Inert("posix.system", ("touch x",)))
+    "posix.system('touch x')"
+    >>> brief([0.25, 0.75])
+    'list of 2'
+    """
+    if isinstance(value, str):
+        return (
+            repr(value)
+            if len(value) <= _LONGEST_TEXT
+            else repr(value[:_LONGEST_TEXT]) + "..."
+        )
+    if isinstance(value, int) and value.bit_length() > _WIDEST_NUMBER:
+        return f"a number of {value.bit_length()} bits"
+    if value is None or isinstance(value, bool | int | float | complex):
+        return repr(value)
+    if isinstance(value, Inert):
+        name = repr(value.name[:_LONGEST_TEXT])[1:-1]
+        return f"{name}({brief_arguments(value)})" if value.called else name
+    kind = type(value).__name__
+    if (
+        isinstance(value, list | tuple)
+        and value
+        and all(_is_word(item) for item in value[:_MOST_ITEMS])
+    ):
+        return f"{kind}({_listed(list(value[:_MOST_ITEMS]), len(value))})"
+    return f"{kind} of {len(value)}" if hasattr(value, "__len__") else kind
+
+
+def brief_arguments(call: Inert) -> str:
+    """Return the arguments of a call as a short text; calls among them are not
+    followed.
+    """
+    args = call.args or ()
+    words = [_flat(value) for value in args[:_MOST_ITEMS]] + ["..."] * (
+        len(args) > _MOST_ITEMS
+    )
+    words += [
+        f"{brief(key)[1:-1]}={_flat(value)}"
+        for key, value in list(call.kwargs.items())[:_MOST_ITEMS]
+    ]
+    return ", ".join(words)
+
+
+def _flat(value: Any) -> str:
+    return (
+        f"{brief(Inert(value.name))}(...)"
+        if isinstance(value, Inert) and value.called
+        else brief(value)
+    )
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, Inert) and not value.called)
+
+
+def _listed(words: list[Any], total: int) -> str:
+    return ", ".join(map(brief, words)) + (", ..." if total > len(words) else "")

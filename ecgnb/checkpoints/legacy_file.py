@@ -1,7 +1,9 @@
-"""The container that `torch.save` wrote before PyTorch 1.6, and writes without ``_use_new_zipfile_serialization``.
+"""The container that `torch.save` wrote before PyTorch 1.6, and writes without
+``_use_new_zipfile_serialization``.
 
-Five pickles follow each other: a magic number, the version of the format, facts about the machine, the values, and the
-names of the storages; then for each storage its number of elements (8 bytes) and its bytes. Source: ``_legacy_save`` in
+Five pickles follow each other: a magic number, the version of the format, facts about
+the machine, the values, and the names of the storages; then for each storage its number
+of elements (8 bytes) and its bytes. Source: ``_legacy_save`` in
 ``torch/serialization.py``.
 """
 
@@ -11,11 +13,16 @@ import mmap
 from pathlib import Path
 from typing import Any
 
-from ecgnb.checkpoints.extents import Extent, Opened, incomplete
-from ecgnb.checkpoints.inert import brief
+from ecgnb.checkpoints.constructors import brief
 from ecgnb.checkpoints.opcodes import Unpickled, brief_globals, interpret
-from ecgnb.checkpoints.tensor_refs import TENSOR_CONSTRUCTORS, storage_ref
-from ecgnb.errors import CheckpointError
+from ecgnb.checkpoints.tensor_refs import (
+    TENSOR_CONSTRUCTORS,
+    Extent,
+    Opened,
+    incomplete,
+    storage_ref,
+)
+from ecgnb.core.errors import CheckpointError
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
@@ -27,31 +34,47 @@ def read_legacy(path: Path) -> Opened:
     Raises:
         CheckpointError: it is damaged or cut, or a pickle of something else.
     """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream,
+    ):
         _check_magic(path, stream)
         version, machine = (interpret(stream, str(path)).value for _ in range(2))
         if version != _VERSION or not isinstance(machine, dict):
-            raise CheckpointError(f"{path} has version {brief(version)} of PyTorch's old format; {_VERSION} is known.")
+            raise CheckpointError(
+                f"{path} has version {brief(version)} of PyTorch's old format; {_VERSION} is known."
+            )
         if machine.get("little_endian") is not True:
             raise CheckpointError(
                 f"{path} was written on a big-endian machine; only little-endian files can be read. Load it with "
                 "PyTorch there, and save it on a machine with an x86 or ARM processor."
             )
         storages = _Storages()
-        unpickled = interpret(stream, str(path), constructors=TENSOR_CONSTRUCTORS, persistent=storages.named)
+        unpickled = interpret(
+            stream,
+            str(path),
+            constructors=TENSOR_CONSTRUCTORS,
+            persistent=storages.named,
+        )
         keys = interpret(stream, str(path)).value
         return Opened("legacy", unpickled, _extents(path, stream, keys, storages.roots))
 
 
 def _check_magic(path: Path, stream: mmap.mmap) -> None:
-    """Refuse a pickle that `torch.save` did not write, and name what it would import."""
+    """Refuse a pickle that `torch.save` did not write, and name what it would
+    import.
+    """
     found: Unpickled | None
     try:
         found = interpret(stream, str(path))
     except CheckpointError:
         found = None
     if found is None or found.value != _MAGIC:
-        names = f", which names {brief_globals(found.globals)}" if found and found.globals else ""
+        names = (
+            f", which names {brief_globals(found.globals)}"
+            if found and found.globals
+            else ""
+        )
         raise CheckpointError(
             f"{path} is a plain pickle as pickle.dump, joblib or scikit-learn write it{names}; it is no checkpoint of "
             "torch.save. Load it in the environment that wrote it, if you trust it: loading runs whatever it says. "
@@ -66,7 +89,9 @@ class _Storages:
         self.roots: dict[str, tuple[int, int]] = {}  # elements, and bytes of an element
 
     def named(self, key: Any) -> Any:
-        """Return the storage of a persistent id, or the class of a module whose source the file keeps."""
+        """Return the storage of a persistent id, or the class of a module whose source
+        the file keeps.
+        """
         if isinstance(key, tuple) and len(key) == 4 and key[0] == "module":
             return key[1]
         found = storage_ref(key)
@@ -78,13 +103,23 @@ class _Storages:
         return found
 
 
-def _extents(path: Path, stream: mmap.mmap, keys: Any, roots: dict[str, tuple[int, int]]) -> dict[str, Extent]:
-    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or not set(roots) <= set(keys):
-        raise CheckpointError(f"{path} is damaged: the names of its storages are not those that its values use.")
+def _extents(
+    path: Path, stream: mmap.mmap, keys: Any, roots: dict[str, tuple[int, int]]
+) -> dict[str, Extent]:
+    if (
+        not isinstance(keys, list)
+        or not all(isinstance(key, str) for key in keys)
+        or not set(roots) <= set(keys)
+    ):
+        raise CheckpointError(
+            f"{path} is damaged: the names of its storages are not those that its values use."
+        )
     place, size, extents = stream.tell(), len(stream), {}
     for key in keys:
         if key not in roots:
-            raise CheckpointError(f"{path} is damaged: it holds the storage {brief(key)}, which no value uses.")
+            raise CheckpointError(
+                f"{path} is damaged: it holds the storage {brief(key)}, which no value uses."
+            )
         numel, itemsize = roots[key]
         start, end = place + 8, place + 8 + numel * itemsize
         if end > size:

@@ -1,9 +1,11 @@
 """What a pickle says, without doing any of it.
 
-A pickle is a program for a stack machine; three of its instructions import and call things, which is how a checkpoint
-can run commands on the machine that loads it. Here `pickletools`, which only parses, takes the instructions apart, and
-this module carries out those that build plain values. What would have been imported or called becomes an `Inert` note.
-Instructions: https://github.com/python/cpython/blob/main/Lib/pickletools.py, protocols 0 to 5.
+A pickle is a program for a stack machine; three of its instructions import and call
+things, which is how a checkpoint can run commands on the machine that loads it. Here
+`pickletools`, which only parses, takes the instructions apart, and this module carries
+out those that build plain values. What would have been imported or called becomes an
+`Inert` note. Instructions:
+https://github.com/python/cpython/blob/main/Lib/pickletools.py, protocols 0 to 5.
 """
 
 from __future__ import annotations
@@ -13,12 +15,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ecgnb.checkpoints.constructors import CONSTRUCTORS, Constructor, checked_key, cost, modern
-from ecgnb.checkpoints.inert import Inert, brief
-from ecgnb.errors import CheckpointError
+from ecgnb.checkpoints.constructors import (
+    CONSTRUCTORS,
+    Constructor,
+    Inert,
+    brief,
+    checked_key,
+    cost,
+    modern,
+)
+from ecgnb.core.errors import CheckpointError
 
-#: Instructions of one pickle, what constructors build included. Published checkpoints have some 30,000; the limit
-#: keeps a file of a few bytes an instruction from filling the memory (with 4 million empty sets, 0.9 GB).
+#: Instructions of one pickle, what constructors build included. Published checkpoints
+#: have some 30,000; the limit keeps a file of a few bytes an instruction from filling
+#: the memory (with 4 million empty sets, 0.9 GB).
 MOST_STEPS = 4_000_000
 
 #: Calls of a global that are kept as examples.
@@ -61,7 +71,8 @@ class Use:
     Attributes:
         named: how often the pickle names it.
         called: how often it calls it.
-        changed: how often it changes the thing itself: an attribute of a class, an item of ``sys.modules``.
+        changed: how often it changes the thing itself: an attribute of a class, an item
+            of ``sys.modules``.
         examples: the first calls that are not built here.
     """
 
@@ -76,7 +87,8 @@ class Unpickled:
     """What a pickle holds.
 
     Attributes:
-        value: plain values, with `Inert` notes and what ``persistent`` returned among them.
+        value: plain values, with `Inert` notes and what ``persistent`` returned among
+            them.
         globals: what it would have imported, by module and name.
         opcodes: names of the instructions it is made of.
     """
@@ -98,8 +110,10 @@ def interpret(
     Args:
         stream: stands behind the pickle afterwards.
         source: what to call it in errors.
-        constructors: calls that are done, by module and name; each may raise a ``ValueError``.
-        persistent: gives the value of a persistent id (a storage in a checkpoint); `None` leaves a note.
+        constructors: calls that are done, by module and name; each may raise a
+            ``ValueError``.
+        persistent: gives the value of a persistent id (a storage in a checkpoint);
+            `None` leaves a note.
 
     Raises:
         CheckpointError: the pickle is damaged or absurdly large.
@@ -107,7 +121,14 @@ def interpret(
     machine = _Machine(constructors, persistent)
     try:
         value = machine.run(stream)
-    except (ValueError, LookupError, TypeError, ArithmeticError, AssertionError, MemoryError) as error:
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        ArithmeticError,
+        AssertionError,
+        MemoryError,
+    ) as error:
         raise CheckpointError(
             f"{source} cannot be read: its pickle is damaged near byte {machine.position} "
             f"({str(error)[:200] or type(error).__name__}). Copy or download the file again."
@@ -116,9 +137,13 @@ def interpret(
 
 
 class _Machine:
-    """The stack machine. A method ``_op_<name>`` an instruction, each with the instruction's own argument."""
+    """The stack machine. A method ``_op_<name>`` an instruction, each with the
+    instruction's own argument.
+    """
 
-    def __init__(self, constructors: Mapping[str, Constructor], persistent: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, constructors: Mapping[str, Constructor], persistent: Callable[[Any], Any]
+    ) -> None:
         self.constructors, self.persistent = constructors, persistent
         self.stack: list[Any] = []
         self.marks: list[int] = []
@@ -148,7 +173,9 @@ class _Machine:
     def _spend(self, steps: int) -> None:
         self.steps += steps
         if self.steps > MOST_STEPS:
-            raise ValueError(f"it takes more than {MOST_STEPS:,} instructions, which no checkpoint does")
+            raise ValueError(
+                f"it takes more than {MOST_STEPS:,} instructions, which no checkpoint does"
+            )
 
     def _unsupported(self, _: Any) -> None:
         raise ValueError("it needs buffers that are kept outside the file")
@@ -287,14 +314,24 @@ class _Machine:
         return Inert(name)
 
     def _call(self, what: Any, args: Any, kwargs: Any) -> None:
-        if not isinstance(what, Inert) or not isinstance(args, tuple) or not isinstance(kwargs, dict):
-            raise ValueError(f"it calls a {type(what).__name__} with a {type(args).__name__}")
+        if (
+            not isinstance(what, Inert)
+            or not isinstance(args, tuple)
+            or not isinstance(kwargs, dict)
+        ):
+            raise ValueError(
+                f"it calls a {type(what).__name__} with a {type(args).__name__}"
+            )
         name = what.name
         if what.called:  # the result of a call is called: getattr(os, "system")("...")
             name = name if name.startswith("what ") else f"what {name} returned"
         use = self.globals.setdefault(name, Use())
         use.called += 1
-        constructor = self.constructors.get(modern(name)) if not kwargs and not what.called else None
+        constructor = (
+            self.constructors.get(modern(name))
+            if not kwargs and not what.called
+            else None
+        )
         built = None
         if constructor:
             self._spend(cost(args))
@@ -306,7 +343,9 @@ class _Machine:
         self.stack.append(built)
 
     def _changed(self, target: Any, does: str) -> Inert:
-        """Return the note of what the pickle changes, which is a thing of its own making or a global itself."""
+        """Return the note of what the pickle changes, which is a thing of its own
+        making or a global itself.
+        """
         if not isinstance(target, Inert):
             raise ValueError(f"it {does} a {type(target).__name__}")
         if not target.called:
@@ -350,7 +389,9 @@ class _Machine:
 
     def _op_build(self, _: Any) -> None:
         state = self._pop()
-        if not isinstance(self._top(), dict):  # attributes of an OrderedDict, such as `_metadata`, have no place
+        if not isinstance(
+            self._top(), dict
+        ):  # attributes of an OrderedDict, such as `_metadata`, have no place
             self._changed(self._top(), "sets attributes of").state = state
 
     def _op_persid(self, key: str) -> None:

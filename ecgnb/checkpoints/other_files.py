@@ -1,12 +1,14 @@
-"""What a file is that is no checkpoint: what people have in its place, and what to do then."""
+"""What a file is that is no checkpoint: what people have in its place, and what to do
+then.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from ecgnb.checkpoints.inert import brief
-from ecgnb.errors import CheckpointError
+from ecgnb.checkpoints.constructors import brief
+from ecgnb.core.errors import CheckpointError
 
 #: So much of a file tells what it is (bytes).
 HEAD = 512
@@ -47,8 +49,14 @@ def readable_file(path: str | Path) -> Path:
     """
     path = Path(path)
     if path.is_dir():
-        inside = sorted(each.name for each in path.iterdir() if each.suffix in _SUFFIXES)[:5]
-        told = f" Name a file in it, such as {', '.join(inside)}." if inside else " Name the file itself."
+        inside = sorted(
+            each.name for each in path.iterdir() if each.suffix in _SUFFIXES
+        )[:5]
+        told = (
+            f" Name a file in it, such as {', '.join(inside)}."
+            if inside
+            else " Name the file itself."
+        )
         raise CheckpointError(f"{path} is a folder, not a checkpoint.{told}")
     if not path.is_file():
         raise CheckpointError(f"There is no file {path}. Check its name and folder.")
@@ -64,7 +72,9 @@ def foreign(path: Path, head: bytes) -> CheckpointError:
     """Return the error for a file that is no checkpoint, by its first bytes."""
     for is_it, what, advice in _KINDS:
         if is_it(head):
-            return CheckpointError(f"{path} is {what}, no PyTorch checkpoint. {advice[0].upper()}{advice[1:]}.")
+            return CheckpointError(
+                f"{path} is {what}, no PyTorch checkpoint. {advice[0].upper()}{advice[1:]}."
+            )
     return CheckpointError(
         f"{path} is no PyTorch checkpoint and no safetensors file; it begins with {_beginning(head)}. Check that it is "
         "the file you mean, and download it again."

@@ -1,12 +1,14 @@
-"""Values of a checkpoint for use: configurations without their classes, and a walk through everything."""
+"""Values of a checkpoint for use: configurations without their classes, and a walk
+through everything.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from ecgnb.checkpoints.inert import Inert, brief
-from ecgnb.errors import CheckpointError
+from ecgnb.checkpoints.constructors import Inert, brief
+from ecgnb.core.errors import CheckpointError
 
 #: Deeper nesting is no configuration and no state dict.
 _MOST_LEVELS = 64
@@ -14,7 +16,8 @@ _LONGEST_KEY = 200
 
 
 def plain(value: Any) -> Any:
-    """Return a value with the objects of omegaconf and argparse in it as the dicts, lists and values that they hold.
+    """Return a value with the objects of omegaconf and argparse in it as the dicts,
+    lists and values that they hold.
 
     Other `Inert` notes and tensors stay as they are. What is shared stays shared.
 
@@ -29,7 +32,9 @@ def plain(value: Any) -> Any:
 
 def _plain(value: Any, made: dict[int, Any], level: int) -> Any:
     if level > _MOST_LEVELS:
-        raise CheckpointError(f"A value of the checkpoint is nested deeper than {_MOST_LEVELS} levels.")
+        raise CheckpointError(
+            f"A value of the checkpoint is nested deeper than {_MOST_LEVELS} levels."
+        )
     if id(value) in made:
         return made[id(value)]
     new: Any = value
@@ -59,11 +64,12 @@ def _held(value: Inert) -> Any:
 
 
 def walk(value: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Yield everything in a value in its order, itself first; what is shared is entered once, so
-    cycles end.
+    """Yield everything in a value in its order, itself first; what is shared is entered
+    once, so cycles end.
 
     Yields:
-        The names of what holds it, joined by dots; its own name or number; and the thing itself.
+        The names of what holds it, joined by dots; its own name or number; and the
+        thing itself.
     """
     waiting: list[tuple[str, Any, Any, int]] = [("", "", value, 0)]
     seen: dict[int, Any] = {}
@@ -75,7 +81,10 @@ def walk(value: Any) -> Iterator[tuple[str, Any, Any]]:
         within = _within(item)
         if within:
             seen[id(item)] = item
-            waiting.extend((place(where, name), key, each, level + 1) for key, each in reversed(within))
+            waiting.extend(
+                (place(where, name), key, each, level + 1)
+                for key, each in reversed(within)
+            )
 
 
 def _within(item: Any) -> list[tuple[Any, Any]]:
@@ -90,6 +99,8 @@ def _within(item: Any) -> list[tuple[Any, Any]]:
 
 
 def place(where: str, name: Any) -> str:
-    """Return the place of a thing: the names of what holds it and its own, joined by dots."""
+    """Return the place of a thing: the names of what holds it and its own, joined by
+    dots.
+    """
     own = name[:_LONGEST_KEY] if isinstance(name, str) else brief(name)
     return f"{where}.{own}".strip(".")

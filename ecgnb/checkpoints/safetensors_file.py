@@ -1,4 +1,5 @@
-"""Files of safetensors: a JSON header with name, type, shape and place of each tensor, then the bytes.
+"""Files of safetensors: a JSON header with name, type, shape and place of each tensor,
+then the bytes.
 
 Source: https://github.com/huggingface/safetensors#format.
 """
@@ -13,11 +14,17 @@ from typing import Any
 
 import torch
 
-from ecgnb.checkpoints.extents import Extent, Opened, incomplete
-from ecgnb.checkpoints.inert import brief
+from ecgnb.checkpoints.constructors import brief
 from ecgnb.checkpoints.opcodes import Unpickled
-from ecgnb.checkpoints.tensor_refs import StorageRef, TensorRef, view
-from ecgnb.errors import CheckpointError
+from ecgnb.checkpoints.tensor_refs import (
+    Extent,
+    Opened,
+    StorageRef,
+    TensorRef,
+    incomplete,
+    view,
+)
+from ecgnb.core.errors import CheckpointError
 
 #: A header may have no more bytes, by the format.
 LONGEST_HEADER = 100_000_000
@@ -31,9 +38,15 @@ _DTYPES: Mapping[str, torch.dtype] = {
 
 
 def looks_like_safetensors(head: bytes, size: int) -> bool:
-    """Return whether a file of ``size`` bytes that begins with ``head`` has a header of safetensors."""
+    """Return whether a file of ``size`` bytes that begins with ``head`` has a header of
+    safetensors.
+    """
     length = int.from_bytes(head[:8], "little")
-    return head[8:9] == b"{" and 2 <= length <= LONGEST_HEADER and (length + 8 <= size or head[9:10] in b'"}')
+    return (
+        head[8:9] == b"{"
+        and 2 <= length <= LONGEST_HEADER
+        and (length + 8 <= size or head[9:10] in b'"}')
+    )
 
 
 def read_safetensors(path: Path) -> Opened:
@@ -54,7 +67,9 @@ def read_safetensors(path: Path) -> Opened:
         try:
             extents[name], tensors[name] = _tensor(name, entry, length + 8)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
-            raise CheckpointError(f"The tensor {brief(name)} in {path} is damaged: {str(error)[:200]}.") from error
+            raise CheckpointError(
+                f"The tensor {brief(name)} in {path} is damaged: {str(error)[:200]}."
+            ) from error
         end = extents[name].start + extents[name].n_bytes
         if end > size:
             raise CheckpointError(incomplete(path, size, end))
@@ -77,10 +92,18 @@ def _tensor(name: str, entry: Any, data: int) -> tuple[Extent, TensorRef]:
     dtype, shape = _DTYPES[entry["dtype"]], entry["shape"]
     begin, end = entry["data_offsets"]
     numbers = [begin, end, *shape]
-    if not all(isinstance(number, int) and 0 <= number < 2**62 for number in numbers) or len(shape) > 64:
+    if (
+        not all(isinstance(number, int) and 0 <= number < 2**62 for number in numbers)
+        or len(shape) > 64
+    ):
         raise ValueError(f"its shape or place is {brief(str(numbers))}")
     if end - begin != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"a {dtype} of shape {shape} does not have {end - begin:,} bytes")
-    stride = [math.prod(max(size, 1) for size in shape[axis + 1 :]) for axis in range(len(shape))]
+        raise ValueError(
+            f"a {dtype} of shape {shape} does not have {end - begin:,} bytes"
+        )
+    stride = [
+        math.prod(max(size, 1) for size in shape[axis + 1 :])
+        for axis in range(len(shape))
+    ]
     ref = view(StorageRef(name, dtype, end - begin), dtype, 0, shape, stride)
     return Extent(data + begin, end - begin, alignment=min(dtype.itemsize, 8)), ref

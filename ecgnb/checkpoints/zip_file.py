@@ -1,7 +1,8 @@
 """The zip container that `torch.save` writes since PyTorch 1.6.
 
-One folder of any name holds ``data.pkl`` (the values), ``data/<key>`` (a storage each, uncompressed), ``byteorder`` and
-``version``. Source: ``torch/serialization.py`` and ``caffe2/serialize/inline_container.h``.
+One folder of any name holds ``data.pkl`` (the values), ``data/<key>`` (a storage each,
+uncompressed), ``byteorder`` and ``version``. Source: ``torch/serialization.py`` and
+``caffe2/serialize/inline_container.h``.
 """
 
 from __future__ import annotations
@@ -13,17 +14,32 @@ import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ecgnb.checkpoints.extents import Extent, Opened, incomplete
-from ecgnb.checkpoints.inert import brief
+from ecgnb.checkpoints.constructors import brief
 from ecgnb.checkpoints.opcodes import interpret
-from ecgnb.checkpoints.tensor_refs import TENSOR_CONSTRUCTORS, StorageRef, storage_ref
-from ecgnb.errors import CheckpointError
+from ecgnb.checkpoints.tensor_refs import (
+    TENSOR_CONSTRUCTORS,
+    Extent,
+    Opened,
+    StorageRef,
+    incomplete,
+    storage_ref,
+)
+from ecgnb.core.errors import CheckpointError
 
 SIGNATURE = b"PK\x03\x04"
-#: Of the header before each entry: its size, and where it tells the lengths of name and extra field (APPNOTE 4.3.7).
+#: Of the header before each entry: its size, and where it tells the lengths of name and
+#: extra field (APPNOTE 4.3.7).
 _HEADER, _LENGTHS = 30, 26
 
-_DAMAGE = (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, struct.error, LookupError, ArithmeticError)
+_DAMAGE = (
+    zipfile.BadZipFile,
+    ValueError,
+    NotImplementedError,
+    EOFError,
+    struct.error,
+    LookupError,
+    ArithmeticError,
+)
 
 
 def read_zip(path: Path) -> Opened:
@@ -48,36 +64,55 @@ def read_zip(path: Path) -> Opened:
 class _Archive:
     """A zip file whose central directory was read."""
 
-    def __init__(self, path: Path, file: BinaryIO, size: int, entries: list[zipfile.ZipInfo]) -> None:
+    def __init__(
+        self, path: Path, file: BinaryIO, size: int, entries: list[zipfile.ZipInfo]
+    ) -> None:
         self.path, self.file, self.size = path, file, size
         self.entries = {entry.filename: entry for entry in entries}
         self.extents: dict[str, Extent] = {}
         if len(self.entries) < len(entries):
-            raise CheckpointError(f"{path} holds two entries of one name: it was damaged or tampered with.")
+            raise CheckpointError(
+                f"{path} holds two entries of one name: it was damaged or tampered with."
+            )
         self.folder = self._folder()
 
     def opened(self) -> Opened:
         """Return its values, interpreted, and where its storages lie."""
-        order = self._content("byteorder") if f"{self.folder}/byteorder" in self.entries else b"little"
+        order = (
+            self._content("byteorder")
+            if f"{self.folder}/byteorder" in self.entries
+            else b"little"
+        )
         if order != b"little":
-            told = "big-endian" if order == b"big" else brief(order[:20].decode("latin-1"))
+            told = (
+                "big-endian" if order == b"big" else brief(order[:20].decode("latin-1"))
+            )
             raise CheckpointError(
                 f"The numbers in {self.path} have the byte order {told}; only little-endian files can be read. Load it "
                 "with PyTorch on the machine that wrote it, and save it on one with an x86 or ARM processor."
             )
         source = f"data.pkl in {self.path}"
         stream = io.BytesIO(self._content("data.pkl"))
-        unpickled = interpret(stream, source, constructors=TENSOR_CONSTRUCTORS, persistent=self._storage)
+        unpickled = interpret(
+            stream, source, constructors=TENSOR_CONSTRUCTORS, persistent=self._storage
+        )
         return Opened("zip", unpickled, self.extents)
 
     def _folder(self) -> str:
-        """Return the folder that holds everything; refuse a zip file that `torch.save` did not write."""
+        """Return the folder that holds everything; refuse a zip file that `torch.save`
+        did not write.
+        """
         folders = [
-            name.partition("/")[0] for name in self.entries if name.count("/") == 1 and name.endswith("/data.pkl")
+            name.partition("/")[0]
+            for name in self.entries
+            if name.count("/") == 1 and name.endswith("/data.pkl")
         ]
         if len(folders) != 1:
             raise CheckpointError(f"{self.path} is {_kind(list(self.entries))}.")
-        if any(name.startswith((f"{folders[0]}/code/", f"{folders[0]}/constants.pkl")) for name in self.entries):
+        if any(
+            name.startswith((f"{folders[0]}/code/", f"{folders[0]}/constants.pkl"))
+            for name in self.entries
+        ):
             raise CheckpointError(
                 f"{self.path} is a TorchScript archive: a program with weights, which only torch.jit.load can use, by "
                 "running it. If you trust it, load it there and torch.save its state_dict(); else ask for the "
@@ -100,7 +135,11 @@ class _Archive:
     def _extent(self, name: str) -> Extent:
         """Return where an entry's bytes lie, from the header before it."""
         entry = self.entries[name]
-        if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 or entry.compress_size != entry.file_size:
+        if (
+            entry.compress_type != zipfile.ZIP_STORED
+            or entry.flag_bits & 1
+            or entry.compress_size != entry.file_size
+        ):
             raise CheckpointError(
                 f"{brief(name)} in {self.path} is compressed or encrypted, which torch.save never does: somebody "
                 "packed the checkpoint anew. Unpack it and pack it without compression (zip -0 -r), or take the "
@@ -108,11 +147,23 @@ class _Archive:
             )
         self.file.seek(max(entry.header_offset, 0))
         header = self.file.read(_HEADER)
-        if entry.header_offset < 0 or len(header) < _HEADER or not header.startswith(SIGNATURE):
-            raise CheckpointError(f"{brief(name)} in {self.path} is damaged: its header is not where it should be.")
-        start = entry.header_offset + _HEADER + sum(struct.unpack_from("<HH", header, _LENGTHS))
+        if (
+            entry.header_offset < 0
+            or len(header) < _HEADER
+            or not header.startswith(SIGNATURE)
+        ):
+            raise CheckpointError(
+                f"{brief(name)} in {self.path} is damaged: its header is not where it should be."
+            )
+        start = (
+            entry.header_offset
+            + _HEADER
+            + sum(struct.unpack_from("<HH", header, _LENGTHS))
+        )
         if start + entry.file_size > self.size:
-            raise CheckpointError(incomplete(self.path, self.size, start + entry.file_size))
+            raise CheckpointError(
+                incomplete(self.path, self.size, start + entry.file_size)
+            )
         return Extent(start, entry.file_size, entry.CRC)
 
     def _storage(self, key: Any) -> StorageRef | None:
@@ -122,12 +173,16 @@ class _Archive:
             return None
         name = f"{self.folder}/data/{found.key}"
         if name not in self.entries:
-            raise ValueError(f"it names the storage {brief(found.key)}, which the file does not hold")
+            raise ValueError(
+                f"it names the storage {brief(found.key)}, which the file does not hold"
+            )
         if found.key not in self.extents:
             self.extents[found.key] = self._extent(name)
         held = self.extents[found.key].n_bytes
         if found.start + found.n_bytes > held:
-            raise ValueError(f"the storage {brief(found.key)} should have {found.n_bytes:,} bytes and has {held:,}")
+            raise ValueError(
+                f"the storage {brief(found.key)} should have {found.n_bytes:,} bytes and has {held:,}"
+            )
         return found
 
 
@@ -139,7 +194,11 @@ def _kind(names: list[str]) -> str:
         return "a NumPy archive (.npz), no PyTorch checkpoint; read it with numpy.load"
     if "config.json" in names and any(name.endswith(".h5") for name in names):
         return "a Keras model (.keras), no PyTorch checkpoint; `ecgnb port` reads it"
-    inner = [name for name in names if name.endswith((".pt", ".pth", ".ckpt", ".bin", ".safetensors"))]
+    inner = [
+        name
+        for name in names
+        if name.endswith((".pt", ".pth", ".ckpt", ".bin", ".safetensors"))
+    ]
     if inner:
         return f"a zip file with {brief(inner[0])} in it; unpack it and open that file"
     first = ", ".join(map(brief, names[:3])) or "nothing"

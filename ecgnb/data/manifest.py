@@ -1,4 +1,6 @@
-"""The manifest: a table with a row a recording, always with the same columns and types."""
+"""The manifest: a table with a row a recording, always with the same columns and
+types.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ecgnb.files import write_csv
+from ecgnb.core.files import write_csv
 
 #: Columns in order, with the type of each. ``leads`` and ``label`` join their parts with "|"; "" is unknown or none.
 COLUMNS: dict[str, str] = {
@@ -27,15 +29,21 @@ COLUMNS: dict[str, str] = {
 
 
 def as_manifest(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
-    """Return a manifest from rows that may lack columns: text is then "", numbers are missing and ``start`` is 0."""
-    table = pd.DataFrame(rows if isinstance(rows, pd.DataFrame) else list(rows)).reindex(columns=list(COLUMNS))
+    """Return a manifest from rows that may lack columns: text is then "", numbers are
+    missing and ``start`` is 0.
+    """
+    table = pd.DataFrame(
+        rows if isinstance(rows, pd.DataFrame) else list(rows)
+    ).reindex(columns=list(COLUMNS))
     columns: dict[str, pd.Series] = {}
     for name, kind in COLUMNS.items():
         column = table[name]
         if kind == "str":
             columns[name] = column.astype(object).fillna("").astype("str")
         else:
-            columns[name] = pd.to_numeric(column).astype(pd.api.types.pandas_dtype(kind))
+            columns[name] = pd.to_numeric(column).astype(
+                pd.api.types.pandas_dtype(kind)
+            )
     return pd.DataFrame(columns).assign(start=columns["start"].fillna(0))
 
 
@@ -48,7 +56,11 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
     """Read a manifest back with the types it was written with."""
     text = {name: "str" for name, kind in COLUMNS.items() if kind == "str"}
     missing = {name: [""] for name, kind in COLUMNS.items() if kind != "str"}
-    return as_manifest(pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing, encoding="utf-8"))
+    return as_manifest(
+        pd.read_csv(
+            path, dtype=text, keep_default_na=False, na_values=missing, encoding="utf-8"
+        )
+    )
 
 
 def manifest_fingerprint(manifest: pd.DataFrame) -> str:

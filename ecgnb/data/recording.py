@@ -13,14 +13,17 @@ class Recording:
     """One electrocardiogram.
 
     Attributes:
-        signal: float32 ``[n_leads, n_samples]`` in mV; NaN where the file says that a sample is invalid.
+        signal: float32 ``[n_leads, n_samples]`` in mV; NaN where the file says that a
+            sample is invalid.
         fs: samples a second, in Hz.
-        leads: lead names in the house's spelling (``"I"``, ``"aVR"``, ``"V1"``), one a row of ``signal``.
+        leads: lead names in the house's spelling (``"I"``, ``"aVR"``, ``"V1"``), one a
+            row of ``signal``.
         record_id: name of the recording within its data set.
         dataset: name of the data set, empty where unknown.
         patient_id: who was recorded, empty where unknown.
         metadata: what else the file says (``age``, ``sex``, ``comments``, ...).
-        flags: what is doubtful about this recording (``"implausible_gain"``, ``"header_repaired"``, ...).
+        flags: what is doubtful about this recording (``"implausible_gain"``,
+            ``"header_repaired"``, ...).
     """
 
     signal: np.ndarray

@@ -1,1 +1,3 @@
-"""From a model of any origin to predictions: bundles, windows, lower precisions, the hub."""
+"""From a model of any origin to predictions: bundles, windows, lower precisions, the
+hub.
+"""

@@ -1,8 +1,9 @@
-"""`model_card`: what the page of a model must say, in the form that the Hugging Face hub reads.
+"""`model_card`: what the page of a model must say, in the form that the Hugging Face
+hub reads.
 
-Front matter as in the hub's own `modelcard.md`; the contents follow M. Mitchell et al. 2019,
-"Model cards for model reporting". The hub has a pipeline tag for models that give embeddings, none for classifiers of
-signals.
+Front matter as in the hub's own `modelcard.md`; the contents follow M. Mitchell et al.
+2019, "Model cards for model reporting". The hub has a pipeline tag for models that give
+embeddings, none for classifiers of signals.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ from ecgnb.deploy.bundle import Bundle
 _TAGS = ("electrocardiogram", "ecg", "time-series", "pytorch")
 _LICENSES = ("apache-2.0", "mit", "bsd-3-clause", "gpl-3.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0",
              "cc-by-nc-sa-4.0", "odc-by", "odbl")  # fmt: skip
-#: A path from the root of a disk, a share or a home folder, alone or within a sentence; a web address is none.
-_ABSOLUTE = re.compile(r"(?<![\w./~-])/(?=[^\s/])|(?<!\w)~[\w.-]*[/\\]|(?<!\w)[A-Za-z]:[\\/]|\\\\\w|file:/")
+#: A path from the root of a disk, a share or a home folder, alone or within a sentence;
+#: a web address is none.
+_ABSOLUTE = re.compile(
+    r"(?<![\w./~-])/(?=[^\s/])|(?<!\w)~[\w.-]*[/\\]|(?<!\w)[A-Za-z]:[\\/]|\\\\\w|file:/"
+)
 _SHOWN = 200  # characters of a parameter
 
 _USE = """## How to use it
@@ -54,15 +58,14 @@ _KNOWS_CLASSES = (
     "The model knows the classes above and nothing else, and always answers. Thresholds fit one mixture of patients; "
     "choose them anew for another."
 )
-_KNOWS_NONE = (
-    "The model was not trained to tell findings apart: what is built on its embeddings needs a test of its own."
-)
+_KNOWS_NONE = "The model was not trained to tell findings apart: what is built on its embeddings needs a test of its own."
 
 
 def model_card(bundle: Bundle, repository: str = "owner/repository") -> str:
     """Return the text of ``README.md`` for a bundle.
 
-    Absolute paths in the provenance are left out, and so are lists, which could name recordings.
+    Absolute paths in the provenance are left out, and so are lists, which could name
+    recordings.
 
     Args:
         bundle: the model and all that is known about it.
@@ -82,13 +85,18 @@ def model_card(bundle: Bundle, repository: str = "owner/repository") -> str:
 
 
 def without_paths(value: Any) -> Any:
-    r"""Return a value of JSON without the texts in it that look like absolute paths, and without what they name.
+    r"""Return a value of JSON without the texts in it that look like absolute paths,
+    and without what they name.
 
     >>> without_paths({"dataset": "ptbxl", "folder": "/home/anna/ptbxl", "files": ["a.dat", "C:\\b.dat"]})
     {'dataset': 'ptbxl', 'files': ['a.dat']}
     """
     if isinstance(value, dict):
-        return {k: without_paths(v) for k, v in value.items() if not _is_path(k) and not _is_path(v)}
+        return {
+            k: without_paths(v)
+            for k, v in value.items()
+            if not _is_path(k) and not _is_path(v)
+        }
     if isinstance(value, list | tuple):
         return type(value)(without_paths(item) for item in value if not _is_path(item))
     return value
@@ -105,26 +113,48 @@ def _front_matter(bundle: Bundle) -> dict[str, Any]:
     told = bundle.provenance.get("license")
     if isinstance(told, str) and told.strip():
         name = re.sub(r"[^a-z0-9.]+", "-", told.lower()).strip("-")
-        matter |= {"license": name} if name in _LICENSES else {"license": "other", "license_name": name}
+        matter |= (
+            {"license": name}
+            if name in _LICENSES
+            else {"license": "other", "license_name": name}
+        )
     metrics = [
-        {"type": row["metric"], "value": round(row["value"], 4), "name": row["metric"].replace("_", " ")}
+        {
+            "type": row["metric"],
+            "value": round(row["value"], 4),
+            "name": row["metric"].replace("_", " "),
+        }
         for row in _intervals(bundle)
     ]
     if metrics:
-        dataset = without_paths({"name": str(bundle.provenance.get("dataset") or "")}).get("name") or "unknown"
+        dataset = (
+            without_paths({"name": str(bundle.provenance.get("dataset") or "")}).get(
+                "name"
+            )
+            or "unknown"
+        )
         result = {
-            "task": {"type": "time-series-classification", "name": "Classification of electrocardiograms"},
+            "task": {
+                "type": "time-series-classification",
+                "name": "Classification of electrocardiograms",
+            },
             "dataset": {"type": dataset, "name": dataset, "split": "test"},
             "metrics": metrics,
         }
-        matter["model-index"] = [{"name": bundle.model.spec()["name"], "results": [result]}]
+        matter["model-index"] = [
+            {"name": bundle.model.spec()["name"], "results": [result]}
+        ]
     return matter
 
 
 def _yaml(value: Any, indent: str = "") -> str:
-    """Write mappings and lists in YAML's block style; scalars are JSON, which YAML reads too."""
+    """Write mappings and lists in YAML's block style; scalars are JSON, which YAML
+    reads too.
+    """
     lines = ""
-    for key, item in value.items() if isinstance(value, dict) else (("-", item) for item in value):
+    for key, item in (
+        value.items() if isinstance(value, dict) else (("-", item) for item in value)
+    ):
         head = f"{indent}-" if key == "-" else f"{indent}{key}:"
         if key == "-" and isinstance(item, dict):
             lines += f"{head} {_yaml(item, indent + '  ').lstrip()}"
@@ -136,11 +166,17 @@ def _yaml(value: Any, indent: str = "") -> str:
 
 
 def _summary(bundle: Bundle) -> str:
-    name, n_parameters = _cell(bundle.model.spec()["name"]), sum(each.numel() for each in bundle.model.parameters())
+    name, n_parameters = (
+        _cell(bundle.model.spec()["name"]),
+        sum(each.numel() for each in bundle.model.parameters()),
+    )
     kind, gives = "encoder", "embeddings, one for each window; it has no classifier"
     if bundle.classes:
         called = "any number" if bundle.task == "multilabel" else "one"
-        kind, gives = "classifier", f"{called} of {len(bundle.classes)} classes, each with a probability"
+        kind, gives = (
+            "classifier",
+            f"{called} of {len(bundle.classes)} classes, each with a probability",
+        )
     return (
         f"# Electrocardiogram {kind} ({name})\n\n"
         f"It gives a recording {gives}. {n_parameters:,} parameters. Saved by ecgnb as a bundle: `model.safetensors` "
@@ -149,7 +185,9 @@ def _summary(bundle: Bundle) -> str:
 
 
 def _use(bundle: Bundle, repository: str) -> str:
-    python, shell = (line.format(repository) for line in (_PREDICT if bundle.classes else _EMBED))
+    python, shell = (
+        line.format(repository) for line in (_PREDICT if bundle.classes else _EMBED)
+    )
     return _USE.format(python=python, shell=shell)
 
 
@@ -159,9 +197,15 @@ def _input_rows(bundle: Bundle) -> Iterator[tuple[str, str]]:
     kept = "the beginning" if prepare.crop == "start" else "the middle"
     longer = "cut into windows" if bundle.windowed else f"cropped to {kept}"
     yield "leads", ", ".join(prepare.leads) or "those of the recording, in their order"
-    yield "a lead that is missing", "the recording is refused" if prepare.missing_leads == "reject" else "zeros"
+    yield (
+        "a lead that is missing",
+        "the recording is refused" if prepare.missing_leads == "reject" else "zeros",
+    )
     yield "rate", f"{prepare.target_fs:g} Hz; other rates are resampled"
-    yield "length", f"{seconds}; longer recordings are {longer}, shorter ones are padded with zeros"
+    yield (
+        "length",
+        f"{seconds}; longer recordings are {longer}, shorter ones are padded with zeros",
+    )
     yield "units", "mV; files in other units are converted where they tell theirs"
     yield "filters, of the whole recording", _steps(prepare.filters)
     yield "transforms, of what is kept", _steps(bundle.transforms.specs())
@@ -171,7 +215,9 @@ def _steps(specs: Any) -> str:
     """Name filters or transforms in order, with their options."""
     steps = []
     for spec in ({"name": each} if isinstance(each, str) else each for each in specs):
-        options = ", ".join(f"{name} {_value(value)}" for name, value in spec.items() if name != "name")
+        options = ", ".join(
+            f"{name} {_value(value)}" for name, value in spec.items() if name != "name"
+        )
         steps.append(spec["name"] + (f" ({options})" if options else ""))
     return ", then ".join(steps) or "none"
 
@@ -181,11 +227,17 @@ def _classes(bundle: Bundle) -> str:
         return ""
     columns: dict[str, tuple[str, ...]] = {"class": bundle.classes}
     if bundle.thresholds:
-        columns["called from probability"] = tuple(f"{each:.4g}" for each in bundle.thresholds)
+        columns["called from probability"] = tuple(
+            f"{each:.4g}" for each in bundle.thresholds
+        )
     if bundle.aggregate:
         columns["over the windows of a recording"] = bundle.aggregate
     called = "" if bundle.thresholds else "\n\nThe most probable class is called."
-    warmth = f"\n\nLogits are divided by {bundle.temperature:.4g}." if bundle.temperature != 1 else ""
+    warmth = (
+        f"\n\nLogits are divided by {bundle.temperature:.4g}."
+        if bundle.temperature != 1
+        else ""
+    )
     rows = zip(*columns.values(), strict=True)
     return f"## Classes\n\n{_table(tuple(columns), rows)}{called}{warmth}"
 
@@ -193,16 +245,29 @@ def _classes(bundle: Bundle) -> str:
 def _intervals(bundle: Bundle) -> list[dict[str, Any]]:
     """Return the headline numbers that are numbers."""
     rows = bundle.metrics.get("intervals") or []
-    return [row for row in rows if isinstance(row.get("value"), int | float) and math.isfinite(row["value"])]
+    return [
+        row
+        for row in rows
+        if isinstance(row.get("value"), int | float) and math.isfinite(row["value"])
+    ]
 
 
 def _results(bundle: Bundle) -> str:
-    """Return the numbers on the test split with their intervals, and how large the splits were."""
-    rows = [(row["metric"], f"{row['value']:.3f}", _interval(row)) for row in _intervals(bundle)]
+    """Return the numbers on the test split with their intervals, and how large the
+    splits were.
+    """
+    rows = [
+        (row["metric"], f"{row['value']:.3f}", _interval(row))
+        for row in _intervals(bundle)
+    ]
     if not rows:
         return ""
     split = bundle.metrics.get("split") or {}
-    counts = [f"{split[part]} {words}" for part, words in _PARTS.items() if isinstance(split.get(part), int)]
+    counts = [
+        f"{split[part]} {words}"
+        for part, words in _PARTS.items()
+        if isinstance(split.get(part), int)
+    ]
     sizes = f"\n\nRecordings: {', '.join(counts)}." if counts else ""
     confidence = (bundle.provenance.get("parameters") or {}).get("CONFIDENCE")
     head = f"{confidence:.0%} interval" if isinstance(confidence, float) else "interval"
@@ -215,20 +280,32 @@ _PARTS = {"train": "for training", "valid": "for validation", "test": "for the t
 
 def _interval(row: dict[str, Any]) -> str:
     low, high = row.get("low"), row.get("high")
-    return f"{low:.3f} to {high:.3f}" if isinstance(low, int | float) and isinstance(high, int | float) else ""
+    return (
+        f"{low:.3f} to {high:.3f}"
+        if isinstance(low, int | float) and isinstance(high, int | float)
+        else ""
+    )
 
 
 def _origin(bundle: Bundle) -> str:
     rows = list(_facts(without_paths(bundle.provenance)))
-    return "## Where it comes from\n\n" + _table(("what", "value"), rows) if rows else ""
+    return (
+        "## Where it comes from\n\n" + _table(("what", "value"), rows) if rows else ""
+    )
 
 
 def _facts(provenance: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Flatten what is told: texts and numbers, and the parameters of the run; of the machine the versions alone."""
+    """Flatten what is told: texts and numbers, and the parameters of the run; of the
+    machine the versions alone.
+    """
     for name, value in provenance.items():
         if name == "environment" and isinstance(value, dict):
             versions = {"python": value.get("python"), **(value.get("packages") or {})}
-            told = [f"{key} {version}" for key, version in versions.items() if version not in (None, "not installed")]
+            told = [
+                f"{key} {version}"
+                for key, version in versions.items()
+                if version not in (None, "not installed")
+            ]
             yield "versions", ", ".join(told)
         elif isinstance(value, dict):
             for key, item in value.items():
@@ -245,7 +322,9 @@ def _value(value: Any) -> str:
 
 def _table(head: tuple[str, ...], rows: Any) -> str:
     lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines
+    )
 
 
 def _cell(text: str) -> str:

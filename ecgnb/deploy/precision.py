@@ -1,4 +1,6 @@
-"""`lower_precision`: a bundle in lower precision and what that changes on recordings; refused where it is too much."""
+"""`lower_precision`: a bundle in lower precision and what that changes on recordings;
+refused where it is too much.
+"""
 
 from __future__ import annotations
 
@@ -14,23 +16,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ecgnb.console import text_table
-from ecgnb.data.reading import read_recording
+from ecgnb.core.console import text_table
+from ecgnb.core.errors import ConfigError, EcgnbError
+from ecgnb.core.progress import progress
+from ecgnb.data.readers.reading import read_recording
 from ecgnb.data.recording import Recording
-from ecgnb.data.standardise import Standardised
-from ecgnb.deploy.answers import join_windows, require_classes, window_probabilities
+from ecgnb.data.signal.standardise import Standardised
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.inference import BATCH_SIZE, Source
-from ecgnb.deploy.windows import model_input, windows_of
-from ecgnb.errors import ConfigError, EcgnbError
+from ecgnb.deploy.windows import (
+    join_windows,
+    model_input,
+    require_classes,
+    window_probabilities,
+    windows_of,
+)
 from ecgnb.evaluation.thresholds import decide
 from ecgnb.models.lowering import PRECISIONS, n_bytes, precision_of, to_precision
-from ecgnb.progress import progress
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Times of which a median is taken at least: the first, with all that is made once, then does not count.
+#: Times of which a median is taken at least: the first, with all that is made once,
+#: then does not count.
 _TIMES = 7
 
 
@@ -43,11 +51,14 @@ class PrecisionReport:
         before, after: probabilities ``[n_recordings, n_classes]`` in float32 and now.
         record_ids: the recordings.
         classes: the classes.
-        n_changed: decisions that differ: a recording's class or, for several labels, whether one of them is called.
+        n_changed: decisions that differ: a recording's class or, for several labels,
+            whether one of them is called.
         n_decisions: decisions that were compared.
-        n_windows: windows that the model saw; a recording's go through it together, at most 32 at a time.
+        n_windows: windows that the model saw; a recording's go through it together, at
+            most 32 at a time.
         bytes_before, bytes_after: of the model's weights.
-        seconds_before, seconds_after: in the model for one recording; the median, taken turn by turn.
+        seconds_before, seconds_after: in the model for one recording; the median, taken
+            turn by turn.
         device: where that was.
     """
 
@@ -86,7 +97,8 @@ class PrecisionReport:
         return 1 - self.n_changed / self.n_decisions
 
     def table(self) -> pd.DataFrame:
-        """Return a row a class: ``class, largest_change, mean_change``, and where the largest is.
+        """Return a row a class: ``class, largest_change, mean_change``, and where the
+        largest is.
 
         That is ``recording`` with its probability ``before`` and ``after``.
         """
@@ -138,21 +150,25 @@ def lower_precision(
     max_change: float = 0.02,
     **reading: Any,
 ) -> tuple[Bundle, PrecisionReport]:
-    """Return a bundle whose encoder is in lower precision, and what that changes; the given one stays as it is.
+    """Return a bundle whose encoder is in lower precision, and what that changes; the
+    given one stays as it is.
 
-    The new one is saved, loaded and used like any other. What its metrics say was measured in float32.
+    The new one is saved, loaded and used like any other. What its metrics say was
+    measured in float32.
 
     Args:
         bundle: in float32; it runs where it lies.
-        precision: "bfloat16", "float16" or "int8"; see `ecgnb.models.lowering.to_precision`.
-        recordings: what the two are compared on: files or recordings such as the model will meet, of all classes. What
-            the change is on others, nobody knows.
+        precision: "bfloat16", "float16" or "int8"; see
+            `ecgnb.models.lowering.to_precision`.
+        recordings: what the two are compared on: files or recordings such as the model
+            will meet, of all classes. What the change is on others, nobody knows.
         max_change: by how much a probability may change, from 0 to 1.
         **reading: passed to `read_recording`.
 
     Raises:
-        ConfigError: a probability changes by more than ``max_change`` or is not finite any more; the model cannot come
-            to that precision, or cannot run in it here; there is no recording, or nothing to compare.
+        ConfigError: a probability changes by more than ``max_change`` or is not finite
+            any more; the model cannot come to that precision, or cannot run in it here;
+            there is no recording, or nothing to compare.
         ReadError: a recording cannot be used.
     """
     if not bundle.classes:
@@ -162,13 +178,25 @@ def lower_precision(
         )
     require_classes(bundle)
     if not 0 <= max_change <= 1:
-        raise ConfigError(f"max_change is {max_change}; give a difference of probabilities, from 0 to 1.")
+        raise ConfigError(
+            f"max_change is {max_change}; give a difference of probabilities, from 0 to 1."
+        )
     if precision_of(bundle.model) == precision:
-        raise ConfigError(f"The bundle is in {precision} already; give one of {', '.join(PRECISIONS[1:])}.")
-    sources = [recordings] if isinstance(recordings, str | Path | Recording) else list(recordings)
+        raise ConfigError(
+            f"The bundle is in {precision} already; give one of {', '.join(PRECISIONS[1:])}."
+        )
+    sources = (
+        [recordings]
+        if isinstance(recordings, str | Path | Recording)
+        else list(recordings)
+    )
     if not sources:
-        raise ConfigError("lower_precision needs recordings to compare on; give some that the model will meet.")
-    lowered = dataclasses.replace(bundle, model=to_precision(copy.deepcopy(bundle.model), precision))
+        raise ConfigError(
+            "lower_precision needs recordings to compare on; give some that the model will meet."
+        )
+    lowered = dataclasses.replace(
+        bundle, model=to_precision(copy.deepcopy(bundle.model), precision)
+    )
     report = _compared(bundle, lowered, sources, reading)
     if not report.largest_change <= max_change:
         raise ConfigError(
@@ -177,12 +205,16 @@ def lower_precision(
             "another precision (float16 is finer than bfloat16), or, if so much does no harm, allow it; max_change=1 "
             "gives the whole report."
         )
-    return dataclasses.replace(lowered, provenance={**bundle.provenance, "precision": _told(report)}), report
+    return dataclasses.replace(
+        lowered, provenance={**bundle.provenance, "precision": _told(report)}
+    ), report
 
 
 @dataclass(frozen=True)
 class _Side:
-    """A bundle that is compared, its probabilities of each recording ``[n_classes]``, and the seconds of each run."""
+    """A bundle that is compared, its probabilities of each recording ``[n_classes]``,
+    and the seconds of each run.
+    """
 
     bundle: Bundle
     precision: str
@@ -192,20 +224,33 @@ class _Side:
     @torch.inference_mode()
     def run(self, windows: Sequence[Standardised]) -> np.ndarray:
         """Return the probabilities of a recording, and note how long the model took."""
-        batches = [windows[first : first + BATCH_SIZE] for first in range(0, len(windows), BATCH_SIZE)]
+        batches = [
+            windows[first : first + BATCH_SIZE]
+            for first in range(0, len(windows), BATCH_SIZE)
+        ]
         inputs = [model_input(self.bundle, *batch) for batch in batches]
         started = time.perf_counter()
-        logits = np.concatenate([self.bundle.model(x).cpu().double().numpy() for x in inputs])
+        logits = np.concatenate(
+            [self.bundle.model(x).cpu().double().numpy() for x in inputs]
+        )
         self.seconds.append(time.perf_counter() - started)
         return join_windows(self.bundle, window_probabilities(self.bundle, logits))
 
 
-def _compared(bundle: Bundle, lowered: Bundle, sources: Sequence[Source], reading: dict[str, Any]) -> PrecisionReport:
-    """Run both over the recordings, turn by turn, so that whatever else the machine does slows both."""
+def _compared(
+    bundle: Bundle, lowered: Bundle, sources: Sequence[Source], reading: dict[str, Any]
+) -> PrecisionReport:
+    """Run both over the recordings, turn by turn, so that whatever else the machine
+    does slows both.
+    """
     sides = _Side(bundle, "float32"), _Side(lowered, precision_of(lowered.model))
     record_ids, n_windows = [], 0
     for source in progress(sources, title="recordings"):
-        recording = source if isinstance(source, Recording) else read_recording(source, **reading)
+        recording = (
+            source
+            if isinstance(source, Recording)
+            else read_recording(source, **reading)
+        )
         windows = windows_of(bundle, recording)
         for _ in range(-(-_TIMES // len(sources))):
             answers = [_answer(side, recording.record_id, windows) for side in sides]
@@ -226,7 +271,9 @@ def _answer(side: _Side, record_id: str, windows: Sequence[Standardised]) -> np.
         ) from error
 
 
-def _report(before: _Side, after: _Side, record_ids: tuple[str, ...], n_windows: int) -> PrecisionReport:
+def _report(
+    before: _Side, after: _Side, record_ids: tuple[str, ...], n_windows: int
+) -> PrecisionReport:
     bundle = before.bundle
     probabilities = [np.stack(side.probabilities) for side in (before, after)]
     decisions = [decide(each, bundle.task, bundle.thresholds) for each in probabilities]

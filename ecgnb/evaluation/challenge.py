@@ -1,10 +1,13 @@
-"""The score of the PhysioNet/CinC Challenges 2020 and 2021, which forgives confusions that would be treated alike.
+"""The score of the PhysioNet/CinC Challenges 2020 and 2021, which forgives confusions
+that would be treated alike.
 
-Alday et al. 2020 ("Classification of 12-lead ECGs: the PhysioNet/Computing in Cardiology Challenge 2020",
-Physiological Measurement) and Reyna et al. 2021 ("Will two do? Varying dimensions in electrocardiography: the
-PhysioNet/Computing in Cardiology Challenge 2021"). Each pair of a class that a record has and a class that it was
-called earns the pair's weight, divided by the number of classes that the record has or was called. The sum is scaled so
-that always calling sinus rhythm alone gives 0 and calling exactly the true classes gives 1; it can be negative.
+Alday et al. 2020 ("Classification of 12-lead ECGs: the PhysioNet/Computing in
+Cardiology Challenge 2020", Physiological Measurement) and Reyna et al. 2021 ("Will two
+do? Varying dimensions in electrocardiography: the PhysioNet/Computing in Cardiology
+Challenge 2021"). Each pair of a class that a record has and a class that it was called
+earns the pair's weight, divided by the number of classes that the record has or was
+called. The sum is scaled so that always calling sinus rhythm alone gives 0 and calling
+exactly the true classes gives 1; it can be negative.
 """
 
 from __future__ import annotations
@@ -14,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from ecgnb.errors import ConfigError, EcgnbError
-from ecgnb.evaluation.inputs import one_hot
+from ecgnb.core.errors import ConfigError, EcgnbError
+from ecgnb.core.registry import did_you_mean
+from ecgnb.evaluation.arrays import one_hot
 from ecgnb.evaluation.ranking import ratio
-from ecgnb.registry import did_you_mean
 
 #: SNOMED CT code of sinus rhythm, the class of the inactive model.
 SINUS_RHYTHM = "426783006"
@@ -41,8 +44,8 @@ def challenge_score(
             found by any of them.
 
     Returns:
-        1 for perfect decisions, 0 for the inactive model; NaN where these two earn the same, as when every record is
-        sinus rhythm alone.
+        1 for perfect decisions, 0 for the inactive model; NaN where these two earn the
+        same, as when every record is sinus rhythm alone.
 
     Raises:
         EcgnbError: shapes disagree, there are no records, or weights are not finite.
@@ -60,12 +63,14 @@ def challenge_scorer(
     classes: tuple[str, ...] | list[str],
     normal_class: str = SINUS_RHYTHM,
 ) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """Return the Challenge score as a function of how often each record counts, for `bootstrap_score`.
+    """Return the Challenge score as a function of how often each record counts, for
+    `bootstrap_score`.
 
     Arguments and errors are those of `challenge_score`.
 
     Returns:
-        A function from counts ``[n, n_resamples]`` to ``{"challenge_score": [n_resamples]}``.
+        A function from counts ``[n, n_resamples]`` to ``{"challenge_score":
+        [n_resamples]}``.
     """
     matrix = np.asarray(weights, dtype=np.float64)
     if matrix.shape != (len(classes), len(classes)) or not np.isfinite(matrix).all():
@@ -74,14 +79,25 @@ def challenge_scorer(
         )
     shape = np.shape(targets)
     if len(shape) != 2 or shape[0] == 0 or shape[1] != len(classes):
-        raise EcgnbError(f"The targets have shape {shape}; at least one record and {len(classes)} columns are needed.")
-    truth, called = one_hot(targets, shape, "multilabel"), one_hot(decisions, shape, "multilabel")
+        raise EcgnbError(
+            f"The targets have shape {shape}; at least one record and {len(classes)} columns are needed."
+        )
+    truth, called = (
+        one_hot(targets, shape, "multilabel"),
+        one_hot(decisions, shape, "multilabel"),
+    )
     inactive = np.zeros(shape, dtype=bool)
     inactive[:, _index_of(normal_class, classes)] = True
-    reached, perfect, nothing = (_earned(truth, other, matrix) for other in (called, truth, inactive))
+    reached, perfect, nothing = (
+        _earned(truth, other, matrix) for other in (called, truth, inactive)
+    )
 
     def score(counts: np.ndarray) -> dict[str, np.ndarray]:
-        return {"challenge_score": ratio((reached - nothing) @ counts, (perfect - nothing) @ counts)}
+        return {
+            "challenge_score": ratio(
+                (reached - nothing) @ counts, (perfect - nothing) @ counts
+            )
+        }
 
     return score
 
@@ -97,4 +113,6 @@ def _index_of(name: str, classes: tuple[str, ...] | list[str]) -> int:
         if name == one or name in one.split("|"):
             return index
     hint = did_you_mean(name, list(classes))
-    raise ConfigError(f"The class of the inactive model, {name!r}, is not among the {len(classes)} classes.{hint}")
+    raise ConfigError(
+        f"The class of the inactive model, {name!r}, is not among the {len(classes)} classes.{hint}"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ecgnb.errors import ConfigError
+from ecgnb.core.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,10 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         if self.bootstrap_resamples < 1:
-            raise ConfigError(f"BOOTSTRAP_RESAMPLES is {self.bootstrap_resamples}; give at least 1 (1000 is usual).")
+            raise ConfigError(
+                f"BOOTSTRAP_RESAMPLES is {self.bootstrap_resamples}; give at least 1 (1000 is usual)."
+            )
         if not 0 < self.confidence < 1:
-            raise ConfigError(f"CONFIDENCE is {self.confidence}; give a number between 0 and 1, such as 0.95.")
+            raise ConfigError(
+                f"CONFIDENCE is {self.confidence}; give a number between 0 and 1, such as 0.95."
+            )

@@ -1,11 +1,17 @@
-"""Explanations of classifiers: gradients, integrated gradients, Grad-CAM, layer-wise relevance propagation."""
+"""Explanations of classifiers: gradients, integrated gradients, Grad-CAM, layer-wise
+relevance propagation.
+"""
 
-from ecgnb.explain.attention import attention_saliency
 from ecgnb.explain.base import EXPLAINERS
-from ecgnb.explain.figures import plot_attribution, positive_relevance
 from ecgnb.explain.front import explain
 from ecgnb.explain.grad_cam import grad_cam
-from ecgnb.explain.gradients import gradient, gradient_x_input, gradient_x_sign, guided_backprop
+from ecgnb.explain.gradients import (
+    attention_saliency,
+    gradient,
+    gradient_x_input,
+    gradient_x_sign,
+    guided_backprop,
+)
 from ecgnb.explain.lrp import (
     lrp,
     lrp_alpha_1_beta_0,
@@ -15,7 +21,13 @@ from ecgnb.explain.lrp import (
     lrp_sign_epsilon_std,
     lrp_z,
 )
-from ecgnb.explain.sampling import completeness_gap, integrated_gradients, smoothgrad, vargrad
+from ecgnb.explain.sampling import (
+    completeness_gap,
+    integrated_gradients,
+    smoothgrad,
+    vargrad,
+)
+from ecgnb.figures.attributions import plot_attribution, positive_relevance
 
 __all__ = [
     "EXPLAINERS",

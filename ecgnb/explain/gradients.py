@@ -1,4 +1,6 @@
-"""Explanations that are one backward pass: gradient, gradient times input, gradient times SIGN, guided backprop."""
+"""Explanations that are one backward pass: gradient, gradient times input, gradient
+times SIGN, guided backprop.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +8,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecgnb.errors import ConfigError
+from ecgnb.core.errors import ConfigError
 from ecgnb.explain.base import EXPLAINERS, Inputs, Target, asked
 from ecgnb.explain.kinds import ACTIVATIONS
+from ecgnb.models.base import Backbone
 
 
 def sign(x: Tensor, mu: float = 0.0) -> Tensor:
-    """Return +1 where ``x >= mu``, else -1: unlike ``torch.sign``, 0 counts as +1 (Gumpfer et al. 2023)."""
+    """Return +1 where ``x >= mu``, else -1: unlike ``torch.sign``, 0 counts as +1
+    (Gumpfer et al. 2023).
+    """
     return (x >= mu).to(x.dtype) * 2 - 1
 
 
 @EXPLAINERS.register("gradient")
 def gradient(model: nn.Module, inputs: Inputs, target: Target = None) -> Inputs:
-    """Return the gradient of the target's logit (Simonyan et al. 2013, "Deep inside convolutional networks").
+    """Return the gradient of the target's logit (Simonyan et al. 2013, "Deep inside
+    convolutional networks").
 
     Args:
         model: gives logits ``[B, K]``.
@@ -42,14 +50,20 @@ def gradient_x_input(model: nn.Module, inputs: Inputs, target: Target = None) ->
     """Return gradient times input, in logits; arguments and errors as `gradient`."""
     with asked(model, inputs, target) as case:
         slopes = case.gradients(*case.inputs)
-        return case.pack(tuple(slope * x for slope, x in zip(slopes, case.inputs, strict=True)))
+        return case.pack(
+            tuple(slope * x for slope, x in zip(slopes, case.inputs, strict=True))
+        )
 
 
 @EXPLAINERS.register("gradient_x_sign")
-def gradient_x_sign(model: nn.Module, inputs: Inputs, target: Target = None, *, mu: float = 0.0) -> Inputs:
-    """Return the gradient times the input's `sign`; small deflections then count as much as large ones.
+def gradient_x_sign(
+    model: nn.Module, inputs: Inputs, target: Target = None, *, mu: float = 0.0
+) -> Inputs:
+    """Return the gradient times the input's `sign`; small deflections then count as
+    much as large ones.
 
-    Gumpfer et al. 2023, "SIGNed explanations: Unveiling relevant features by reducing bias", Information Fusion 99.
+    Gumpfer et al. 2023, "SIGNed explanations: Unveiling relevant features by reducing
+    bias", Information Fusion 99.
 
     Args:
         model: as for `gradient`.
@@ -62,18 +76,25 @@ def gradient_x_sign(model: nn.Module, inputs: Inputs, target: Target = None, *, 
     """
     with asked(model, inputs, target) as case:
         slopes = case.gradients(*case.inputs)
-        return case.pack(tuple(slope * sign(x, mu) for slope, x in zip(slopes, case.inputs, strict=True)))
+        return case.pack(
+            tuple(
+                slope * sign(x, mu)
+                for slope, x in zip(slopes, case.inputs, strict=True)
+            )
+        )
 
 
 @EXPLAINERS.register("guided_backprop")
 def guided_backprop(model: nn.Module, inputs: Inputs, target: Target = None) -> Inputs:
     """Return the gradient with negative slopes cut off behind every activation.
 
-    Springenberg et al. 2014, "Striving for simplicity: the all convolutional net", for ReLU; other activation modules
-    (ELU, GELU, ...) are cut alike. Activations written as functions cannot be reached.
+    Springenberg et al. 2014, "Striving for simplicity: the all convolutional net", for
+    ReLU; other activation modules (ELU, GELU, ...) are cut alike. Activations written
+    as functions cannot be reached.
 
     Raises:
-        ConfigError: the model has no activation modules; else as `ecgnb.explain.base.asked` tells.
+        ConfigError: the model has no activation modules; else as
+            `ecgnb.explain.base.asked` tells.
     """
     with asked(model, inputs, target) as case, _guided(case.model):
         return case.pack(case.gradients(*case.inputs))
@@ -81,8 +102,12 @@ def guided_backprop(model: nn.Module, inputs: Inputs, target: Target = None) -> 
 
 @contextmanager
 def _guided(model: nn.Module) -> Iterator[None]:
-    """Cut negative gradients at every activation module for as long as the context lasts."""
-    activations = [module for module in model.modules() if isinstance(module, ACTIVATIONS)]
+    """Cut negative gradients at every activation module for as long as the context
+    lasts.
+    """
+    activations = [
+        module for module in model.modules() if isinstance(module, ACTIVATIONS)
+    ]
     if not activations:
         raise ConfigError(
             f"{type(model).__name__} has no activation modules to guide the gradient at: write nn.ReLU() in place of "
@@ -103,3 +128,41 @@ def _guided(model: nn.Module) -> Iterator[None]:
 
 def _cut(module: nn.Module, slopes_in: Any, slopes_out: Any) -> tuple[Tensor, ...]:
     return tuple(slope.clamp(min=0) for slope in slopes_in)
+
+
+@torch.no_grad()
+def attention_saliency(model: Backbone, x: Tensor, layer: int = -1) -> Tensor:
+    """Return how much a transformer attends at each moment, as the tutorial of ECG-FM
+    draws it.
+
+    The weights of a layer, averaged over heads, are reduced by their maximum over keys,
+    scaled to [0, 1] in each record and stretched linearly to the signal. It tells where
+    the model looks, not what speaks for a class: attention is the same for all classes,
+    and what is looked at need not matter (Jain and Wallace 2019).
+
+    Args:
+        model: with a method ``attention``, such as `EcgFM`.
+        x: signals ``[B, n_leads, T]``.
+        layer: which one; the last by default.
+
+    Returns:
+        ``[B, T]``, from 0 to 1.
+
+    Raises:
+        ConfigError: the model has no attention, or no such layer.
+    """
+    attention = getattr(model, "attention", None)
+    if attention is None:
+        raise ConfigError(
+            f"{type(model).__name__} has no attention. Choose another method, such as 'grad_cam'."
+        )
+    weights = attention(x)
+    depth = weights.shape[1]
+    if not -depth <= layer < depth:
+        raise ConfigError(
+            f"layer={layer}: the model has the layers 0 to {depth - 1}, or -{depth} to -1."
+        )
+    steps = weights[:, layer].amax(dim=2)
+    low, high = steps.amin(1, keepdim=True), steps.amax(1, keepdim=True)
+    scaled = (steps - low) / (high - low).clamp(min=torch.finfo(steps.dtype).tiny)
+    return F.interpolate(scaled[:, None], size=x.shape[2], mode="linear")[:, 0]

@@ -1,12 +1,14 @@
 """The rules of layer-wise relevance propagation for linear layers.
 
-All follow one scheme (Montavon et al. 2019, "Layer-wise relevance propagation: an overview"): with a layer z = f(x),
-inputs and weights changed as the rule asks, the relevance R of the outputs goes to the inputs as x * f'(x)^T (R / z),
-where the denominator is stabilised.
+All follow one scheme (Montavon et al. 2019, "Layer-wise relevance propagation: an
+overview"): with a layer z = f(x), inputs and weights changed as the rule asks, the
+relevance R of the outputs goes to the inputs as x * f'(x)^T (R / z), where the
+denominator is stabilised.
 
-What a layer's bias contributes stays with the bias: z and epsilon rules divide by a z that holds it, and the alpha-beta
-rule counts a positive bias among the positive contributions and a negative one among the negative ones. So relevance
-is conserved from layer to layer only where there is no bias. Where z is 0, its relevance is lost.
+What a layer's bias contributes stays with the bias: z and epsilon rules divide by a z
+that holds it, and the alpha-beta rule counts a positive bias among the positive
+contributions and a negative one among the negative ones. So relevance is conserved from
+layer to layer only where there is no bias. Where z is 0, its relevance is lost.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from ecgnb.errors import ConfigError
+from ecgnb.core.errors import ConfigError
 from ecgnb.explain.gradients import sign
 
 Tensors: TypeAlias = Sequence[Tensor]
@@ -41,8 +43,12 @@ class Layer:
     run: Callable[[Tensors, Weights], Tensor]
     weights: Weights = field(default_factory=dict)
 
-    def linearise(self, inputs: Tensors, weights: Weights | None = None) -> tuple[Tensor, Callable[[Tensor], Tensors]]:
-        """Return the layer's output, and the function that pulls output-shaped numbers back to the inputs."""
+    def linearise(
+        self, inputs: Tensors, weights: Weights | None = None
+    ) -> tuple[Tensor, Callable[[Tensor], Tensors]]:
+        """Return the layer's output, and the function that pulls output-shaped numbers
+        back to the inputs.
+        """
         leaves = [x.detach().requires_grad_() for x in inputs]
         z = self.run(leaves, weights or {})
         return z.detach(), lambda s: torch.autograd.grad(z, leaves, s)
@@ -51,15 +57,21 @@ class Layer:
         """Return its weights with a change.
 
         Raises:
-            ConfigError: the layer has several weights, so its effective one is not known.
+            ConfigError: the layer has several weights, so its effective one is not
+                known.
         """
-        is_bias = {name: name.split(".")[-1].startswith("bias") for name in self.weights}
+        is_bias = {
+            name: name.split(".")[-1].startswith("bias") for name in self.weights
+        }
         if sum(not bias for bias in is_bias.values()) > 1:
             raise ConfigError(
                 f"{self.name} has several weights ({', '.join(self.weights)}); rules that change weights need layers "
                 "of one. Use an epsilon rule."
             )
-        return {name: change(weight.detach(), is_bias[name]) for name, weight in self.weights.items()}
+        return {
+            name: change(weight.detach(), is_bias[name])
+            for name, weight in self.weights.items()
+        }
 
 
 class Rule(Protocol):
@@ -76,17 +88,21 @@ def divide(relevance: Tensor, z: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Epsilon:
-    """LRP-epsilon (Bach et al. 2015, equation 58); LRP-z, also called LRP-0, with an epsilon of 0.
+    """LRP-epsilon (Bach et al. 2015, equation 58); LRP-z, also called LRP-0, with an
+    epsilon of 0.
 
     Attributes:
-        epsilon: added to z with the sign of z; absolute, in units of the layer's output.
+        epsilon: added to z with the sign of z; absolute, in units of the layer's
+            output.
     """
 
     epsilon: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.epsilon >= 0:
-            raise ConfigError(f"epsilon is {self.epsilon!r}; give a number of at least 0.")
+            raise ConfigError(
+                f"epsilon is {self.epsilon!r}; give a number of at least 0."
+            )
 
     def pulled(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
         """Return what each input is multiplied with."""
@@ -95,7 +111,10 @@ class Epsilon:
 
     def __call__(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
         """Return the inputs times what is pulled back to them."""
-        return [x * c for x, c in zip(inputs, self.pulled(layer, inputs, relevance), strict=True)]
+        return [
+            x * c
+            for x, c in zip(inputs, self.pulled(layer, inputs, relevance), strict=True)
+        ]
 
     def _epsilon_of(self, inputs: Tensors, rank: int) -> float | Tensor:
         return self.epsilon
@@ -103,10 +122,12 @@ class Epsilon:
 
 @dataclass(frozen=True)
 class EpsilonStd(Epsilon):
-    """LRP-epsilon with ``epsilon`` times the standard deviation of the layer's input, for each record on its own.
+    """LRP-epsilon with ``epsilon`` times the standard deviation of the layer's input,
+    for each record on its own.
 
-    The factor 0.5 is what signxai calls ``lrp_epsilon_0_5_std_x``. The standard deviation is that of all values that
-    enter the layer (division by their number), padding that stands before it in the graph included.
+    The factor 0.5 is what signxai calls ``lrp_epsilon_0_5_std_x``. The standard
+    deviation is that of all values that enter the layer (division by their number),
+    padding that stands before it in the graph included.
     """
 
     epsilon: float = 0.5
@@ -118,7 +139,8 @@ class EpsilonStd(Epsilon):
 
 @dataclass(frozen=True)
 class AlphaBeta:
-    """LRP-alpha-beta (Bach et al. 2015, equation 60): positive and negative contributions are shared out apart.
+    """LRP-alpha-beta (Bach et al. 2015, equation 60): positive and negative
+    contributions are shared out apart.
 
     Attributes:
         alpha: share of the positive contributions.
@@ -130,42 +152,73 @@ class AlphaBeta:
 
     def __post_init__(self) -> None:
         if not (self.beta >= 0 and abs(self.alpha - self.beta - 1) < 1e-9):
-            raise ConfigError(f"alpha={self.alpha!r}, beta={self.beta!r}: beta is at least 0, and alpha - beta is 1.")
+            raise ConfigError(
+                f"alpha={self.alpha!r}, beta={self.beta!r}: beta is at least 0, and alpha - beta is 1."
+            )
 
     def __call__(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
-        """Return alpha times the shares by positive contributions, less beta times those by negative ones."""
+        """Return alpha times the shares by positive contributions, less beta times
+        those by negative ones.
+        """
         plus, minus = [x.clamp(min=0) for x in inputs], [x.clamp(max=0) for x in inputs]
         up, down = layer.changed(_positive), layer.changed(_negative)
-        for_it = _shared(layer, [(plus, up), (minus, layer.changed(_negative_without_bias))], relevance)
+        for_it = _shared(
+            layer,
+            [(plus, up), (minus, layer.changed(_negative_without_bias))],
+            relevance,
+        )
         if self.beta == 0:
             return [self.alpha * part for part in for_it]
-        against = _shared(layer, [(plus, down), (minus, layer.changed(_positive_without_bias))], relevance)
-        return [self.alpha * one - self.beta * other for one, other in zip(for_it, against, strict=True)]
+        against = _shared(
+            layer,
+            [(plus, down), (minus, layer.changed(_positive_without_bias))],
+            relevance,
+        )
+        return [
+            self.alpha * one - self.beta * other
+            for one, other in zip(for_it, against, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
 class WSquare:
-    """LRP-w2 (Montavon et al. 2017, "Explaining nonlinear classification decisions"): shares by the squared weights."""
+    """LRP-w2 (Montavon et al. 2017, "Explaining nonlinear classification decisions"):
+    shares by the squared weights.
+    """
 
     def __call__(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
         """Return shares by squared weights, whatever the inputs are."""
-        return _by_weights(layer, layer.changed(lambda w, bias: w * 0 if bias else w.square()), inputs, relevance)
+        return _by_weights(
+            layer,
+            layer.changed(lambda w, bias: w * 0 if bias else w.square()),
+            inputs,
+            relevance,
+        )
 
 
 @dataclass(frozen=True)
 class Flat:
-    """LRP-flat (Lapuschkin et al. 2017): every input that reaches an output gets the same share of it."""
+    """LRP-flat (Lapuschkin et al. 2017): every input that reaches an output gets the
+    same share of it.
+    """
 
     def __call__(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
         """Return equal shares, whatever the inputs and weights are."""
-        return _by_weights(layer, layer.changed(lambda w, bias: w * 0 if bias else w * 0 + 1), inputs, relevance)
+        return _by_weights(
+            layer,
+            layer.changed(lambda w, bias: w * 0 if bias else w * 0 + 1),
+            inputs,
+            relevance,
+        )
 
 
 @dataclass(frozen=True)
 class Sign:
-    """The SIGN rule for a model's first layer (Gumpfer et al. 2023): `sign` of the input in place of the input.
+    """The SIGN rule for a model's first layer (Gumpfer et al. 2023): `sign` of the
+    input in place of the input.
 
-    Only the factor in front is replaced; z is that of the true input. An input of 0 counts as +1.
+    Only the factor in front is replaced; z is that of the true input. An input of 0
+    counts as +1.
 
     Attributes:
         rule: shares the relevance out.
@@ -175,11 +228,20 @@ class Sign:
 
     def __call__(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
         """Return the signs of the inputs times what is pulled back to them."""
-        return [sign(x) * c for x, c in zip(inputs, self.rule.pulled(layer, inputs, relevance), strict=True)]
+        return [
+            sign(x) * c
+            for x, c in zip(
+                inputs, self.rule.pulled(layer, inputs, relevance), strict=True
+            )
+        ]
 
 
-def _shared(layer: Layer, parts: Sequence[tuple[Tensors, Weights]], relevance: Tensor) -> Tensors:
-    """Share relevance among inputs by their contributions to a sum of runs of the layer."""
+def _shared(
+    layer: Layer, parts: Sequence[tuple[Tensors, Weights]], relevance: Tensor
+) -> Tensors:
+    """Share relevance among inputs by their contributions to a sum of runs of the
+    layer.
+    """
     runs = [layer.linearise(inputs, weights) for inputs, weights in parts]
     s = divide(relevance, torch.stack([z for z, _ in runs]).sum(0))
     shares = [
@@ -189,7 +251,9 @@ def _shared(layer: Layer, parts: Sequence[tuple[Tensors, Weights]], relevance: T
     return [torch.stack(each).sum(0) for each in zip(*shares, strict=True)]
 
 
-def _by_weights(layer: Layer, weights: Weights, inputs: Tensors, relevance: Tensor) -> Tensors:
+def _by_weights(
+    layer: Layer, weights: Weights, inputs: Tensors, relevance: Tensor
+) -> Tensors:
     z, pull = layer.linearise([torch.ones_like(x) for x in inputs], weights)
     return pull(divide(relevance, z))
 

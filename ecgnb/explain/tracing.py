@@ -9,13 +9,15 @@ from typing import Any
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
-from ecgnb.errors import ConfigError
+from ecgnb.core.errors import ConfigError
 from ecgnb.explain.kinds import module_kind
 from ecgnb.models.base import Backbone
 
 
 class _Tracer(fx.Tracer):
-    """Opens containers and backbones; modules whose kind is known, and those of graphs, are one node each."""
+    """Opens containers and backbones; modules whose kind is known, and those of graphs,
+    are one node each.
+    """
 
     def __init__(self, of_graph: bool) -> None:
         super().__init__()
@@ -29,23 +31,32 @@ class _Tracer(fx.Tracer):
             return False
         return self.of_graph or super().is_leaf_module(m, module_qualified_name)
 
-    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        if isinstance(m, Backbone):  # without its check of the shape, which a graph cannot hold
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Any:
+        if isinstance(
+            m, Backbone
+        ):  # without its check of the shape, which a graph cannot hold
             forward = functools.partial(_unchecked, m)
         try:
             return super().call_module(m, forward, args, kwargs)
         except Exception:
-            self.failed = self.failed or f", in {self.path_of_module(m)!r} ({type(m).__name__})"
+            self.failed = (
+                self.failed or f", in {self.path_of_module(m)!r} ({type(m).__name__})"
+            )
             raise
 
 
 def trace(model: nn.Module) -> fx.GraphModule:
-    """Return a model as a graph of elementary modules and functions; it shares the model's parameters.
+    """Return a model as a graph of elementary modules and functions; it shares the
+    model's parameters.
 
     Raises:
         ConfigError: the model's code depends on values, so that it is no fixed graph.
     """
-    a_layer = isinstance(model, Backbone) or module_kind(model) is not None  # to be one node, not opened
+    a_layer = (
+        isinstance(model, Backbone) or module_kind(model) is not None
+    )  # to be one node, not opened
     root = nn.Sequential(model) if a_layer else model
     tracer = _Tracer(of_graph=isinstance(model, fx.GraphModule))
     try:
@@ -81,12 +92,22 @@ class Recording(fx.Interpreter):
         return self.values[n]
 
     def fetch_args_kwargs_from_env(self, n: fx.Node) -> tuple[Any, Any]:
-        """Return copies of a node's arguments, so that operations in place spoil nothing that is kept."""
-        return fx.map_arg((n.args, dict(n.kwargs)), lambda each: _copied(self.env[each]))
+        """Return copies of a node's arguments, so that operations in place spoil
+        nothing that is kept.
+        """
+        return fx.map_arg(
+            (n.args, dict(n.kwargs)), lambda each: _copied(self.env[each])
+        )
 
     def sources(self, node: fx.Node) -> list[fx.Node]:
-        """Return the nodes whose floating point values go into a node and depend on the model's inputs."""
-        return [each for each in node.all_input_nodes if each in self.fed and _is_data(self.values[each])]
+        """Return the nodes whose floating point values go into a node and depend on the
+        model's inputs.
+        """
+        return [
+            each
+            for each in node.all_input_nodes
+            if each in self.fed and _is_data(self.values[each])
+        ]
 
     def replay(
         self,
@@ -99,17 +120,23 @@ class Recording(fx.Interpreter):
 
         Args:
             node: which one.
-            instead: what to put in the place of its inputs; the others keep their values.
+            instead: what to put in the place of its inputs; the others keep their
+                values.
             module: run in place of the node's own.
             weights: replace the module's parameters of these names.
         """
         args, kwargs = fx.map_arg(
-            (node.args, dict(node.kwargs)), lambda each: _copied(instead.get(each, self.values[each]))
+            (node.args, dict(node.kwargs)),
+            lambda each: _copied(instead.get(each, self.values[each])),
         )
         if node.op != "call_module":
             return getattr(self, node.op)(node.target, args, kwargs)
         module = module or self.root.get_submodule(str(node.target))
-        return functional_call(module, dict(weights), args, kwargs) if weights else module(*args, **kwargs)
+        return (
+            functional_call(module, dict(weights), args, kwargs)
+            if weights
+            else module(*args, **kwargs)
+        )
 
 
 def _unchecked(backbone: Backbone, x: Tensor) -> Tensor:

@@ -1,8 +1,10 @@
-"""The architecture of an ECG-FM checkpoint: from the shapes of its tensors, and from its configuration what they lack.
+"""The architecture of an ECG-FM checkpoint: from the shapes of its tensors, and from
+its configuration what they lack.
 
-Tensors cannot be wrong about themselves, so sizes come from them. Heads, strides and the order of the norms change what
-is computed and no shape: these come from the configuration inside the file, and nothing is guessed. A configuration
-beside the file is never read: the published one is stale.
+Tensors cannot be wrong about themselves, so sizes come from them. Heads, strides and
+the order of the norms change what is computed and no shape: these come from the
+configuration inside the file, and nothing is guessed. A configuration beside the file
+is never read: the published one is stale.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ecgnb.errors import CheckpointError
+from ecgnb.core.errors import CheckpointError
 
 #: Shapes of the tensors by our names.
 Shapes = Mapping[str, Sequence[int]]
@@ -31,7 +33,8 @@ EXPECTED: dict[str, tuple[Any, ...]] = {
     "filter": (False,),
 }
 
-#: What the trainer calls the two kinds, in ``cfg.model._name``; the first is followed by the method.
+#: What the trainer calls the two kinds, in ``cfg.model._name``; the first is followed
+#: by the method.
 PRETRAINED, FINE_TUNED = "wav2vec2", "ecg_transformer_classifier"
 
 #: Sizes that both tell: configuration key to our option.
@@ -55,8 +58,8 @@ def architecture(shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
         config: keys of the trainer's ``cfg.model``.
 
     Raises:
-        CheckpointError: a tensor or a key that decides is missing, both contradict each other, or the configuration
-            names something that no ECG-FM has.
+        CheckpointError: a tensor or a key that decides is missing, both contradict each
+            other, or the configuration names something that no ECG-FM has.
     """
     _refuse_others(config)
     options = _from_shapes(shapes)
@@ -77,16 +80,25 @@ def architecture(shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
             f"configuration says {told}."
         )
     if options["dim"] % options["n_heads"]:
-        raise CheckpointError(f"{options['n_heads']} attention heads do not divide the width {options['dim']}.")
+        raise CheckpointError(
+            f"{options['n_heads']} attention heads do not divide the width {options['dim']}."
+        )
     # Training only: what the file's own training used.
-    for key, option in (("dropout", "dropout"), ("attention_dropout",) * 2, ("activation_dropout",) * 2):
+    for key, option in (
+        ("dropout", "dropout"),
+        ("attention_dropout",) * 2,
+        ("activation_dropout",) * 2,
+    ):
         options[option] = _share(config, key)
     return options
 
 
 def _check_kind(config: Mapping[str, Any], fine_tuned: bool) -> None:
     """Refuse a model of another name: its tensors may be called alike."""
-    name, expected = str(config.get("_name", "")), FINE_TUNED if fine_tuned else PRETRAINED
+    name, expected = (
+        str(config.get("_name", "")),
+        FINE_TUNED if fine_tuned else PRETRAINED,
+    )
     if name and not name.startswith(expected):
         raise CheckpointError(
             f"The checkpoint's configuration calls the model {name!r}; its tensors are those of {expected!r}. This "
@@ -96,8 +108,14 @@ def _check_kind(config: Mapping[str, Any], fine_tuned: bool) -> None:
 
 def _share(config: Mapping[str, Any], key: str) -> float:
     value = config.get(key, 0.0)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-        raise CheckpointError(f"The checkpoint's configuration has {key}={value!r}; a number from 0 to 1 is expected.")
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not 0 <= value < 1
+    ):
+        raise CheckpointError(
+            f"The checkpoint's configuration has {key}={value!r}; a number from 0 to 1 is expected."
+        )
     return float(value)
 
 
@@ -118,7 +136,11 @@ def _refuse_others(config: Mapping[str, Any]) -> None:
 
 
 def _from_shapes(shapes: Shapes) -> dict[str, Any]:
-    layers = {int(match[1]) for name in shapes if (match := re.match(r"layers\.(\d+)\.", name))}
+    layers = {
+        int(match[1])
+        for name in shapes
+        if (match := re.match(r"layers\.(\d+)\.", name))
+    }
     direction = _shape(shapes, "position.direction", 3)
     found: dict[str, Any] = {
         "n_leads": _shape(shapes, "stem.convs.0.weight", 3)[1],
@@ -128,27 +150,38 @@ def _from_shapes(shapes: Shapes) -> dict[str, Any]:
         "conv_bias": "stem.convs.0.bias" in shapes,
         "position_kernel": direction[2],
         "position_groups": direction[0] // direction[1],
-        "n_classes": _shape(shapes, "head.classifier.weight", 2)[0] if "head.classifier.weight" in shapes else 0,
+        "n_classes": _shape(shapes, "head.classifier.weight", 2)[0]
+        if "head.classifier.weight" in shapes
+        else 0,
     }
     if "pretraining.codebook.vectors" in shapes:
         _, entries, width = _shape(shapes, "pretraining.codebook.vectors", 3)
         projection, joined = _shape(shapes, "pretraining.project_target.weight", 2)
         groups = joined // width
-        found |= {"codebook": (groups, entries // groups, joined), "projection": projection}
+        found |= {
+            "codebook": (groups, entries // groups, joined),
+            "projection": projection,
+        }
     return found
 
 
 def _shape(shapes: Shapes, name: str, n_axes: int) -> Sequence[int]:
     shape = shapes.get(name)
     if shape is None:
-        raise CheckpointError(f"The checkpoint lacks {name}, which every ECG-FM has: it is of another model, or cut.")
+        raise CheckpointError(
+            f"The checkpoint lacks {name}, which every ECG-FM has: it is of another model, or cut."
+        )
     if len(shape) != n_axes or not all(shape):
-        raise CheckpointError(f"The tensor {name} has shape {list(shape)}; an ECG-FM's has {n_axes} axes, none empty.")
+        raise CheckpointError(
+            f"The tensor {name} has shape {list(shape)}; an ECG-FM's has {n_axes} axes, none empty."
+        )
     return shape
 
 
 def _conv_layers(shapes: Shapes, text: str) -> list[tuple[int, int, int]]:
-    """Return channels and kernel of each convolution from the tensors, its stride from the configuration's text."""
+    """Return channels and kernel of each convolution from the tensors, its stride from
+    the configuration's text.
+    """
     told = parse_conv_layers(text)
     shaped: list[tuple[int, int]] = []
     while (name := f"stem.convs.{len(shaped)}.weight") in shapes:
@@ -163,7 +196,8 @@ def _conv_layers(shapes: Shapes, text: str) -> list[tuple[int, int, int]]:
 
 
 def parse_conv_layers(text: str) -> list[tuple[int, int, int]]:
-    """Parse the trainer's Python text of lists, sums and repetitions of ``(channels, kernel, stride)``; nothing is run.
+    """Parse the trainer's Python text of lists, sums and repetitions of ``(channels,
+    kernel, stride)``; nothing is run.
 
     Raises:
         CheckpointError: the text is something else.
@@ -175,7 +209,11 @@ def parse_conv_layers(text: str) -> list[tuple[int, int, int]]:
         layers = _value(ast.parse(text[:1000], mode="eval").body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         layers = None
-    if not isinstance(layers, list) or not 0 < len(layers) <= _MOST_LAYERS or not all(map(_is_layer, layers)):
+    if (
+        not isinstance(layers, list)
+        or not 0 < len(layers) <= _MOST_LAYERS
+        or not all(map(_is_layer, layers))
+    ):
         raise CheckpointError(
             f"conv_feature_layers is {text[:100]!r}; it should list (channels, kernel, stride), such as "
             "'[(256, 2, 2)] * 4'."
@@ -191,7 +229,13 @@ def _value(node: ast.expr) -> Any:
         return _value(node.left) + _value(node.right) if _lists(node) else None
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
         items, times = _value(node.left), _value(node.right)
-        return items * times if isinstance(items, list) and isinstance(times, int) and times <= _MOST_LAYERS else None
+        return (
+            items * times
+            if isinstance(items, list)
+            and isinstance(times, int)
+            and times <= _MOST_LAYERS
+            else None
+        )
     return ast.literal_eval(node)
 
 
@@ -203,18 +247,25 @@ def _is_layer(layer: Any) -> bool:
     return (
         isinstance(layer, tuple)
         and len(layer) == 3
-        and all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in layer)
+        and all(
+            isinstance(size, int) and not isinstance(size, bool) and size > 0
+            for size in layer
+        )
     )
 
 
 def _whole(config: Mapping[str, Any], key: str) -> int:
     value = config[key]
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise CheckpointError(f"The checkpoint's configuration has {key}={value!r}, no whole number above 0.")
+        raise CheckpointError(
+            f"The checkpoint's configuration has {key}={value!r}, no whole number above 0."
+        )
     return value
 
 
 def _truth(config: Mapping[str, Any], key: str) -> bool:
     if not isinstance(config[key], bool):
-        raise CheckpointError(f"The checkpoint's configuration has {key}={config[key]!r}; True or False is expected.")
+        raise CheckpointError(
+            f"The checkpoint's configuration has {key}={config[key]!r}; True or False is expected."
+        )
     return bool(config[key])

@@ -1,4 +1,6 @@
-"""What the tensors of an ECG-FM checkpoint are called by its trainer (fairseq-signals), and by `EcgFM`."""
+"""What the tensors of an ECG-FM checkpoint are called by its trainer (fairseq-signals),
+and by `EcgFM`.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +8,15 @@ import functools
 import re
 from collections.abc import Iterable, Sequence
 
-from ecgnb.errors import CheckpointError
+from ecgnb.core.errors import CheckpointError
 
-#: Prefix of the encoder in a fine-tuned checkpoint. It is taken off once: below it, `layer_norm` is the stem's and
-#: `encoder.layer_norm` the transformer's.
+#: Prefix of the encoder in a fine-tuned checkpoint. It is taken off once: below it,
+#: `layer_norm` is the stem's and `encoder.layer_norm` the transformer's.
 ENCODER = "encoder."
 
-#: Theirs and ours; ``{i}`` is a layer's number, ``{p}`` weight or bias. The positional convolution has two spellings,
-#: from before and after 2025-01-20; the newer one comes first.
+#: Theirs and ours; ``{i}`` is a layer's number, ``{p}`` weight or bias. The positional
+#: convolution has two spellings, from before and after 2025-01-20; the newer one comes
+#: first.
 TABLE: tuple[tuple[str, str], ...] = (
     ("feature_extractor.conv_layers.{i}.0.{p}", "stem.convs.{i}.{p}"),
     ("feature_extractor.conv_layers.0.2.{p}", "stem.norm.{p}"),
@@ -45,8 +48,13 @@ HEAD = ("proj.{p}", "head.classifier.{p}")
 
 
 def is_fine_tuned(names: Iterable[str]) -> bool:
-    """Return whether the names are those of a fine-tuned model: its encoder is a part of it."""
-    return any(name.startswith((ENCODER + "feature_extractor.", ENCODER + "encoder.")) for name in names)
+    """Return whether the names are those of a fine-tuned model: its encoder is a part
+    of it.
+    """
+    return any(
+        name.startswith((ENCODER + "feature_extractor.", ENCODER + "encoder."))
+        for name in names
+    )
 
 
 def renamed(names: Iterable[str]) -> dict[str, str]:
@@ -65,11 +73,15 @@ def renamed(names: Iterable[str]) -> dict[str, str]:
             unknown.append(name)
         elif ours in found.values():
             twin = next(theirs for theirs, other in found.items() if other == ours)
-            raise CheckpointError(f"The tensors {twin!r} and {name!r} of the checkpoint mean the same weight, {ours}.")
+            raise CheckpointError(
+                f"The tensors {twin!r} and {name!r} of the checkpoint mean the same weight, {ours}."
+            )
         else:
             found[name] = ours
     if unknown:
-        told = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
+        told = ", ".join(unknown[:5]) + (
+            f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        )
         what = "unexpected tensors" if found else "no tensor of ECG-FM but"
         raise CheckpointError(
             f"The checkpoint holds {what} {told}: it is of another model, or of a variant of ECG-FM that this version "
@@ -79,7 +91,9 @@ def renamed(names: Iterable[str]) -> dict[str, str]:
 
 
 def original_name(ours: str, fine_tuned: bool) -> str:
-    """Return what the trainer calls one of our tensors, in a fine-tuned or a pretrained checkpoint."""
+    """Return what the trainer calls one of our tensors, in a fine-tuned or a pretrained
+    checkpoint.
+    """
     if found := _translated(ours, [(b, a) for a, b in (HEAD,)]):
         return found
     found = _translated(ours, [(b, a) for a, b in TABLE])
@@ -105,4 +119,6 @@ def _translated(name: str, table: Sequence[tuple[str, str]]) -> str | None:
 @functools.cache
 def _pattern(template: str) -> re.Pattern[str]:
     escaped = re.escape(template)
-    return re.compile(escaped.replace(r"\{i\}", r"(?P<i>\d+)").replace(r"\{p\}", "(?P<p>weight|bias)"))
+    return re.compile(
+        escaped.replace(r"\{i\}", r"(?P<i>\d+)").replace(r"\{p\}", "(?P<p>weight|bias)")
+    )

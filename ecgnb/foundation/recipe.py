@@ -1,20 +1,23 @@
-"""How ECG-FM wants its signals, what its outputs are called, and how the windows of a recording become one answer.
+"""How ECG-FM wants its signals, what its outputs are called, and how the windows of a
+recording become one answer.
 
-Source: the public repository of ECG-FM (bowang-lab, state of May 2025), its preprocessing scripts and its tutorial. No
-checkpoint holds the names of its labels; a head is known by its number of outputs.
+Source: the public repository of ECG-FM (bowang-lab, state of May 2025), its
+preprocessing scripts and its tutorial. No checkpoint holds the names of its labels; a
+head is known by its number of outputs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ecgnb.core.errors import ConfigError
 from ecgnb.data.catalog.cinc2020 import challenge_weights
-from ecgnb.data.standardise import PrepareConfig
-from ecgnb.errors import ConfigError
-from ecgnb.foundation.ecg_fm import FS, LEADS, N_SAMPLES
+from ecgnb.data.signal.standardise import PrepareConfig
+from ecgnb.foundation.ecg_fm_checkpoint import FS, LEADS, N_SAMPLES
 
-#: The 17 labels of the MIMIC-IV-ECG head in the order of its outputs, and how the windows of a recording are joined.
-#: (The dictionary in the tutorial that says so lists them in another order.)
+#: The 17 labels of the MIMIC-IV-ECG head in the order of its outputs, and how the
+#: windows of a recording are joined. (The dictionary in the tutorial that says so lists
+#: them in another order.)
 MIMIC: dict[str, str] = {
     "Poor data quality": "max",
     "Sinus rhythm": "mean",
@@ -42,7 +45,8 @@ class LabelHead:
 
     Attributes:
         classes: their names, in order.
-        aggregate: for each, how the probabilities of a recording's windows are joined, "mean" or "max".
+        aggregate: for each, how the probabilities of a recording's windows are joined,
+            "mean" or "max".
         source: how it is known.
     """
 
@@ -52,7 +56,8 @@ class LabelHead:
 
 
 def known_head(n_classes: int) -> LabelHead:
-    """Return the published head with so many outputs: MIMIC-IV-ECG (17) or PhysioNet/CinC Challenge 2021 (26).
+    """Return the published head with so many outputs: MIMIC-IV-ECG (17) or
+    PhysioNet/CinC Challenge 2021 (26).
 
     Raises:
         ConfigError: no published head has so many.
@@ -71,7 +76,9 @@ def known_head(n_classes: int) -> LabelHead:
 
 
 def ecg_fm_recipe() -> PrepareConfig:
-    """Return how a recording is prepared: 12 leads, 500 Hz linearly, each lead z-scored as a whole, windows of 5 s."""
+    """Return how a recording is prepared: 12 leads, 500 Hz linearly, each lead z-scored
+    as a whole, windows of 5 s.
+    """
     return PrepareConfig(
         target_fs=FS,
         target_samples=N_SAMPLES,

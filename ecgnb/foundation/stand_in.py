@@ -1,4 +1,6 @@
-"""Checkpoints in the original's layout with weights of our own, for examples, tests and benchmarks."""
+"""Checkpoints in the original's layout with weights of our own, for examples, tests and
+benchmarks.
+"""
 
 from __future__ import annotations
 
@@ -7,43 +9,74 @@ from typing import Any
 
 import torch
 
-from ecgnb.files import atomic_write
-from ecgnb.foundation.ecg_fm import FS, LEADS, N_SAMPLES
+from ecgnb.core.files import atomic_write
+from ecgnb.foundation.ecg_fm_checkpoint import FS, LEADS, N_SAMPLES
 from ecgnb.foundation.ecg_fm_names import original_name
 from ecgnb.models.ecg_fm import EcgFM
 
 #: A model that trains on a CPU in minutes: 0.2 million parameters.
-SMALL: dict[str, Any] = {"dim": 64, "depth": 2, "n_heads": 4, "ffn": 128, "conv_layers": ((32, 2, 2),) * 4}
+SMALL: dict[str, Any] = {
+    "dim": 64,
+    "depth": 2,
+    "n_heads": 4,
+    "ffn": 128,
+    "conv_layers": ((32, 2, 2),) * 4,
+}
 
 
-def stand_in(path: str | Path, *, n_classes: int = 0, seed: int = 0, optimizer: bool = True, **options: Any) -> Path:
-    """Write a checkpoint with random weights as the trainer of ECG-FM (fairseq-signals) would have written it.
+def stand_in(
+    path: str | Path,
+    *,
+    n_classes: int = 0,
+    seed: int = 0,
+    optimizer: bool = True,
+    **options: Any,
+) -> Path:
+    """Write a checkpoint with random weights as the trainer of ECG-FM (fairseq-signals)
+    would have written it.
 
     Args:
         path: the file.
         n_classes: labels of a fine-tuned model; 0 writes a pretrained one.
         seed: of the weights.
-        optimizer: with the two moments of Adam, which make the file three times as large.
+        optimizer: with the two moments of Adam, which make the file three times as
+            large.
         **options: of `EcgFM`, such as ``**SMALL``; left out, the published size.
     """
     if not n_classes:
         options.setdefault("codebook", (2, 320, 256))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = EcgFM(n_leads=12, n_samples=N_SAMPLES, fs=FS, leads=LEADS, n_classes=n_classes, **options)
+        model = EcgFM(
+            n_leads=12,
+            n_samples=N_SAMPLES,
+            fs=FS,
+            leads=LEADS,
+            n_classes=n_classes,
+            **options,
+        )
     return write_checkpoint(path, model, optimizer=optimizer)
 
 
 def small_stand_in(path: str | Path) -> Path:
-    """Write a small pretrained checkpoint with random weights where there is none yet."""
+    """Write a small pretrained checkpoint with random weights where there is none
+    yet.
+    """
     return Path(path) if Path(path).is_file() else stand_in(path, **SMALL)
 
 
-def write_checkpoint(path: str | Path, model: EcgFM, *, optimizer: bool = False) -> Path:
-    """Write a model's weights in the original's layout, names and configuration; see `stand_in`."""
+def write_checkpoint(
+    path: str | Path, model: EcgFM, *, optimizer: bool = False
+) -> Path:
+    """Write a model's weights in the original's layout, names and configuration; see
+    `stand_in`.
+    """
     path = Path(path)
     fine_tuned = model.n_classes > 0
-    weights = {original_name(name, fine_tuned): tensor for name, tensor in model.state_dict().items()}
+    weights = {
+        original_name(name, fine_tuned): tensor
+        for name, tensor in model.state_dict().items()
+    }
     contents: dict[str, Any] = {
         "args": None,
         "cfg": {"_name": None, "model": _config(model)},
@@ -54,8 +87,14 @@ def write_checkpoint(path: str | Path, model: EcgFM, *, optimizer: bool = False)
         "extra_state": {"metrics": {}, "previous_training_time": 0.0},
     }
     if optimizer:
-        moments = [{name: torch.zeros_like(w) for name in ("exp_avg", "exp_avg_sq")} for w in weights.values()]
-        contents["last_optimizer_state"] = {"state": dict(enumerate(moments)), "param_groups": []}
+        moments = [
+            {name: torch.zeros_like(w) for name in ("exp_avg", "exp_avg_sq")}
+            for w in weights.values()
+        ]
+        contents["last_optimizer_state"] = {
+            "state": dict(enumerate(moments)),
+            "param_groups": [],
+        }
     with atomic_write(path) as temporary:
         torch.save(contents, temporary)
     return path

@@ -1,10 +1,13 @@
-"""The parts of ECG-FM's network: convolution stem, positional convolution, transformer layer, codebook, head.
+"""The parts of ECG-FM's network: convolution stem, positional convolution, transformer
+layer, codebook, head.
 
-They compute, number by number, what the original trainer does (fairseq-signals; wav2vec 2.0, Baevski et al. 2020).
+They compute, number by number, what the original trainer does (fairseq-signals; wav2vec
+2.0, Baevski et al. 2020).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -12,8 +15,61 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecgnb.errors import ConfigError
-from ecgnb.models.spectral import SpectralConv
+from ecgnb.core.errors import ConfigError
+
+
+class SpectralConv:
+    """The convolution ``y[t] = sum_k w[k] x[t + k - K // 2]`` with zeros outside, for
+    sequences of one length.
+
+    Args:
+        weight: ``[D, D / groups, K]`` as of `torch.nn.Conv1d`.
+        groups: channels of different groups do not mix.
+        n_steps: T, length of the sequences.
+    """
+
+    def __init__(self, weight: Tensor, groups: int, n_steps: int) -> None:
+        width, kernel = weight.shape[1], weight.shape[2]
+        before = kernel // 2
+        period = (
+            n_steps + before
+        )  # so many zeros follow that the end does not reach around into the beginning
+        frequencies = torch.arange(period // 2 + 1, dtype=torch.float64)
+        steps = torch.arange(n_steps, dtype=torch.float64)
+        cosine, sine = _waves(frequencies, steps, period)
+        # Every frequency but 0 and half the rate stands for itself and its mirror
+        # image.
+        mirrored = ((frequencies > 0) & (2 * frequencies < period)) + 1
+        share = mirrored.double()[:, None] / period
+        self.analysis = torch.cat([cosine, -sine]).to(weight.dtype)
+        self.synthesis = (
+            torch.cat([share * cosine, -share * sine]).T.contiguous().to(weight.dtype)
+        )
+        taps = torch.arange(kernel, dtype=torch.float64) - before
+        cosine, sine = (
+            wave.to(weight.dtype) for wave in _waves(frequencies, taps, period)
+        )
+        flat = weight.flatten(0, 1).T
+        response = torch.complex(cosine @ flat, sine @ flat)
+        self.response = (
+            response.view(len(frequencies), groups, -1, width)
+            .transpose(2, 3)
+            .contiguous()
+        )
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map ``[B, T, D]`` to the same shape."""
+        n_frequencies, groups, width, _ = self.response.shape
+        parts = (self.analysis @ x).view(len(x), 2, n_frequencies, groups, width)
+        spectrum = torch.complex(parts[:, 0], parts[:, 1]).permute(1, 2, 0, 3)
+        found = (spectrum @ self.response).permute(2, 0, 1, 3).flatten(2)
+        return self.synthesis @ torch.cat([found.real, found.imag], dim=1)
+
+
+def _waves(frequencies: Tensor, times: Tensor, period: int) -> tuple[Tensor, Tensor]:
+    angle = torch.outer(frequencies, times) * (2 * math.pi / period)
+    return angle.cos(), angle.sin()
+
 
 #: Channels, kernel and stride of one convolution of the stem.
 ConvLayer = Sequence[int]
@@ -22,7 +78,8 @@ Count = TypeVar("Count", int, Tensor)
 
 
 class ConvStem(nn.Module):
-    """Convolutions without padding, each followed by GELU; the first is normalised per channel over time.
+    """Convolutions without padding, each followed by GELU; the first is normalised per
+    channel over time.
 
     Args:
         n_leads: channels of the signal.
@@ -35,7 +92,9 @@ class ConvStem(nn.Module):
         channels_in = [n_leads, *(channels for channels, _, _ in layers)]
         convs = [
             nn.Conv1d(before, channels, kernel, stride, bias=bias)
-            for before, (channels, kernel, stride) in zip(channels_in, layers, strict=False)
+            for before, (channels, kernel, stride) in zip(
+                channels_in, layers, strict=False
+            )
         ]
         self.convs = nn.ModuleList(convs)
         self.steps = [(kernel, stride) for _, kernel, stride in layers]
@@ -51,17 +110,20 @@ class ConvStem(nn.Module):
         return x
 
     def n_tokens(self, n_samples: Count) -> Count:
-        """Return how many tokens so many samples become; below one where they are too few."""
+        """Return how many tokens so many samples become; below one where they are too
+        few.
+        """
         for kernel, stride in self.steps:
             n_samples = (n_samples - kernel) // stride + 1
         return n_samples
 
 
 class PositionalConv(nn.Module):
-    """Relative positions from a grouped convolution over time, ``gelu(conv(x))`` (Mohamed et al. 2019).
+    """Relative positions from a grouped convolution over time, ``gelu(conv(x))``
+    (Mohamed et al. 2019).
 
-    The weight is a direction times a gain for each tap of the kernel (weight normalisation over the other two axes,
-    Salimans and Kingma 2016).
+    The weight is a direction times a gain for each tap of the kernel (weight
+    normalisation over the other two axes, Salimans and Kingma 2016).
 
     Args:
         dim: D, channels in and out.
@@ -82,30 +144,56 @@ class PositionalConv(nn.Module):
 
     def weight(self) -> Tensor:
         """Return the kernel ``[D, D / groups, taps]``."""
-        return self.direction * (self.gain / self.direction.norm(dim=(0, 1), keepdim=True))
+        return self.direction * (
+            self.gain / self.direction.norm(dim=(0, 1), keepdim=True)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, T', D]`` to the same shape."""
-        if torch.is_grad_enabled() or x.device.type != "cpu" or torch.compiler.is_compiling():
+        if (
+            torch.is_grad_enabled()
+            or x.device.type != "cpu"
+            or torch.compiler.is_compiling()
+        ):
             return self.act(self._direct(x))
-        with torch.autocast("cpu", enabled=False):  # lower precisions have no complex numbers
+        with torch.autocast(
+            "cpu", enabled=False
+        ):  # lower precisions have no complex numbers
             precise = x.to(torch.promote_types(x.dtype, torch.float32))
-            return self.act(self._spectral(x.shape[1], precise.dtype)(precise).add_(self.bias)).to(x.dtype)
+            return self.act(
+                self._spectral(x.shape[1], precise.dtype)(precise).add_(self.bias)
+            ).to(x.dtype)
 
     def _direct(self, x: Tensor) -> Tensor:
         padding = self.direction.shape[-1] // 2
-        found = F.conv1d(x.transpose(1, 2), self.weight(), self.bias, padding=padding, groups=self.groups)
-        return found[..., : x.shape[1]].transpose(1, 2)  # an even kernel gives one step too many, at the end
+        found = F.conv1d(
+            x.transpose(1, 2),
+            self.weight(),
+            self.bias,
+            padding=padding,
+            groups=self.groups,
+        )
+        return found[..., : x.shape[1]].transpose(
+            1, 2
+        )  # an even kernel gives one step too many, at the end
 
     def _spectral(self, n_steps: int, dtype: torch.dtype) -> SpectralConv:
-        """Return the convolution for sequences of one length, made again when a number of the weights has changed.
+        """Return the convolution for sequences of one length, made again when a number
+        of the weights has changed.
 
-        The numbers themselves are compared: a fused optimizer changes them without a trace.
+        The numbers themselves are compared: a fused optimizer changes them without a
+        trace.
         """
         made = self._made
-        if made is None or made.key != (n_steps, dtype) or not made.is_of(self.direction, self.gain):
+        if (
+            made is None
+            or made.key != (n_steps, dtype)
+            or not made.is_of(self.direction, self.gain)
+        ):
             conv = SpectralConv(self.weight().to(dtype), self.groups, n_steps)
-            made = self._made = _Made((n_steps, dtype), self.direction.clone(), self.gain.clone(), conv)
+            made = self._made = _Made(
+                (n_steps, dtype), self.direction.clone(), self.gain.clone(), conv
+            )
         return made.conv
 
     def __getstate__(self) -> dict[str, Any]:
@@ -122,8 +210,15 @@ class _Made(NamedTuple):
     conv: SpectralConv
 
     def is_of(self, direction: Tensor, gain: Tensor) -> bool:
-        same = self.direction.dtype == direction.dtype and self.direction.device == direction.device
-        return same and torch.equal(self.direction, direction) and torch.equal(self.gain, gain)
+        same = (
+            self.direction.dtype == direction.dtype
+            and self.direction.device == direction.device
+        )
+        return (
+            same
+            and torch.equal(self.direction, direction)
+            and torch.equal(self.gain, gain)
+        )
 
 
 class SelfAttention(nn.Module):
@@ -147,14 +242,24 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, seen: Tensor | None) -> Tensor:
-        """Map ``[B, T', D]`` to the same shape; ``seen`` ``[B, 1, 1, T']`` is False for keys to leave out."""
+        """Map ``[B, T', D]`` to the same shape; ``seen`` ``[B, 1, 1, T']`` is False for
+        keys to leave out.
+        """
         dropout = self.dropout if self.training else 0.0
-        query, key, value = self._heads(self.query(x)), self._heads(self.key(x)), self._heads(self.value(x))
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=seen, dropout_p=dropout)
+        query, key, value = (
+            self._heads(self.query(x)),
+            self._heads(self.key(x)),
+            self._heads(self.value(x)),
+        )
+        mixed = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=seen, dropout_p=dropout
+        )
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def weights(self, x: Tensor, seen: Tensor | None) -> Tensor:
-        """Return how much each query looks at each key, the mean over heads, ``[B, T' (queries), T' (keys)]``."""
+        """Return how much each query looks at each key, the mean over heads, ``[B, T'
+        (queries), T' (keys)]``.
+        """
         query, key = self._heads(self.query(x)), self._heads(self.key(x))
         scores = (query @ key.transpose(2, 3)) * query.shape[-1] ** -0.5
         if seen is not None:
@@ -209,15 +314,20 @@ class TransformerLayer(nn.Module):
         return self.ffn_norm(x + self.drop(self._ffn(x)))
 
     def attention_weights(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
-        """Return the attention weights ``[B, T', T']`` of the layer's input ``[B, T', D]``."""
-        return self.attention.weights(self.attention_norm(x) if self.norm_first else x, seen)
+        """Return the attention weights ``[B, T', T']`` of the layer's input ``[B, T',
+        D]``.
+        """
+        return self.attention.weights(
+            self.attention_norm(x) if self.norm_first else x, seen
+        )
 
     def _ffn(self, x: Tensor) -> Tensor:
         return self.down(self.activation_drop(self.act(self.up(x))))
 
 
 class Codebook(nn.Module):
-    """Discrete codes of the stem's features: one entry of each group (van den Oord et al. 2017, Baevski et al. 2020).
+    """Discrete codes of the stem's features: one entry of each group (van den Oord et
+    al. 2017, Baevski et al. 2020).
 
     Args:
         features: C of the features.
@@ -229,14 +339,20 @@ class Codebook(nn.Module):
     def __init__(self, features: int, groups: int, entries: int, width: int) -> None:
         super().__init__()
         if width % groups:
-            raise ConfigError(f"A codebook of {groups} groups cannot be {width} wide; give a multiple.")
+            raise ConfigError(
+                f"A codebook of {groups} groups cannot be {width} wide; give a multiple."
+            )
         self.groups, self.entries = groups, entries
         self.vectors = nn.Parameter(torch.empty(1, groups * entries, width // groups))
         self.scores = nn.Linear(features, groups * entries)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the best entry of each group, int64 ``[..., groups]``, for features ``[..., C]``."""
-        return self.scores(features).unflatten(-1, (self.groups, self.entries)).argmax(-1)
+        """Return the best entry of each group, int64 ``[..., groups]``, for features
+        ``[..., C]``.
+        """
+        return (
+            self.scores(features).unflatten(-1, (self.groups, self.entries)).argmax(-1)
+        )
 
     def quantized(self, codes: Tensor) -> Tensor:
         """Return the joined vectors ``[..., width]`` of codes ``[..., groups]``."""
@@ -245,7 +361,8 @@ class Codebook(nn.Module):
 
 
 class Pretraining(nn.Module):
-    """What only the pretraining uses: the masked tokens' embedding, the codebook, and the two projections it compares.
+    """What only the pretraining uses: the masked tokens' embedding, the codebook, and
+    the two projections it compares.
 
     Args:
         dim: D of the tokens.
@@ -254,7 +371,9 @@ class Pretraining(nn.Module):
         projection: width in which a prediction and its target are compared.
     """
 
-    def __init__(self, dim: int, features: int, codebook: Sequence[int], projection: int) -> None:
+    def __init__(
+        self, dim: int, features: int, codebook: Sequence[int], projection: int
+    ) -> None:
         super().__init__()
         groups, entries, width = codebook
         self.mask_embedding = nn.Parameter(torch.empty(dim))
@@ -279,8 +398,9 @@ class MeanHead(nn.Module):
     def embed(self, features: Tensor) -> Tensor:
         """Return ``[B, D]`` of tokens ``[B, T', D]``, whose padded ones are 0.
 
-        As the original has it, each channel's sum is divided by the number of its values that are not 0. Where there
-        are none it gives 0, where the original gives NaN.
+        As the original has it, each channel's sum is divided by the number of its
+        values that are not 0. Where there are none it gives 0, where the original gives
+        NaN.
         """
         return features.sum(1) / (features != 0).sum(1).clamp(min=1)
 
@@ -300,7 +420,8 @@ class MeanHead(nn.Module):
 
 @torch.no_grad()
 def draw_weights(model: nn.Module) -> None:
-    """Draw all weights as the original does: linear layers as BERT (Devlin et al. 2019), convolutions for their fan-in.
+    """Draw all weights as the original does: linear layers as BERT (Devlin et al.
+    2019), convolutions for their fan-in.
 
     On the meta device there is nothing to draw.
     """
@@ -313,7 +434,10 @@ def draw_weights(model: nn.Module) -> None:
         elif isinstance(module, nn.Conv1d):
             nn.init.kaiming_normal_(module.weight)
         elif isinstance(module, PositionalConv):
-            nn.init.normal_(module.direction, std=(4 / (module.direction.shape[2] * len(module.bias))) ** 0.5)
+            nn.init.normal_(
+                module.direction,
+                std=(4 / (module.direction.shape[2] * len(module.bias))) ** 0.5,
+            )
             module.gain.copy_(module.direction.norm(dim=(0, 1), keepdim=True))
         elif isinstance(module, Codebook):
             nn.init.uniform_(module.vectors)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecgnb.errors import ConfigError
+from ecgnb.core.errors import ConfigError
 
 #: Names of normalisation layers; both work on ``[B, C, T]``.
 NORMS: tuple[str, ...] = ("batch", "group")
@@ -20,31 +20,43 @@ POOLS: tuple[str, ...] = ("avg", "max", "avgmax")
 class BatchNorm(nn.BatchNorm1d):
     """Batch normalisation that lets a batch with one value a channel pass in training.
 
-    A single value has no variance, so PyTorch refuses it; an epoch whose last batch holds one record would stop there.
-    The running statistics serve instead.
+    A single value has no variance, so PyTorch refuses it; an epoch whose last batch
+    holds one record would stop there. The running statistics serve instead.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``[B, C]`` or ``[B, C, T]``."""
         if self.training and x.numel() == x.shape[1]:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+            return F.batch_norm(
+                x,
+                self.running_mean,
+                self.running_var,
+                self.weight,
+                self.bias,
+                eps=self.eps,
+            )
         return super().forward(x)
 
 
 def make_norm(norm: str, channels: int) -> nn.Module:
-    """Return a normalisation of ``[B, channels, T]``: ``"batch"``, or ``"group"`` with up to 8 groups.
+    """Return a normalisation of ``[B, channels, T]``: ``"batch"``, or ``"group"`` with
+    up to 8 groups.
 
-    Group normalisation treats each record alone: it suits small batches and leaves no running statistics to go stale.
+    Group normalisation treats each record alone: it suits small batches and leaves no
+    running statistics to go stale.
     """
     if norm == "batch":
         return BatchNorm(channels)
     if norm == "group":
         return nn.GroupNorm(math.gcd(8, channels), channels)
-    raise ConfigError(f"There is no norm {norm!r}; choose {' or '.join(map(repr, NORMS))}.")
+    raise ConfigError(
+        f"There is no norm {norm!r}; choose {' or '.join(map(repr, NORMS))}."
+    )
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution without bias, normalisation, activation; "same" padding, so the length becomes ceil(T / stride).
+    """Convolution without bias, normalisation, activation; "same" padding, so the
+    length becomes ceil(T / stride).
 
     Args:
         c_in: channels in.
@@ -66,24 +78,32 @@ class ConvNorm(nn.Sequential):
         activation: Callable[[], nn.Module] | None = nn.ReLU,
     ) -> None:
         if kernel % 2 == 0:
-            raise ConfigError(f"A kernel needs an odd size to be centred on its sample; it was given {kernel}.")
+            raise ConfigError(
+                f"A kernel needs an odd size to be centred on its sample; it was given {kernel}."
+            )
         super().__init__()
-        self.conv = nn.Conv1d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=False)
+        self.conv = nn.Conv1d(
+            c_in, c_out, kernel, stride, padding=kernel // 2, bias=False
+        )
         nn.init.kaiming_normal_(self.conv.weight)
         self.norm = make_norm(norm, c_out)
         if activation is not None:
             self.act = activation()
 
     def zero_gamma(self) -> ConvNorm:
-        """Start with output 0, so that a residual block starts as the identity (Goyal et al. 2017); return self."""
+        """Start with output 0, so that a residual block starts as the identity (Goyal
+        et al. 2017); return self.
+        """
         nn.init.zeros_(self.norm.weight)  # type: ignore[arg-type]
         return self
 
 
 def make_shortcut(c_in: int, c_out: int, stride: int, norm: str = "batch") -> nn.Module:
-    """Return the skip path of a residual block: average pooling, then a 1x1 convolution, each where needed.
+    """Return the skip path of a residual block: average pooling, then a 1x1
+    convolution, each where needed.
 
-    Pooling first lets every sample count, which a strided 1x1 convolution does not (He et al. 2019, ResNet-D).
+    Pooling first lets every sample count, which a strided 1x1 convolution does not (He
+    et al. 2019, ResNet-D).
     """
     path = nn.Sequential()
     if stride != 1:
@@ -96,7 +116,9 @@ def make_shortcut(c_in: int, c_out: int, stride: int, norm: str = "batch") -> nn
 class Residual(nn.Module):
     """``activation(branch(x) + shortcut(x))``."""
 
-    def __init__(self, branch: nn.Module, shortcut: nn.Module, activation: nn.Module) -> None:
+    def __init__(
+        self, branch: nn.Module, shortcut: nn.Module, activation: nn.Module
+    ) -> None:
         super().__init__()
         self.branch = branch
         self.shortcut = shortcut
@@ -108,7 +130,8 @@ class Residual(nn.Module):
 
 
 class PoolHead(nn.Module):
-    """Pool features over time and classify, with one hidden layer when ``hidden`` is given.
+    """Pool features over time and classify, with one hidden layer when ``hidden`` is
+    given.
 
     Args:
         channels: C of the features.
@@ -119,25 +142,41 @@ class PoolHead(nn.Module):
     """
 
     def __init__(
-        self, channels: int, n_classes: int, *, pool: str = "avg", hidden: int | None = None, dropout: float = 0.0
+        self,
+        channels: int,
+        n_classes: int,
+        *,
+        pool: str = "avg",
+        hidden: int | None = None,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if pool not in POOLS:
-            raise ConfigError(f"There is no pool {pool!r}; choose {' or '.join(map(repr, POOLS))}.")
+            raise ConfigError(
+                f"There is no pool {pool!r}; choose {' or '.join(map(repr, POOLS))}."
+            )
         if not 0 <= dropout < 1:
-            raise ConfigError(f"dropout must be at least 0 and below 1; it was given {dropout!r}.")
+            raise ConfigError(
+                f"dropout must be at least 0 and below 1; it was given {dropout!r}."
+            )
         self.pool = pool
         width = channels * 2 if pool == "avgmax" else channels
         self.neck = nn.Sequential()
         if hidden is not None:
-            layers = [BatchNorm(width), nn.Dropout(dropout / 2), nn.Linear(width, hidden)]
+            layers = [
+                BatchNorm(width),
+                nn.Dropout(dropout / 2),
+                nn.Linear(width, hidden),
+            ]
             self.neck.extend([*layers, nn.ReLU(), BatchNorm(hidden)])
             width = hidden
         self.neck.append(nn.Dropout(dropout))
         self.classifier = nn.Linear(width, n_classes)
 
     def embed(self, features: Tensor) -> Tensor:
-        """Return the vector ``[B, D]`` that the classifier sees, of features ``[B, C, T']``."""
+        """Return the vector ``[B, D]`` that the classifier sees, of features ``[B, C,
+        T']``.
+        """
         pooled = []
         if self.pool != "max":
             pooled.append(features.mean(-1))

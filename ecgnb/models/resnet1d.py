@@ -1,4 +1,6 @@
-"""A residual network for one to twelve leads that trains on a laptop: most of its work is done at a low rate."""
+"""A residual network for one to twelve leads that trains on a laptop: most of its work
+is done at a low rate.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +9,15 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from ecgnb.errors import ConfigError
+from ecgnb.core.errors import ConfigError
 from ecgnb.models.base import MODELS, StagedBackbone, Words
 from ecgnb.models.layers import ConvNorm, PoolHead, Residual, make_shortcut
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-#: Samples a second that the stem's convolution leaves; the pooling behind it halves them.
+#: Samples a second that the stem's convolution leaves; the pooling behind it halves
+#: them.
 _STEM_RATE = 125.0
 _STEM_KERNEL = 15  # 30 ms at 500 Hz: the slope of a QRS complex
 
@@ -23,8 +26,9 @@ _STEM_KERNEL = 15  # 30 ms at 500 Hz: the slope of a QRS complex
 class ResNet1d(StagedBackbone):
     """Residual blocks of two convolutions behind a stem that strides early.
 
-    The stem's stride follows the sampling rate (4 at 500 Hz, 2 at 250, 1 at 100), so the stages see about 62 samples a
-    second whatever the recorder; kernels, and with them the number of parameters, stay the same.
+    The stem's stride follows the sampling rate (4 at 500 Hz, 2 at 250, 1 at 100), so
+    the stages see about 62 samples a second whatever the recorder; kernels, and with
+    them the number of parameters, stay the same.
 
     Args:
         widths: channels of each stage; every stage but the first halves the rate.
@@ -49,23 +53,36 @@ class ResNet1d(StagedBackbone):
     ) -> None:
         super().__init__(**words)
         if len(widths) != len(depths) or min(*widths, *depths) < 1:
-            raise ConfigError(f"resnet1d needs one depth a width, all above 0: widths={widths!r}, depths={depths!r}.")
+            raise ConfigError(
+                f"resnet1d needs one depth a width, all above 0: widths={widths!r}, depths={depths!r}."
+            )
         stride = max(1, round(self.fs / _STEM_RATE))
         self.stem = nn.Sequential(
-            ConvNorm(self.n_leads, widths[0], _STEM_KERNEL, stride=stride, norm=norm, activation=nn.GELU),
+            ConvNorm(
+                self.n_leads,
+                widths[0],
+                _STEM_KERNEL,
+                stride=stride,
+                norm=norm,
+                activation=nn.GELU,
+            ),
             nn.MaxPool1d(3, stride=2, padding=1),
         )
         strides = [1] + [2] * (len(widths) - 1)
         inputs = [widths[0], *widths[:-1]]
         self.stages = nn.ModuleList(
             _stage(c_in, c_out, depth, step, kernel, norm)
-            for c_in, c_out, depth, step in zip(inputs, widths, depths, strides, strict=True)
+            for c_in, c_out, depth, step in zip(
+                inputs, widths, depths, strides, strict=True
+            )
         )
         self._describe(2 * stride, widths, strides)
         self.head = PoolHead(widths[-1], self.n_classes, pool=pool, dropout=dropout)
 
 
-def _stage(c_in: int, c_out: int, depth: int, stride: int, kernel: int, norm: str) -> nn.Sequential:
+def _stage(
+    c_in: int, c_out: int, depth: int, stride: int, kernel: int, norm: str
+) -> nn.Sequential:
     blocks = [_block(c_in, c_out, stride, kernel, norm)]
     blocks += [_block(c_out, c_out, 1, kernel, norm) for _ in range(depth - 1)]
     return nn.Sequential(*blocks)

@@ -1,8 +1,11 @@
-"""XResNet in one dimension, as it leads the PTB-XL benchmark among convolutional networks.
+"""XResNet in one dimension, as it leads the PTB-XL benchmark among convolutional
+networks.
 
-Strodthoff, Wagner, Schaeffter and Samek, "Deep Learning for ECG Analysis: Benchmarks and Insights from PTB-XL",
-IEEE J. Biomed. Health Inform. 25(5), 2021; the bag of tricks is He et al., "Bag of Tricks for Image Classification",
-2019. All stages are 64 wide (256 behind an expansion of 4). It was trained there on 100 Hz signals.
+Strodthoff, Wagner, Schaeffter and Samek, "Deep Learning for ECG Analysis: Benchmarks
+and Insights from PTB-XL", IEEE J. Biomed. Health Inform. 25(5), 2021; the bag of tricks
+is He et al., "Bag of Tricks for Image Classification",
+2019. All stages are 64 wide (256 behind an expansion of 4). It was trained there on 100
+Hz signals.
 """
 
 from __future__ import annotations
@@ -34,7 +37,14 @@ class XResNet1d(StagedBackbone):
     blocks: ClassVar[tuple[int, ...]]
     expansion: ClassVar[int]
 
-    def __init__(self, *, kernel: int = 5, hidden: int = 128, dropout: float = 0.5, **words: Unpack[Words]) -> None:
+    def __init__(
+        self,
+        *,
+        kernel: int = 5,
+        hidden: int = 128,
+        dropout: float = 0.5,
+        **words: Unpack[Words],
+    ) -> None:
         super().__init__(**words)
         self.stem = _stem(self.n_leads, kernel)
         strides = [1] + [2] * (len(self.blocks) - 1)
@@ -44,7 +54,9 @@ class XResNet1d(StagedBackbone):
             c_in = _STEM[-1] if index == 0 else width
             self.stages.append(_stage(c_in, depth, stride, self.expansion, kernel))
         self._describe(4, [width] * len(strides), strides)
-        self.head = PoolHead(width, self.n_classes, pool="avgmax", hidden=hidden, dropout=dropout)
+        self.head = PoolHead(
+            width, self.n_classes, pool="avgmax", hidden=hidden, dropout=dropout
+        )
         nn.init.kaiming_normal_(self.head.classifier.weight)
         nn.init.zeros_(self.head.classifier.bias)
 
@@ -59,7 +71,9 @@ def _stem(n_leads: int, kernel: int) -> nn.Sequential:
     return stem
 
 
-def _stage(c_in: int, depth: int, stride: int, expansion: int, kernel: int) -> nn.Sequential:
+def _stage(
+    c_in: int, depth: int, stride: int, expansion: int, kernel: int
+) -> nn.Sequential:
     width = _WIDTH * expansion
     blocks = [_block(c_in, stride, expansion, kernel)]
     blocks += [_block(width, 1, expansion, kernel) for _ in range(depth - 1)]
@@ -67,7 +81,9 @@ def _stage(c_in: int, depth: int, stride: int, expansion: int, kernel: int) -> n
 
 
 def _block(c_in: int, stride: int, expansion: int, kernel: int) -> Residual:
-    """Return two convolutions, or a bottleneck of three where the expansion is above 1."""
+    """Return two convolutions, or a bottleneck of three where the expansion is above
+    1.
+    """
     width = _WIDTH * expansion
     if expansion == 1:
         layers = [
@@ -80,7 +96,9 @@ def _block(c_in: int, stride: int, expansion: int, kernel: int) -> Residual:
             ConvNorm(_WIDTH, _WIDTH, kernel, stride=stride),
             ConvNorm(_WIDTH, width, 1, activation=None).zero_gamma(),
         ]
-    return Residual(nn.Sequential(*layers), make_shortcut(c_in, width, stride), nn.ReLU())
+    return Residual(
+        nn.Sequential(*layers), make_shortcut(c_in, width, stride), nn.ReLU()
+    )
 
 
 @MODELS.register("xresnet1d18")

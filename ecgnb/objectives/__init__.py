@@ -1,7 +1,14 @@
 """What a training optimises."""
 
 from ecgnb.objectives.base import OBJECTIVES, Objective
+from ecgnb.objectives.class_weights import SCHEMES, class_weights
 from ecgnb.objectives.supervised import Supervised, SupervisedViews
-from ecgnb.objectives.weights import SCHEMES, class_weights
 
-__all__ = ["OBJECTIVES", "SCHEMES", "Objective", "Supervised", "SupervisedViews", "class_weights"]
+__all__ = [
+    "OBJECTIVES",
+    "SCHEMES",
+    "Objective",
+    "Supervised",
+    "SupervisedViews",
+    "class_weights",
+]

@@ -1,10 +1,12 @@
-"""Keras files -> PyTorch, without Keras or TensorFlow, with the proof that nothing was lost."""
+"""Keras files -> PyTorch, without Keras or TensorFlow, with the proof that nothing was
+lost.
+"""
 
 from ecgnb.port.backbone import backbone_of
 from ecgnb.port.contract import KNOWN_CONTRACTS, Contract
 from ecgnb.port.convert import convert
-from ecgnb.port.folder import load_port, save_port
-from ecgnb.port.inspection.inspection import dump_weights, inspect_keras
+from ecgnb.port.inspection.inspect_keras import dump_weights, inspect_keras
+from ecgnb.port.port_folder import load_port, save_port
 from ecgnb.port.ported import PortedModel, port_keras
 from ecgnb.port.proof.compare import compare
 from ecgnb.port.proof.reference import Reference

@@ -1,4 +1,6 @@
-"""`convert`: from a Keras file to a folder with a PyTorch model, its source code and a report."""
+"""`convert`: from a Keras file to a folder with a PyTorch model, its source code and a
+report.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,11 @@ from typing import Any
 
 import torch
 
-from ecgnb.errors import PortError
+from ecgnb.core.errors import PortError
 from ecgnb.port.contract import Contract
 from ecgnb.port.convert_report import write_port_report
-from ecgnb.port.folder import load_port, save_port
-from ecgnb.port.inspection.inspection import KerasInspection, inspect_keras
+from ecgnb.port.inspection.inspect_keras import KerasInspection, inspect_keras
+from ecgnb.port.port_folder import load_port, save_port
 from ecgnb.port.ported import PortedModel, port_keras
 from ecgnb.port.proof.compare import Comparison, compare
 from ecgnb.port.proof.reference import Reference
@@ -24,7 +26,8 @@ class Converted:
     """What a conversion made.
 
     Attributes:
-        folder: with ``model.py``, ``model.safetensors``, ``port.json`` and ``report.html``.
+        folder: with ``model.py``, ``model.safetensors``, ``port.json`` and
+            ``report.html``.
         port: the model.
         inspection: what the Keras file tells.
         comparison: with the reference; ``None`` when there was none.
@@ -37,9 +40,17 @@ class Converted:
 
     def __repr__(self) -> str:
         weights = sum(parameter.numel() for parameter in self.port.parameters())
-        lines = [f"{self.inspection.file} is now a PyTorch model of {weights:,} parameters in {self.folder}:"]
-        lines += [f"  {file.name}" for file in sorted(self.folder.iterdir()) if file.is_file()]
-        lines.append(str(self.comparison) if self.comparison else "It was not compared with Keras: give a reference.")
+        lines = [
+            f"{self.inspection.file} is now a PyTorch model of {weights:,} parameters in {self.folder}:"
+        ]
+        lines += [
+            f"  {file.name}" for file in sorted(self.folder.iterdir()) if file.is_file()
+        ]
+        lines.append(
+            str(self.comparison)
+            if self.comparison
+            else "It was not compared with Keras: give a reference."
+        )
         return "\n".join(lines)
 
 
@@ -54,9 +65,11 @@ def convert(
     class_name: str = "Model",
     notes: str = "",
 ) -> Converted:
-    """Port a Keras file and write the port as a folder, which is read back and must be the same.
+    """Port a Keras file and write the port as a folder, which is read back and must be
+    the same.
 
-    Where the port diverges from its reference the folder is written all the same: the report shows where.
+    Where the port diverges from its reference the folder is written all the same: the
+    report shows where.
 
     Args:
         path: see `port_keras`.
@@ -66,13 +79,17 @@ def convert(
         contract: see `port_keras`.
         reference: what Keras computes, or a golden file; the port is compared with it.
         class_name: of the class in ``model.py``.
-        notes: licence and attribution of the weights, kept in ``port.json`` and in the report.
+        notes: licence and attribution of the weights, kept in ``port.json`` and in the
+            report.
 
     Raises:
         PortError: see `port_keras`; or the folder, read back, is not the same.
-        ConfigError: the contract contradicts the model, or the class name cannot be used.
+        ConfigError: the contract contradicts the model, or the class name cannot be
+            used.
     """
-    port = port_keras(path, weights=weights, input_layout=input_layout, contract=contract)
+    port = port_keras(
+        path, weights=weights, input_layout=input_layout, contract=contract
+    )
     inspection = inspect_keras(path, weights)
     comparison = compare(port, reference) if reference is not None else None
     notes = notes or (port.contract.source if port.contract else "")
@@ -85,6 +102,10 @@ def convert(
 def _refuse_other(port: PortedModel, again: PortedModel) -> None:
     """Refuse a copy that computes otherwise."""
     one, other = port.state_dict(), again.state_dict()
-    same = one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+    same = one.keys() == other.keys() and all(
+        torch.equal(one[key], other[key]) for key in one
+    )
     if not same or str(port.graph) != str(again.graph):
-        raise PortError("The port was read back from its folder and is not the same. Please report this model.")
+        raise PortError(
+            "The port was read back from its folder and is not the same. Please report this model."
+        )

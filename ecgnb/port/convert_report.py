@@ -1,4 +1,6 @@
-"""The report of a conversion: what was ported, layer by layer, its contract, and how it was verified."""
+"""The report of a conversion: what was ported, layer by layer, its contract, and how it
+was verified.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from ecgnb.console import printable
-from ecgnb.environment import package_version
-from ecgnb.evaluation.report import Section, write_report
-from ecgnb.port.contract import Contract
-from ecgnb.port.contract_text import contract_facts
-from ecgnb.port.inspection.inspection import NOT_TOLD, KerasInspection
+from ecgnb.core.console import printable
+from ecgnb.core.environment import package_version
+from ecgnb.figures.html_report import Section, write_report
+from ecgnb.port.contract import Contract, contract_facts
+from ecgnb.port.inspection.inspect_keras import NOT_TOLD, KerasInspection
 from ecgnb.port.ported import PortedModel
 from ecgnb.port.proof.compare import Comparison
 
@@ -25,7 +26,11 @@ _FILES = (
 
 
 def write_port_report(
-    path: str | Path, port: PortedModel, inspection: KerasInspection, comparison: Comparison | None, notes: str = ""
+    path: str | Path,
+    port: PortedModel,
+    inspection: KerasInspection,
+    comparison: Comparison | None,
+    notes: str = "",
 ) -> Path:
     """Write the report of a port as one HTML file.
 
@@ -41,31 +46,51 @@ def write_port_report(
         "layers": len(port.origin.modules),
         "parameters": inspection.parameters,
         "input": "; ".join(
-            " x ".join("any" if n is None else str(n) for n in s[1:]) for s in port.origin.inputs.values()
+            " x ".join("any" if n is None else str(n) for n in s[1:])
+            for s in port.origin.inputs.values()
         ),
         "axes of the input": port.origin.input_layout,
-        "verified": "not yet" if comparison is None else "passed" if comparison.passed else "FAILED",
+        "verified": "not yet"
+        if comparison is None
+        else "passed"
+        if comparison.passed
+        else "FAILED",
     }
     sections = [
         _verification(comparison),
-        Section("Input contract", _contract_text(port.contract), _contract_table(port.contract)),
         Section(
-            "Layers", "Shapes are in Keras' layout (time before channels), without the batch.", _layers(inspection)
+            "Input contract",
+            _contract_text(port.contract),
+            _contract_table(port.contract),
+        ),
+        Section(
+            "Layers",
+            "Shapes are in Keras' layout (time before channels), without the batch.",
+            _layers(inspection),
         ),
         Section("Files", _FILES),
-        Section("Licence and attribution", notes or "Nobody told under which licence the weights may be used."),
+        Section(
+            "Licence and attribution",
+            notes or "Nobody told under which licence the weights may be used.",
+        ),
     ]
     footer = (
         f"Written by ecgnb {package_version('ecgnb')} from {_source(port)}. Weights and architecture are those of the "
         "file; neither Keras nor TensorFlow was used. This is research software, not a medical device."
     )
-    return write_report(path, f"Port of {printable(inspection.file)}", facts, sections, footer)
+    return write_report(
+        path, f"Port of {printable(inspection.file)}", facts, sections, footer
+    )
 
 
 def _source(port: PortedModel) -> str:
     facts = port.source
     told = f"{facts['file']} (SHA-256 {facts['sha256']})"
-    return told + (f" and {facts['weights']} (SHA-256 {facts['weights_sha256']})" if "weights" in facts else "")
+    return told + (
+        f" and {facts['weights']} (SHA-256 {facts['weights_sha256']})"
+        if "weights" in facts
+        else ""
+    )
 
 
 def _verification(comparison: Comparison | None) -> Section:
@@ -83,8 +108,18 @@ def _verification(comparison: Comparison | None) -> Section:
     return Section(
         "Verification",
         _lines(str(comparison)) + about,
-        [("Differences from the reference, a layer a row", differences(comparison.table)[_COLUMNS])],
-        [("Relative difference of each layer from the reference and from float64", comparison.plot())],
+        [
+            (
+                "Differences from the reference, a layer a row",
+                differences(comparison.table)[_COLUMNS],
+            )
+        ],
+        [
+            (
+                "Relative difference of each layer from the reference and from float64",
+                comparison.plot(),
+            )
+        ],
     )
 
 
@@ -98,10 +133,14 @@ def _lines(text: str) -> str:
 
 
 def differences(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table of a `Comparison` for people: shapes without the batch, differences with two digits."""
+    """Return the table of a `Comparison` for people: shapes without the batch,
+    differences with two digits.
+    """
     shown = table[["layer", "class"]].map(printable)
     shown["shape"] = ["x".join(map(str, shape[1:])) for shape in table["shape"]]
-    shown["scale"] = ["" if value != value else f"{value:.4g}" for value in table["scale"]]
+    shown["scale"] = [
+        "" if value != value else f"{value:.4g}" for value in table["scale"]
+    ]
     names = {
         "max|d|": "max_abs",
         "relative": "relative",
@@ -109,7 +148,9 @@ def differences(table: pd.DataFrame) -> pd.DataFrame:
         "reference": "reference_vs_float64",
     }
     for name, column in names.items():
-        shown[name] = ["" if value != value else f"{value:.1e}" for value in table[column]]
+        shown[name] = [
+            "" if value != value else f"{value:.1e}" for value in table[column]
+        ]
     return shown.assign(verdict=table["verdict"])
 
 
@@ -118,7 +159,11 @@ def _layers(inspection: KerasInspection) -> list[tuple[str, pd.DataFrame]]:
     table = table.loc[:, (table.astype(str) != "").any()].map(
         lambda cell: printable(cell) if isinstance(cell, str) else cell
     )
-    also = "; 'takes' tells the input where it is not the row above" if "takes" in table else ""
+    also = (
+        "; 'takes' tells the input where it is not the row above"
+        if "takes" in table
+        else ""
+    )
     return [(f"Layers in the order of their calls{also}", table)]
 
 
@@ -134,4 +179,11 @@ def _contract_text(contract: Contract | None) -> str:
 def _contract_table(contract: Contract | None) -> list[tuple[str, pd.DataFrame]]:
     if contract is None:
         return []
-    return [("Contract", pd.DataFrame(list(contract_facts(contract).items()), columns=["what", "value"]))]
+    return [
+        (
+            "Contract",
+            pd.DataFrame(
+                list(contract_facts(contract).items()), columns=["what", "value"]
+            ),
+        )
+    ]

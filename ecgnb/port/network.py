@@ -1,7 +1,9 @@
-"""`Network`: a torch.fx graph while it is being written, with the layout of every tensor known.
+"""`Network`: a torch.fx graph while it is being written, with the layout of every
+tensor known.
 
-Keras keeps time before channels, ``[B, T, C]``; PyTorch's convolutions want ``[B, C, T]``. A tensor is turned only
-where the next layer needs the other layout, so a chain of convolutions and poolings is turned once at either end.
+Keras keeps time before channels, ``[B, T, C]``; PyTorch's convolutions want ``[B, C,
+T]``. A tensor is turned only where the next layer needs the other layout, so a chain of
+convolutions and poolings is turned once at either end.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ class Value:
 
     Attributes:
         node: what computes it.
-        example: what comes of an input of zeros, batch 1: it tells rank, shape and dtype.
+        example: what comes of an input of zeros, batch 1: it tells rank, shape and
+            dtype.
         layout: ``"keras"`` or ``"nct"``.
         turned: the same tensor in the other layout, once somebody asked for it.
     """
@@ -68,7 +71,8 @@ class Network:
         root: holds the modules under their layers' names.
         graph: the calls.
         made: for each module's path, how it was built.
-        scope: path of the nested model that is being written, with a dot at its end; else empty.
+        scope: path of the nested model that is being written, with a dot at its end;
+            else empty.
     """
 
     root: nn.Module = field(default_factory=nn.Module)
@@ -77,14 +81,21 @@ class Network:
     scope: str = ""
 
     def apply(
-        self, path: str, kind: type[nn.Module], inputs: Any, *args: Any, layout: str | None = None, **options: Any
+        self,
+        path: str,
+        kind: type[nn.Module],
+        inputs: Any,
+        *args: Any,
+        layout: str | None = None,
+        **options: Any,
     ) -> Value:
         """Call a module, made at its first call: ``kind(*args, **options)``.
 
         Args:
             path: where it is kept, below the current scope.
             kind: its class.
-            inputs: a value, or several (a tuple is passed as that many arguments, a list as one).
+            inputs: a value, or several (a tuple is passed as that many arguments, a
+                list as one).
             *args: of the constructor.
             layout: of the output; left out, that of the first input.
             **options: of the constructor.
@@ -96,19 +107,36 @@ class Network:
         inputs = inputs if isinstance(inputs, tuple) else (inputs,)
         node = self.graph.call_module(full, tuple(_nodes(each) for each in inputs))
         with torch.no_grad():
-            example = self.root.get_submodule(full)(*[_examples(each) for each in inputs])
+            example = self.root.get_submodule(full)(
+                *[_examples(each) for each in inputs]
+            )
         first = inputs[0][0] if isinstance(inputs[0], list) else inputs[0]
         return Value(node, example, layout or first.layout)
 
     def method(self, name: str, value: Value, *args: Any, layout: str = KERAS) -> Value:
         """Call a tensor's own method, such as ``transpose``."""
-        return Value(self.graph.call_method(name, (value.node, *args)), getattr(value.example, name)(*args), layout)
+        return Value(
+            self.graph.call_method(name, (value.node, *args)),
+            getattr(value.example, name)(*args),
+            layout,
+        )
 
-    def function(self, function: Any, *args: Any, layout: str = KERAS, **options: Any) -> Value:
-        """Call a function; a `Value` among the arguments stands for its tensor, also in lists."""
-        node = self.graph.call_function(function, tuple(map(_nodes, args)), {k: _nodes(v) for k, v in options.items()})
+    def function(
+        self, function: Any, *args: Any, layout: str = KERAS, **options: Any
+    ) -> Value:
+        """Call a function; a `Value` among the arguments stands for its tensor, also in
+        lists.
+        """
+        node = self.graph.call_function(
+            function,
+            tuple(map(_nodes, args)),
+            {k: _nodes(v) for k, v in options.items()},
+        )
         with torch.no_grad():
-            example = function(*map(_examples, args), **{name: _examples(option) for name, option in options.items()})
+            example = function(
+                *map(_examples, args),
+                **{name: _examples(option) for name, option in options.items()},
+            )
         return Value(node, example, layout)
 
     def keras(self, value: Value) -> Value:
@@ -117,7 +145,11 @@ class Network:
 
     def channels_first(self, value: Value) -> Value:
         """Return a value of rank 3 with channels before time."""
-        return value if value.layout == CHANNELS_FIRST else self._turn(value, CHANNELS_FIRST)
+        return (
+            value
+            if value.layout == CHANNELS_FIRST
+            else self._turn(value, CHANNELS_FIRST)
+        )
 
     def put(self, path: str, module: nn.Module) -> None:
         """Keep a module under a dotted path."""
@@ -137,16 +169,21 @@ class Network:
 
 
 def module_name(name: str) -> str:
-    """Return a layer's name as the name of a Python attribute that is free on an `nn.Module`.
+    """Return a layer's name as the name of a Python attribute that is free on an
+    `nn.Module`.
 
     >>> module_name("conv1d_2"), module_name("block/conv.1"), module_name("half"), module_name("logits")
     ('conv1d_2', 'block_conv_1', 'half_', 'logits_')
     """
-    name = re.sub(r"\W", "_", name, flags=re.ASCII)  # Python takes other letters for their look-alikes
+    name = re.sub(
+        r"\W", "_", name, flags=re.ASCII
+    )  # Python takes other letters for their look-alikes
     if not name[:1].isalpha():
         name = f"layer_{name}"  # two underscores at the beginning would be another name inside a class
     taken = (
-        keyword.iskeyword(name) or hasattr(fx.GraphModule, name) or name in ("self", "logits", "training", "contract")
+        keyword.iskeyword(name)
+        or hasattr(fx.GraphModule, name)
+        or name in ("self", "logits", "training", "contract")
     )
     return f"{name}_" if taken else name
 
@@ -160,4 +197,6 @@ def _nodes(value: Any) -> Any:
 def _examples(value: Any) -> Any:
     if isinstance(value, Value):
         return value.example
-    return type(value)(map(_examples, value)) if isinstance(value, list | tuple) else value
+    return (
+        type(value)(map(_examples, value)) if isinstance(value, list | tuple) else value
+    )

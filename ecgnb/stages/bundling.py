@@ -1,4 +1,6 @@
-"""Any model as one folder: of a run, a port, a checkpoint or the hub, in its own precision or a lower one."""
+"""Any model as one folder: of a run, a port, a checkpoint or the hub, in its own
+precision or a lower one.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecgnb.errors import ConfigError
-from ecgnb.run import Run
+from ecgnb.core.errors import ConfigError
+from ecgnb.run.run import Run
 from ecgnb.stages.predict import files_in_folders, find_bundle
 
 if TYPE_CHECKING:
@@ -24,15 +26,18 @@ def make_bundle(
     recordings: str | Path | Recording | Iterable[str | Path | Recording] = (),
     max_change: float = 0.02,
 ) -> PrecisionReport | None:
-    """Write a model as a bundle: weights, architecture, preparation, labels, thresholds, provenance and a model card.
+    """Write a model as a bundle: weights, architecture, preparation, labels,
+    thresholds, provenance and a model card.
 
     Args:
-        source: a run, its name or "latest", folder of a bundle or of a port, checkpoint of a foundation model, or a
-            name on the Hugging Face hub.
+        source: a run, its name or "latest", folder of a bundle or of a port, checkpoint
+            of a foundation model, or a name on the Hugging Face hub.
         folder: where the bundle goes.
-        classes: names of a checkpoint's outputs, for one whose labels were not published.
+        classes: names of a checkpoint's outputs, for one whose labels were not
+            published.
         precision: of the weights, "float32", "bfloat16", "float16" or "int8".
-        recordings: real ones on which a lower precision is compared; files, or folders of them.
+        recordings: real ones on which a lower precision is compared; files, or folders
+            of them.
         max_change: largest change of any probability that a lower precision may make.
 
     Returns:
@@ -42,14 +47,16 @@ def make_bundle(
         ConfigError: a lower precision without recordings, or one that changes too much.
         CheckpointError, StageError: the model cannot be found or read.
     """
-    from ecgnb.deploy.folder import save_bundle
+    from ecgnb.deploy.bundle_folder import save_bundle
     from ecgnb.deploy.opening import open_bundle
 
     if classes and (isinstance(source, Run) or Path(source).is_dir()):
         raise ConfigError(
             "classes are the names of a checkpoint's outputs; a bundle, a run and a port bring their own."
         )
-    bundle = open_bundle(str(source), classes=classes) if classes else find_bundle(source)
+    bundle = (
+        open_bundle(str(source), classes=classes) if classes else find_bundle(source)
+    )
     report = None
     if precision != "float32":
         from ecgnb.deploy.precision import lower_precision
@@ -59,6 +66,8 @@ def make_bundle(
             raise ConfigError(
                 f"precision={precision!r} is compared with float32 on real recordings: name some, or a folder of them."
             )
-        bundle, report = lower_precision(bundle, precision, listed, max_change=max_change)
+        bundle, report = lower_precision(
+            bundle, precision, listed, max_change=max_change
+        )
     save_bundle(bundle, folder)
     return report

@@ -6,20 +6,22 @@ import dataclasses
 
 import pandas as pd
 
-from ecgnb.data import cohort as cohorts
+from ecgnb.core.files import fingerprint, write_csv
+from ecgnb.data.labels import assign as cohorts
 from ecgnb.data.manifest import manifest_fingerprint, write_manifest
-from ecgnb.data.prepare import limit_records
-from ecgnb.files import fingerprint, write_csv
-from ecgnb.run import Run
+from ecgnb.data.store.preparation import limit_records
+from ecgnb.run.run import Run
 
-#: Seed of the draw behind PREPROCESS_LIMIT: fixed, so that runs with different training seeds see the same recordings.
+#: Seed of the draw behind PREPROCESS_LIMIT: fixed, so that runs with different training
+#: seeds see the same recordings.
 LIMIT_SEED = 0
 
 
 def load_cohort(run: Run) -> pd.DataFrame:
     """Find the recordings, give them their labels and keep both in the run.
 
-    The folder is looked through again each time, so recordings that were added since are found.
+    The folder is looked through again each time, so recordings that were added since
+    are found.
 
     Returns:
         The coverage report: how many recordings there are, and how each got its label.

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ecgnb.errors import CheckpointError
-from ecgnb.run import Run
-from ecgnb.session import find_run
+from ecgnb.core.errors import CheckpointError
+from ecgnb.run.run import Run
+from ecgnb.run.session import find_run
 
 if TYPE_CHECKING:
     from ecgnb.data.recording import Recording
@@ -26,18 +26,23 @@ def predict(
     """Predict one or many recordings in one line.
 
     Args:
-        sources: a file (WFDB, MATLAB, CSV, NumPy), a folder with recordings in or below it, a `Recording`, or many of
-            them.
-        run: a run, its name, "latest", or a model by where it lies: folder of a bundle or of a ported model, checkpoint
-            of a foundation model (`ecgnb.deploy.opening.open_bundle`).
-        **reading: how to read files that do not say it themselves, such as ``fs=500`` or ``units="uV"``.
+        sources: a file (WFDB, MATLAB, CSV, NumPy), a folder with recordings in or below
+            it, a `Recording`, or many of them.
+        run: a run, its name, "latest", or a model by where it lies: folder of a bundle
+            or of a ported model, checkpoint of a foundation model
+            (`ecgnb.deploy.opening.open_bundle`).
+        **reading: how to read files that do not say it themselves, such as ``fs=500``
+            or ``units="uV"``.
 
     Returns:
-        A row a recording with the prediction and the probability of each class (see `ecgnb.deploy.predict.predict`).
+        A row a recording with the prediction and the probability of each class (see
+        `ecgnb.deploy.predict.predict`).
 
     Raises:
-        ReadError: a single recording was given and cannot be used, or a folder holds none.
-        StageError, CheckpointError, ConfigError: see `find_bundle`; the last also when the model has no classifier.
+        ReadError: a single recording was given and cannot be used, or a folder holds
+            none.
+        StageError, CheckpointError, ConfigError: see `find_bundle`; the last also when
+            the model has no classifier.
 
     >>> ecgnb.predict("my_recording.csv", fs=500)  # doctest: +SKIP
     """
@@ -52,17 +57,19 @@ def infer_recordings(
     embeddings: bool = False,
     **reading: Any,
 ) -> Inference:
-    """Predict recordings, and keep what their windows gave, embeddings and a record of how it was done.
+    """Predict recordings, and keep what their windows gave, embeddings and a record of
+    how it was done.
 
     Args:
         sources: as for `predict`.
         run: as for `predict`.
-        embeddings: whether to return the vector that the classifier sees, for each window; a pretrained model without a
-            classifier gives nothing else.
+        embeddings: whether to return the vector that the classifier sees, for each
+            window; a pretrained model without a classifier gives nothing else.
         **reading: as for `predict`, and ``batch_size``, windows at a time.
 
     Returns:
-        Tables, embeddings and record; ``.save(folder)`` writes them (see `ecgnb.deploy.inference.Inference`).
+        Tables, embeddings and record; ``.save(folder)`` writes them (see
+        `ecgnb.deploy.inference.Inference`).
 
     Raises:
         ReadError, StageError, CheckpointError: as for `predict`.
@@ -71,23 +78,32 @@ def infer_recordings(
     """
     from ecgnb.deploy.inference import infer
 
-    return infer(find_bundle(run), files_in_folders(sources), embeddings=embeddings, **_given(reading))
+    return infer(
+        find_bundle(run),
+        files_in_folders(sources),
+        embeddings=embeddings,
+        **_given(reading),
+    )
 
 
 def find_bundle(run: str | Path | Run) -> Bundle:
-    """Load the bundle of a run, or what `ecgnb.deploy.opening.open_bundle` finds under that name.
+    """Load the bundle of a run, or what `ecgnb.deploy.opening.open_bundle` finds under
+    that name.
 
     Raises:
         StageError: the run is not evaluated yet, so that it has no bundle.
         CheckpointError: the bundle is damaged.
-        ConfigError: a port has no contract, or a checkpoint's labels have no known names.
+        ConfigError: a port has no contract, or a checkpoint's labels have no known
+            names.
     """
-    from ecgnb.deploy.folder import load_bundle
+    from ecgnb.deploy.bundle_folder import load_bundle
     from ecgnb.deploy.opening import is_bundle, open_bundle
-    from ecgnb.foundation.hub import WEIGHTS
+    from ecgnb.hub.download import WEIGHTS
 
     if isinstance(run, str | Path):
-        missing_place = not Path(run).exists() and (Path(run).suffix in WEIGHTS or len(Path(run).parts) > 1)
+        missing_place = not Path(run).exists() and (
+            Path(run).suffix in WEIGHTS or len(Path(run).parts) > 1
+        )
         if is_bundle(run) or missing_place:  # which tells that there is nothing
             return open_bundle(run)
         if Path(run).is_dir() and not (Path(run) / "config.json").is_file():
@@ -104,7 +120,8 @@ def _given(reading: dict[str, Any]) -> dict[str, Any]:
 
 
 def files_in_folders(sources: Source | Iterable[Source]) -> Source | list[Source]:
-    """Put the recordings in and below a folder in its place; anything else stays as it is.
+    """Put the recordings in and below a folder in its place; anything else stays as it
+    is.
 
     Raises:
         ReadError: ``empty``, when a folder holds none.
@@ -125,7 +142,11 @@ def _is_folder(source: Source) -> bool:
     """Tell a folder from a WFDB record of the same name."""
     from ecgnb.data.readers.wfdb_header import header_path
 
-    return isinstance(source, str | Path) and Path(source).is_dir() and not header_path(source).is_file()
+    return (
+        isinstance(source, str | Path)
+        and Path(source).is_dir()
+        and not header_path(source).is_file()
+    )
 
 
 def _recordings_below(folder: Path) -> list[Source]:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ecgnb.data.prepare import prepare_store, store_fingerprint
-from ecgnb.run import Run
+from ecgnb.data.store.preparation import prepare_store, store_fingerprint
+from ecgnb.run.run import Run
 
 
 def prepare(run: Run) -> pd.DataFrame:
     """Prepare the cohort's signals, or find the store that holds them already.
 
-    The store lies in ``artifacts/stores`` and serves every run with the same recordings and the same preparation; a
-    preparation that was interrupted goes on where it was.
+    The store lies in ``artifacts/stores`` and serves every run with the same recordings
+    and the same preparation; a preparation that was interrupted goes on where it was.
 
     Returns:
-        A row a fact: what was stored, what is doubtful, and what was rejected for which reason.
+        A row a fact: what was stored, what is doubtful, and what was rejected for which
+        reason.
     """
     run.require("cohort")
     config = run.config.prepare
@@ -36,11 +37,19 @@ def prepare(run: Run) -> pd.DataFrame:
 
 
 def preparation_table(run: Run) -> pd.DataFrame:
-    """Count what is in the store, its flags and what was rejected: columns ``what, recordings``."""
+    """Count what is in the store, its flags and what was rejected: columns ``what,
+    recordings``.
+    """
     store = run.store
     flags = store.records["flags"].str.split(";").explode().str.split(":").str[0]
     counts = {"stored": len(store)}
-    counts |= {f"stored, flag {name}": int(n) for name, n in flags[flags != ""].value_counts().items()}
-    counts |= {f"rejected, {name}": int(n) for name, n in store.rejected["reason"].value_counts().items()}
+    counts |= {
+        f"stored, flag {name}": int(n)
+        for name, n in flags[flags != ""].value_counts().items()
+    }
+    counts |= {
+        f"rejected, {name}": int(n)
+        for name, n in store.rejected["reason"].value_counts().items()
+    }
     counts.setdefault("rejected", len(store.rejected))
     return pd.DataFrame({"what": list(counts), "recordings": list(counts.values())})

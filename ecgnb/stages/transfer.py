@@ -1,4 +1,6 @@
-"""Is a pretrained model worth it? The same recordings, the same splits, four ways to begin, side by side."""
+"""Is a pretrained model worth it? The same recordings, the same splits, four ways to
+begin, side by side.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ecgnb.progress import say
-from ecgnb.run import Run
-from ecgnb.session import open_run
+from ecgnb.core.progress import say
+from ecgnb.run.run import Run
+from ecgnb.run.session import open_run
 from ecgnb.stages.cohort import load_cohort
 from ecgnb.stages.evaluate import evaluate
 from ecgnb.stages.prepare import prepare
@@ -28,22 +30,27 @@ WAYS: dict[str, tuple[bool, dict[str, Any]]] = {
 }
 
 
-def compare_starts(start_from: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> pd.DataFrame:
-    """Train and evaluate with and without a pretrained model: what it brings, against both baselines.
+def compare_starts(
+    start_from: str, parameters: Mapping[str, Any] | None = None, **more: Any
+) -> pd.DataFrame:
+    """Train and evaluate with and without a pretrained model: what it brings, against
+    both baselines.
 
-    A probe trains a linear classifier on embeddings of a frozen encoder; its baseline is the same encoder with random
-    weights. Fine-tuning trains all of it, earlier layers more slowly; its baseline is the same architecture trained
-    from scratch. Each way is a run of its own, which is not done again when it is done.
+    A probe trains a linear classifier on embeddings of a frozen encoder; its baseline
+    is the same encoder with random weights. Fine-tuning trains all of it, earlier
+    layers more slowly; its baseline is the same architecture trained from scratch. Each
+    way is a run of its own, which is not done again when it is done.
 
     Args:
         start_from: a foundation model's checkpoint, or the folder of a bundle.
-        parameters: of the runs, such as ``{"DATASET": "ptbxl", "DATASET_DIR": "data/ptbxl"}``; the preparation is the
-            one that the model has learnt with, unless they say otherwise.
+        parameters: of the runs, such as ``{"DATASET": "ptbxl", "DATASET_DIR":
+            "data/ptbxl"}``; the preparation is the one that the model has learnt with,
+            unless they say otherwise.
         **more: parameters as keywords; they win.
 
     Returns:
-        A row a way: ``start, macro_auroc, low, high, macro_f1, records_per_s, run`` on the test split, the interval
-        over patients.
+        A row a way: ``start, macro_auroc, low, high, macro_f1, records_per_s, run`` on
+        the test split, the interval over patients.
     """
     from ecgnb.deploy.opening import open_bundle
 
@@ -55,12 +62,16 @@ def compare_starts(start_from: str, parameters: Mapping[str, Any] | None = None,
     for start, (pretrained, changes) in WAYS.items():
         say(f"{start}:")
         begin = {"START_FROM": str(start_from)} if pretrained else architecture
-        rows.append({"start": start, **_outcome(_finished({**given, **begin, **changes}))})
+        rows.append(
+            {"start": start, **_outcome(_finished({**given, **begin, **changes}))}
+        )
     return pd.DataFrame(rows)
 
 
 def preparation_of(bundle: Bundle) -> dict[str, Any]:
-    """Return the parameters of a run that prepares recordings as a bundle's model has learnt to see them."""
+    """Return the parameters of a run that prepares recordings as a bundle's model has
+    learnt to see them.
+    """
     prepare_config = bundle.prepare
     names = ("target_fs", "target_samples", "leads", "crop", "resampling", "filters")
     told = {name.upper(): getattr(prepare_config, name) for name in names}
@@ -68,11 +79,17 @@ def preparation_of(bundle: Bundle) -> dict[str, Any]:
 
 
 def _architecture(bundle: Bundle) -> dict[str, Any]:
-    """Return the parameters of a run that trains the same network from random weights."""
+    """Return the parameters of a run that trains the same network from random
+    weights.
+    """
     from ecgnb.models.base import options_of
 
     spec = {**bundle.model.spec(), "codebook": None}
-    options = {name: spec[name] for name in options_of(type(bundle.model)) if spec.get(name) is not None}
+    options = {
+        name: spec[name]
+        for name in options_of(type(bundle.model))
+        if spec.get(name) is not None
+    }
     return {"MODEL": spec["name"], "MODEL_OPTIONS": options}
 
 

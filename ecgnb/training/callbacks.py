@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ecgnb.progress import say
+from ecgnb.core.progress import say
 
 if TYPE_CHECKING:
     from ecgnb.training.fitting import Fitting
 
 
 class Callback:
-    """Base of listeners; override what you need. They run in the process of rank 0 and must not change it."""
+    """Base of listeners; override what you need. They run in the process of rank 0 and
+    must not change it.
+    """
 
     def on_train_start(self, fitting: Fitting) -> None:
         """Before the first step, and again after a resume."""
@@ -34,13 +36,17 @@ class EpochLines(Callback):
         """Say where the training starts or goes on."""
         state = fitting.state
         if state.step:
-            say(f"Going on at epoch {state.epoch + 1}, batch {state.batch}, step {state.step}.")
+            say(
+                f"Going on at epoch {state.epoch + 1}, batch {state.batch}, step {state.step}."
+            )
 
     def on_epoch_end(self, fitting: Fitting, row: dict[str, Any]) -> None:
         """Say losses, scores and throughput."""
         memory = f", GPU {row['gpu_memory_mb']:.0f} MB" if row["gpu_memory_mb"] else ""
         named = [name for name in ("macro_f1", "macro_auroc") if name in row]
-        scores = "".join(f", {name.replace('_', ' ')} {row[name]:.4f}" for name in named)
+        scores = "".join(
+            f", {name.replace('_', ' ')} {row[name]:.4f}" for name in named
+        )
         best = " *" if fitting.state.best_epoch == row["epoch"] else ""
         say(
             f"epoch {row['epoch']}/{fitting.epochs}: train loss {row['train_loss']:.4f}, "
@@ -51,7 +57,9 @@ class EpochLines(Callback):
     def on_train_end(self, fitting: Fitting) -> None:
         """Say which epoch was the best."""
         state = fitting.state
-        say(f"Best epoch {state.best_epoch} with {fitting.config.monitor} {abs(state.best_score):.4f}.")
+        say(
+            f"Best epoch {state.best_epoch} with {fitting.config.monitor} {abs(state.best_score):.4f}."
+        )
 
 
 def notify(callbacks: Sequence[Callback], moment: str, *arguments: Any) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import PurePath
 from typing import Any, Literal
 
-from ecgnb.errors import ConfigError
-from ecgnb.registry import did_you_mean
+from ecgnb.core.errors import ConfigError
+from ecgnb.core.registry import did_you_mean
 
 _CHOICES = {
     "scheduler": ("cosine", "step", "one-cycle", "none"),
@@ -33,8 +34,8 @@ _AT_LEAST = {
 }
 #: Fields that say where and how safely a run is computed, not which weights come out.
 _NOT_IDENTITY = ("checkpoint_every_steps", "device", "devices")
-#: Fields that came later, with what was done before: at that value they leave the names and checkpoints of older runs
-#: as they are.
+#: Fields that came later, with what was done before: at that value they leave the names
+#: and checkpoints of older runs as they are.
 ADDED_LATER: dict[str, Any] = {"freeze": "", "layer_decay": 1.0}
 
 
@@ -48,26 +49,35 @@ class TrainConfig:
         weight_decay: decay of AdamW; norms and biases get none.
         batch_size_cpu: records a batch and process on a CPU.
         batch_size_gpu: records a batch and process on a GPU.
-        grad_accum_steps: batches whose gradients make one step; the result is that of one big batch.
+        grad_accum_steps: batches whose gradients make one step; the result is that of
+            one big batch.
         clip_norm: largest norm of the gradient; 0 clips nothing.
         scheduler: course of the learning rate after the warm-up.
-        warmup_fraction: part of all steps during which the learning rate rises (``"one-cycle"`` has its own rise).
-        mixed_precision: ``"auto"`` takes bfloat16 on GPUs that have it, float16 on others and float32 on CPUs.
-        early_stopping_patience: epochs without a better score before the training ends; 0 never ends it early.
-        class_weights: weights of the classes in the loss; ``"auto"`` is ``"balanced"`` for multi-class tasks and
-            ``"none"`` for multi-label ones, whose thresholds are chosen afterwards.
-        sampler: ``"shuffle"`` shows every record once an epoch; ``"weighted"`` draws rare classes more often.
-        monitor: what makes a checkpoint the best; ``"auto"`` is ``"macro_f1"`` for multi-class tasks,
-            ``"macro_auroc"`` for multi-label ones and ``"loss"`` without labels.
+        warmup_fraction: part of all steps during which the learning rate rises
+            (``"one-cycle"`` has its own rise).
+        mixed_precision: ``"auto"`` takes bfloat16 on GPUs that have it, float16 on
+            others and float32 on CPUs.
+        early_stopping_patience: epochs without a better score before the training ends;
+            0 never ends it early.
+        class_weights: weights of the classes in the loss; ``"auto"`` is ``"balanced"``
+            for multi-class tasks and ``"none"`` for multi-label ones, whose thresholds
+            are chosen afterwards.
+        sampler: ``"shuffle"`` shows every record once an epoch; ``"weighted"`` draws
+            rare classes more often.
+        monitor: what makes a checkpoint the best; ``"auto"`` is ``"macro_f1"`` for
+            multi-class tasks, ``"macro_auroc"`` for multi-label ones and ``"loss"``
+            without labels.
         label_smoothing: share of the target that is spread over all classes.
-        freeze: what keeps the weights that it starts with: ``"stem"`` is the first layers, ``"body"`` all but the head
-            (a linear probe), "" nothing.
-        layer_decay: factor by which the learning rate shrinks with each group of layers away from the head; 1 trains
-            all alike, and fine-tuning takes 0.65 to 0.9 (Clark et al. 2020, ELECTRA; Bao et al. 2021, BEiT).
+        freeze: what keeps the weights that it starts with: ``"stem"`` is the first
+            layers, ``"body"`` all but the head (a linear probe), "" nothing.
+        layer_decay: factor by which the learning rate shrinks with each group of layers
+            away from the head; 1 trains all alike, and fine-tuning takes 0.65 to 0.9
+            (Clark et al. 2020, ELECTRA; Bao et al. 2021, BEiT).
         seed: seed of order, dropout and augmentation.
         device: ``"auto"`` takes a GPU where there is one.
         devices: processes on this machine, one a GPU.
-        checkpoint_every_steps: steps between two checkpoints inside an epoch; 0 saves at the end of epochs only.
+        checkpoint_every_steps: steps between two checkpoints inside an epoch; 0 saves
+            at the end of epochs only.
         dry_run: a few batches of one epoch, to see that everything fits together.
 
     Raises:
@@ -103,42 +113,117 @@ class TrainConfig:
         for name, lowest in _AT_LEAST.items():
             _check_at_least(name, getattr(self, name), lowest)
         if not (math.isfinite(self.lr) and self.lr > 0):
-            raise ConfigError(f"lr is {self.lr!r}; it must be greater than 0, for instance 1e-3.")
+            raise ConfigError(
+                f"lr is {self.lr!r}; it must be greater than 0, for instance 1e-3."
+            )
         if not 0 < self.layer_decay <= 1:
-            raise ConfigError(f"layer_decay is {self.layer_decay!r}; it must be above 0 and at most 1, such as 0.75.")
+            raise ConfigError(
+                f"layer_decay is {self.layer_decay!r}; it must be above 0 and at most 1, such as 0.75."
+            )
         if not -(2**63) <= self.seed < 2**63:
-            raise ConfigError(f"seed is {self.seed}; give a number of at most 18 digits, such as 0.")
+            raise ConfigError(
+                f"seed is {self.seed}; give a number of at most 18 digits, such as 0."
+            )
         for name in ("warmup_fraction", "label_smoothing"):
             if getattr(self, name) >= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be less than 1, for instance 0.05.")
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)!r}; it must be less than 1, for instance 0.05."
+                )
 
     def batch_size(self, device: str) -> int:
         """Return the records a batch on a device such as ``"cpu"`` or ``"cuda:0"``."""
-        return self.batch_size_cpu if str(device).startswith("cpu") else self.batch_size_gpu
+        return (
+            self.batch_size_cpu
+            if str(device).startswith("cpu")
+            else self.batch_size_gpu
+        )
 
     def for_task(self, task: str) -> TrainConfig:
-        """Return the configuration with what is ``"auto"`` decided for a task; "" has no labels, only a loss."""
-        # Weighted sampling shows rare classes more often already; weights on top would correct twice.
+        """Return the configuration with what is ``"auto"`` decided for a task; "" has
+        no labels, only a loss.
+        """
+        # Weighted sampling shows rare classes more often already; weights on top would
+        # correct twice.
         balanced = task == "multiclass" and self.sampler == "shuffle"
         decided: dict[str, Any] = {"class_weights": "balanced" if balanced else "none"}
-        decided["monitor"] = {"multiclass": "macro_f1", "multilabel": "macro_auroc"}.get(task, "loss")
-        return replace(self, **{name: value for name, value in decided.items() if getattr(self, name) == "auto"})
+        decided["monitor"] = {
+            "multiclass": "macro_f1",
+            "multilabel": "macro_auroc",
+        }.get(task, "loss")
+        return replace(
+            self,
+            **{
+                name: value
+                for name, value in decided.items()
+                if getattr(self, name) == "auto"
+            },
+        )
 
     def identity(self) -> dict[str, Any]:
-        """Return the values that decide which weights come out, to compare a checkpoint with."""
+        """Return the values that decide which weights come out, to compare a checkpoint
+        with.
+        """
         return {
             name: value
             for name, value in asdict(self).items()
-            if name not in _NOT_IDENTITY and not (name in ADDED_LATER and value == ADDED_LATER[name])
+            if name not in _NOT_IDENTITY
+            and not (name in ADDED_LATER and value == ADDED_LATER[name])
         }
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         hint = did_you_mean(str(value), choices)
-        raise ConfigError(f"{name} is {value!r}, which is not one of {', '.join(map(repr, choices))}.{hint}")
+        raise ConfigError(
+            f"{name} is {value!r}, which is not one of {', '.join(map(repr, choices))}.{hint}"
+        )
 
 
 def _check_at_least(name: str, value: float, lowest: int) -> None:
     if not (math.isfinite(value) and value >= lowest):
-        raise ConfigError(f"{name} is {value!r}; it must be a finite number of at least {lowest}.")
+        raise ConfigError(
+            f"{name} is {value!r}; it must be a finite number of at least {lowest}."
+        )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The architecture.
+
+    Attributes:
+        model: name in the model registry.
+        model_options: options of that architecture, such as ``{"widths": [16, 32]}``.
+        start_from: folder of a bundle or of a ported model, or checkpoint of a
+            foundation model, whose architecture and weights the training begins with,
+            in place of both; its classifier is kept where the classes are the same, and
+            drawn anew otherwise.
+    """
+
+    model: str = "resnet1d"
+    model_options: dict[str, Any] = field(default_factory=dict)
+    start_from: str = ""
+
+    @property
+    def label(self) -> str:
+        """What the model is called in names and reports: the architecture, or what the
+        training begins with.
+        """
+        return (
+            f"from_{PurePath(self.start_from).name.removesuffix('.pt')}"
+            if self.start_from
+            else self.model
+        )
+
+
+@dataclass(frozen=True)
+class TransformConfig:
+    """What happens to a signal between the store and the model.
+
+    Attributes:
+        transforms: deterministic steps for training and inference, each a name or
+            ``{"name": ..., option: ...}``.
+        augment: random steps after them, training only.
+    """
+
+    transforms: tuple[Any, ...] = ("zscore",)
+    augment: tuple[Any, ...] = ()

@@ -1,4 +1,6 @@
-"""A training in progress: its parts, its position, and how both are written and read back."""
+"""A training in progress: its parts, its position, and how both are written and read
+back.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ecgnb.data.loaders import Loader
-from ecgnb.errors import EcgnbError
-from ecgnb.files import write_text
+from ecgnb.core.errors import EcgnbError
+from ecgnb.core.files import write_text
+from ecgnb.data.loading.loaders import Loader
 from ecgnb.objectives.base import Objective
 from ecgnb.training.checkpoint import (
     State,
@@ -53,9 +55,13 @@ class Files:
         return self.folder / "history.csv"
 
     def write_history(self, state: State) -> None:
-        """Write ``history.csv`` from the state, so that it never disagrees with the checkpoint."""
+        """Write ``history.csv`` from the state, so that it never disagrees with the
+        checkpoint.
+        """
         text = pd.DataFrame(state.history).to_csv(index=False, lineterminator="\n")
-        if state.history and not (self.history.is_file() and self.history.read_bytes() == text.encode()):
+        if state.history and not (
+            self.history.is_file() and self.history.read_bytes() == text.encode()
+        ):
             write_text(self.history, text)
 
 
@@ -102,7 +108,11 @@ class Fitting:
     def batches_per_epoch(self) -> int:
         """Batches of each process in one epoch."""
         n = len(self.train_loader)
-        return min(n, DRY_RUN_BATCHES * self.config.grad_accum_steps) if self.config.dry_run else n
+        return (
+            min(n, DRY_RUN_BATCHES * self.config.grad_accum_steps)
+            if self.config.dry_run
+            else n
+        )
 
     @property
     def steps_per_epoch(self) -> int:
@@ -119,14 +129,18 @@ class Fitting:
         self._since = time.monotonic()
 
     def tick(self) -> float:
-        """Add the time since the last call to the epoch's and return the seconds of the epoch so far."""
+        """Add the time since the last call to the epoch's and return the seconds of the
+        epoch so far.
+        """
         now = time.monotonic()
         self.state.epoch_seconds += now - self._since
         self._since = now
         return self.state.epoch_seconds
 
     def remember(self, loss: Tensor, norm: Tensor, n_records: int) -> None:
-        """Keep the loss and the gradient's norm of a step on the device, to be looked at by `settle`."""
+        """Keep the loss and the gradient's norm of a step on the device, to be looked
+        at by `settle`.
+        """
         self._pending.append((loss, norm, n_records))
 
     @property
@@ -138,7 +152,8 @@ class Fitting:
         """Add the losses of the last steps to the epoch's sum.
 
         Raises:
-            EcgnbError: a loss or a gradient is NaN or infinite. All processes raise it together.
+            EcgnbError: a loss or a gradient is NaN or infinite. All processes raise it
+                together.
         """
         if not self._pending:
             return
@@ -146,7 +161,9 @@ class Fitting:
         summed = self.fabric.all_reduce(torch.stack(losses), reduce_op="sum").tolist()
         lengths = torch.stack(norms).tolist()
         self._pending = []
-        for back, (loss, norm, count) in enumerate(zip(summed, lengths, counts, strict=True)):
+        for back, (loss, norm, count) in enumerate(
+            zip(summed, lengths, counts, strict=True)
+        ):
             if not (math.isfinite(loss) and (self.scales_loss or math.isfinite(norm))):
                 raise self._not_finite(len(summed) - back, loss, norm)
             self.state.loss_sum += loss * count
@@ -154,24 +171,37 @@ class Fitting:
 
     @property
     def scales_loss(self) -> bool:
-        """Whether the precision scales the loss (float16), where an infinite gradient now and then is expected."""
+        """Whether the precision scales the loss (float16), where an infinite gradient
+        now and then is expected.
+        """
         return bool(self.fabric.strategy.precision.state_dict())
 
     def _not_finite(self, steps_ago: int, loss: float, norm: float) -> EcgnbError:
         state, accumulated = self.state, self.config.grad_accum_steps
         first = (math.ceil(state.batch / accumulated) - steps_ago) * accumulated
         last = min(first + accumulated, self.batches_per_epoch)
-        used = [self.train_loader.batch_rows(state.epoch, number) for number in range(first, last)]
+        used = [
+            self.train_loader.batch_rows(state.epoch, number)
+            for number in range(first, last)
+        ]
         rows = np.unique(np.concatenate(used))
         bad = self.train_loader.not_finite(rows)
-        what = f"The loss became {loss}" if not math.isfinite(loss) else f"The gradient's norm became {norm}"
+        what = (
+            f"The loss became {loss}"
+            if not math.isfinite(loss)
+            else f"The gradient's norm became {norm}"
+        )
         cause = (
             f"The stored signals of rows {_few(bad)} hold NaN or infinities: prepare the store anew without them."
             if bad.size
             else f"Its signals are finite, so the training itself diverged: lower lr (now {self.config.lr:g}), "
             "lower clip_norm or set mixed_precision='no'."
         )
-        kept = f" The last good checkpoint is kept: {self.files.last}." if self.files.last.is_file() else ""
+        kept = (
+            f" The last good checkpoint is kept: {self.files.last}."
+            if self.files.last.is_file()
+            else ""
+        )
         return EcgnbError(
             f"{what} in epoch {state.epoch + 1} at step {state.step - steps_ago + 1}, over store rows {_few(rows)}. "
             f"{cause}{kept}"
@@ -193,7 +223,9 @@ class Fitting:
             self.files.write_history(self.state)
 
     def save_best(self) -> None:
-        """Write ``best.ckpt``: the weights of the epoch that just ended and what they are; rank 0 does it."""
+        """Write ``best.ckpt``: the weights of the epoch that just ended and what they
+        are; rank 0 does it.
+        """
         if self.fabric.is_global_zero:
             about = {
                 "epoch": self.state.best_epoch,
@@ -202,7 +234,9 @@ class Fitting:
                 "identity": self.identity,
                 **self.labels,
             }
-            save_checkpoint(self.files.best, {"model": self.model.state_dict(), **about})
+            save_checkpoint(
+                self.files.best, {"model": self.model.state_dict(), **about}
+            )
 
     def restore(self, contents: dict[str, Any]) -> None:
         """Go back to where ``last.ckpt`` was written, whose ``contents`` these are."""
@@ -215,7 +249,9 @@ class Fitting:
 
 
 def reported(score: float, config: TrainConfig) -> float:
-    """Return a score as people read it: inside, higher is always better, so a loss has its sign turned."""
+    """Return a score as people read it: inside, higher is always better, so a loss has
+    its sign turned.
+    """
     return -score if config.monitor == "loss" else score
 
 

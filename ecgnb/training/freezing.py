@@ -1,4 +1,6 @@
-"""Fine-tuning: which parameters keep their values, and what else must stand still with them."""
+"""Fine-tuning: which parameters keep their values, and what else must stand still with
+them.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +9,21 @@ from itertools import chain
 
 from torch import nn
 
-from ecgnb.errors import ConfigError
+from ecgnb.core.errors import ConfigError
 
 
 def parameter_groups(model: nn.Module, asked_by: str) -> list[list[nn.Parameter]]:
-    """Return the parameters of ``model`` in groups from the signal to the head, which is the last group.
+    """Return the parameters of ``model`` in groups from the signal to the head, which
+    is the last group.
 
     Args:
         model: with ``layer_groups()``, as every `ecgnb.models.base.Backbone` has.
-        asked_by: the option that needs groups, such as ``"freeze='stem'"``, for the message.
+        asked_by: the option that needs groups, such as ``"freeze='stem'"``, for the
+            message.
 
     Raises:
-        ConfigError: the model tells no groups, or groups that do not hold each parameter once.
+        ConfigError: the model tells no groups, or groups that do not hold each
+            parameter once.
     """
     kind = type(model).__name__
     if not hasattr(model, "layer_groups"):
@@ -37,33 +42,45 @@ def parameter_groups(model: nn.Module, asked_by: str) -> list[list[nn.Parameter]
 
 
 def freeze(model: nn.Module, what: str) -> None:
-    """Let a part of ``model`` learn nothing; call it before the optimizer and the processes are set up.
+    """Let a part of ``model`` learn nothing; call it before the optimizer and the
+    processes are set up.
 
     Args:
         model: as for `parameter_groups`; anything where ``what`` is "".
         what: ``"stem"`` is the first group, ``"body"`` all but the last, the head.
 
     Raises:
-        ConfigError: the model tells no stem apart from its body, or nothing would be left to learn.
+        ConfigError: the model tells no stem apart from its body, or nothing would be
+            left to learn.
     """
     if not what:
         return
     groups = parameter_groups(model, f"freeze={what!r}")
     kind = type(model).__name__
     if what == "stem" and len(groups) < 3:
-        raise ConfigError(f"freeze='stem': {kind} tells no stem apart from its body. Take freeze='body', or ''.")
+        raise ConfigError(
+            f"freeze='stem': {kind} tells no stem apart from its body. Take freeze='body', or ''."
+        )
     frozen = set(chain(*(groups[:1] if what == "stem" else groups[:-1])))
-    if not any(parameter.requires_grad for parameter in model.parameters() if parameter not in frozen):
-        raise ConfigError(f"freeze={what!r} leaves nothing of {kind} to train. Build it with a classifier.")
+    if not any(
+        parameter.requires_grad
+        for parameter in model.parameters()
+        if parameter not in frozen
+    ):
+        raise ConfigError(
+            f"freeze={what!r} leaves nothing of {kind} to train. Build it with a classifier."
+        )
     for parameter in frozen:
         parameter.requires_grad_(False)
 
 
 def keep_still(model: nn.Module, what: str) -> None:
-    """Put the frozen part of a model in training mode back to evaluation mode: no dropout, no running statistics.
+    """Put the frozen part of a model in training mode back to evaluation mode: no
+    dropout, no running statistics.
 
-    A module is frozen when all its parameters are. Modules without any, such as a dropout between two layers, are
-    frozen with the module around them; of a frozen body that is everything but the head.
+    A module is frozen when all its parameters are. Modules without any, such as a
+    dropout between two layers, are frozen with the module around them; of a frozen body
+    that is everything but the head.
 
     Args:
         model: after `freeze`, in training mode.

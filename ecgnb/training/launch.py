@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ecgnb.errors import ConfigError, EcgnbError
-from ecgnb.files import read_json, write_json
+from ecgnb.core.errors import ConfigError, EcgnbError
+from ecgnb.core.files import read_json, write_json
 from ecgnb.training.config import TrainConfig
 from ecgnb.training.devices import in_process_group, make_fabric
 
@@ -23,14 +23,17 @@ POLL_SECONDS = 0.2
 def launch(function: Callable[..., Any], config: TrainConfig, *args: Any) -> None:
     """Call ``function(*args)`` in as many processes as ``config.devices`` says.
 
-    One device, or a process that ``torchrun`` (or a cluster that sets the same variables) started: the function is
-    called right here. Otherwise fresh interpreters are started, which works in notebooks and on Windows as well, and
-    the call returns when all have ended. What the function returns is dropped: state is files.
+    One device, or a process that ``torchrun`` (or a cluster that sets the same
+    variables) started: the function is called right here. Otherwise fresh interpreters
+    are started, which works in notebooks and on Windows as well, and the call returns
+    when all have ended. What the function returns is dropped: state is files.
 
     Args:
-        function: lies in an importable module, not in a notebook's cell; its arguments can be pickled.
+        function: lies in an importable module, not in a notebook's cell; its arguments
+            can be pickled.
         config: ``devices`` is used.
-        args: handed to the function, before which each process finds its rank in the environment.
+        args: handed to the function, before which each process finds its rank in the
+            environment.
 
     Raises:
         ConfigError: several processes for a function that they could not import.
@@ -41,15 +44,25 @@ def launch(function: Callable[..., Any], config: TrainConfig, *args: Any) -> Non
     if config.devices == 1 or in_process_group():
         function(*args)
         return
-    if function.__module__ == "__main__" and not hasattr(sys.modules["__main__"], "__file__"):
+    if function.__module__ == "__main__" and not hasattr(
+        sys.modules["__main__"], "__file__"
+    ):
         raise ConfigError(
             f"{function.__qualname__} was defined in a notebook, where other processes cannot import it from. "
             "Put it into a module, or set devices=1."
         )
-    from torch.multiprocessing import ProcessExitedException, ProcessRaisedException, spawn
+    from torch.multiprocessing import (
+        ProcessExitedException,
+        ProcessRaisedException,
+        spawn,
+    )
 
     try:
-        spawn(_work, args=(config.devices, free_port(), function, args), nprocs=config.devices)
+        spawn(
+            _work,
+            args=(config.devices, free_port(), function, args),
+            nprocs=config.devices,
+        )
     except (ProcessRaisedException, ProcessExitedException) as error:
         told = str(error).strip()
         raise EcgnbError(
@@ -57,11 +70,15 @@ def launch(function: Callable[..., Any], config: TrainConfig, *args: Any) -> Non
         ) from error
 
 
-def on_rank_zero(function: Callable[[], Any], config: TrainConfig, folder: Path) -> None:
-    """Call ``function()`` in rank 0 only, while the other processes of the group wait until it is done.
+def on_rank_zero(
+    function: Callable[[], Any], config: TrainConfig, folder: Path
+) -> None:
+    """Call ``function()`` in rank 0 only, while the other processes of the group wait
+    until it is done.
 
-    They wait for a file, not in a barrier: that would give up after some minutes, and preparing recordings may take
-    hours. Outside of a group the function is simply called.
+    They wait for a file, not in a barrier: that would give up after some minutes, and
+    preparing recordings may take hours. Outside of a group the function is simply
+    called.
 
     Args:
         function: what one process does for all.
@@ -75,7 +92,9 @@ def on_rank_zero(function: Callable[[], Any], config: TrainConfig, folder: Path)
         function()
         return
     fabric = make_fabric(config)
-    mark = folder / fabric.broadcast(f".tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}-ready.json")
+    mark = folder / fabric.broadcast(
+        f".tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}-ready.json"
+    )
     if not fabric.is_global_zero:
         _wait_for(mark)
     else:
@@ -104,7 +123,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _work(rank: int, world_size: int, port: int, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+def _work(
+    rank: int,
+    world_size: int,
+    port: int,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+) -> None:
     """Be process ``rank``: the variables are those that torchrun sets."""
     os.environ.update(
         RANK=str(rank),

@@ -1,4 +1,6 @@
-"""Zero-phase linear filters: windowed-sinc kernels, and their application by FFT with reflected ends."""
+"""Zero-phase linear filters: windowed-sinc kernels, and their application by FFT with
+reflected ends.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,14 @@ from torch import Tensor
 
 from ecgnb.transforms.batching import take_samples, valid_bounds
 
-#: Taps times transition width over sampling rate, for a Hamming window (-53 dB in the stop band).
+#: Taps times transition width over sampling rate, for a Hamming window (-53 dB in the
+#: stop band).
 _HAMMING = 3.3
 
 
 def low_pass(cutoff: float, width: float, fs: float) -> np.ndarray:
-    """Return a symmetric low-pass kernel of odd length, gain 1 at 0 Hz and 1/2 at ``cutoff``.
+    """Return a symmetric low-pass kernel of odd length, gain 1 at 0 Hz and 1/2 at
+    ``cutoff``.
 
     Args:
         cutoff: in Hz.
@@ -30,12 +34,16 @@ def low_pass(cutoff: float, width: float, fs: float) -> np.ndarray:
 
 
 def high_pass(cutoff: float, width: float, fs: float) -> np.ndarray:
-    """Return a symmetric high-pass kernel: an impulse less the low-pass, so the gain at 0 Hz is 0."""
+    """Return a symmetric high-pass kernel: an impulse less the low-pass, so the gain at
+    0 Hz is 0.
+    """
     return _impulse_less(low_pass(cutoff, width, fs))
 
 
 def band_stop(frequency: float, width: float, fs: float) -> np.ndarray:
-    """Return a symmetric kernel whose gain is 0 at ``frequency`` and 1 away from it by ``width`` (both in Hz)."""
+    """Return a symmetric kernel whose gain is 0 at ``frequency`` and 1 away from it by
+    ``width`` (both in Hz).
+    """
     half = _half_length(width, fs)
     wave = np.cos(2 * np.pi * frequency / fs * np.arange(-half, half + 1))
     window = np.hamming(2 * half + 1)
@@ -43,15 +51,17 @@ def band_stop(frequency: float, width: float, fs: float) -> np.ndarray:
 
 
 def cascade(kernels: list[np.ndarray]) -> np.ndarray:
-    """Return the one symmetric kernel that does the work of all, one after the other."""
+    """Return the one symmetric kernel that does the work of all, one after the
+    other.
+    """
     return functools.reduce(np.convolve, kernels)
 
 
 def filter_zero_phase(x: Tensor, kernel: np.ndarray, mask: Tensor | None) -> Tensor:
     """Convolve every lead with a symmetric kernel; no phase, no delay.
 
-    Beyond its ends the valid part of a record is continued by its mirror image, so a padded record gives what the
-    record alone would give.
+    Beyond its ends the valid part of a record is continued by its mirror image, so a
+    padded record gives what the record alone would give.
 
     Args:
         x: ``[B, n_leads, n_samples]``.
@@ -67,7 +77,8 @@ def filter_zero_phase(x: Tensor, kernel: np.ndarray, mask: Tensor | None) -> Ten
 
 
 def reflect(x: Tensor, before: int, after: int, mask: Tensor | None) -> Tensor:
-    """Continue the valid part of each record by its mirror image (as often as needed) over padding and both ends.
+    """Continue the valid part of each record by its mirror image (as often as needed)
+    over padding and both ends.
 
     Returns:
         ``[B, n_leads, before + n_samples + after]``.
@@ -82,7 +93,8 @@ def reflect(x: Tensor, before: int, after: int, mask: Tensor | None) -> Tensor:
 
 @functools.lru_cache(maxsize=256)
 def fast_length(n: int) -> int:
-    """Return the smallest product of powers of 2, 3 and 5 that is at least ``n``: FFTs of it are fast.
+    """Return the smallest product of powers of 2, 3 and 5 that is at least ``n``: FFTs
+    of it are fast.
 
     >>> fast_length(8301)
     8640
@@ -111,7 +123,9 @@ def _impulse_less(kernel: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=64)
 def _response(kernel: bytes, length: int) -> np.ndarray:
-    """Return the real frequency response of a symmetric kernel on the grid of a real FFT of ``length``."""
+    """Return the real frequency response of a symmetric kernel on the grid of a real
+    FFT of ``length``.
+    """
     taps = np.frombuffer(kernel)
     half = len(taps) // 2
     centred = np.zeros(length)

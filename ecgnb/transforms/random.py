@@ -1,10 +1,14 @@
-"""Random numbers that belong to a record, not to a moment: counter-based and equal on every device.
+"""Random numbers that belong to a record, not to a moment: counter-based and equal on
+every device.
 
-A number is a pure function of (seed, step, record key, stream, position). Neither the other records of a batch, nor the
-batch's size, nor the number of threads or workers, nor the device changes what a record gets. Only integer arithmetic
-modulo 2**64 and one exact conversion to float32 are used, so the numbers are the same to the last bit everywhere.
+A number is a pure function of (seed, step, record key, stream, position). Neither the
+other records of a batch, nor the batch's size, nor the number of threads or workers,
+nor the device changes what a record gets. Only integer arithmetic modulo 2**64 and one
+exact conversion to float32 are used, so the numbers are the same to the last bit
+everywhere.
 
-The hash is the finaliser of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+The hash is the finaliser of SplitMix64 (Steele, Lea and Flood, "Fast splittable
+pseudorandom number generators", 2014).
 """
 
 from __future__ import annotations
@@ -21,7 +25,9 @@ _BYTES = 0x00FF00FF00FF00FF  # every second byte of a 64-bit word
 _BYTES_SD = math.sqrt(8 * (256**2 - 1) / 12)
 
 
-def record_states(keys: Tensor, *, seed: int = 0, step: int = 0, stream: int = 0) -> Tensor:
+def record_states(
+    keys: Tensor, *, seed: int = 0, step: int = 0, stream: int = 0
+) -> Tensor:
     """Return the state from which all numbers of each record at this step are drawn.
 
     Args:
@@ -55,16 +61,22 @@ def uniform(states: Tensor, shape: tuple[int, ...] = (), stream: int = 0) -> Ten
     torch.Size([2, 2])
     """
     words = _words(states, math.prod(shape), stream)
-    numbers = words.bitwise_right_shift_(40).bitwise_and_((1 << 24) - 1).to(torch.float32).mul_(2.0**-24)
+    numbers = (
+        words.bitwise_right_shift_(40)
+        .bitwise_and_((1 << 24) - 1)
+        .to(torch.float32)
+        .mul_(2.0**-24)
+    )
     return numbers.reshape(-1, *shape)
 
 
 def normal(states: Tensor, shape: tuple[int, ...] = (), stream: int = 0) -> Tensor:
     """Return numbers with mean 0, variance 1 and a bell-shaped density.
 
-    Each is the centred sum of the eight bytes of one hash. It differs from a Gaussian by an excess kurtosis of -0.15
-    and by its bound at 4.9 standard deviations; in exchange it needs no logarithm or cosine, whose last bits differ
-    between devices and between vector and scalar code.
+    Each is the centred sum of the eight bytes of one hash. It differs from a Gaussian
+    by an excess kurtosis of -0.15 and by its bound at 4.9 standard deviations; in
+    exchange it needs no logarithm or cosine, whose last bits differ between devices and
+    between vector and scalar code.
 
     Args:
         states: int64 ``[B]`` from :func:`record_states`.
@@ -76,15 +88,23 @@ def normal(states: Tensor, shape: tuple[int, ...] = (), stream: int = 0) -> Tens
     """
     words = _words(states, math.prod(shape), stream)
     odd = words.bitwise_right_shift(8).bitwise_and_(_BYTES)
-    # Four sums of two bytes stand in four 16-bit lanes; the multiplication adds the lanes up in the highest one.
-    total = words.bitwise_and_(_BYTES).add_(odd).mul_(0x0001000100010001).bitwise_right_shift_(48)
+    # Four sums of two bytes stand in four 16-bit lanes; the multiplication adds the
+    # lanes up in the highest one.
+    total = (
+        words.bitwise_and_(_BYTES)
+        .add_(odd)
+        .mul_(0x0001000100010001)
+        .bitwise_right_shift_(48)
+    )
     return total.sub_(1020).to(torch.float32).mul_(1.0 / _BYTES_SD).reshape(-1, *shape)
 
 
 def stream_of(name: str, occurrence: int = 0) -> int:
-    """Return the stream of the transform ``name``, the ``occurrence``-th of that name in its pipeline.
+    """Return the stream of the transform ``name``, the ``occurrence``-th of that name
+    in its pipeline.
 
-    The stream hangs on the name and not on the place, so putting another transform before it changes nothing.
+    The stream hangs on the name and not on the place, so putting another transform
+    before it changes nothing.
     """
     return zlib.crc32(name.encode()) + (occurrence << 32)
 
@@ -97,9 +117,13 @@ def _words(states: Tensor, count: int, stream: int) -> Tensor:
 
 
 def _mix(words: Tensor) -> Tensor:
-    """Hash int64 words in place: SplitMix64's finaliser, whose shifts bring in zeros."""
+    """Hash int64 words in place: SplitMix64's finaliser, whose shifts bring in
+    zeros.
+    """
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        words.bitwise_xor_(words.bitwise_right_shift(shift).bitwise_and_((1 << (64 - shift)) - 1))
+        words.bitwise_xor_(
+            words.bitwise_right_shift(shift).bitwise_and_((1 << (64 - shift)) - 1)
+        )
         words.mul_(_signed(factor))
     return words.bitwise_xor_(words.bitwise_right_shift(31).bitwise_and_((1 << 33) - 1))
 

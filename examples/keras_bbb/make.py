@@ -24,13 +24,15 @@ def prepare(out: str) -> None:
     """Write signals [n, 1000, 12] at 250 Hz in mV, and whether a bundle branch is blocked."""
     import pandas as pd
 
-    from ecgnb.data.demo import DemoConfig, make_demo
-    from ecgnb.data.leads import STANDARD_12
-    from ecgnb.data.reading import read_recording
-    from ecgnb.data.standardise import PrepareConfig, standardise
-    from ecgnb.errors import ReadError
+    from ecgnb.data.demo.cohort_files import DemoConfig, make_demo
+    from ecgnb.data.signal.leads import STANDARD_12
+    from ecgnb.data.readers.reading import read_recording
+    from ecgnb.data.signal.standardise import PrepareConfig, standardise
+    from ecgnb.core.errors import ReadError
 
-    folder = make_demo(Path(tempfile.mkdtemp()) / "demo", DemoConfig(n_records=1200, seed=7))
+    folder = make_demo(
+        Path(tempfile.mkdtemp()) / "demo", DemoConfig(n_records=1200, seed=7)
+    )
     config = PrepareConfig(250.0, 1000, STANDARD_12, crop="start")
     signals, blocked = [], []
     for row in pd.read_csv(folder / "unified_label_mapping.csv").itertuples():
@@ -53,13 +55,31 @@ def train(data: str) -> None:
     signals, blocked = stored["signals"], stored["blocked"]
     targets = np.eye(2, dtype=np.float32)[blocked.astype(int)]
     model = network(keras)
-    model.compile(keras.optimizers.Adam(2e-3), "categorical_crossentropy", metrics=["accuracy"])
-    model.fit(signals[:1000], targets[:1000], batch_size=32, epochs=25, verbose=2, class_weight={0: 1.0, 1: 3.0})
+    model.compile(
+        keras.optimizers.Adam(2e-3), "categorical_crossentropy", metrics=["accuracy"]
+    )
+    model.fit(
+        signals[:1000],
+        targets[:1000],
+        batch_size=32,
+        epochs=25,
+        verbose=2,
+        class_weight={0: 1.0, 1: 3.0},
+    )
     print("held out:", model.evaluate(signals[1000:], targets[1000:], verbose=0))
-    (HERE / "model.json").write_text(json.dumps(json.loads(model.to_json()), indent=1), encoding="utf-8")
+    (HERE / "model.json").write_text(
+        json.dumps(json.loads(model.to_json()), indent=1), encoding="utf-8"
+    )
     model.save_weights(HERE / "weights.h5")
-    chosen = np.concatenate([1000 + np.flatnonzero(blocked[1000:])[:1], 1000 + np.flatnonzero(~blocked[1000:])[:1]])
-    np.savez_compressed(HERE / "golden.npz", **golden(tf, keras, model, signals[chosen]))
+    chosen = np.concatenate(
+        [
+            1000 + np.flatnonzero(blocked[1000:])[:1],
+            1000 + np.flatnonzero(~blocked[1000:])[:1],
+        ]
+    )
+    np.savez_compressed(
+        HERE / "golden.npz", **golden(tf, keras, model, signals[chosen])
+    )
 
 
 def network(keras):
@@ -84,15 +104,27 @@ def network(keras):
 
 def golden(tf, keras, model, x) -> dict:
     """Return the reference values: outputs of all layers, of large ones at some steps, and an input gradient."""
-    kept = [layer for layer in model.layers if not isinstance(layer, keras.layers.Dropout)]
-    found = keras.Model(model.input, [layer.output for layer in kept])(x, training=False)
-    values = {"in/conv1d_input": x, "out/0": found[-1].numpy(), "order": np.array([each.name for each in model.layers])}
+    kept = [
+        layer for layer in model.layers if not isinstance(layer, keras.layers.Dropout)
+    ]
+    found = keras.Model(model.input, [layer.output for layer in kept])(
+        x, training=False
+    )
+    values = {
+        "in/conv1d_input": x,
+        "out/0": found[-1].numpy(),
+        "order": np.array([each.name for each in model.layers]),
+    }
     for layer, tensor in zip(kept, found, strict=True):
         full = tensor.numpy()
         values[f"shape/{layer.name}"] = np.array(full.shape)
         values[f"mean/{layer.name}"] = np.array([full.mean(), np.abs(full).max()])
         if full[0].size > 6000:
-            ends = [*range(12), *range(full.shape[1] - 12, full.shape[1]), *range(0, full.shape[1], EVERY)]
+            ends = [
+                *range(12),
+                *range(full.shape[1] - 12, full.shape[1]),
+                *range(0, full.shape[1], EVERY),
+            ]
             values[f"steps/{layer.name}"] = np.unique(ends)
             full = full[:, values[f"steps/{layer.name}"]]
         values[f"layer/{layer.name}"] = full

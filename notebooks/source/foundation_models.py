@@ -52,7 +52,7 @@ model_summary(model)
 # one vector a window.
 
 # %%
-from ecgnb.data.demo import synthesise
+from ecgnb.data.demo.cohort_files import synthesise
 
 recordings = [synthesise(number) for number in range(8)]
 inference = ecgnb.infer_recordings(recordings, run=CHECKPOINT or STAND_IN, embeddings=True)

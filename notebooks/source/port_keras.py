@@ -73,7 +73,7 @@ print(Path(PORT_DIR, "model.py").read_text(encoding="utf-8"))
 # it was trained with, and a recording that cannot be is refused.
 
 # %%
-from ecgnb.data.demo import synthesise
+from ecgnb.data.demo.cohort_files import synthesise
 
 recording = RECORDING or synthesise(25)
 ecgnb.predict(recording, run=PORT_DIR)

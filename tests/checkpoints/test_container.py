@@ -17,10 +17,10 @@ import torch
 from hostile_pickles import TENSOR, audited, container, rewritten, tensor, text
 from safetensors.torch import load_file, save_file
 
+from ecgnb.checkpoints.constructors import Inert
 from ecgnb.checkpoints.container import Checkpoint, TensorRef, open_checkpoint, plain
-from ecgnb.checkpoints.inert import Inert
 from ecgnb.checkpoints.plain import walk
-from ecgnb.errors import CheckpointError
+from ecgnb.core.errors import CheckpointError
 
 GOLDEN = (
     "pretrained", "pretrained_variant", "pretrained_legacykeys", "finetuned", "finetuned_variant",
@@ -39,18 +39,31 @@ def same(found: Any, expected: Any, checkpoint: Checkpoint) -> bool:
     """Whether values are equal, every tensor bit for bit and with its strides."""
     if isinstance(expected, torch.Tensor):
         tensor = checkpoint.tensor(found)
-        described = (found.dtype, found.shape, found.stride) == (expected.dtype, expected.shape, expected.stride())
-        bits = (each.contiguous().view(-1).view(torch.uint8) for each in (tensor, expected.detach()))
+        described = (found.dtype, found.shape, found.stride) == (
+            expected.dtype,
+            expected.shape,
+            expected.stride(),
+        )
+        bits = (
+            each.contiguous().view(-1).view(torch.uint8)
+            for each in (tensor, expected.detach())
+        )
         return described and tensor.stride() == expected.stride() and torch.equal(*bits)
     if isinstance(expected, dict):
-        return list(found) == list(expected) and all(same(found[key], expected[key], checkpoint) for key in expected)
+        return list(found) == list(expected) and all(
+            same(found[key], expected[key], checkpoint) for key in expected
+        )
     if isinstance(expected, list | tuple):
-        return type(found) is type(expected) and all(map(same, found, expected, [checkpoint] * len(expected)))
+        return type(found) is type(expected) and all(
+            map(same, found, expected, [checkpoint] * len(expected))
+        )
     return type(found) is type(expected) and found == expected
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_golden_files_agree_with_torch_in_every_value_and_bit(golden: Path, name: str) -> None:
+def test_golden_files_agree_with_torch_in_every_value_and_bit(
+    golden: Path, name: str
+) -> None:
     path = golden / f"{name}.pt"
     checkpoint = open_checkpoint(path)
     assert checkpoint.kind == ("legacy" if name == "formats/nonzip" else "zip")
@@ -60,21 +73,37 @@ def test_golden_files_agree_with_torch_in_every_value_and_bit(golden: Path, name
 
 
 @pytest.mark.parametrize(
-    "name", ["formats/nonzip", "formats/cfg_omegaconf", "formats/args_namespace", "formats/canary"]
+    "name",
+    [
+        "formats/nonzip",
+        "formats/cfg_omegaconf",
+        "formats/args_namespace",
+        "formats/canary",
+    ],
 )
-def test_golden_formats_hold_the_weights_of_the_variant(golden: Path, name: str) -> None:
+def test_golden_formats_hold_the_weights_of_the_variant(
+    golden: Path, name: str
+) -> None:
     expected = torch.load(golden / "pretrained_variant.pt", weights_only=True)["model"]
     checkpoint = open_checkpoint(golden / f"{name}.pt")
-    assert len(expected) == 55 and same(checkpoint.contents["model"], expected, checkpoint)
+    assert len(expected) == 55 and same(
+        checkpoint.contents["model"], expected, checkpoint
+    )
 
 
 def test_golden_configurations_come_out_of_their_classes(golden: Path) -> None:
     expected = open_checkpoint(golden / "pretrained_variant.pt").contents["cfg"]
-    cfg = plain(open_checkpoint(golden / "formats" / "cfg_omegaconf.pt").contents["cfg"])
-    assert cfg["model"] == expected["model"] and list(cfg["model"]) == list(expected["model"])
+    cfg = plain(
+        open_checkpoint(golden / "formats" / "cfg_omegaconf.pt").contents["cfg"]
+    )
+    assert cfg["model"] == expected["model"] and list(cfg["model"]) == list(
+        expected["model"]
+    )
     assert cfg["optimization"] == expected["optimization"]
     assert not [item for _, _, item in walk(cfg) if isinstance(item, Inert)]
-    args = plain(open_checkpoint(golden / "formats" / "args_namespace.pt").contents["args"])
+    args = plain(
+        open_checkpoint(golden / "formats" / "args_namespace.pt").contents["args"]
+    )
     assert {key: args[key] for key in expected["model"]} == expected["model"]
 
 
@@ -83,15 +112,23 @@ def test_the_canary_is_named_and_stays_silent(golden: Path) -> None:
     assert not canary.exists()
     with audited() as events:
         checkpoint = open_checkpoint(golden / "formats" / "canary.pt")
-    assert not canary.exists() and not [event for event in events if not event.startswith("import")]
+    assert not canary.exists() and not [
+        event for event in events if not event.startswith("import")
+    ]
     (call,) = checkpoint.globals["posix.system"].examples
     assert call.args is not None and call.args[0].endswith("/ecgfm_canary_dev")
     assert call in checkpoint.contents["extra_state"].values()
 
 
 def test_scores_of_a_fine_tuned_file_stay_bytes(golden: Path) -> None:
-    metrics = open_checkpoint(golden / "finetuned.pt").contents["extra_state"]["metrics"]
-    arrays = [item for _, _, item in walk(metrics) if isinstance(item, Inert) and item.name.endswith("._reconstruct")]
+    metrics = open_checkpoint(golden / "finetuned.pt").contents["extra_state"][
+        "metrics"
+    ]
+    arrays = [
+        item
+        for _, _, item in walk(metrics)
+        if isinstance(item, Inert) and item.name.endswith("._reconstruct")
+    ]
     assert [array.state[1] for array in arrays] == [(3, 17)] * 4
     scores = np.frombuffer(arrays[0].state[4], "<f4")
     assert scores.shape == (51,) and scores.min() > 0 and scores.max() < 1
@@ -124,16 +161,26 @@ def every_kind_of_tensor() -> dict[str, Any]:
 
 
 @pytest.fixture(params=[True, False], ids=["zip", "legacy"])
-def saved(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+def saved(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> tuple[Path, dict[str, Any]]:
     values = every_kind_of_tensor()
     if not request.param:  # the old container holds a storage in one type only
-        values = {key: value for key, value in values.items() if not key.startswith(("torch.uint", "torch.float8"))}
+        values = {
+            key: value
+            for key, value in values.items()
+            if not key.startswith(("torch.uint", "torch.float8"))
+        }
         values["torch.uint8"] = torch.arange(5, dtype=torch.uint8)
-    torch.save(values, tmp_path / "saved.pt", _use_new_zipfile_serialization=request.param)
+    torch.save(
+        values, tmp_path / "saved.pt", _use_new_zipfile_serialization=request.param
+    )
     return tmp_path / "saved.pt", values
 
 
-def test_all_types_views_parameters_and_state_dicts(saved: tuple[Path, dict[str, Any]]) -> None:
+def test_all_types_views_parameters_and_state_dicts(
+    saved: tuple[Path, dict[str, Any]],
+) -> None:
     path, values = saved
     checkpoint = open_checkpoint(path)
     expected = {**values, "size": (1, 2), "module": dict(values["module"])}
@@ -142,15 +189,24 @@ def test_all_types_views_parameters_and_state_dicts(saved: tuple[Path, dict[str,
     assert not checkpoint.tensor(checkpoint.contents["parameter"]).requires_grad
 
 
-def test_sharing_is_kept_and_the_file_is_not_written(saved: tuple[Path, dict[str, Any]]) -> None:
+def test_sharing_is_kept_and_the_file_is_not_written(
+    saved: tuple[Path, dict[str, Any]],
+) -> None:
     path, _ = saved
     before = path.read_bytes()
     checkpoint = open_checkpoint(path)
-    base, row, again = (checkpoint.tensor(checkpoint.contents[name]) for name in ("base", "row", "base"))
+    base, row, again = (
+        checkpoint.tensor(checkpoint.contents[name]) for name in ("base", "row", "base")
+    )
     base[1] = 7.0
     assert torch.equal(row, torch.full((6,), 7.0)) and torch.equal(again, base)
-    assert checkpoint.tensor(checkpoint.contents["list"][1][0]).data_ptr() == base.data_ptr()
-    assert base.untyped_storage().nbytes() == 4 * 6 * 4  # its own, so that saving it does not save the whole file
+    assert (
+        checkpoint.tensor(checkpoint.contents["list"][1][0]).data_ptr()
+        == base.data_ptr()
+    )
+    assert (
+        base.untyped_storage().nbytes() == 4 * 6 * 4
+    )  # its own, so that saving it does not save the whole file
     assert path.read_bytes() == before
     assert open_checkpoint(path).tensor(checkpoint.contents["base"])[1, 0] != 7.0
 
@@ -168,7 +224,9 @@ def test_a_bare_state_dict_and_a_whole_module(tmp_path: Path) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
     torch.save(model.state_dict(), tmp_path / "bare.pt")
     bare = open_checkpoint(tmp_path / "bare.pt")
-    assert list(bare.state_dicts()) == [""] and list(bare.state_dicts()[""]) == list(model.state_dict())
+    assert list(bare.state_dicts()) == [""] and list(bare.state_dicts()[""]) == list(
+        model.state_dict()
+    )
     torch.save(model, tmp_path / "whole.pt")
     whole = open_checkpoint(tmp_path / "whole.pt")
     assert whole.contents.name == "torch.nn.modules.container.Sequential"
@@ -200,7 +258,11 @@ def test_files_without_checksums_and_of_any_folder_name(tmp_path: Path) -> None:
 
 
 def test_safetensors(tmp_path: Path) -> None:
-    own = {str(dtype): (torch.rand(3, 5) * 9).to(dtype) for dtype in DTYPES if dtype != torch.complex128}
+    own = {
+        str(dtype): (torch.rand(3, 5) * 9).to(dtype)
+        for dtype in DTYPES
+        if dtype != torch.complex128
+    }
     held = own | {"odd": torch.ones(3, dtype=torch.uint8), "after": torch.ones(2, dtype=torch.bfloat16),
                   "scalar": torch.tensor(1.5), "empty": torch.empty(0, 2)}  # fmt: skip
     path = tmp_path / "model.safetensors"
@@ -208,21 +270,36 @@ def test_safetensors(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(path)
     assert checkpoint.kind == "safetensors" and not checkpoint.globals
     expected = load_file(path)
-    assert same(checkpoint.contents, {name: expected[name] for name in checkpoint.contents}, checkpoint)
-    assert len(checkpoint.contents) == len(held) and list(checkpoint.state_dicts()) == [""]
+    assert same(
+        checkpoint.contents,
+        {name: expected[name] for name in checkpoint.contents},
+        checkpoint,
+    )
+    assert len(checkpoint.contents) == len(held) and list(checkpoint.state_dicts()) == [
+        ""
+    ]
 
 
 # Files that are something else, or not whole.
 
 OTHER = {
-    "page.pt": (b"<!DOCTYPE html><html>Sign in</html>", "is a web page.*download the file itself"),
+    "page.pt": (
+        b"<!DOCTYPE html><html>Sign in</html>",
+        "is a web page.*download the file itself",
+    ),
     "page2.pt": (b"\xef\xbb\xbf \n<HTML>", "is a web page"),
     "error.pt": (b'{"error":"Repository not found"}', "error message of a server"),
-    "pointer.pt": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "git lfs pull"),
+    "pointer.pt": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+        "git lfs pull",
+    ),
     "empty.pt": (b"", "is empty"),
     "zeros.pt": (bytes(2000), "nothing but zeros"),
     "model.pt.gz": (b"\x1f\x8b\x08\x00abc", "is a gzip file.*(?i:unpack it)"),
-    "model.tar": (b"storages" + bytes(249) + b"ustar\x0000" + bytes(300), "is a tar archive"),
+    "model.tar": (
+        b"storages" + bytes(249) + b"ustar\x0000" + bytes(300),
+        "is a tar archive",
+    ),
     "model.h5": (b"\x89HDF\r\n\x1a\nabc", "is an HDF5 file"),
     "x.npy": (b"\x93NUMPY\x01\x00", "NumPy array"),
     "notes.pt": (b"any text", "begins with 'any text'"),
@@ -250,7 +327,12 @@ def test_folders_and_missing_files(tmp_path: Path) -> None:
 
 def test_other_zip_files(tmp_path: Path) -> None:
     np.savez(tmp_path / "arrays.npz", a=np.ones(3))
-    container(tmp_path / "script.pt", b"N.", **{"constants.pkl": b")."}, **{"code/__torch__/m.py": b"pass"})
+    container(
+        tmp_path / "script.pt",
+        b"N.",
+        **{"constants.pkl": b")."},
+        **{"code/__torch__/m.py": b"pass"},
+    )
     contents = {"nested.zip": ["model.pt"], "other.zip": ["readme.txt"], "twice.pt": ["a/data.pkl", "a/data.pkl"],
                 "model.keras": ["config.json", "model.weights.h5"], "two.pt": ["a/data.pkl", "b/data.pkl"]}  # fmt: skip
     with warnings.catch_warnings():
@@ -282,7 +364,9 @@ def test_compressed_big_endian_and_incomplete_archives(tmp_path: Path) -> None:
         path = rewritten(source, tmp_path / f"{place}.pt", **changes)
         with pytest.raises(CheckpointError, match=told):
             open_checkpoint(path)
-    intact = open_checkpoint(rewritten(source, tmp_path / "same.pt"))  # offsets that are no multiple of anything
+    intact = open_checkpoint(
+        rewritten(source, tmp_path / "same.pt")
+    )  # offsets that are no multiple of anything
     assert torch.equal(intact.tensor(intact.contents["w"]), torch.arange(500.0))
 
 
@@ -303,7 +387,10 @@ LIES = {
     "negative offset": {"offset": b"J\xff\xff\xff\xff"},
     "negative size": {"shape": b"J\xff\xff\xff\xff\x85"},
     "negative stride": {"stride": b"J\xff\xff\xff\xff\x85"},
-    "sizes that overflow": {"shape": b"\x8a\x08" + struct.pack("<q", 2**61) + b"\x85", "stride": b"K\x00\x85"},
+    "sizes that overflow": {
+        "shape": b"\x8a\x08" + struct.pack("<q", 2**61) + b"\x85",
+        "stride": b"K\x00\x85",
+    },
     "repeated without end": {"shape": b"J\x00\x00\x00\x7f\x85", "stride": b"K\x00\x85"},
     "axes that do not fit": {"stride": b"K\x01K\x01\x86"},
     "size a float": {"shape": b"G\x40\x10\x00\x00\x00\x00\x00\x00\x85"},
@@ -315,7 +402,9 @@ LIES = {
 
 @pytest.mark.parametrize("lie", LIES)
 def test_descriptions_that_lie_are_refused_before_use(tmp_path: Path, lie: str) -> None:
-    honest = open_checkpoint(container(tmp_path / "honest.pt", tensor(), {"0": bytes(16)}))
+    honest = open_checkpoint(
+        container(tmp_path / "honest.pt", tensor(), {"0": bytes(16)})
+    )
     assert torch.equal(honest.tensor(honest.contents["w"]), torch.zeros(4))
     path = container(tmp_path / "lie.pt", tensor(**LIES[lie]), {"0": bytes(16)})  # type: ignore[arg-type]
     with pytest.raises(CheckpointError, match="pickle is damaged"):
@@ -323,8 +412,13 @@ def test_descriptions_that_lie_are_refused_before_use(tmp_path: Path, lie: str) 
 
 
 def test_a_reference_to_elsewhere_is_refused(tmp_path: Path) -> None:
-    checkpoint = open_checkpoint(container(tmp_path / "a.pt", tensor(), {"0": bytes(16)}))
-    for ref in (TensorRef(torch.float32, (5,), (1,), 0, "0"), TensorRef(torch.float32, (1,), (1,), 0, "9")):
+    checkpoint = open_checkpoint(
+        container(tmp_path / "a.pt", tensor(), {"0": bytes(16)})
+    )
+    for ref in (
+        TensorRef(torch.float32, (5,), (1,), 0, "0"),
+        TensorRef(torch.float32, (1,), (1,), 0, "9"),
+    ):
         with pytest.raises(CheckpointError, match="has no tensor"):
             checkpoint.tensor(ref)
     (tmp_path / "a.pt").write_bytes(b"shorter")
@@ -336,20 +430,37 @@ def test_a_reference_to_elsewhere_is_refused(tmp_path: Path) -> None:
 
 
 def test_odd_calls_of_tensor_builders_stay_notes(tmp_path: Path) -> None:
-    calls = b"ctorch._utils\n_rebuild_tensor_v2\n)R" + b"ctorch._utils\n_rebuild_parameter\nK\x01\x85R"
+    calls = (
+        b"ctorch._utils\n_rebuild_tensor_v2\n)R"
+        + b"ctorch._utils\n_rebuild_parameter\nK\x01\x85R"
+    )
     calls += b"ctorch._tensor\n_rebuild_from_type_v2\n(K\x01K\x02K\x03K\x04tR"
     calls += TENSOR.replace(b"torch\nFloatStorage", b"evil\nFloatStorage")
-    path = container(tmp_path / "odd.pt", b"\x80\x02(" + calls + b"l.", {"0": bytes(16)})
+    path = container(
+        tmp_path / "odd.pt", b"\x80\x02(" + calls + b"l.", {"0": bytes(16)}
+    )
     assert all(isinstance(each, Inert) for each in open_checkpoint(path).contents)
 
 
 SAFETENSORS = {
     "no json": (b"{nope", "no JSON"),
     "a list": (b"[]", "no PyTorch checkpoint"),
-    "offsets beyond": (b'{"w":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}', "is incomplete"),
-    "size and offsets": (b'{"w":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}', "does not have 8 bytes"),
-    "negative": (b'{"w":{"dtype":"F32","shape":[-1],"data_offsets":[8,4]}}', "is damaged"),
-    "unknown type": (b'{"w":{"dtype":"F9","shape":[],"data_offsets":[0,4]}}', "is damaged"),
+    "offsets beyond": (
+        b'{"w":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}',
+        "is incomplete",
+    ),
+    "size and offsets": (
+        b'{"w":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}',
+        "does not have 8 bytes",
+    ),
+    "negative": (
+        b'{"w":{"dtype":"F32","shape":[-1],"data_offsets":[8,4]}}',
+        "is damaged",
+    ),
+    "unknown type": (
+        b'{"w":{"dtype":"F9","shape":[],"data_offsets":[0,4]}}',
+        "is damaged",
+    ),
     "nested": (b'{"w":' + b"[" * 100_000, "no JSON"),
     "no entry": (b'{"w":5}', "is damaged"),
 }
@@ -358,7 +469,9 @@ SAFETENSORS = {
 @pytest.mark.parametrize("case", SAFETENSORS)
 def test_damaged_safetensors(tmp_path: Path, case: str) -> None:
     header, told = SAFETENSORS[case]
-    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
+    (tmp_path / "a.safetensors").write_bytes(
+        struct.pack("<Q", len(header)) + header + bytes(8)
+    )
     with pytest.raises(CheckpointError, match=told):
         open_checkpoint(tmp_path / "a.safetensors")
 
@@ -392,9 +505,13 @@ def read_all(path: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
 def test_flipped_bits_are_errors_or_change_nothing(tmp_path: Path, kind: str) -> None:
-    """Nothing runs, nothing but `CheckpointError` is raised; a zip has checksums and never gives other numbers."""
+    """Nothing runs, nothing but `CheckpointError` is raised; a zip has checksums and
+    never gives other numbers."""
     whole = tmp_path / "whole.pt"
-    held = {"model": {"a": torch.randn(8, 3), "b": torch.ones(5, dtype=torch.int64)}, "cfg": {"lr": 0.1, "name": "x"}}
+    held = {
+        "model": {"a": torch.randn(8, 3), "b": torch.ones(5, dtype=torch.int64)},
+        "cfg": {"lr": 0.1, "name": "x"},
+    }
     if kind == "safetensors":
         save_file(held["model"], whole)
     else:
@@ -402,7 +519,9 @@ def test_flipped_bits_are_errors_or_change_nothing(tmp_path: Path, kind: str) ->
     data, expected, chance = whole.read_bytes(), read_all(whole), random.Random(0)
     outcomes = {"refused": 0, "the same": 0, "other": 0}
     for attempt in range(400):
-        hurt = tmp_path / f"{attempt}.pt"  # Windows would not overwrite a file that is mapped
+        hurt = (
+            tmp_path / f"{attempt}.pt"
+        )  # Windows would not overwrite a file that is mapped
         spoilt = bytearray(data)
         spoilt[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
         hurt.write_bytes(spoilt)
@@ -413,22 +532,34 @@ def test_flipped_bits_are_errors_or_change_nothing(tmp_path: Path, kind: str) ->
                 outcomes["refused"] += 1
                 continue
         assert not [event for event in events if not event.startswith("import")]
-        equal = found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in expected)
+        equal = found.keys() == expected.keys() and all(
+            torch.equal(found[key], expected[key]) for key in expected
+        )
         outcomes["the same" if equal else "other"] += 1
     assert outcomes["refused"] > 100
     assert kind != "zip" or outcomes["other"] == 0
 
 
 def test_spoilt_pickles_within_good_archives(tmp_path: Path) -> None:
-    """Behind the checksums: bytes of the pickle itself replaced, inserted and dropped."""
+    """Behind the checksums: bytes of the pickle itself replaced, inserted and
+    dropped."""
     chance = random.Random(1)
-    good = b"\x80\x02}(" + text("w") + TENSOR + text("n") + b"ccollections\nOrderedDict\n)Rq\x01h\x01" + text("cfg")
+    good = (
+        b"\x80\x02}("
+        + text("w")
+        + TENSOR
+        + text("n")
+        + b"ccollections\nOrderedDict\n)Rq\x01h\x01"
+        + text("cfg")
+    )
     good += b"(K\x01G?\xf0\x00\x00\x00\x00\x00\x00lu."
     for attempt in range(400):
         spoilt = bytearray(good)
         for _ in range(chance.randint(1, 4)):
             place = chance.randrange(3, len(spoilt))
-            new = bytes([chance.choice(b".(0)]}bcdehijloqrstuQRKNax\x81\x85\x93\x94\xff")])
+            new = bytes(
+                [chance.choice(b".(0)]}bcdehijloqrstuQRKNax\x81\x85\x93\x94\xff")]
+            )
             spoilt[place : place + chance.randint(0, 1)] = new * chance.randint(0, 2)
         path = container(tmp_path / f"{attempt}.pt", bytes(spoilt), {"0": bytes(16)})
         try:
@@ -456,15 +587,28 @@ print(peak() - before, sum(tensor.numel() for tensor in tensors.values()), total
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the peak of resident memory is read from /proc")
-def test_weights_take_no_more_memory_than_themselves_and_moments_none(tmp_path: Path) -> None:
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="the peak of resident memory is read from /proc"
+)
+def test_weights_take_no_more_memory_than_themselves_and_moments_none(
+    tmp_path: Path,
+) -> None:
     model = {f"layer{n}": torch.full((1024, 1024), float(n)) for n in range(8)}
-    moments = {n: {"exp_avg": torch.zeros(1024, 1024), "exp_avg_sq": torch.ones(1024, 1024)} for n in range(8)}
-    torch.save({"model": model, "last_optimizer_state": {"state": moments}}, tmp_path / "adam.pt")
+    moments = {
+        n: {"exp_avg": torch.zeros(1024, 1024), "exp_avg_sq": torch.ones(1024, 1024)}
+        for n in range(8)
+    }
+    torch.save(
+        {"model": model, "last_optimizer_state": {"state": moments}},
+        tmp_path / "adam.pt",
+    )
     weights = 8 * 2**22
     assert (tmp_path / "adam.pt").stat().st_size > 3 * weights
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(tmp_path / "adam.pt")], capture_output=True, text=True, check=True
+        [sys.executable, "-c", MEASURE, str(tmp_path / "adam.pt")],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     growth, numel, total, pandas = done.stdout.split()
     assert (int(numel), float(total), pandas) == (8 * 2**20, 28.0 * 2**20, "False")
@@ -473,6 +617,15 @@ def test_weights_take_no_more_memory_than_themselves_and_moments_none(tmp_path: 
 
 def test_the_loading_path_imports_torch_numpy_and_safetensors_only() -> None:
     code = "import sys, ecgnb.checkpoints.container; print(*{name.partition('.')[0] for name in sys.modules})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     loaded = set(done.stdout.split())
-    assert "torch" in loaded and not loaded & {"pandas", "scipy", "sklearn", "matplotlib", "lightning_fabric", "h5py"}
+    assert "torch" in loaded and not loaded & {
+        "pandas",
+        "scipy",
+        "sklearn",
+        "matplotlib",
+        "lightning_fabric",
+        "h5py",
+    }

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgnb.checkpoints import opcodes
-from ecgnb.checkpoints.inert import Inert, brief
+from ecgnb.checkpoints.constructors import Inert, brief
 from ecgnb.checkpoints.opcodes import interpret
 from ecgnb.checkpoints.plain import plain, walk
-from ecgnb.errors import CheckpointError
+from ecgnb.core.errors import CheckpointError
 
 
 def value_of(*parts: bytes) -> Any:
@@ -34,7 +34,11 @@ KEYS = st.one_of(st.integers(), st.text(), st.tuples(st.text(), st.integers()))
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.one_of(
-        st.lists(inner), st.tuples(inner, inner), st.dictionaries(KEYS, inner), st.sets(KEYS), st.frozensets(KEYS)
+        st.lists(inner),
+        st.tuples(inner, inner),
+        st.dictionaries(KEYS, inner),
+        st.sets(KEYS),
+        st.frozensets(KEYS),
     ),
     max_leaves=20,
 )
@@ -50,25 +54,52 @@ def test_plain_values_of_every_protocol_come_back(value: Any, protocol: int) -> 
 def test_containers_of_the_standard_library_become_plain(protocol: int) -> None:
     ordered = collections.OrderedDict([("b", 1), ("a", [2])])
     ordered._metadata = {"": {"version": 1}}  # type: ignore[attr-defined]  # as state dicts of modules have
-    counted, default = collections.Counter("aab"), collections.defaultdict(list, {"k": [1]})
+    counted, default = (
+        collections.Counter("aab"),
+        collections.defaultdict(list, {"k": [1]}),
+    )
     held = [ordered, counted, default, bytearray(b"\x00\xff"), {1: {2, 3}}]
     found = value_of(pickle.dumps(held, protocol))
-    assert found == [dict(ordered), {"a": 2, "b": 1}, {"k": [1]}, bytearray(b"\x00\xff"), {1: {2, 3}}]
-    assert list(found[0]) == ["b", "a"] and [type(each) for each in found[:3]] == [dict] * 3
+    assert found == [
+        dict(ordered),
+        {"a": 2, "b": 1},
+        {"k": [1]},
+        bytearray(b"\x00\xff"),
+        {1: {2, 3}},
+    ]
+    assert (
+        list(found[0]) == ["b", "a"]
+        and [type(each) for each in found[:3]] == [dict] * 3
+    )
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_objects_become_notes_of_what_they_are(protocol: int) -> None:
-    array, args = np.arange(6, dtype=np.float32).reshape(2, 3), argparse.Namespace(lr=0.1, layers=[1, 2])
+    array, args = (
+        np.arange(6, dtype=np.float32).reshape(2, 3),
+        argparse.Namespace(lr=0.1, layers=[1, 2]),
+    )
     queue = collections.deque([1, 2], maxlen=5)
-    unpickled = interpret(io.BytesIO(pickle.dumps({"a": array, "n": args, "q": queue}, protocol)), "a test")
+    unpickled = interpret(
+        io.BytesIO(pickle.dumps({"a": array, "n": args, "q": queue}, protocol)),
+        "a test",
+    )
     found = unpickled.value
-    assert found["n"].name == "argparse.Namespace" and found["n"].state == {"lr": 0.1, "layers": [1, 2]}
+    assert found["n"].name == "argparse.Namespace" and found["n"].state == {
+        "lr": 0.1,
+        "layers": [1, 2],
+    }
     assert plain(found)["n"] == {"lr": 0.1, "layers": [1, 2]}
-    assert found["q"].name == "collections.deque" and found["q"].args == ((), 5) and found["q"].items == [1, 2]
+    assert (
+        found["q"].name == "collections.deque"
+        and found["q"].args == ((), 5)
+        and found["q"].items == [1, 2]
+    )
     assert unpickled.globals["argparse.Namespace"].called == 1
     if protocol < 5:
-        assert found["a"].name.endswith("multiarray._reconstruct") and found["a"].state[1] == (2, 3)
+        assert found["a"].name.endswith("multiarray._reconstruct") and found["a"].state[
+            1
+        ] == (2, 3)
         assert found["a"].state[4] == array.tobytes()
 
 
@@ -80,12 +111,15 @@ def test_what_is_shared_stays_shared_and_cycles_are_kept() -> None:
     assert found["self"] is found and found["twice"][0] is found["twice"][1]
     made = plain(found)
     assert made["self"] is made and made["twice"][0] is made["twice"][1]
-    assert len(list(walk(found))) == 6  # the cycle is entered once, the shared list, too
+    assert (
+        len(list(walk(found))) == 6
+    )  # the cycle is entered once, the shared list, too
 
 
 COMMAND = text("touch should_not_exist")
 
-#: Ways to have something called: bytes of the pickle, and the name and arguments that must be noted.
+#: Ways to have something called: bytes of the pickle, and the name and arguments that
+#: must be noted.
 CALLS = {
     "protocol 0": (b"cposix\nsystem\n(S'touch x'\ntR.", "posix.system", ("touch x",)),
     "reduce": (b"\x80\x02cos\nsystem\n" + COMMAND + b"\x85R.", "os.system", ("touch should_not_exist",)),
@@ -109,37 +143,59 @@ def test_every_way_of_calling_leaves_a_note_and_runs_nothing(way: str) -> None:
         unpickled = interpret(io.BytesIO(data), "a test")
     assert not events
     assert unpickled.value.name == name and unpickled.value.args == args
-    assert unpickled.globals[name].called == 1 and unpickled.globals[name].examples == [unpickled.value]
-    assert way != "newobj_ex" or unpickled.value.kwargs == {"command": "touch should_not_exist"}
+    assert unpickled.globals[name].called == 1 and unpickled.globals[name].examples == [
+        unpickled.value
+    ]
+    assert way != "newobj_ex" or unpickled.value.kwargs == {
+        "command": "touch should_not_exist"
+    }
 
 
 def test_the_audit_would_hear_it() -> None:
     with audited() as events:
         assert pickle.loads(CALLS["eval"][0]) == 2
-    assert [event.split()[0] for event in events][:2] == ["pickle.find_class", "compile"]
+    assert [event.split()[0] for event in events][:2] == [
+        "pickle.find_class",
+        "compile",
+    ]
 
 
 def test_calling_what_a_call_returned_is_noted() -> None:
     getattr_ = b"c__builtin__\ngetattr\ncos\nsystem\n" + text("__call__") + b"\x86R"
     unpickled = interpret(stream(getattr_, COMMAND, b"\x85R."), "a test")
-    assert set(unpickled.globals) == {"__builtin__.getattr", "os.system", "what __builtin__.getattr returned"}
+    assert set(unpickled.globals) == {
+        "__builtin__.getattr",
+        "os.system",
+        "what __builtin__.getattr returned",
+    }
     assert unpickled.value.args == ("touch should_not_exist",)
     nested = getattr_ + b")R" * 1000 + b"."
-    assert len(interpret(io.BytesIO(nested), "a test").globals) == 3  # names do not grow with each call
+    assert (
+        len(interpret(io.BytesIO(nested), "a test").globals) == 3
+    )  # names do not grow with each call
 
 
 def test_changes_of_a_global_are_counted() -> None:
     """``sys.modules["os"] = x`` and attributes of a module need no call at all."""
-    for data in (b"csys\nmodules\n" + text("os") + b"Ns.", b"csys\nmodules\n}" + text("x") + b"K\x01sb."):
+    for data in (
+        b"csys\nmodules\n" + text("os") + b"Ns.",
+        b"csys\nmodules\n}" + text("x") + b"K\x01sb.",
+    ):
         unpickled = interpret(io.BytesIO(data), "a test")
-        assert unpickled.globals["sys.modules"].changed == 1 and not unpickled.value.called
+        assert (
+            unpickled.globals["sys.modules"].changed == 1 and not unpickled.value.called
+        )
 
 
 def test_persistent_ids_of_any_kind_stay_inert() -> None:
     assert value_of(b"P12\n.").args == ("12",)
     assert value_of(b"K\x05Q.").args == (5,)
     assert value_of(b"]Q.").args == ([],)
-    taken = interpret(io.BytesIO(b"K\x05Q."), "a test", persistent=lambda key: key + 1 if key == 5 else None)
+    taken = interpret(
+        io.BytesIO(b"K\x05Q."),
+        "a test",
+        persistent=lambda key: key + 1 if key == 5 else None,
+    )
     assert taken.value == 6
 
 
@@ -180,7 +236,10 @@ MALFORMED = {
 
 @pytest.mark.parametrize("case", MALFORMED)
 def test_damaged_pickles_are_told_with_their_place(case: str) -> None:
-    with pytest.raises(CheckpointError, match=r"a test cannot be read: its pickle is damaged near byte \d+"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"a test cannot be read: its pickle is damaged near byte \d+",
+    ):
         value_of(MALFORMED[case])
 
 
@@ -192,11 +251,14 @@ def test_constructors_with_odd_arguments_stay_notes() -> None:
 
 
 def deep(levels: int, kind: bytes) -> bytes:
-    return {b"l": b"]" * levels + b"a" * (levels - 1), b"t": b")" + b"\x85" * levels}[kind]
+    return {b"l": b"]" * levels + b"a" * (levels - 1), b"t": b")" + b"\x85" * levels}[
+        kind
+    ]
 
 
 def memoised(first: bytes, wrap: Callable[[bytes], bytes]) -> bytes:
-    """A value wrapped sixty times, each time around the one before taken from the memo."""
+    """A value wrapped sixty times, each time around the one before taken from the
+    memo."""
     data = first + b"q\x00"
     for level in range(60):
         data += b"0" + wrap(b"h" + bytes([level])) + b"q" + bytes([level + 1])
@@ -214,7 +276,10 @@ def test_deep_nesting_and_shared_laughter_neither_crash_nor_hang() -> None:
     found = value_of(laughter, b".")
     assert len(list(walk(found))) == 611 and brief(found) == "list of 10"
     assert len(plain(found)) == 10
-    assert repr(value_of(b"cos\nsystem\n", laughter, b"\x85R.")) == "<inert os.system(list of 10)>"
+    assert (
+        repr(value_of(b"cos\nsystem\n", laughter, b"\x85R."))
+        == "<inert os.system(list of 10)>"
+    )
 
 
 def test_keys_that_would_overflow_the_stack_or_never_hash_are_refused() -> None:
@@ -226,7 +291,10 @@ def test_keys_that_would_overflow_the_stack_or_never_hash_are_refused() -> None:
 
 def test_texts_of_notes_are_short_and_clean() -> None:
     assert brief("a\x1b[2J\n") == r"'a\x1b[2J\n'"
-    assert brief(Inert("os\x1b.system", ("x" * 10_000,))) == r"os\x1b.system('" + "x" * 120 + "'...)"
+    assert (
+        brief(Inert("os\x1b.system", ("x" * 10_000,)))
+        == r"os\x1b.system('" + "x" * 120 + "'...)"
+    )
     assert brief(1 << 100_000) == "a number of 100001 bits"
     assert (
         brief(Inert("m.f", ([0.25, 120.5], {"patient": 7}, ("sh", "-c"))))
@@ -237,15 +305,27 @@ def test_texts_of_notes_are_short_and_clean() -> None:
     assert brief(inner) == "m.g(m.g(...))"
 
 
-def test_memory_stays_small_whatever_the_file_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A memo index of four billion; one list of which sets are built again and again."""
+def test_memory_stays_small_whatever_the_file_asks_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A memo index of four billion; one list of which sets are built again and
+    again."""
     monkeypatch.setattr(opcodes, "MOST_STEPS", 200_000)
     members = b"".join(b"M" + struct.pack("<H", n) for n in range(10_000))
-    amplified = b"\x80\x02c__builtin__\nset\nq\x00(" + members + b"lq\x01(" + b"h\x00h\x01\x85R" * 5_000 + b"l."
+    amplified = (
+        b"\x80\x02c__builtin__\nset\nq\x00("
+        + members
+        + b"lq\x01("
+        + b"h\x00h\x01\x85R" * 5_000
+        + b"l."
+    )
     tracemalloc.start()
     assert value_of(b"Nr\xff\xff\xff\xffj\xff\xff\xff\xff.") is None
     small = tracemalloc.get_traced_memory()[1]
-    with pytest.raises(CheckpointError, match="more than 200,000 instructions, which no checkpoint does"):
+    with pytest.raises(
+        CheckpointError,
+        match="more than 200,000 instructions, which no checkpoint does",
+    ):
         value_of(amplified)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

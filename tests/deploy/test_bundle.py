@@ -15,12 +15,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ecgnb.data.leads import STANDARD_12
-from ecgnb.data.standardise import PrepareConfig
+from ecgnb.core.errors import CheckpointError, ConfigError
+from ecgnb.core.files import read_json, sha256_file, write_json
+from ecgnb.data.signal.leads import STANDARD_12
+from ecgnb.data.signal.standardise import PrepareConfig
 from ecgnb.deploy.bundle import Bundle
-from ecgnb.deploy.folder import load_bundle, save_bundle
-from ecgnb.errors import CheckpointError, ConfigError
-from ecgnb.files import read_json, sha256_file, write_json
+from ecgnb.deploy.bundle_folder import load_bundle, save_bundle
 from ecgnb.models import build_model
 from ecgnb.transforms.pipeline import build_pipeline
 
@@ -28,17 +28,33 @@ from ecgnb.transforms.pipeline import build_pipeline
 @pytest.fixture
 def bundle() -> Bundle:
     torch.manual_seed(0)
-    words = {"n_leads": 12, "n_samples": 1000, "fs": 100.0, "n_classes": 3, "leads": STANDARD_12, "task": "multilabel"}
+    words = {
+        "n_leads": 12,
+        "n_samples": 1000,
+        "fs": 100.0,
+        "n_classes": 3,
+        "leads": STANDARD_12,
+        "task": "multilabel",
+    }
     model = build_model("resnet1d", **words, widths=(8, 12), depths=(1, 1)).eval()
-    for name, value in model.named_buffers():  # as training leaves them, not as they begin
+    for (
+        name,
+        value,
+    ) in model.named_buffers():  # as training leaves them, not as they begin
         if value.is_floating_point():
-            value.add_(torch.rand_like(value), alpha=0.5) if "var" in name else value.normal_()
+            value.add_(
+                torch.rand_like(value), alpha=0.5
+            ) if "var" in name else value.normal_()
     return Bundle(
         model=model,
         classes=("NORM", "Vörhof", "a|b"[:1]),
         task="multilabel",
-        prepare=PrepareConfig(target_fs=100, target_samples=1000, leads=STANDARD_12, crop="start"),
-        transforms=build_pipeline(["zscore", {"name": "bandpass", "low": 0.5, "high": 30.0}]),
+        prepare=PrepareConfig(
+            target_fs=100, target_samples=1000, leads=STANDARD_12, crop="start"
+        ),
+        transforms=build_pipeline(
+            ["zscore", {"name": "bandpass", "low": 0.5, "high": 30.0}]
+        ),
         thresholds=(0.1, 1 / 3, 0.7),
         temperature=1.2345678901234567,
         aggregate=("mean", "max", "mean"),
@@ -53,7 +69,10 @@ def rewrite(folder: Path, change: Callable[[dict], None]) -> None:
     change(weights)
     save_file(weights, folder / "model.safetensors")
     description = read_json(folder / "bundle.json")
-    write_json(folder / "bundle.json", description | {"weights_sha256": sha256_file(folder / "model.safetensors")})
+    write_json(
+        folder / "bundle.json",
+        description | {"weights_sha256": sha256_file(folder / "model.safetensors")},
+    )
 
 
 def test_everything_comes_back_exactly(bundle: Bundle, tmp_path: Path) -> None:
@@ -64,26 +83,44 @@ def test_everything_comes_back_exactly(bundle: Bundle, tmp_path: Path) -> None:
     assert found.model.spec() == bundle.model.spec() and not found.model.training
     ours, theirs = bundle.model.state_dict(), found.model.state_dict()
     assert list(ours) == list(theirs)
-    assert all(torch.equal(ours[name], theirs[name]) and ours[name].dtype == theirs[name].dtype for name in ours)
-    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["README.md", "bundle.json", "model.safetensors"]
+    assert all(
+        torch.equal(ours[name], theirs[name]) and ours[name].dtype == theirs[name].dtype
+        for name in ours
+    )
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == [
+        "README.md",
+        "bundle.json",
+        "model.safetensors",
+    ]
 
 
-def test_a_fresh_process_in_another_folder_gives_the_same_logits_bit_for_bit(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_fresh_process_in_another_folder_gives_the_same_logits_bit_for_bit(
+    bundle: Bundle, tmp_path: Path
+) -> None:
     shutil.move(save_bundle(bundle, tmp_path / "b"), tmp_path / "Ümzug nach nebenan")
     signal = np.random.default_rng(0).normal(size=(2, 12, 1000)).astype(np.float32)
     np.save(tmp_path / "signal.npy", signal)
     code = (
-        "import sys, numpy as np, torch; from ecgnb.deploy.folder import load_bundle; torch.set_num_threads(1)\n"
+        "import sys, numpy as np, torch; from ecgnb.deploy.bundle_folder import load_bundle; torch.set_num_threads(1)\n"
         "b = load_bundle(sys.argv[1]); x = torch.from_numpy(np.load(sys.argv[2]))\n"
         "with torch.inference_mode(): np.save(sys.argv[3], b.model(b.transforms(x, fs=b.prepare.target_fs)).numpy())\n"
     )
-    arguments = [str(tmp_path / name) for name in ("Ümzug nach nebenan", "signal.npy", "logits.npy")]
-    subprocess.run([sys.executable, "-c", code, *arguments], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    arguments = [
+        str(tmp_path / name)
+        for name in ("Ümzug nach nebenan", "signal.npy", "logits.npy")
+    ]
+    subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        check=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
         with torch.inference_mode():
-            here = bundle.model(bundle.transforms(torch.from_numpy(signal), fs=100.0)).numpy()
+            here = bundle.model(
+                bundle.transforms(torch.from_numpy(signal), fs=100.0)
+            ).numpy()
     finally:
         torch.set_num_threads(threads)
     np.testing.assert_array_equal(np.load(tmp_path / "logits.npy"), here)
@@ -92,18 +129,29 @@ def test_a_fresh_process_in_another_folder_gives_the_same_logits_bit_for_bit(bun
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda w: w.pop("head.classifier.bias"), r'Missing key.*"head\.classifier\.bias"'),
-        (lambda w: w.update({"head.extra": torch.zeros(2)}), r'Unexpected key.*"head\.extra"'),
+        (
+            lambda w: w.pop("head.classifier.bias"),
+            r'Missing key.*"head\.classifier\.bias"',
+        ),
+        (
+            lambda w: w.update({"head.extra": torch.zeros(2)}),
+            r'Unexpected key.*"head\.extra"',
+        ),
         (
             lambda w: w.update({"head.classifier.bias": torch.zeros(5)}),
             r"size mismatch for head\.classifier\.bias.*torch\.Size\(\[5\]\).*torch\.Size\(\[3\]\)",
         ),
     ],
 )
-def test_weights_of_another_model_are_named(bundle: Bundle, tmp_path: Path, change, message: str) -> None:
+def test_weights_of_another_model_are_named(
+    bundle: Bundle, tmp_path: Path, change, message: str
+) -> None:
     folder = save_bundle(bundle, tmp_path / "b")
     rewrite(folder, change)
-    with pytest.raises(CheckpointError, match=rf"(?s)do not fit model 'resnet1d'.*{message}.*Copy the whole bundle"):
+    with pytest.raises(
+        CheckpointError,
+        match=rf"(?s)do not fit model 'resnet1d'.*{message}.*Copy the whole bundle",
+    ):
         load_bundle(folder)
 
 
@@ -117,11 +165,16 @@ def test_a_changed_byte_is_seen(bundle: Bundle, tmp_path: Path, place: int) -> N
         load_bundle(folder)
 
 
-def test_a_half_file_whose_checksum_was_made_to_agree(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_half_file_whose_checksum_was_made_to_agree(
+    bundle: Bundle, tmp_path: Path
+) -> None:
     folder = save_bundle(bundle, tmp_path / "b")
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    write_json(folder / "bundle.json", read_json(folder / "bundle.json") | {"weights_sha256": sha256_file(file)})
+    write_json(
+        folder / "bundle.json",
+        read_json(folder / "bundle.json") | {"weights_sha256": sha256_file(file)},
+    )
     with pytest.raises(CheckpointError, match=r"model\.safetensors do not fit"):
         load_bundle(folder)
 
@@ -129,14 +182,19 @@ def test_a_half_file_whose_checksum_was_made_to_agree(bundle: Bundle, tmp_path: 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.update(format=2), r"format 2; this version reads 1\. Load it with the version that wrote it"),
+        (
+            lambda d: d.update(format=2),
+            r"format 2; this version reads 1\. Load it with the version that wrote it",
+        ),
         (lambda d: d.pop("format"), "format None; this version reads 1"),
         (lambda d: d.pop("classes"), r"not as it was written \(KeyError: 'classes'\)"),
         (lambda d: d["prepare"].update(volume=11), r"not as it was written .*volume"),
         (lambda d: d.update(model=None), r"not as it was written \(TypeError"),
     ],
 )
-def test_a_description_of_another_kind(bundle: Bundle, tmp_path: Path, change, message: str) -> None:
+def test_a_description_of_another_kind(
+    bundle: Bundle, tmp_path: Path, change, message: str
+) -> None:
     folder = save_bundle(bundle, tmp_path / "b")
     description = read_json(folder / "bundle.json")
     change(description)
@@ -145,24 +203,37 @@ def test_a_description_of_another_kind(bundle: Bundle, tmp_path: Path, change, m
         load_bundle(folder)
 
 
-def test_a_bundle_from_before_there_were_windows_reads_one_crop(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_bundle_from_before_there_were_windows_reads_one_crop(
+    bundle: Bundle, tmp_path: Path
+) -> None:
     folder = save_bundle(bundle, tmp_path / "b")
     description = read_json(folder / "bundle.json")
     del description["aggregate"], description["prepare"]["resampling"]
     write_json(folder / "bundle.json", description)
     found = load_bundle(folder)
-    assert found.aggregate == () and not found.windowed and found.prepare.resampling == "filter"
+    assert (
+        found.aggregate == ()
+        and not found.windowed
+        and found.prepare.resampling == "filter"
+    )
 
 
 @pytest.mark.parametrize(
     ("rules", "message"),
-    [(("mean", "max"), "2 rules for 3 classes"), (("mean", "median", "max"), "'median'.*mean, max")],
+    [
+        (("mean", "max"), "2 rules for 3 classes"),
+        (("mean", "median", "max"), "'median'.*mean, max"),
+    ],
 )
-def test_windows_that_cannot_be_joined_are_refused(bundle: Bundle, tmp_path: Path, rules, message: str) -> None:
+def test_windows_that_cannot_be_joined_are_refused(
+    bundle: Bundle, tmp_path: Path, rules, message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         dataclasses.replace(bundle, aggregate=rules)
     folder = save_bundle(bundle, tmp_path / "b")
-    write_json(folder / "bundle.json", read_json(folder / "bundle.json") | {"aggregate": rules})
+    write_json(
+        folder / "bundle.json", read_json(folder / "bundle.json") | {"aggregate": rules}
+    )
     with pytest.raises(ConfigError, match=message):
         load_bundle(folder)
 
@@ -177,17 +248,24 @@ def test_an_architecture_that_is_not_there(bundle: Bundle, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("text", ["", '{"format": 1, "mo', "[1]", "null", "\0"])
-def test_a_damaged_or_missing_description(bundle: Bundle, tmp_path: Path, text: str) -> None:
+def test_a_damaged_or_missing_description(
+    bundle: Bundle, tmp_path: Path, text: str
+) -> None:
     folder = save_bundle(bundle, tmp_path / "b")
     (folder / "bundle.json").write_text(text, encoding="utf-8")
-    with pytest.raises(CheckpointError, match=r"holds no readable bundle\.json.*evaluate the run again"):
+    with pytest.raises(
+        CheckpointError, match=r"holds no readable bundle\.json.*evaluate the run again"
+    ):
         load_bundle(folder)
     with pytest.raises(CheckpointError, match=r"holds no readable bundle\.json"):
         load_bundle(tmp_path / "nowhere")
 
 
-def test_an_older_description_beside_newer_weights_is_seen(bundle: Bundle, tmp_path: Path) -> None:
-    """A writer that is killed between the two files leaves a bundle that nobody takes for a whole one."""
+def test_an_older_description_beside_newer_weights_is_seen(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    """A writer that is killed between the two files leaves a bundle that nobody takes
+    for a whole one."""
     folder = save_bundle(bundle, tmp_path / "b")
     old = (folder / "bundle.json").read_bytes()
     with torch.no_grad():

@@ -1,4 +1,5 @@
-"""The card of a model says what is true of it, in the hub's form, and nothing of the machine it comes from."""
+"""The card of a model says what is true of it, in the hub's form, and nothing of the
+machine it comes from."""
 
 from __future__ import annotations
 
@@ -8,11 +9,11 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 
-from ecgnb.data.leads import STANDARD_12
-from ecgnb.data.standardise import PrepareConfig
+from ecgnb.data.signal.leads import STANDARD_12
+from ecgnb.data.signal.standardise import PrepareConfig
 from ecgnb.deploy.bundle import Bundle
+from ecgnb.deploy.bundle_folder import load_bundle
 from ecgnb.deploy.card import model_card, without_paths
-from ecgnb.deploy.folder import load_bundle
 from ecgnb.models import build_model
 from ecgnb.transforms.pipeline import build_pipeline
 
@@ -20,13 +21,24 @@ from ecgnb.transforms.pipeline import build_pipeline
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
     torch.manual_seed(0)
-    words = {"n_leads": 12, "n_samples": 1000, "fs": 100.0, "n_classes": 3, "leads": STANDARD_12, "task": "multilabel"}
+    words = {
+        "n_leads": 12,
+        "n_samples": 1000,
+        "fs": 100.0,
+        "n_classes": 3,
+        "leads": STANDARD_12,
+        "task": "multilabel",
+    }
     return Bundle(
         model=build_model("resnet1d", **words, widths=(8, 12), depths=(1, 1)).eval(),
         classes=("NORM", "Vörhof|flimmern", "<b>"),
         task="multilabel",
-        prepare=PrepareConfig(target_fs=100, target_samples=1000, leads=STANDARD_12, crop="start"),
-        transforms=build_pipeline(["zscore", {"name": "bandpass", "low": 0.5, "high": 30.0}]),
+        prepare=PrepareConfig(
+            target_fs=100, target_samples=1000, leads=STANDARD_12, crop="start"
+        ),
+        transforms=build_pipeline(
+            ["zscore", {"name": "bandpass", "low": 0.5, "high": 30.0}]
+        ),
         thresholds=(0.1, 1 / 3, 0.7),
         temperature=1.25,
         aggregate=("mean", "max", "mean"),
@@ -42,14 +54,23 @@ def bundle() -> Bundle:
             "run": "ptbxl-resnet1d-0a1b",
             "dataset": "ptbxl",
             "license": "CC BY 4.0",
-            "parameters": {"EPOCHS": 3, "DATASET_DIR": "/home/anna/ptbxl", "LEADS": ["I", "II"], "CONFIDENCE": 0.9},
+            "parameters": {
+                "EPOCHS": 3,
+                "DATASET_DIR": "/home/anna/ptbxl",
+                "LEADS": ["I", "II"],
+                "CONFIDENCE": 0.9,
+            },
             "environment": {
                 "python": "3.11.9",
                 "system": "Linux anna-desktop",
                 "packages": {"torch": "2.6.0", "nbval": "not installed"},
             },
             "records": ["patient 4711", "patient 4712"],
-            "started from": {"file": "model.pt", "folder": "C:\\Users\\anna\\models", "also": ["patient 4713"]},
+            "started from": {
+                "file": "model.pt",
+                "folder": "C:\\Users\\anna\\models",
+                "also": ["patient 4713"],
+            },
         },
     )
 
@@ -57,18 +78,27 @@ def bundle() -> Bundle:
 def rows(card: str, section: str) -> list[list[str]]:
     """The cells of the first table below a heading, without head and rule."""
     lines = card.partition(f"## {section}\n\n")[2].splitlines()
-    table = lines[: next(n for n, line in enumerate([*lines, ""]) if not line.startswith("|"))]
+    table = lines[
+        : next(n for n, line in enumerate([*lines, ""]) if not line.startswith("|"))
+    ]
     return [line.strip("| ").split(" | ") for line in table[2:]]
 
 
 def test_the_front_matter_is_what_the_hub_reads(bundle: Bundle) -> None:
     data = ModelCard(model_card(bundle)).data
-    assert (data.library_name, data.license, data.pipeline_tag) == ("ecgnb", "cc-by-4.0", None)
+    assert (data.library_name, data.license, data.pipeline_tag) == (
+        "ecgnb",
+        "cc-by-4.0",
+        None,
+    )
     assert {"electrocardiogram", "ecg", "pytorch"} <= set(data.tags)
     assert data.model_name == "resnet1d"
     results = {each.metric_type: each for each in data.eval_results}
     assert list(results) == ["macro_auroc", "f_max"]
-    assert (results["macro_auroc"].metric_value, results["macro_auroc"].dataset_name) == (0.9123, "ptbxl")
+    assert (
+        results["macro_auroc"].metric_value,
+        results["macro_auroc"].dataset_name,
+    ) == (0.9123, "ptbxl")
     assert results["macro_auroc"].dataset_split == "test"
 
 
@@ -77,7 +107,10 @@ def test_a_license_that_the_hub_does_not_know_has_a_name(bundle: Bundle) -> None
     data = ModelCard(model_card(own)).data
     assert (data.license, data.license_name) == ("other", "clinic-research-only")
     assert data.eval_results[0].dataset_name == "unknown"
-    assert ModelCard(model_card(dataclasses.replace(bundle, provenance={}))).data.license is None
+    assert (
+        ModelCard(model_card(dataclasses.replace(bundle, provenance={}))).data.license
+        is None
+    )
 
 
 def test_the_input_is_told(bundle: Bundle) -> None:
@@ -104,38 +137,67 @@ def test_each_class_has_its_threshold_and_its_way_over_windows(bundle: Bundle) -
         ["\\<b>", "0.7", "mean"],
     ]
     assert "Logits are divided by 1.25." in card
-    one = dataclasses.replace(bundle, task="multiclass", thresholds=(), aggregate=(), temperature=1.0)
+    one = dataclasses.replace(
+        bundle, task="multiclass", thresholds=(), aggregate=(), temperature=1.0
+    )
     card = model_card(one)
-    assert [row[0] for row in rows(card, "Classes")] == ["NORM", "Vörhof\\|flimmern", "\\<b>"]
+    assert [row[0] for row in rows(card, "Classes")] == [
+        "NORM",
+        "Vörhof\\|flimmern",
+        "\\<b>",
+    ]
     assert "The most probable class is called." in card and "divided" not in card
 
 
 def test_the_numbers_have_their_intervals(bundle: Bundle) -> None:
     card = model_card(bundle)
-    assert rows(card, "Results") == [["macro\\_auroc", "0.912", "0.880 to 0.930"], ["f\\_max", "0.500"]]
+    assert rows(card, "Results") == [
+        ["macro\\_auroc", "0.912", "0.880 to 0.930"],
+        ["f\\_max", "0.500"],
+    ]
     assert "| metric | value | 90% interval |" in card
     assert "Recordings: 800 for training, 100 for validation, 100 for the test." in card
     assert "## Results" not in model_card(dataclasses.replace(bundle, metrics={}))
 
 
-def test_the_origin_is_told_without_this_machine_and_without_recordings(bundle: Bundle) -> None:
+def test_the_origin_is_told_without_this_machine_and_without_recordings(
+    bundle: Bundle,
+) -> None:
     card = model_card(bundle)
     told = dict(rows(card, "Where it comes from"))
     assert told["run"] == "ptbxl-resnet1d-0a1b" and told["parameters: EPOCHS"] == "3"
-    assert told["parameters: LEADS"] == '\\["I", "II"\\]' and told["started from: file"] == "model.pt"
+    assert (
+        told["parameters: LEADS"] == '\\["I", "II"\\]'
+        and told["started from: file"] == "model.pt"
+    )
     assert told["versions"] == "python 3.11.9, torch 2.6.0"
     for private in ("anna", "4711", "4713", "not installed"):
         assert private not in card
-    assert "## Where it comes from" not in model_card(dataclasses.replace(bundle, provenance={}))
+    assert "## Where it comes from" not in model_card(
+        dataclasses.replace(bundle, provenance={})
+    )
 
 
 def test_a_model_without_classes_gives_embeddings(bundle: Bundle) -> None:
-    bare: dict = {"classes": (), "thresholds": (), "aggregate": (), "metrics": {}, "temperature": 1.0}
+    bare: dict = {
+        "classes": (),
+        "thresholds": (),
+        "aggregate": (),
+        "metrics": {},
+        "temperature": 1.0,
+    }
     card = model_card(dataclasses.replace(bundle, **bare))
     assert ModelCard(card).data.pipeline_tag == "feature-extraction"
-    assert "# Electrocardiogram encoder (resnet1d)" in card and "## Classes" not in card and "classes" not in card
+    assert (
+        "# Electrocardiogram encoder (resnet1d)" in card
+        and "## Classes" not in card
+        and "classes" not in card
+    )
     assert "longer recordings are cut into windows" in card
-    assert "ecgnb predict recording.hea --run owner/repository --out FOLDER --embeddings" in card
+    assert (
+        "ecgnb predict recording.hea --run owner/repository --out FOLDER --embeddings"
+        in card
+    )
 
 
 def test_the_limits_and_the_lines_to_use_it(bundle: Bundle) -> None:
@@ -157,7 +219,18 @@ def test_paths_of_this_machine_are_left_out_wherever_they_stand(path: str) -> No
 
 
 @pytest.mark.parametrize(
-    "text", ["mV/s", "1 / 2", "https://example.org/a/b", "about ~5 Hz", "runs/first", "CC BY 4.0", "a\\b", "or/and", ""]
+    "text",
+    [
+        "mV/s",
+        "1 / 2",
+        "https://example.org/a/b",
+        "about ~5 Hz",
+        "runs/first",
+        "CC BY 4.0",
+        "a\\b",
+        "or/and",
+        "",
+    ],
 )
 def test_other_texts_stay(text: str) -> None:
     assert without_paths({"a": text, "b": [text]}) == {"a": text, "b": [text]}

@@ -1,4 +1,5 @@
-"""Checkpoints of ECG-FM as bundles: the published recipe by hand, names, aggregation, a fresh process."""
+"""Checkpoints of ECG-FM as bundles: the published recipe by hand, names, aggregation, a
+fresh process."""
 
 from __future__ import annotations
 
@@ -14,11 +15,10 @@ import torch
 import wfdb
 
 import ecgnb
-from ecgnb.deploy.folder import load_bundle, save_bundle
-from ecgnb.deploy.foundation import bundle_of_ecg_fm
-from ecgnb.deploy.opening import open_bundle
-from ecgnb.errors import CheckpointError, ConfigError
-from ecgnb.foundation.ecg_fm import load_ecg_fm
+from ecgnb.core.errors import CheckpointError, ConfigError
+from ecgnb.deploy.bundle_folder import load_bundle, save_bundle
+from ecgnb.deploy.opening import bundle_of_ecg_fm, open_bundle
+from ecgnb.foundation.ecg_fm_checkpoint import load_ecg_fm
 from ecgnb.foundation.recipe import MIMIC
 from ecgnb.foundation.stand_in import SMALL, stand_in
 
@@ -31,20 +31,32 @@ def small(tmp_path: Path) -> Path:
 
 
 def by_hand(header: Path) -> np.ndarray:
-    """Return the windows ``[n, 12, 2500]`` of a record as the published scripts make them."""
+    """Return the windows ``[n, 12, 2500]`` of a record as the published scripts make
+    them."""
     record = wfdb.rdrecord(str(header.with_suffix("")))
     names = [name.replace("AV", "aV") for name in record.sig_name]
     signal = record.p_signal.T[[names.index(lead) for lead in ORDER]]
     n = signal.shape[1]
     n_new = int(n * 500 / record.fs)
-    signal = np.stack([np.interp(np.arange(n_new), np.linspace(0, n_new - 1, n), lead) for lead in signal])
+    signal = np.stack(
+        [
+            np.interp(np.arange(n_new), np.linspace(0, n_new - 1, n), lead)
+            for lead in signal
+        ]
+    )
     deviation = signal.std(axis=1, keepdims=True)
-    signal = (signal - signal.mean(axis=1, keepdims=True)) / np.where(deviation > 0, deviation, 1)
-    return np.stack([signal[:, start : start + 2500] for start in range(0, n_new - 2499, 2500)]).astype(np.float32)
+    signal = (signal - signal.mean(axis=1, keepdims=True)) / np.where(
+        deviation > 0, deviation, 1
+    )
+    return np.stack(
+        [signal[:, start : start + 2500] for start in range(0, n_new - 2499, 2500)]
+    ).astype(np.float32)
 
 
 @pytest.mark.parametrize("folder", ["records500", "records100"])
-def test_predictions_are_the_published_recipe_by_hand(golden_dir, data_dir, folder) -> None:
+def test_predictions_are_the_published_recipe_by_hand(
+    golden_dir, data_dir, folder
+) -> None:
     checkpoint = golden_dir / "ecg_fm" / "finetuned.pt"
     headers = sorted((data_dir / "ptbxl" / folder).rglob("*.hea"))[:4]
     inference = ecgnb.infer_recordings(headers, run=str(checkpoint), embeddings=True)
@@ -52,18 +64,36 @@ def test_predictions_are_the_published_recipe_by_hand(golden_dir, data_dir, fold
     for number, header in enumerate(headers):
         windows = torch.from_numpy(by_hand(header))
         with torch.inference_mode():
-            probabilities, embeddings = model(windows).sigmoid().numpy(), model.embed(windows).numpy()
+            probabilities, embeddings = (
+                model(windows).sigmoid().numpy(),
+                model.embed(windows).numpy(),
+            )
         rows = inference.windows["record_id"] == header.stem
         assert rows.sum() == len(windows) == 2
-        assert np.abs(inference.windows.loc[rows, list(MIMIC)].to_numpy() - probabilities).max() <= 2e-6
+        assert (
+            np.abs(
+                inference.windows.loc[rows, list(MIMIC)].to_numpy() - probabilities
+            ).max()
+            <= 2e-6
+        )
         assert np.abs(inference.embeddings[rows.to_numpy()] - embeddings).max() <= 5e-6
         largest = np.array([how == "max" for how in MIMIC.values()])
         joined = np.where(largest, probabilities.max(0), probabilities.mean(0))
-        assert np.abs(inference.table.loc[number, list(MIMIC)].to_numpy(dtype=float) - joined).max() <= 2e-6
+        assert (
+            np.abs(
+                inference.table.loc[number, list(MIMIC)].to_numpy(dtype=float) - joined
+            ).max()
+            <= 2e-6
+        )
 
 
-def test_a_bundle_predicts_the_same_bit_for_bit_in_a_fresh_process(small, data_dir, tmp_path) -> None:
-    headers = [str(path) for path in sorted((data_dir / "ptbxl" / "records500").rglob("*.hea"))[:3]]
+def test_a_bundle_predicts_the_same_bit_for_bit_in_a_fresh_process(
+    small, data_dir, tmp_path
+) -> None:
+    headers = [
+        str(path)
+        for path in sorted((data_dir / "ptbxl" / "records500").rglob("*.hea"))[:3]
+    ]
     bundle = open_bundle(small)
     folder = save_bundle(bundle, tmp_path / "bundle")
     expected = ecgnb.predict(headers, run=str(small))
@@ -77,7 +107,10 @@ def test_a_bundle_predicts_the_same_bit_for_bit_in_a_fresh_process(small, data_d
     assert {name: found[name] for name in MIMIC} == {name: same[name] for name in MIMIC}
     again = load_bundle(folder)
     assert again.classes == tuple(MIMIC) and again.aggregate == tuple(MIMIC.values())
-    assert all(torch.equal(value, again.model.state_dict()[name]) for name, value in bundle.model.state_dict().items())
+    assert all(
+        torch.equal(value, again.model.state_dict()[name])
+        for name, value in bundle.model.state_dict().items()
+    )
     assert again.provenance["checkpoint"] == "small.pt"
     assert (folder / "README.md").read_text(encoding="utf-8").startswith("---\n")
 
@@ -88,23 +121,32 @@ def test_a_pretrained_bundle_embeds_and_does_not_predict(tmp_path, data_dir) -> 
     folder = save_bundle(open_bundle(checkpoint), tmp_path / "bundle")
     one = ecgnb.infer_recordings(header, run=str(checkpoint))
     two = ecgnb.infer_recordings(header, run=str(folder))
-    assert one.embeddings.shape == (2, 64) and np.array_equal(one.embeddings, two.embeddings)
+    assert one.embeddings.shape == (2, 64) and np.array_equal(
+        one.embeddings, two.embeddings
+    )
     with pytest.raises(ConfigError, match="no classifier"):
         ecgnb.predict(header, run=str(folder))
 
 
 def test_names_are_given_for_heads_that_were_not_published(tmp_path) -> None:
     checkpoint = stand_in(tmp_path / "three.pt", n_classes=3, optimizer=False, **SMALL)
-    with pytest.raises(ConfigError, match="3 outputs, and no checkpoint tells their names"):
+    with pytest.raises(
+        ConfigError, match="3 outputs, and no checkpoint tells their names"
+    ):
         open_bundle(checkpoint)
     assert open_bundle(checkpoint, classes=["a", "b", "c"]).aggregate == ("mean",) * 3
-    with pytest.raises(ConfigError, match=r"3 outputs; it was given the names \['a', 'a', 'b'\]"):
+    with pytest.raises(
+        ConfigError, match=r"3 outputs; it was given the names \['a', 'a', 'b'\]"
+    ):
         bundle_of_ecg_fm(load_ecg_fm(checkpoint), ["a", "a", "b"])
 
 
 def test_a_threshold_of_ones_own_is_every_labels(small) -> None:
     bundle = bundle_of_ecg_fm(load_ecg_fm(small), threshold=0.3)
-    assert bundle.thresholds == (0.3,) * 17 and open_bundle(small).thresholds == (0.5,) * 17
+    assert (
+        bundle.thresholds == (0.3,) * 17
+        and open_bundle(small).thresholds == (0.5,) * 17
+    )
 
 
 def test_a_bundle_that_contradicts_its_model_is_refused(small) -> None:
@@ -124,6 +166,10 @@ def test_a_bundle_that_contradicts_its_model_is_refused(small) -> None:
 def test_what_is_no_model_is_refused(tmp_path) -> None:
     page = tmp_path / "page.pt"
     page.write_text("<html>sign in</html>", encoding="utf-8")
-    for place, message in ((page, "web page"), (tmp_path, "holds no readable bundle.json"), (tmp_path / "none", "no")):
+    for place, message in (
+        (page, "web page"),
+        (tmp_path, "holds no readable bundle.json"),
+        (tmp_path / "none", "no"),
+    ):
         with pytest.raises(CheckpointError, match=message):
             open_bundle(place)

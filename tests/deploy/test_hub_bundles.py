@@ -1,7 +1,8 @@
 """A bundle goes to the hub and comes back as it was; nothing else goes with it.
 
-Uploads go the way of git LFS here; with Xet storage, which the library prefers where hf-xet is installed, the bytes go
-through code of its own that a small server cannot answer.
+Uploads go the way of git LFS here; with Xet storage, which the library prefers where
+hf-xet is installed, the bytes go through code of its own that a small server cannot
+answer.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ import pytest
 import torch
 from hub_server import FakeHub, hub_at_home
 
-from ecgnb.data.leads import STANDARD_12
+from ecgnb.core.errors import CheckpointError, ConfigError, EcgnbError
+from ecgnb.core.files import read_json, write_json
 from ecgnb.data.recording import Recording
-from ecgnb.data.standardise import PrepareConfig
+from ecgnb.data.signal.leads import STANDARD_12
+from ecgnb.data.signal.standardise import PrepareConfig
 from ecgnb.deploy.bundle import Bundle
+from ecgnb.deploy.bundle_folder import load_bundle, save_bundle
 from ecgnb.deploy.card import model_card
-from ecgnb.deploy.folder import load_bundle, save_bundle
-from ecgnb.deploy.hub import from_hub, push_to_hub
+from ecgnb.deploy.hub_bundles import from_hub, push_to_hub
 from ecgnb.deploy.predict import predict
-from ecgnb.errors import CheckpointError, ConfigError, EcgnbError
-from ecgnb.files import read_json, write_json
 from ecgnb.models import build_model
 from ecgnb.transforms.pipeline import build_pipeline
 
@@ -42,7 +43,14 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
 @pytest.fixture
 def bundle() -> Bundle:
     torch.manual_seed(0)
-    words = {"n_leads": 12, "n_samples": 1000, "fs": 100.0, "n_classes": 3, "leads": STANDARD_12, "task": "multilabel"}
+    words = {
+        "n_leads": 12,
+        "n_samples": 1000,
+        "fs": 100.0,
+        "n_classes": 3,
+        "leads": STANDARD_12,
+        "task": "multilabel",
+    }
     return Bundle(
         model=build_model("resnet1d", **words, widths=(8, 12), depths=(1, 1)).eval(),
         classes=("NORM", "AF", "MI"),
@@ -66,7 +74,13 @@ def folder(bundle: Bundle, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def recording() -> Recording:
-    signal = np.random.default_rng(0).normal(size=(12, 1000)).cumsum(axis=1).astype(np.float32) / 50
+    signal = (
+        np.random.default_rng(0)
+        .normal(size=(12, 1000))
+        .cumsum(axis=1)
+        .astype(np.float32)
+        / 50
+    )
     return Recording(record_id="r", signal=signal, fs=100.0, leads=STANDARD_12)
 
 
@@ -80,7 +94,9 @@ def test_a_bundle_comes_back_and_predicts_bit_for_bit_the_same(
         if field.name != "model":
             assert getattr(found, field.name) == getattr(bundle, field.name), field.name
     ours, theirs = bundle.model.state_dict(), found.model.state_dict()
-    assert list(ours) == list(theirs) and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert list(ours) == list(theirs) and all(
+        torch.equal(ours[name], theirs[name]) for name in ours
+    )
     hub.requests.clear()
     from_hub("clinic/ecg", pushed.revision)
     assert not hub.requests, "a pinned bundle of the cache needs no network"
@@ -92,7 +108,10 @@ def test_exactly_the_files_of_the_bundle_go_up_as_one_private_commit(
     pushed = push_to_hub(folder, "clinic/ecg", message="First")
     repository = hub.repositories["clinic/ecg"]
     assert repository.private and repository.messages == ["First"]
-    assert (pushed.repository, pushed.revision) == ("clinic/ecg", list(repository.commits)[-1])
+    assert (pushed.repository, pushed.revision) == (
+        "clinic/ecg",
+        list(repository.commits)[-1],
+    )
     assert pushed.url == f"{hub.url}/clinic/ecg/commit/{pushed.revision}"
     files = repository.files()
     assert sorted(files) == ["README.md", "bundle.json", "model.safetensors"]
@@ -105,10 +124,14 @@ def test_exactly_the_files_of_the_bundle_go_up_as_one_private_commit(
     assert left == ["README.md", "bundle.json", "model.safetensors", "notes.txt", "sub"]
 
 
-def test_a_card_that_somebody_worked_on_stays(hub: FakeHub, folder: Path, bundle: Bundle) -> None:
+def test_a_card_that_somebody_worked_on_stays(
+    hub: FakeHub, folder: Path, bundle: Bundle
+) -> None:
     (folder / "README.md").write_text(model_card(bundle), encoding="utf-8")
     push_to_hub(folder, "clinic/ecg")
-    assert hub.repositories["clinic/ecg"].files()["README.md"].decode() == model_card(bundle, "clinic/ecg")
+    assert hub.repositories["clinic/ecg"].files()["README.md"].decode() == model_card(
+        bundle, "clinic/ecg"
+    )
     (folder / "README.md").write_text("# Ours\n", encoding="utf-8")
     push_to_hub(folder, "clinic/ecg")
     assert hub.repositories["clinic/ecg"].files()["README.md"] == b"# Ours\n"
@@ -116,7 +139,10 @@ def test_a_card_that_somebody_worked_on_stays(hub: FakeHub, folder: Path, bundle
 
 def test_paths_of_this_machine_stay_here(hub: FakeHub, folder: Path) -> None:
     told = read_json(folder / "bundle.json")
-    told["provenance"] = {"run": "demo", "parameters": {"EPOCHS": 3, "DATASET_DIR": "/home/anna/ptbxl"}}
+    told["provenance"] = {
+        "run": "demo",
+        "parameters": {"EPOCHS": 3, "DATASET_DIR": "/home/anna/ptbxl"},
+    }
     write_json(folder / "bundle.json", told)
     push_to_hub(folder, "clinic/ecg")
     sent = json.loads(hub.repositories["clinic/ecg"].files()["bundle.json"])
@@ -127,7 +153,9 @@ def test_paths_of_this_machine_stay_here(hub: FakeHub, folder: Path) -> None:
 
 def test_what_is_public_is_not_pushed_to_by_mistake(hub: FakeHub, folder: Path) -> None:
     hub.add("clinic/open", {"README.md": b""})
-    with pytest.raises(ConfigError, match=r"clinic/open is public already\. Pass private=False"):
+    with pytest.raises(
+        ConfigError, match=r"clinic/open is public already\. Pass private=False"
+    ):
         push_to_hub(folder, "clinic/open")
     assert sorted(hub.repositories["clinic/open"].files()) == ["README.md"]
     push_to_hub(folder, "clinic/open", private=False)
@@ -136,7 +164,9 @@ def test_what_is_public_is_not_pushed_to_by_mistake(hub: FakeHub, folder: Path) 
     assert not hub.repositories["clinic/new"].private
 
 
-def test_a_folder_that_is_no_whole_bundle_never_reaches_the_hub(hub: FakeHub, folder: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_whole_bundle_never_reaches_the_hub(
+    hub: FakeHub, folder: Path, tmp_path: Path
+) -> None:
     with pytest.raises(CheckpointError, match=r"holds no readable bundle\.json"):
         push_to_hub(tmp_path, "clinic/ecg")
     weights = bytearray((folder / "model.safetensors").read_bytes())
@@ -151,11 +181,18 @@ def test_a_folder_that_is_no_whole_bundle_never_reaches_the_hub(hub: FakeHub, fo
     ("token", "message"),
     [
         ("", r"Pushing needs a token: .*set it as HF_TOKEN"),
-        ("hf_reader", r"does not allow this with clinic/ecg to the token in HF_TOKEN.*to push one that may write"),
+        (
+            "hf_reader",
+            r"does not allow this with clinic/ecg to the token in HF_TOKEN.*to push one that may write",
+        ),
     ],
 )
 def test_who_may_not_write_is_told_so(
-    hub: FakeHub, folder: Path, monkeypatch: pytest.MonkeyPatch, token: str, message: str
+    hub: FakeHub,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    token: str,
+    message: str,
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", token)
     with pytest.raises(ConfigError, match=message):
@@ -166,35 +203,65 @@ def test_who_may_not_write_is_told_so(
 def test_a_push_without_network_or_with_a_name_that_is_none(
     hub: FakeHub, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ConfigError, match=r"'clinic/a/b' is no name of a repository\. Give it as 'owner/repository'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"'clinic/a/b' is no name of a repository\. Give it as 'owner/repository'",
+    ):
         push_to_hub(folder, "clinic/a/b")
     hub.fault = "no storage"
     with pytest.raises(EcgnbError, match=r"answers 507 for clinic/ecg"):
         push_to_hub(folder, "clinic/ecg")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(ConfigError, match="HF_HUB_OFFLINE is set, so nothing can be pushed"):
+    with pytest.raises(
+        ConfigError, match="HF_HUB_OFFLINE is set, so nothing can be pushed"
+    ):
         push_to_hub(folder, "clinic/ecg")
 
 
-def test_what_is_no_bundle_on_the_hub_and_what_is_a_damaged_one(hub: FakeHub, folder: Path) -> None:
+def test_what_is_no_bundle_on_the_hub_and_what_is_a_damaged_one(
+    hub: FakeHub, folder: Path
+) -> None:
     hub.add("clinic/other", {"model.safetensors": b"x"})
     with pytest.raises(ConfigError, match=r"clinic/other has no file 'bundle\.json'"):
         from_hub("clinic/other")
-    hub.add("clinic/mixed", {"bundle.json": (folder / "bundle.json").read_bytes(), "model.safetensors": b"another"})
+    hub.add(
+        "clinic/mixed",
+        {
+            "bundle.json": (folder / "bundle.json").read_bytes(),
+            "model.safetensors": b"another",
+        },
+    )
     with pytest.raises(CheckpointError, match="its checksum differs"):
         from_hub("clinic/mixed")
 
 
 def test_the_lines_of_the_card_work(
-    hub: FakeHub, folder: Path, bundle: Bundle, recording: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: FakeHub,
+    folder: Path,
+    bundle: Bundle,
+    recording: Recording,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     push_to_hub(folder, "clinic/ecg")
     card = hub.repositories["clinic/ecg"].files()["README.md"].decode()
-    np.savez(tmp_path / "recording.npz", ecg=recording.signal, fs=100, leads=np.array(STANDARD_12), units="mV")
-    lines = card.partition("```python\n")[2].partition("```")[0].replace("recording.hea", "recording.npz")
+    np.savez(
+        tmp_path / "recording.npz",
+        ecg=recording.signal,
+        fs=100,
+        leads=np.array(STANDARD_12),
+        units="mV",
+    )
+    lines = (
+        card.partition("```python\n")[2]
+        .partition("```")[0]
+        .replace("recording.hea", "recording.npz")
+    )
     assert len(lines.splitlines()) == 2
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(lines, names)
     wanted = predict(bundle, tmp_path / "recording.npz")
-    assert names["table"].equals(wanted) and load_bundle(folder).classes == bundle.classes
+    assert (
+        names["table"].equals(wanted) and load_bundle(folder).classes == bundle.classes
+    )

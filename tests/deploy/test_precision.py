@@ -1,4 +1,5 @@
-"""A bundle in lower precision: what the report says is what predictions do, and too much is refused."""
+"""A bundle in lower precision: what the report says is what predictions do, and too
+much is refused."""
 
 from __future__ import annotations
 
@@ -13,17 +14,17 @@ import numpy as np
 import pytest
 import torch
 
-from ecgnb.data.leads import STANDARD_12
+from ecgnb.core.errors import CheckpointError, ConfigError, ReadError
+from ecgnb.core.files import read_json, write_json
 from ecgnb.data.recording import Recording
-from ecgnb.data.standardise import PrepareConfig
+from ecgnb.data.signal.leads import STANDARD_12
+from ecgnb.data.signal.standardise import PrepareConfig
 from ecgnb.deploy.bundle import Bundle
-from ecgnb.deploy.folder import load_bundle, save_bundle
-from ecgnb.deploy.foundation import bundle_of_ecg_fm
+from ecgnb.deploy.bundle_folder import load_bundle, save_bundle
+from ecgnb.deploy.opening import bundle_of_ecg_fm
 from ecgnb.deploy.precision import PrecisionReport, lower_precision
 from ecgnb.deploy.predict import predict
-from ecgnb.errors import CheckpointError, ConfigError, ReadError
-from ecgnb.files import read_json, write_json
-from ecgnb.foundation.ecg_fm import load_ecg_fm
+from ecgnb.foundation.ecg_fm_checkpoint import load_ecg_fm
 from ecgnb.models import build_model
 from ecgnb.models.lowering import PRECISIONS, n_bytes
 from ecgnb.transforms.pipeline import build_pipeline
@@ -32,11 +33,26 @@ CLASSES = ("NORM", "AF", "MI")
 LOWER = PRECISIONS[1:]
 
 
-def make_bundle(task: str = "multilabel", aggregate: tuple[str, ...] = ("mean", "max", "mean")) -> Bundle:
+def make_bundle(
+    task: str = "multilabel", aggregate: tuple[str, ...] = ("mean", "max", "mean")
+) -> Bundle:
     """A transformer with weights of chance whose outputs tell recordings apart."""
     torch.manual_seed(3)
-    words = {"n_leads": 12, "n_samples": 500, "fs": 100.0, "n_classes": 3, "leads": STANDARD_12, "task": task}
-    options = {"dim": 64, "depth": 2, "n_heads": 4, "ffn": 128, "conv_layers": ((64, 2, 2),) * 3}
+    words = {
+        "n_leads": 12,
+        "n_samples": 500,
+        "fs": 100.0,
+        "n_classes": 3,
+        "leads": STANDARD_12,
+        "task": task,
+    }
+    options = {
+        "dim": 64,
+        "depth": 2,
+        "n_heads": 4,
+        "ffn": 128,
+        "conv_layers": ((64, 2, 2),) * 3,
+    }
     model = build_model("ecg_fm", **words, **options).eval()
     with torch.no_grad():
         model.head.classifier.weight.mul_(40)
@@ -46,7 +62,9 @@ def make_bundle(task: str = "multilabel", aggregate: tuple[str, ...] = ("mean", 
         model=model,
         classes=CLASSES,
         task=task,
-        prepare=PrepareConfig(target_fs=100, target_samples=500, leads=STANDARD_12, crop="start"),
+        prepare=PrepareConfig(
+            target_fs=100, target_samples=500, leads=STANDARD_12, crop="start"
+        ),
         transforms=build_pipeline(["zscore"]),
         thresholds=(0.4, 0.5, 0.6) if task == "multilabel" else (),
         temperature=1.5,
@@ -62,8 +80,12 @@ def recordings(n: int = 3, seconds: float = 12) -> list[Recording]:
     made = []
     for number in range(n):
         beats = np.sin(2 * np.pi * (1 + number / 4) * times) ** 15
-        signal = beats * rng.normal(size=(12, 1)) + rng.normal(size=(12, len(times))) * 0.1
-        made.append(Recording(signal.astype(np.float32), 100.0, STANDARD_12, f"r{number}"))
+        signal = (
+            beats * rng.normal(size=(12, 1)) + rng.normal(size=(12, len(times))) * 0.1
+        )
+        made.append(
+            Recording(signal.astype(np.float32), 100.0, STANDARD_12, f"r{number}")
+        )
     return made
 
 
@@ -79,25 +101,52 @@ def probabilities(bundle: Bundle, sources: list) -> np.ndarray:
 @pytest.mark.parametrize("precision", LOWER)
 @pytest.mark.parametrize("task", ["multilabel", "multiclass"])
 @pytest.mark.parametrize("windowed", [True, False])
-def test_the_report_says_what_predictions_do(precision: str, task: str, windowed: bool) -> None:
-    bundle, sources = make_bundle(task, ("mean", "max", "mean") if windowed else ()), recordings()
+def test_the_report_says_what_predictions_do(
+    precision: str, task: str, windowed: bool
+) -> None:
+    bundle, sources = (
+        make_bundle(task, ("mean", "max", "mean") if windowed else ()),
+        recordings(),
+    )
     state = copy.deepcopy(bundle.model.state_dict())
     lowered, report = lower_precision(bundle, precision, sources, max_change=1)
     before, after = probabilities(bundle, sources), probabilities(lowered, sources)
     np.testing.assert_allclose(report.before, before, atol=1e-6)
-    np.testing.assert_allclose(report.after, after, atol=1e-3 if precision == "int8" else 1e-4)
+    np.testing.assert_allclose(
+        report.after, after, atol=1e-3 if precision == "int8" else 1e-4
+    )
     assert np.ptp(before, axis=0).max() > 0.05, "the test would prove nothing"
     change = np.abs(report.after - report.before)
-    assert 0 < report.largest_change == change.max() < 0.05 and report.mean_change == pytest.approx(change.mean())
-    assert report.record_ids == ("r0", "r1", "r2") and report.n_windows == (6 if windowed else 3)
+    assert (
+        0 < report.largest_change == change.max() < 0.05
+        and report.mean_change == pytest.approx(change.mean())
+    )
+    assert report.record_ids == ("r0", "r1", "r2") and report.n_windows == (
+        6 if windowed else 3
+    )
     assert report.n_decisions == (9 if task == "multilabel" else 3)
-    assert (report.bytes_before, report.bytes_after) == (n_bytes(bundle.model), n_bytes(lowered.model))
+    assert (report.bytes_before, report.bytes_after) == (
+        n_bytes(bundle.model),
+        n_bytes(lowered.model),
+    )
     assert report.bytes_after < 0.75 * report.bytes_before
-    assert min(report.seconds_before, report.seconds_after) > 0 and report.device == "cpu"
-    assert (bundle.precision, lowered.precision, report.precision) == ("float32", precision, precision)
-    assert all(torch.equal(value, state[key]) for key, value in bundle.model.state_dict().items())
+    assert (
+        min(report.seconds_before, report.seconds_after) > 0 and report.device == "cpu"
+    )
+    assert (bundle.precision, lowered.precision, report.precision) == (
+        "float32",
+        precision,
+        precision,
+    )
+    assert all(
+        torch.equal(value, state[key])
+        for key, value in bundle.model.state_dict().items()
+    )
     assert "precision" not in bundle.provenance and lowered.provenance["run"] == "demo"
-    assert lowered.provenance["precision"]["largest change of a probability"] == report.largest_change
+    assert (
+        lowered.provenance["precision"]["largest change of a probability"]
+        == report.largest_change
+    )
 
 
 def test_numbers_of_a_report() -> None:
@@ -118,7 +167,9 @@ def test_numbers_of_a_report() -> None:
         seconds_after=0.125,
         device="cpu",
     )
-    assert report.largest_change == pytest.approx(0.08) and report.mean_change == pytest.approx(0.03)
+    assert report.largest_change == pytest.approx(
+        0.08
+    ) and report.mean_change == pytest.approx(0.03)
     assert report.agreement == pytest.approx(5 / 6)
     table = report.table().set_index("class")
     np.testing.assert_allclose(table["largest_change"], [0.05, 0.05, 0.08])
@@ -126,7 +177,13 @@ def test_numbers_of_a_report() -> None:
     assert list(table["recording"]) == ["a", "a", "b"]
     assert list(table.loc["MI", ["before", "after"]]) == [0.4, 0.48]
     text = str(report)
-    for part in ("4.0 MB, now 1.1 MB", "200.0 ms, now 125.0 ms", "2 windows each", "at most 0.08000", "1 of 6 changed"):
+    for part in (
+        "4.0 MB, now 1.1 MB",
+        "200.0 ms, now 125.0 ms",
+        "2 windows each",
+        "at most 0.08000",
+        "1 of 6 changed",
+    ):
         assert part in text
     assert "83.33% agree" in text and "MI     0.08000" in text
 
@@ -138,7 +195,9 @@ def test_decisions_that_change_are_counted(bundle: Bundle) -> None:
     row, column = np.unravel_index(report.changes.argmax(), report.changes.shape)
     between = list(bundle.thresholds)
     between[column] = float(report.before[row, column] + report.after[row, column]) / 2
-    _, report = lower_precision(dataclasses.replace(bundle, thresholds=tuple(between)), "bfloat16", sources)
+    _, report = lower_precision(
+        dataclasses.replace(bundle, thresholds=tuple(between)), "bfloat16", sources
+    )
     assert report.n_changed == 1 and report.agreement == pytest.approx(8 / 9)
 
 
@@ -159,11 +218,16 @@ def test_too_much_change_is_refused_with_the_place(bundle: Bundle) -> None:
         assert part in str(refused.value)
 
 
-def test_numbers_too_large_for_float16_are_refused_and_fit_bfloat16(bundle: Bundle) -> None:
+def test_numbers_too_large_for_float16_are_refused_and_fit_bfloat16(
+    bundle: Bundle,
+) -> None:
     large = dataclasses.replace(bundle, model=copy.deepcopy(bundle.model))
     with torch.no_grad():
         large.model.layers[0].attention.value.weight.mul_(1e7)
-    with pytest.raises(ConfigError, match=r"no probabilities in float16 for recording 'r0'.*none above 65504"):
+    with pytest.raises(
+        ConfigError,
+        match=r"no probabilities in float16 for recording 'r0'.*none above 65504",
+    ):
         lower_precision(large, "float16", recordings(), max_change=1)
     lower_precision(large, "bfloat16", recordings(), max_change=1)
 
@@ -181,7 +245,13 @@ def test_what_cannot_be_compared_is_refused(bundle: Bundle) -> None:
         (bundle, "int8", [], {}, "needs recordings"),
         (bundle, "int8", one, {"max_change": 2}, "max_change is 2"),
         (bundle, "int8", one, {"max_change": float("nan")}, "max_change is nan"),
-        (dataclasses.replace(bundle, model=pretrained, classes=(), aggregate=()), "int8", one, {}, "no classifier"),
+        (
+            dataclasses.replace(bundle, model=pretrained, classes=(), aggregate=()),
+            "int8",
+            one,
+            {},
+            "no classifier",
+        ),
     ):
         with pytest.raises(ConfigError, match=message):
             lower_precision(given, precision, sources, **options)
@@ -190,13 +260,21 @@ def test_what_cannot_be_compared_is_refused(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("precision", LOWER)
-def test_a_fresh_process_predicts_the_same_bits(bundle: Bundle, precision: str, tmp_path: Path) -> None:
+def test_a_fresh_process_predicts_the_same_bits(
+    bundle: Bundle, precision: str, tmp_path: Path
+) -> None:
     source = recordings(1)[0]
     lowered, _ = lower_precision(bundle, precision, source)
     folder = save_bundle(lowered, tmp_path / "b")
-    np.savez(tmp_path / "r.npz", signal=source.signal, fs=100, leads=np.array(STANDARD_12), units="mV")
+    np.savez(
+        tmp_path / "r.npz",
+        signal=source.signal,
+        fs=100,
+        leads=np.array(STANDARD_12),
+        units="mV",
+    )
     code = (
-        "import sys, torch; from ecgnb.deploy.folder import load_bundle; from ecgnb.deploy.predict import predict\n"
+        "import sys, torch; from ecgnb.deploy.bundle_folder import load_bundle; from ecgnb.deploy.predict import predict\n"
         "torch.set_num_threads(1); b = load_bundle(sys.argv[1]); row = predict(b, sys.argv[2]).iloc[0]\n"
         "print(b.precision, *(float(row[name]).hex() for name in b.classes))"
     )
@@ -210,19 +288,31 @@ def test_a_fresh_process_predicts_the_same_bits(bundle: Bundle, precision: str, 
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        here = [value.hex() for value in probabilities(lowered, [tmp_path / "r.npz"])[0].tolist()]
+        here = [
+            value.hex()
+            for value in probabilities(lowered, [tmp_path / "r.npz"])[0].tolist()
+        ]
     finally:
         torch.set_num_threads(threads)
     assert done.stdout.split() == [precision, *here]
-    assert (tmp_path / "b" / "model.safetensors").stat().st_size < 1.1 * n_bytes(lowered.model) + 10_000
+    assert (tmp_path / "b" / "model.safetensors").stat().st_size < 1.1 * n_bytes(
+        lowered.model
+    ) + 10_000
 
 
-def test_a_bundle_of_another_precision_than_it_says_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_bundle_of_another_precision_than_it_says_is_refused(
+    bundle: Bundle, tmp_path: Path
+) -> None:
     lowered, _ = lower_precision(bundle, "int8", recordings(1))
     folder = save_bundle(lowered, tmp_path / "b")
     description = read_json(folder / "bundle.json")
-    assert description["precision"] == "int8" and load_bundle(folder).precision == "int8"
-    write_json(folder / "bundle.json", {key: value for key, value in description.items() if key != "precision"})
+    assert (
+        description["precision"] == "int8" and load_bundle(folder).precision == "int8"
+    )
+    write_json(
+        folder / "bundle.json",
+        {key: value for key, value in description.items() if key != "precision"},
+    )
     with pytest.raises(CheckpointError, match="do not fit model 'ecg_fm'"):
         load_bundle(folder)
     write_json(folder / "bundle.json", description | {"precision": "int4"})
@@ -230,12 +320,18 @@ def test_a_bundle_of_another_precision_than_it_says_is_refused(bundle: Bundle, t
         load_bundle(folder)
     old = save_bundle(bundle, tmp_path / "old")
     description = read_json(old / "bundle.json")
-    write_json(old / "bundle.json", {key: value for key, value in description.items() if key != "precision"})
-    assert load_bundle(old).precision == "float32", "bundles written before there were precisions"
+    write_json(
+        old / "bundle.json",
+        {key: value for key, value in description.items() if key != "precision"},
+    )
+    assert load_bundle(old).precision == "float32", (
+        "bundles written before there were precisions"
+    )
 
 
 def test_ecg_fm_on_real_recordings(data_dir: Path, golden_dir: Path) -> None:
-    """Weights of chance in the published architecture, recordings of five sources at two rates."""
+    """Weights of chance in the published architecture, recordings of five sources at
+    two rates."""
     bundle = bundle_of_ecg_fm(load_ecg_fm(golden_dir / "ecg_fm" / "finetuned.pt"))
     names = ("A0001", "A0010", "E07505", "HR06000")
     files = [data_dir / "cinc2020_2021" / f"{name}.hea" for name in names]
@@ -244,9 +340,16 @@ def test_ecg_fm_on_real_recordings(data_dir: Path, golden_dir: Path) -> None:
     for precision in LOWER:
         lowered, report = lower_precision(bundle, precision, files)
         largest[precision] = report.largest_change
-        assert report.n_windows >= 2 * len(files) and report.n_decisions == 17 * len(files)
+        assert report.n_windows >= 2 * len(files) and report.n_decisions == 17 * len(
+            files
+        )
         assert report.agreement > 0.98
-        np.testing.assert_allclose(probabilities(lowered, files), report.after, atol=5e-4)
+        np.testing.assert_allclose(
+            probabilities(lowered, files), report.after, atol=5e-4
+        )
     assert largest["float16"] < largest["int8"] < largest["bfloat16"] < 0.004
-    with pytest.raises(ConfigError, match=r"more than max_change=0\.0001: '.+' of recording '.+' goes from 0\.\d{4}"):
+    with pytest.raises(
+        ConfigError,
+        match=r"more than max_change=0\.0001: '.+' of recording '.+' goes from 0\.\d{4}",
+    ):
         lower_precision(bundle, "int8", files, max_change=1e-4)

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecgnb.errors import ConfigError, EcgnbError, LabelError
+from ecgnb.core.errors import ConfigError, EcgnbError, LabelError
 from ecgnb.evaluation.bootstrap import bootstrap_score
 from ecgnb.evaluation.challenge import SINUS_RHYTHM, challenge_score, challenge_scorer
 
@@ -34,22 +34,34 @@ def score_slowly(targets, decisions, weights, normal):
 
 
 def test_hand_worked_cases():
-    # AF and RBBB, called AF alone: pairs 1 and 0.5 over two classes = 0.75. Perfect: (1 + 0.5 + 0.5 + 1) / 2 = 1.5.
-    # Inactive: (0.4 + 0.3) / 3 classes.
+    # AF and RBBB, called AF alone: pairs 1 and 0.5 over two classes = 0.75. Perfect: (1
+    # + 0.5 + 0.5 + 1) / 2 = 1.5. Inactive: (0.4 + 0.3) / 3 classes.
     nothing = 0.7 / 3
     expected = (0.75 - nothing) / (1.5 - nothing)
-    assert challenge_score([[1, 1, 0]], [[1, 0, 0]], WEIGHTS, CLASSES) == pytest.approx(expected, abs=1e-12)
+    assert challenge_score([[1, 1, 0]], [[1, 0, 0]], WEIGHTS, CLASSES) == pytest.approx(
+        expected, abs=1e-12
+    )
     # AF called RBBB: 0.5 over two classes. Perfect: 1. Inactive: 0.4 / 2.
-    assert challenge_score([[1, 0, 0]], [[0, 1, 0]], WEIGHTS, CLASSES) == pytest.approx(0.05 / 0.8, abs=1e-12)
+    assert challenge_score([[1, 0, 0]], [[0, 1, 0]], WEIGHTS, CLASSES) == pytest.approx(
+        0.05 / 0.8, abs=1e-12
+    )
     # Two records: the sums are added before they are scaled.
-    both = challenge_score([[1, 1, 0], [1, 0, 0]], [[1, 0, 0], [0, 1, 0]], WEIGHTS, CLASSES)
-    assert both == pytest.approx((0.75 - nothing + 0.05) / (1.5 - nothing + 0.8), abs=1e-12)
+    both = challenge_score(
+        [[1, 1, 0], [1, 0, 0]], [[1, 0, 0], [0, 1, 0]], WEIGHTS, CLASSES
+    )
+    assert both == pytest.approx(
+        (0.75 - nothing + 0.05) / (1.5 - nothing + 0.8), abs=1e-12
+    )
     # Rows are the truth: AF called RBBB earns the weight in row AF.
     uneven = WEIGHTS.copy()
     uneven[0, 1] = 0.9
-    assert challenge_score([[1, 0, 0]], [[0, 1, 0]], uneven, CLASSES) == pytest.approx(0.25 / 0.8, abs=1e-12)
+    assert challenge_score([[1, 0, 0]], [[0, 1, 0]], uneven, CLASSES) == pytest.approx(
+        0.25 / 0.8, abs=1e-12
+    )
     # Calling nothing earns nothing: below the inactive model.
-    assert challenge_score([[1, 0, 0]], [[0, 0, 0]], WEIGHTS, CLASSES) == pytest.approx(-0.2 / 0.8, abs=1e-12)
+    assert challenge_score([[1, 0, 0]], [[0, 0, 0]], WEIGHTS, CLASSES) == pytest.approx(
+        -0.2 / 0.8, abs=1e-12
+    )
 
 
 def test_nothing_to_win_is_undefined():
@@ -58,7 +70,9 @@ def test_nothing_to_win_is_undefined():
 
 @pytest.mark.parametrize("year", [2020, 2021])
 def test_real_tables(data_dir, year):
-    classes, weights = read_weights(data_dir / "cinc2020_2021" / f"tables_{year}" / "weights.csv")
+    classes, weights = read_weights(
+        data_dir / "cinc2020_2021" / f"tables_{year}" / "weights.csv"
+    )
     assert len(classes) == {2020: 27, 2021: 26}[year]
     np.testing.assert_array_equal(weights, weights.T)
     np.testing.assert_array_equal(np.diag(weights), 1)
@@ -71,12 +85,17 @@ def test_real_tables(data_dir, year):
     assert challenge_score(targets, targets, weights, classes) == 1
     assert challenge_score(targets, inactive, weights, classes) == 0
     expected = score_slowly(targets, decisions, weights, normal)
-    assert challenge_score(targets, decisions, weights, classes) == pytest.approx(expected, abs=1e-12)
+    assert challenge_score(targets, decisions, weights, classes) == pytest.approx(
+        expected, abs=1e-12
+    )
 
 
 def test_partial_credit_of_the_real_tables(data_dir):
-    """Atrial fibrillation taken for flutter earns 0.5, first-degree block taken for it 0.3 of the real weights."""
-    classes, weights = read_weights(data_dir / "cinc2020_2021" / "tables_2021" / "weights.csv")
+    """Atrial fibrillation taken for flutter earns 0.5, first-degree block taken for it
+    0.3 of the real weights."""
+    classes, weights = read_weights(
+        data_dir / "cinc2020_2021" / "tables_2021" / "weights.csv"
+    )
 
     def one(true, called):
         rows = np.zeros((2, 1, len(classes)), dtype=int)
@@ -84,9 +103,14 @@ def test_partial_credit_of_the_real_tables(data_dir):
         return challenge_score(rows[0], rows[1], weights, classes)
 
     # Sinus rhythm for fibrillation earns 0.25 / 2 = 0.125; flutter 0.5 / 2.
-    assert one("164889003", "164890007") == pytest.approx((0.25 - 0.125) / (1 - 0.125), abs=1e-12)
-    # Sinus rhythm for the block earns 0.45 / 2; fibrillation 0.3 / 2, which is worse than saying nothing new.
-    assert one("270492004", "164889003") == pytest.approx((0.15 - 0.225) / (1 - 0.225), abs=1e-12)
+    assert one("164889003", "164890007") == pytest.approx(
+        (0.25 - 0.125) / (1 - 0.125), abs=1e-12
+    )
+    # Sinus rhythm for the block earns 0.45 / 2; fibrillation 0.3 / 2, which is worse
+    # than saying nothing new.
+    assert one("270492004", "164889003") == pytest.approx(
+        (0.15 - 0.225) / (1 - 0.225), abs=1e-12
+    )
 
 
 def test_score_can_be_bootstrapped():
@@ -95,7 +119,9 @@ def test_score_can_be_bootstrapped():
     scorer = challenge_scorer(targets, decisions, WEIGHTS, CLASSES)
     table = bootstrap_score(scorer, 80, n_resamples=200)
     assert table.loc[0, "metric"] == "challenge_score"
-    assert table.loc[0, "value"] == challenge_score(targets, decisions, WEIGHTS, CLASSES)
+    assert table.loc[0, "value"] == challenge_score(
+        targets, decisions, WEIGHTS, CLASSES
+    )
     assert table.loc[0, "low"] < table.loc[0, "value"] < table.loc[0, "high"]
     counts = rng.integers(0, 3, (80, 1)).astype(float)
     rows = np.repeat(np.arange(80), counts[:, 0].astype(int))
@@ -107,7 +133,10 @@ def test_wrong_arguments_are_refused():
     y = np.array([[1, 0, 0]])
     with pytest.raises(ConfigError, match="'SNR'"):
         challenge_score(y, y, WEIGHTS, CLASSES, normal_class="SNR")
-    assert challenge_score(y, y, WEIGHTS, ("AF", "RBBB", "SNR|NSR"), normal_class="SNR") == 1
+    assert (
+        challenge_score(y, y, WEIGHTS, ("AF", "RBBB", "SNR|NSR"), normal_class="SNR")
+        == 1
+    )
     with pytest.raises(EcgnbError, match=r"\(2, 2\)"):
         challenge_score(y, y, np.eye(2), CLASSES)
     with pytest.raises(EcgnbError, match=r"\(1, 2\)"):

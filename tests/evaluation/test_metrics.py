@@ -6,8 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from ecgnb.errors import ConfigError, EcgnbError, LabelError
-from ecgnb.evaluation.metrics import confusion, evaluate, headline_metrics, macro_auroc, per_class_table
+from ecgnb.core.errors import ConfigError, EcgnbError, LabelError
+from ecgnb.evaluation.metrics import (
+    confusion,
+    evaluate,
+    headline_metrics,
+    macro_auroc,
+    per_class_table,
+)
 from ecgnb.evaluation.ranking import class_areas
 from ecgnb.evaluation.scorer import F_MAX_GRID, FMax
 
@@ -24,8 +30,12 @@ def multiclass(seed=0, n=300, n_classes=4, decimals=2):
 
 def multilabel(seed=0, n=300, n_classes=4, decimals=2):
     rng = np.random.default_rng(seed)
-    targets = (rng.random((n, n_classes)) < np.linspace(0.1, 0.5, n_classes)).astype(int)
-    return targets, np.round(np.clip(0.7 * rng.random((n, n_classes)) + 0.3 * targets, 0, 1), decimals)
+    targets = (rng.random((n, n_classes)) < np.linspace(0.1, 0.5, n_classes)).astype(
+        int
+    )
+    return targets, np.round(
+        np.clip(0.7 * rng.random((n, n_classes)) + 0.3 * targets, 0, 1), decimals
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -35,8 +45,12 @@ def test_multiclass_equals_scikit_learn(seed):
     result = evaluate(y, p, NAMES, "multiclass")
     onehot = np.eye(4)[y]
     expected = {
-        "macro_auroc": reference.roc_auc_score(y, p, multi_class="ovr", average="macro"),
-        "macro_average_precision": reference.average_precision_score(onehot, p, average="macro"),
+        "macro_auroc": reference.roc_auc_score(
+            y, p, multi_class="ovr", average="macro"
+        ),
+        "macro_average_precision": reference.average_precision_score(
+            onehot, p, average="macro"
+        ),
         "macro_f1": reference.f1_score(y, decided, average="macro"),
         "weighted_f1": reference.f1_score(y, decided, average="weighted"),
         "micro_f1": reference.f1_score(y, decided, average="micro"),
@@ -59,25 +73,39 @@ def test_multilabel_equals_scikit_learn(seed):
     result = evaluate(y, p, NAMES, "multilabel", limits)
     expected = {
         "macro_auroc": reference.roc_auc_score(y, p, average="macro"),
-        "macro_average_precision": reference.average_precision_score(y, p, average="macro"),
+        "macro_average_precision": reference.average_precision_score(
+            y, p, average="macro"
+        ),
         "macro_f1": reference.f1_score(y, decided, average="macro"),
         "weighted_f1": reference.f1_score(y, decided, average="weighted"),
         "micro_f1": reference.f1_score(y, decided, average="micro"),
-        "balanced_accuracy": np.mean([reference.balanced_accuracy_score(y[:, k], decided[:, k]) for k in range(4)]),
+        "balanced_accuracy": np.mean(
+            [
+                reference.balanced_accuracy_score(y[:, k], decided[:, k])
+                for k in range(4)
+            ]
+        ),
         "exact_match": reference.accuracy_score(y, decided),
         "hamming_loss": reference.hamming_loss(y, decided),
-        "brier": np.mean([reference.brier_score_loss(y[:, k], p[:, k]) for k in range(4)]),
+        "brier": np.mean(
+            [reference.brier_score_loss(y[:, k], p[:, k]) for k in range(4)]
+        ),
     }
     for name, value in expected.items():
         assert result["headline"][name] == pytest.approx(value, abs=1e-12), name
     assert tuple(result["headline"]) == headline_metrics("multilabel")
-    assert result["confusion_matrix"] == reference.multilabel_confusion_matrix(y, decided).tolist()
+    assert (
+        result["confusion_matrix"]
+        == reference.multilabel_confusion_matrix(y, decided).tolist()
+    )
     assert result["thresholds"] == limits.tolist()
     _assert_per_class(result["per_class"], y, decided, p)
 
 
 def _assert_per_class(rows, onehot, decided, p):
-    precision, recall, f1, support = reference.precision_recall_fscore_support(onehot, decided, zero_division=0)
+    precision, recall, f1, support = reference.precision_recall_fscore_support(
+        onehot, decided, zero_division=0
+    )
     for k, row in enumerate(rows):
         negatives = onehot[:, k] == 0
         assert row["class"] == NAMES[k]
@@ -86,12 +114,18 @@ def _assert_per_class(rows, onehot, decided, p):
         assert row["precision"] == pytest.approx(precision[k], abs=1e-12)
         assert row["recall"] == pytest.approx(recall[k], abs=1e-12)
         assert row["f1"] == pytest.approx(f1[k], abs=1e-12)
-        assert row["specificity"] == pytest.approx((decided[negatives, k] == 0).mean(), abs=1e-12)
-        assert row["auroc"] == pytest.approx(reference.roc_auc_score(onehot[:, k], p[:, k]), abs=1e-12)
+        assert row["specificity"] == pytest.approx(
+            (decided[negatives, k] == 0).mean(), abs=1e-12
+        )
+        assert row["auroc"] == pytest.approx(
+            reference.roc_auc_score(onehot[:, k], p[:, k]), abs=1e-12
+        )
         assert row["average_precision"] == pytest.approx(
             reference.average_precision_score(onehot[:, k], p[:, k]), abs=1e-12
         )
-        assert row["brier"] == pytest.approx(reference.brier_score_loss(onehot[:, k], p[:, k]), abs=1e-12)
+        assert row["brier"] == pytest.approx(
+            reference.brier_score_loss(onehot[:, k], p[:, k]), abs=1e-12
+        )
 
 
 @settings(deadline=None, max_examples=150)
@@ -103,18 +137,24 @@ def test_areas_equal_scikit_learn_with_any_ties(pairs):
     if truth.all() or not truth.any():
         assert np.isnan(auroc[0])
     else:
-        assert auroc[0] == pytest.approx(reference.roc_auc_score(truth, scores), abs=1e-12)
+        assert auroc[0] == pytest.approx(
+            reference.roc_auc_score(truth, scores), abs=1e-12
+        )
     if truth.any():
-        assert precision[0] == pytest.approx(reference.average_precision_score(truth, scores), abs=1e-12)
+        assert precision[0] == pytest.approx(
+            reference.average_precision_score(truth, scores), abs=1e-12
+        )
     else:
         assert np.isnan(precision[0])
 
 
 def test_areas_of_a_hand_worked_case():
     # Positives 0.8, 0.4; negatives 0.6, 0.4, 0.2: pairs won 3 + (0 + 0.5 + 1) of 6.
-    # Precision at the positives: 1/1 at 0.8; at the tie of 0.4 two of four are positive: AP = 0.5 * 1 + 0.5 * 0.5.
+    # Precision at the positives: 1/1 at 0.8; at the tie of 0.4 two of four are
+    # positive: AP = 0.5 * 1 + 0.5 * 0.5.
     auroc, precision = class_areas(
-        np.array([[1], [1], [0], [0], [0]], dtype=bool), np.array([[0.8], [0.4], [0.6], [0.4], [0.2]])
+        np.array([[1], [1], [0], [0], [0]], dtype=bool),
+        np.array([[0.8], [0.4], [0.6], [0.4], [0.2]]),
     )
     assert auroc[0] == 4.5 / 6
     assert precision[0] == 0.75
@@ -144,9 +184,15 @@ def test_f1_of_a_class_neither_present_nor_called_is_left_out():
     headline = evaluate(y, p, NAMES, "multiclass")["headline"]
     decided = p.argmax(axis=1)
     kwargs = {"labels": range(4), "zero_division": np.nan}
-    assert headline["macro_f1"] == pytest.approx(reference.f1_score(y, decided, average="macro", **kwargs), abs=1e-12)
-    assert headline["weighted_f1"] == pytest.approx(reference.f1_score(y, decided, average="weighted"), abs=1e-12)
-    assert headline["balanced_accuracy"] == pytest.approx(reference.balanced_accuracy_score(y, decided), abs=1e-12)
+    assert headline["macro_f1"] == pytest.approx(
+        reference.f1_score(y, decided, average="macro", **kwargs), abs=1e-12
+    )
+    assert headline["weighted_f1"] == pytest.approx(
+        reference.f1_score(y, decided, average="weighted"), abs=1e-12
+    )
+    assert headline["balanced_accuracy"] == pytest.approx(
+        reference.balanced_accuracy_score(y, decided), abs=1e-12
+    )
 
 
 def test_f1_of_a_class_called_but_absent_is_zero_and_counts():
@@ -178,15 +224,18 @@ def test_f_max_equals_its_definition(seed):
     y, p = multilabel(seed, n=40, decimals=seed + 1)
     assert (y.sum(axis=1) == 0).any()  # records without a label have no recall
     value = evaluate(y, p, NAMES, "multilabel")["headline"]["f_max"]
-    assert value == pytest.approx(f_max_slowly(y.astype(bool), p, F_MAX_GRID), abs=1e-12)
+    assert value == pytest.approx(
+        f_max_slowly(y.astype(bool), p, F_MAX_GRID), abs=1e-12
+    )
 
 
 def test_f_max_of_a_hand_worked_case():
     truth = np.array([[1, 0], [0, 1]], dtype=bool)
     p = np.array([[0.9, 0.6], [0.2, 0.55]])
-    # From 0.56 to 0.6: record 0 calls both (precision 1/2), record 1 none: P = 1/2, R = (1 + 0) / 2, F = 1/2.
-    # From 0.21 to 0.55: precisions 1/2 and 1, recalls 1 and 1: F = 2 * 0.75 / 1.75 = 6/7.
-    # From 0.61 to 0.9: one record calls, rightly: P = 1, R = 1/2, F = 2/3.
+    # From 0.56 to 0.6: record 0 calls both (precision 1/2), record 1 none: P = 1/2, R =
+    # (1 + 0) / 2, F = 1/2. From 0.21 to 0.55: precisions 1/2 and 1, recalls 1 and 1: F
+    # = 2 * 0.75 / 1.75 = 6/7. From 0.61 to 0.9: one record calls, rightly: P = 1, R =
+    # 1/2, F = 2/3.
     assert FMax(truth, p)(np.ones((2, 1)))[0] == pytest.approx(6 / 7, abs=1e-12)
     # A probability of 1 reaches the threshold 1, where nothing else does.
     certain = FMax(np.array([[True], [False]]), np.array([[1.0], [0.995]]))
@@ -199,7 +248,9 @@ def test_perfect_and_worst_predictions():
     perfect = evaluate([0, 1, 2], np.eye(3), ("a", "b", "c"), "multiclass")["headline"]
     lower = {"brier", "ece", "hamming_loss"}
     assert all(value == (0 if name in lower else 1) for name, value in perfect.items())
-    worst = evaluate([0, 1, 2], np.roll(np.eye(3), 1, axis=1), ("a", "b", "c"), "multiclass")["headline"]
+    worst = evaluate(
+        [0, 1, 2], np.roll(np.eye(3), 1, axis=1), ("a", "b", "c"), "multiclass"
+    )["headline"]
     assert worst["accuracy"] == worst["macro_f1"] == 0
     assert (worst["brier"], worst["ece"]) == (2, 1)
 
@@ -231,7 +282,9 @@ def test_saturated_outputs_are_warned_of():
 def test_result_is_plain_json():
     y, p = multilabel()
     y[:, 0] = 0
-    result = evaluate(y.astype(np.float32), p.astype(np.float32), list(NAMES), "multilabel")
+    result = evaluate(
+        y.astype(np.float32), p.astype(np.float32), list(NAMES), "multilabel"
+    )
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
@@ -244,7 +297,11 @@ def test_per_class_table_has_one_row_a_class():
 
 
 def test_confusion_counts_by_hand():
-    assert confusion([0, 0, 1, 2], [0, 1, 1, 0], 3).tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
+    assert confusion([0, 0, 1, 2], [0, 1, 1, 0], 3).tolist() == [
+        [1, 1, 0],
+        [0, 1, 0],
+        [1, 0, 0],
+    ]
     counted = confusion([[1, 0], [1, 1], [0, 0]], [[1, 1], [0, 1], [0, 0]], 2)
     assert counted.tolist() == [[[1, 0], [1, 1]], [[1, 1], [0, 1]]]
     with pytest.raises(EcgnbError, match="do not fit"):
@@ -257,7 +314,9 @@ def test_confusion_counts_by_hand():
 def test_probabilities_that_are_not_finite_are_refused(bad):
     y, p = multiclass()
     p[7, 2] = bad
-    with pytest.raises(EcgnbError, match=r"1 of 300 records are NaN or infinite \(first: row 7"):
+    with pytest.raises(
+        EcgnbError, match=r"1 of 300 records are NaN or infinite \(first: row 7"
+    ):
         evaluate(y, p, NAMES, "multiclass")
     with pytest.raises(EcgnbError, match="row 7"):
         macro_auroc(y, p)
@@ -291,7 +350,10 @@ def test_arguments_that_do_not_fit_are_refused():
 
 def test_targets_of_any_number_type_are_the_same():
     y, p = multilabel()
-    results = [evaluate(y.astype(kind), p, NAMES, "multilabel") for kind in (bool, np.float32, np.int8)]
+    results = [
+        evaluate(y.astype(kind), p, NAMES, "multilabel")
+        for kind in (bool, np.float32, np.int8)
+    ]
     assert results[0] == results[1] == results[2]
 
 
@@ -301,5 +363,7 @@ def test_order_of_records_and_classes_does_not_matter(seed, order):
     y, p = multilabel(seed, n=25)
     rows = np.random.default_rng(seed).permutation(25)
     first = evaluate(y, p, NAMES, "multilabel")["headline"]
-    second = evaluate(y[rows][:, order], p[rows][:, order], NAMES, "multilabel")["headline"]
+    second = evaluate(y[rows][:, order], p[rows][:, order], NAMES, "multilabel")[
+        "headline"
+    ]
     assert first == pytest.approx(second, abs=1e-12, nan_ok=True)

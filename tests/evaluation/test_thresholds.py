@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from ecgnb.errors import ConfigError, EcgnbError
+from ecgnb.core.errors import ConfigError, EcgnbError
 from ecgnb.evaluation.thresholds import choose_thresholds, decide
 
 
@@ -18,7 +18,9 @@ def f1(truth, decided):
 
 
 @settings(deadline=None, max_examples=150)
-@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8)), min_size=1, max_size=30))
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8)), min_size=1, max_size=30)
+)
 def test_no_threshold_is_better(pairs):
     truth, scores = (np.array(column) for column in zip(*pairs, strict=True))
     scores = scores / 8
@@ -27,25 +29,41 @@ def test_no_threshold_is_better(pairs):
         assert chosen.tolist() == [0.5]
         return
     decided = decide(scores[:, None], "multilabel", chosen)[:, 0]
-    assert f1(truth, decided) == pytest.approx(best_by_trying_all(truth, scores, f1), abs=1e-12)
+    assert f1(truth, decided) == pytest.approx(
+        best_by_trying_all(truth, scores, f1), abs=1e-12
+    )
     if not truth.all():
-        balanced = choose_thresholds(truth[:, None], scores[:, None], "multilabel", metric="balanced_accuracy")
+        balanced = choose_thresholds(
+            truth[:, None], scores[:, None], "multilabel", metric="balanced_accuracy"
+        )
         decided = decide(scores[:, None], "multilabel", balanced)[:, 0]
         best = best_by_trying_all(truth, scores, reference.balanced_accuracy_score)
-        assert reference.balanced_accuracy_score(truth, decided) == pytest.approx(best, abs=1e-12)
+        assert reference.balanced_accuracy_score(truth, decided) == pytest.approx(
+            best, abs=1e-12
+        )
 
 
 def test_threshold_of_hand_worked_cases():
     def chosen(truth, scores, **options):
-        return choose_thresholds(np.array(truth)[:, None], np.array(scores)[:, None], "multilabel", **options)[0]
+        return choose_thresholds(
+            np.array(truth)[:, None], np.array(scores)[:, None], "multilabel", **options
+        )[0]
 
-    # Calling the upper three gives F1 = 2*2/(3+2) = 0.8; the cut lies between 0.4 and 0.3.
+    # Calling the upper three gives F1 = 2*2/(3+2) = 0.8; the cut lies between 0.4 and
+    # 0.3.
     assert chosen([0, 1, 0, 1], [0.3, 0.4, 0.5, 0.9]) == pytest.approx(0.35)
-    # Youden: 0.7 (sensitivity 1/2, specificity 1) and 0.35 (1 and 1/2) are equally good; 0.35 is nearer to 0.5.
-    assert chosen([0, 1, 0, 1], [0.3, 0.4, 0.5, 0.9], metric="balanced_accuracy") == pytest.approx(0.35)
-    # One call and three calls are equally good, and 0.75 and 0.25 equally far from 0.5: the higher is taken.
-    assert chosen([1, 0, 1, 0], [1.0, 0.5, 0.5, 0.0], metric="balanced_accuracy") == 0.75
-    # F1 is 2/3 for the upper one (2 of 3) and for all four (4 of 6): 0.8 is nearer to 0.5 than 0.05.
+    # Youden: 0.7 (sensitivity 1/2, specificity 1) and 0.35 (1 and 1/2) are equally
+    # good; 0.35 is nearer to 0.5.
+    assert chosen(
+        [0, 1, 0, 1], [0.3, 0.4, 0.5, 0.9], metric="balanced_accuracy"
+    ) == pytest.approx(0.35)
+    # One call and three calls are equally good, and 0.75 and 0.25 equally far from 0.5:
+    # the higher is taken.
+    assert (
+        chosen([1, 0, 1, 0], [1.0, 0.5, 0.5, 0.0], metric="balanced_accuracy") == 0.75
+    )
+    # F1 is 2/3 for the upper one (2 of 3) and for all four (4 of 6): 0.8 is nearer to
+    # 0.5 than 0.05.
     assert chosen([1, 0, 0, 1], [0.9, 0.7, 0.3, 0.1]) == pytest.approx(0.8)
     # All positive: everything is called.
     assert chosen([1, 1], [0.2, 0.6]) == pytest.approx(0.1)
@@ -58,7 +76,10 @@ def test_threshold_between_neighbouring_floats_still_separates_them():
     first = 0.3
     second = np.nextafter(first, 1)
     third = np.nextafter(second, 1)
-    for low, high in ((first, second), (second, third)):  # one middle is rounded up, the other down
+    for low, high in (
+        (first, second),
+        (second, third),
+    ):  # one middle is rounded up, the other down
         chosen = choose_thresholds([[0], [1]], [[low], [high]], "multilabel")
         assert decide([[low], [high]], "multilabel", chosen).tolist() == [[0], [1]]
 
@@ -67,7 +88,10 @@ def test_order_of_records_does_not_matter():
     rng = np.random.default_rng(0)
     y, p = rng.integers(0, 2, (200, 5)), rng.random((200, 5)).round(2)
     order = rng.permutation(200)
-    first, second = (choose_thresholds(y[rows], p[rows], "multilabel") for rows in (np.arange(200), order))
+    first, second = (
+        choose_thresholds(y[rows], p[rows], "multilabel")
+        for rows in (np.arange(200), order)
+    )
     assert first.tolist() == second.tolist()
     assert first.shape == (5,)
 

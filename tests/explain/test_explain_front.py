@@ -1,4 +1,5 @@
-"""The front door: names and options, warnings, and which part of a model is explained."""
+"""The front door: names and options, warnings, and which part of a model is
+explained."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import torch
 from explain_fakes import cnn, port, port_inputs, signals
 from torch import nn
 
-from ecgnb.errors import ConfigError
+from ecgnb.core.errors import ConfigError
 from ecgnb.explain import explain, gradient, lrp_epsilon_std
 
 
@@ -22,9 +23,15 @@ def test_the_default_is_lrp_epsilon_std():
 
 
 def test_unknown_names_are_told_with_the_nearest():
-    with pytest.raises(ConfigError, match=r"no explainer called 'lrp_epsilonstd'. Did you mean 'lrp_epsilon_std'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"no explainer called 'lrp_epsilonstd'. Did you mean 'lrp_epsilon_std'",
+    ):
         explain(cnn(), signals(), "lrp_epsilonstd")
-    with pytest.raises(ConfigError, match=r"no option 'step'. Did you mean 'steps'. Its options: baseline, steps"):
+    with pytest.raises(
+        ConfigError,
+        match=r"no option 'step'. Did you mean 'steps'. Its options: baseline, steps",
+    ):
         explain(cnn(), signals(), "integrated_gradients", step=3)
     with pytest.raises(ConfigError, match="Its options: none"):
         explain(cnn(), signals(), "gradient", mu=3)
@@ -62,7 +69,9 @@ class Functional(nn.Module):
         return torch.softmax(self.inner(x), dim=-1)
 
 
-@pytest.mark.parametrize("model", [dense(nn.Softmax(dim=-1)), dense(nn.Sigmoid()), Functional().double()])
+@pytest.mark.parametrize(
+    "model", [dense(nn.Softmax(dim=-1)), dense(nn.Sigmoid()), Functional().double()]
+)
 def test_probabilities_are_told(model):
     with pytest.warns(UserWarning, match="gives probabilities"):
         explain(model, signals(), "gradient")

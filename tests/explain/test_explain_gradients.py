@@ -7,7 +7,7 @@ import torch
 from explain_fakes import cnn, signals
 from torch import nn
 
-from ecgnb.errors import ConfigError
+from ecgnb.core.errors import ConfigError
 from ecgnb.explain import gradient, gradient_x_input, gradient_x_sign, guided_backprop
 from ecgnb.explain.gradients import sign
 
@@ -22,7 +22,9 @@ def test_gradient_is_autograds():
     expected = by_autograd(cnn(), signals(), [1, 0])
     target = torch.tensor([1, 0])
     torch.testing.assert_close(gradient(cnn(), signals(), target), expected)
-    torch.testing.assert_close(gradient_x_input(cnn(), signals(), target), expected * signals())
+    torch.testing.assert_close(
+        gradient_x_input(cnn(), signals(), target), expected * signals()
+    )
 
 
 def test_gradient_of_a_dense_layer_is_its_weights():
@@ -48,15 +50,21 @@ def test_an_input_that_is_not_used_gets_zeros():
             return x.sum(-1)
 
     found = gradient(First(), (torch.ones(2, 1, 5), torch.ones(2, 4)))
-    assert found[0].sum() == 10 and found[1].shape == (2, 4) and found[1].abs().sum() == 0
+    assert (
+        found[0].sum() == 10 and found[1].shape == (2, 4) and found[1].abs().sum() == 0
+    )
 
 
 def test_guided_backprop_by_hand():
-    model = nn.Sequential(nn.Linear(2, 3, bias=False), nn.ReLU(inplace=True), nn.Linear(3, 1, bias=False))
+    model = nn.Sequential(
+        nn.Linear(2, 3, bias=False), nn.ReLU(inplace=True), nn.Linear(3, 1, bias=False)
+    )
     with torch.no_grad():
         model[0].weight.copy_(torch.tensor([[1.0, 2.0], [3.0, -1.0], [-5.0, 1.0]]))
         model[2].weight.copy_(torch.tensor([[2.0, -1.0, 4.0]]))
-    x = torch.tensor([[1.0, 1.0]])  # hidden 3, 2, -4: the third is off; the second has a negative slope
+    x = torch.tensor(
+        [[1.0, 1.0]]
+    )  # hidden 3, 2, -4: the third is off; the second has a negative slope
     assert gradient(model, x, 0).tolist() == [[2 * 1 - 3, 2 * 2 + 1]]
     assert guided_backprop(model, x, 0).tolist() == [[2, 4]]
     assert model[1].inplace
@@ -106,5 +114,7 @@ def test_a_recurrent_model_has_gradients():
 
     model, before = Recurrent(), torch.backends.cudnn.enabled
     assert gradient(model, torch.ones(1, 5, 2)).abs().sum() > 0
-    assert model.cudnn == {False}, "cuDNN has no backward pass of recurrent layers in evaluation mode"
+    assert model.cudnn == {False}, (
+        "cuDNN has no backward pass of recurrent layers in evaluation mode"
+    )
     assert torch.backends.cudnn.enabled == before

@@ -1,4 +1,5 @@
-"""Relevance through all that a graph may hold: products, rearrangements, operations in place; and what is refused."""
+"""Relevance through all that a graph may hold: products, rearrangements, operations in
+place; and what is refused."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from explain_fakes import Gate, filled, signals, waves
 from numpy.testing import assert_allclose
 from torch import Tensor, fx, nn
 
-from ecgnb.errors import ConfigError
+from ecgnb.core.errors import ConfigError
 from ecgnb.explain import gradient_x_input, lrp, lrp_z
 from ecgnb.explain.rules import AlphaBeta, Epsilon, Sign
 
@@ -16,7 +17,12 @@ from ecgnb.explain.rules import AlphaBeta, Epsilon, Sign
 class Gated(nn.Module):
     def __init__(self, product, gate):
         super().__init__()
-        self.conv, self.squeeze, self.product, self.gate = nn.Conv1d(1, 2, 1), nn.Linear(2, 2), product, gate
+        self.conv, self.squeeze, self.product, self.gate = (
+            nn.Conv1d(1, 2, 1),
+            nn.Linear(2, 2),
+            product,
+            gate,
+        )
         self.dense = nn.Linear(2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -34,9 +40,15 @@ def excite(model: Gated, features: Tensor) -> Tensor:
         (lambda x, gate: x * gate, excite),
         (lambda x, gate: torch.mul(gate, x), excite),
         (Gate(), excite),
-        (lambda x, gate: x * gate, lambda model, features: features.amax(-1, keepdim=True)),  # fewer elements
+        (
+            lambda x, gate: x * gate,
+            lambda model, features: features.amax(-1, keepdim=True),
+        ),  # fewer elements
         (lambda x, gate: x.mul(gate), lambda model, features: torch.tanh(features)),
-        (lambda x, gate: x * gate, lambda model, features: excite(model, features).expand(-1, -1, 5)),
+        (
+            lambda x, gate: x * gate,
+            lambda model, features: excite(model, features).expand(-1, -1, 5),
+        ),
     ],
 )
 def test_the_signal_takes_all_of_a_product(product, gate):
@@ -44,24 +56,44 @@ def test_the_signal_takes_all_of_a_product(product, gate):
     with torch.no_grad():
         features = model.conv(x)
         fixed = features * gate(model, features)
-        at_mean = model.dense.weight[0] * fixed.mean(-1)[0] / (z := model.dense(fixed.mean(-1))[0, 0]) * z
-        at_features = fixed[0] / fixed[0].sum(-1, keepdim=True) * at_mean[:, None]  # that of the product, unchanged
+        at_mean = (
+            model.dense.weight[0]
+            * fixed.mean(-1)[0]
+            / (z := model.dense(fixed.mean(-1))[0, 0])
+            * z
+        )
+        at_features = (
+            fixed[0] / fixed[0].sum(-1, keepdim=True) * at_mean[:, None]
+        )  # that of the product, unchanged
         weight = model.conv.weight[:, 0]
         expected = (weight * x[0] / features[0] * at_features).sum(0)
     torch.testing.assert_close(lrp(model, x, 0, rule=Epsilon(0.0))[0, 0], expected)
 
 
 def test_a_product_of_two_signals_is_refused():
-    with pytest.raises(ConfigError, match=r"LRP stops at 'mul' .* two signals of one size, and neither is a gate"):
-        lrp_z(filled(Gated(lambda x, gate: x * gate, lambda model, features: features + 1)), waves(1, 1, 5, pace=0.9))
+    with pytest.raises(
+        ConfigError,
+        match=r"LRP stops at 'mul' .* two signals of one size, and neither is a gate",
+    ):
+        lrp_z(
+            filled(
+                Gated(lambda x, gate: x * gate, lambda model, features: features + 1)
+            ),
+            waves(1, 1, 5, pace=0.9),
+        )
 
 
 class Written(nn.Module):
-    """What a forward may be written with between two dense layers that see six values."""
+    """What a forward may be written with between two dense layers that see six
+    values."""
 
     def __init__(self, between):
         super().__init__()
-        self.first, self.between, self.last = nn.Linear(6, 6, bias=False), between, nn.LazyLinear(2, bias=False)
+        self.first, self.between, self.last = (
+            nn.Linear(6, 6, bias=False),
+            between,
+            nn.LazyLinear(2, bias=False),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.last(self.between(self.first(x).unflatten(1, (2, 3))))
@@ -72,7 +104,9 @@ BETWEEN = {
     "max": lambda x: x.max(dim=-1)[0],
     "max values": lambda x: x.max(dim=-1).values,
     "amax": lambda x: torch.amax(x, dim=-1),
-    "chunk": lambda x: torch.cat([x.chunk(3, dim=2)[2], x.chunk(3, dim=2)[0]], dim=2).flatten(1),
+    "chunk": lambda x: torch.cat(
+        [x.chunk(3, dim=2)[2], x.chunk(3, dim=2)[0]], dim=2
+    ).flatten(1),
     "slice": lambda x: x[:, :, 1:].reshape(x.shape[0], -1),
     "view": lambda x: x.transpose(1, 2).contiguous().view(x.size(0), 6),
     "pad": lambda x: nn.functional.pad(x, (1, 2)).flatten(1),
@@ -86,23 +120,34 @@ BETWEEN = {
     "maximum": lambda x: torch.maximum(x[:, 0], x[:, 1]),
     "pooled": lambda x: nn.functional.max_pool1d(x, 3).flatten(1),
     "modules": nn.Sequential(
-        nn.ZeroPad1d(1), nn.Upsample(scale_factor=2), nn.AvgPool1d(2), nn.Identity(), nn.Flatten()
+        nn.ZeroPad1d(1),
+        nn.Upsample(scale_factor=2),
+        nn.AvgPool1d(2),
+        nn.Identity(),
+        nn.Flatten(),
     ),
     "upsampled": nn.Sequential(
-        nn.Upsample(scale_factor=2, mode="linear"), nn.ConvTranspose1d(2, 2, 2, bias=False), nn.Flatten()
+        nn.Upsample(scale_factor=2, mode="linear"),
+        nn.ConvTranspose1d(2, 2, 2, bias=False),
+        nn.Flatten(),
     ),
 }
 
 
 @pytest.mark.parametrize("name", BETWEEN)
 def test_relevance_passes_unharmed_through_what_is_piecewise_linear(name):
-    """All of these have no bias: LRP-z is the gradient times the input, and sums to the logit."""
+    """All of these have no bias: LRP-z is the gradient times the input, and sums to the
+    logit."""
     torch.manual_seed(0)
     model, x = Written(BETWEEN[name]), waves(3, 6, pace=0.9).float()
     model(x)
     found = lrp_z(model, x, 1)
-    torch.testing.assert_close(found, gradient_x_input(model, x, 1), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(found.sum(1), model(x)[:, 1].detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        found, gradient_x_input(model, x, 1), rtol=1e-4, atol=1e-5
+    )
+    torch.testing.assert_close(
+        found.sum(1), model(x)[:, 1].detach(), rtol=1e-4, atol=1e-5
+    )
 
 
 class Aliased(nn.Module):
@@ -110,7 +155,11 @@ class Aliased(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.first, self.conv, self.act = nn.Conv1d(1, 1, 3, bias=False), nn.Conv1d(1, 1, 1, bias=False), nn.ReLU(True)
+        self.first, self.conv, self.act = (
+            nn.Conv1d(1, 1, 3, bias=False),
+            nn.Conv1d(1, 1, 1, bias=False),
+            nn.ReLU(True),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.first(x)
@@ -131,7 +180,10 @@ def test_a_linear_module_may_work_in_place():
         def forward(self, x: Tensor) -> Tensor:
             return x.mul_(2.0)
 
-    model, x = filled(nn.Sequential(nn.Linear(3, 3), Doubled(), nn.Linear(3, 2))), waves(2, 3, pace=0.8)
+    model, x = (
+        filled(nn.Sequential(nn.Linear(3, 3), Doubled(), nn.Linear(3, 2))),
+        waves(2, 3, pace=0.8),
+    )
     torch.testing.assert_close(lrp_z(model, x), gradient_x_input(model, x))
 
 
@@ -145,14 +197,30 @@ class Apart(nn.Module):
 
 
 def test_a_normalisation_over_another_axis_is_not_merged():
-    """Behind a dense layer on [B, T, F], a normalisation works on T, although F is as large."""
-    model = filled(nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2)))
+    """Behind a dense layer on [B, T, F], a normalisation works on T, although F is as
+    large."""
+    model = filled(
+        nn.Sequential(
+            nn.Linear(2, 4),
+            nn.BatchNorm1d(4),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(16, 2),
+        )
+    )
     x = waves(2, 4, 2, pace=0.7)
     torch.testing.assert_close(lrp_z(model, x), gradient_x_input(model, x))
 
 
 def test_a_normalisation_without_weights_is_a_first_layer_too():
-    model, x = filled(nn.Sequential(nn.BatchNorm1d(2, affine=False), nn.Flatten(), nn.Linear(32, 2))), signals()
+    model, x = (
+        filled(
+            nn.Sequential(
+                nn.BatchNorm1d(2, affine=False), nn.Flatten(), nn.Linear(32, 2)
+            )
+        ),
+        signals(),
+    )
     signed = lrp(model, x, 0, rule=Epsilon(0.1), input_rule=Sign(Epsilon(0.1)))
     torch.testing.assert_close(signed, lrp(model, x, 0, rule=Epsilon(0.1)) / x.abs())
 
@@ -173,14 +241,19 @@ def test_modules_of_a_graph_are_not_opened():
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (nn.LayerNorm(16), r"LRP stops at '1' \(LayerNorm\): no rule .*'integrated_gradients'"),
+        (
+            nn.LayerNorm(16),
+            r"LRP stops at '1' \(LayerNorm\): no rule .*'integrated_gradients'",
+        ),
         (nn.Softmax(dim=-1), r"'1' \(Softmax\)"),
         (nn.BatchNorm1d(2, track_running_stats=False), r"'1' \(BatchNorm1d\)"),
         (nn.GroupNorm(1, 2), "GroupNorm"),
     ],
 )
 def test_layers_without_a_rule_are_refused(layer, message):
-    model = nn.Sequential(nn.Conv1d(2, 2, 1), layer, nn.Flatten(), nn.Linear(32, 2)).double()
+    model = nn.Sequential(
+        nn.Conv1d(2, 2, 1), layer, nn.Flatten(), nn.Linear(32, 2)
+    ).double()
     with pytest.raises(ConfigError, match=message):
         lrp_z(model, signals())
 
@@ -220,8 +293,12 @@ def test_what_cannot_be_traced_names_the_module():
         def forward(self, x: Tensor) -> Tensor:
             return x if x.sum() > 0 else -x
 
-    model = nn.Sequential(nn.Sequential(nn.Conv1d(2, 2, 1), Inner()), nn.Flatten(), nn.Linear(32, 2)).double()
-    with pytest.raises(ConfigError, match=r"torch.fx cannot trace Sequential, in '0.1' \(Inner\)"):
+    model = nn.Sequential(
+        nn.Sequential(nn.Conv1d(2, 2, 1), Inner()), nn.Flatten(), nn.Linear(32, 2)
+    ).double()
+    with pytest.raises(
+        ConfigError, match=r"torch.fx cannot trace Sequential, in '0.1' \(Inner\)"
+    ):
         lrp_z(model, signals())
 
 
@@ -243,8 +320,13 @@ def test_declared_relevance_must_be_known():
     class Strange(nn.Identity):
         relevance = "lineer"
 
-    with pytest.raises(ConfigError, match=r"Strange.relevance is 'lineer'; choose one of linear, rearrange"):
-        lrp_z(nn.Sequential(Strange(), nn.Flatten(), nn.Linear(32, 2)).double(), signals())
+    with pytest.raises(
+        ConfigError,
+        match=r"Strange.relevance is 'lineer'; choose one of linear, rearrange",
+    ):
+        lrp_z(
+            nn.Sequential(Strange(), nn.Flatten(), nn.Linear(32, 2)).double(), signals()
+        )
 
 
 def test_rules_that_change_weights_need_one_weight():
@@ -259,19 +341,27 @@ def test_rules_that_change_weights_need_one_weight():
             return self.point(self.depth(x))
 
     model = filled(nn.Sequential(Separable(), nn.Flatten(), nn.Linear(42, 2)))
-    torch.testing.assert_close(lrp_z(model, signals()), gradient_x_input(model, signals()))
-    with pytest.raises(ConfigError, match=r"'0' \(Separable\) has several weights \(depth.weight, depth.bias, point"):
+    torch.testing.assert_close(
+        lrp_z(model, signals()), gradient_x_input(model, signals())
+    )
+    with pytest.raises(
+        ConfigError,
+        match=r"'0' \(Separable\) has several weights \(depth.weight, depth.bias, point",
+    ):
         lrp(model, signals(), rule=AlphaBeta(1, 0))
 
 
-@pytest.mark.parametrize("make", [lambda: Epsilon(-1.0), lambda: AlphaBeta(2, 0), lambda: AlphaBeta(0, -1)])
+@pytest.mark.parametrize(
+    "make", [lambda: Epsilon(-1.0), lambda: AlphaBeta(2, 0), lambda: AlphaBeta(0, -1)]
+)
 def test_wrong_parameters_of_rules_are_refused(make):
     with pytest.raises(ConfigError, match=r"epsilon is|alpha - beta is 1"):
         make()
 
 
 def test_whole_numbers_end_the_way():
-    """A mask made of the input is a gate, and no relevance goes to the comparison it came from."""
+    """A mask made of the input is a gate, and no relevance goes to the comparison it
+    came from."""
 
     class Masked(nn.Module):
         def __init__(self):

@@ -1,4 +1,5 @@
-"""Integrated gradients keep their promise of completeness; noise is seeded and averaged right."""
+"""Integrated gradients keep their promise of completeness; noise is seeded and averaged
+right."""
 
 from __future__ import annotations
 
@@ -7,8 +8,15 @@ import torch
 from explain_fakes import cnn, port, port_inputs, signals, waves
 from torch import nn
 
-from ecgnb.errors import ConfigError
-from ecgnb.explain import completeness_gap, gradient, integrated_gradients, sampling, smoothgrad, vargrad
+from ecgnb.core.errors import ConfigError
+from ecgnb.explain import (
+    completeness_gap,
+    gradient,
+    integrated_gradients,
+    sampling,
+    smoothgrad,
+    vargrad,
+)
 from ecgnb.models import build_model
 
 
@@ -29,7 +37,9 @@ def test_integrated_gradients_of_a_cubic():
 
 def test_integrated_gradients_are_complete_on_a_real_model():
     torch.manual_seed(0)
-    model = build_model("resnet1d", n_leads=2, n_samples=250, fs=100.0, n_classes=3).eval()
+    model = build_model(
+        "resnet1d", n_leads=2, n_samples=250, fs=100.0, n_classes=3
+    ).eval()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d):  # fresh blocks do nothing
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -37,24 +47,43 @@ def test_integrated_gradients_are_complete_on_a_real_model():
     found = integrated_gradients(model, x, 2, baseline=low, steps=100)
     change = (model(x) - model(low.expand_as(x)))[:, 2]
     gap = completeness_gap(model, x, found, 2, baseline=low)
-    torch.testing.assert_close(gap, found.sum((1, 2)) - change.detach(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        gap, found.sum((1, 2)) - change.detach(), rtol=0, atol=1e-5
+    )
     assert (gap.abs() < 2e-3 * change.abs()).all() and (change.abs() > 0.1).all()
-    coarse = completeness_gap(model, x, integrated_gradients(model, x, 2, baseline=low, steps=1), 2, baseline=low)
+    coarse = completeness_gap(
+        model,
+        x,
+        integrated_gradients(model, x, 2, baseline=low, steps=1),
+        2,
+        baseline=low,
+    )
     assert (coarse.abs() > 10 * gap.abs()).all()
 
 
 def test_two_inputs_are_complete_together():
     inputs = port_inputs(True)
-    found = integrated_gradients(port(True), inputs, 0, baseline=(0.1, torch.zeros(1)), steps=500)
+    found = integrated_gradients(
+        port(True), inputs, 0, baseline=(0.1, torch.zeros(1)), steps=500
+    )
     gap = completeness_gap(port(True), inputs, found, 0, baseline=(0.1, torch.zeros(1)))
     assert (gap.abs() < 1e-3).all() and all(part.abs().sum() > 0 for part in found)
 
 
 def test_chunks_change_nothing(monkeypatch):
-    whole = [method(cnn(), signals(), 0) for method in (integrated_gradients, smoothgrad, vargrad)]
-    monkeypatch.setattr(sampling, "_AT_ONCE", 7)  # three versions of two records at once; 50 is no multiple
-    for method, expected in zip((integrated_gradients, smoothgrad, vargrad), whole, strict=True):
-        torch.testing.assert_close(method(cnn(), signals(), 0), expected, rtol=1e-10, atol=1e-12)
+    whole = [
+        method(cnn(), signals(), 0)
+        for method in (integrated_gradients, smoothgrad, vargrad)
+    ]
+    monkeypatch.setattr(
+        sampling, "_AT_ONCE", 7
+    )  # three versions of two records at once; 50 is no multiple
+    for method, expected in zip(
+        (integrated_gradients, smoothgrad, vargrad), whole, strict=True
+    ):
+        torch.testing.assert_close(
+            method(cnn(), signals(), 0), expected, rtol=1e-10, atol=1e-12
+        )
 
 
 def test_smoothgrad_and_vargrad_by_hand():
@@ -69,8 +98,13 @@ def test_smoothgrad_and_vargrad_by_hand():
     stacked = torch.stack(copies)
     options = {"noise": 0.3, "samples": 9, "seed": 5}
     torch.testing.assert_close(smoothgrad(cnn(), x, 1, **options), stacked.mean(0))
-    torch.testing.assert_close(vargrad(cnn(), x, 1, **options), stacked.var(0, correction=0))
-    assert not torch.equal(smoothgrad(cnn(), x, 1, **{**options, "seed": 6}), smoothgrad(cnn(), x, 1, **options))
+    torch.testing.assert_close(
+        vargrad(cnn(), x, 1, **options), stacked.var(0, correction=0)
+    )
+    assert not torch.equal(
+        smoothgrad(cnn(), x, 1, **{**options, "seed": 6}),
+        smoothgrad(cnn(), x, 1, **options),
+    )
 
 
 class TimeFirst(nn.Module):
@@ -87,14 +121,18 @@ class TimeFirst(nn.Module):
 def test_smoothgrad_of_two_layouts_differs_by_the_error_of_the_estimate():
     def gap(samples: int) -> float:
         one = smoothgrad(cnn(), signals(), 0, samples=samples)
-        other = smoothgrad(TimeFirst(cnn()), signals().transpose(1, 2), 0, samples=samples).transpose(1, 2)
+        other = smoothgrad(
+            TimeFirst(cnn()), signals().transpose(1, 2), 0, samples=samples
+        ).transpose(1, 2)
         return float((one - other).norm() / one.norm())
 
     assert 0 < gap(1600) < 0.5 * gap(50) < 0.5  # root of 32 times fewer: a sixth
 
 
 def test_without_noise_it_is_the_gradient():
-    torch.testing.assert_close(smoothgrad(cnn(), signals(), 1, noise=0.0), gradient(cnn(), signals(), 1))
+    torch.testing.assert_close(
+        smoothgrad(cnn(), signals(), 1, noise=0.0), gradient(cnn(), signals(), 1)
+    )
     assert vargrad(cnn(), signals(), 1, noise=0.0).abs().max() < 1e-20
 
 

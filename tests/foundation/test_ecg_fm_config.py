@@ -1,4 +1,5 @@
-"""The architecture of a checkpoint: what its shapes and its configuration tell, and what is refused."""
+"""The architecture of a checkpoint: what its shapes and its configuration tell, and
+what is refused."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import json
 
 import pytest
 
-from ecgnb.errors import CheckpointError
+from ecgnb.core.errors import CheckpointError
 from ecgnb.foundation.ecg_fm_config import parse_conv_layers
 from ecgnb.foundation.ecg_fm_names import original_name, renamed
 
@@ -47,12 +48,18 @@ def test_other_text_is_refused_and_never_run(text):
         parse_conv_layers(text)
 
 
-@pytest.mark.parametrize("kind", ["pretrained", "finetuned", "pretrained_variant", "finetuned_variant"])
+@pytest.mark.parametrize(
+    "kind", ["pretrained", "finetuned", "pretrained_variant", "finetuned_variant"]
+)
 def test_every_name_of_the_original_is_known_and_found_again(kind, golden_dir):
-    shapes = json.loads((golden_dir / "ecg_fm" / f"{kind}_info.json").read_text(encoding="utf-8"))["shapes"]
+    shapes = json.loads(
+        (golden_dir / "ecg_fm" / f"{kind}_info.json").read_text(encoding="utf-8")
+    )["shapes"]
     names = renamed(shapes)
     assert len(set(names.values())) == len(shapes)
-    assert {original_name(ours, "finetuned" in kind) for ours in names.values()} == set(shapes)
+    assert {original_name(ours, "finetuned" in kind) for ours in names.values()} == set(
+        shapes
+    )
 
 
 def test_two_layer_norms_stay_apart():
@@ -69,6 +76,9 @@ def test_two_layer_norms_stay_apart():
 
 
 def test_both_spellings_at_once_are_refused():
-    spelt = ["conv_pos.pos_conv.0.weight_g", "conv_pos.pos_conv.0.parametrizations.weight.original0"]
+    spelt = [
+        "conv_pos.pos_conv.0.weight_g",
+        "conv_pos.pos_conv.0.parametrizations.weight.original0",
+    ]
     with pytest.raises(CheckpointError, match=r"mean the same weight, position\.gain"):
         renamed(spelt)

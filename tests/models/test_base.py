@@ -8,7 +8,7 @@ import pickle
 import pytest
 import torch
 
-from ecgnb.errors import ConfigError
+from ecgnb.core.errors import ConfigError
 from ecgnb.models import MODELS, Backbone, StagedBackbone, build_model
 from ecgnb.models.layers import BatchNorm, ConvNorm, PoolHead, make_norm, make_shortcut
 
@@ -77,7 +77,9 @@ def test_convnorm_length_and_shortcut():
             assert make_shortcut(4, 6, stride).eval()(x).shape == (2, 6, length)
     assert len(make_shortcut(4, 4, 1)) == 0
     pooled = make_shortcut(1, 1, 2)(torch.tensor([[[1.0, 3.0, 5.0]]]))
-    assert pooled.tolist() == [[[2.0, 5.0]]]  # the last, half-empty window is averaged over what it has
+    assert pooled.tolist() == [
+        [[2.0, 5.0]]
+    ]  # the last, half-empty window is averaged over what it has
 
 
 def test_group_norm_ignores_the_batch():
@@ -91,7 +93,9 @@ def test_batch_norm_with_one_value_uses_running_statistics():
     norm = BatchNorm(3)
     norm.running_mean.fill_(2.0)
     norm.running_var.fill_(4.0)
-    torch.testing.assert_close(norm(torch.full((1, 3), 4.0)), torch.ones(1, 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        norm(torch.full((1, 3), 4.0)), torch.ones(1, 3), atol=1e-5, rtol=0
+    )
     assert norm.running_mean.tolist() == [2.0] * 3
     with torch.no_grad():
         x = torch.randn(4, 3, 10)

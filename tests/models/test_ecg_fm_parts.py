@@ -8,12 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from ecgnb.errors import ConfigError
+from ecgnb.core.errors import ConfigError
 from ecgnb.models import build_model, model_summary
 from ecgnb.models.ecg_fm import EcgFM, PaddingWarning
 from ecgnb.models.ecg_fm_parts import Codebook, MeanHead, PositionalConv
 
-SMALL = {"dim": 48, "depth": 3, "n_heads": 4, "ffn": 96, "conv_layers": ((24, 2, 2),) * 4}
+SMALL = {
+    "dim": 48,
+    "depth": 3,
+    "n_heads": 4,
+    "ffn": 96,
+    "conv_layers": ((24, 2, 2),) * 4,
+}
 
 
 def small(**options) -> EcgFM:
@@ -25,13 +31,20 @@ def small(**options) -> EcgFM:
 def test_sizes_of_the_published_models():
     words = {"n_leads": 12, "n_samples": 2500, "fs": 500.0}
     with torch.device("meta"):
-        assert EcgFM(**words, n_classes=0, codebook=(2, 320, 256)).n_parameters() == 90_883_072
+        assert (
+            EcgFM(**words, n_classes=0, codebook=(2, 320, 256)).n_parameters()
+            == 90_883_072
+        )
         assert EcgFM(**words, n_classes=0).n_parameters() == 90_373_248
         assert EcgFM(**words, n_classes=17).n_parameters() == 90_386_321
-        assert EcgFM(**words, n_classes=17).forward_features(torch.empty(1, 12, 5000)).shape == (1, 312, 768)
+        assert EcgFM(**words, n_classes=17).forward_features(
+            torch.empty(1, 12, 5000)
+        ).shape == (1, 312, 768)
 
 
-@pytest.mark.parametrize(("samples", "tokens"), [(2500, 156), (5000, 312), (1237, 77), (16, 1)])
+@pytest.mark.parametrize(
+    ("samples", "tokens"), [(2500, 156), (5000, 312), (1237, 77), (16, 1)]
+)
 def test_tokens_of_a_length(samples, tokens):
     model = small()
     assert model.forward_features(torch.randn(2, 12, samples)).shape == (2, tokens, 48)
@@ -50,7 +63,10 @@ def test_attention_weights_are_those_of_the_forward_pass():
     single.n_heads = 1
     tokens = model._tokens(x, None)[0]
     torch.testing.assert_close(
-        single.out(single.weights(tokens, None) @ single.value(tokens)), single(tokens, None), atol=1e-5, rtol=1e-4
+        single.out(single.weights(tokens, None) @ single.value(tokens)),
+        single(tokens, None),
+        atol=1e-5,
+        rtol=1e-4,
     )
 
 
@@ -65,7 +81,8 @@ def test_padded_keys_get_no_attention():
 
 
 def test_what_is_padding_changes_nothing_behind_the_stem():
-    """Other numbers in padded samples change the stem's statistics alone; without its norm they change nothing."""
+    """Other numbers in padded samples change the stem's statistics alone; without its
+    norm they change nothing."""
     model = small()
     model.stem.norm = torch.nn.Identity()
     x, mask = torch.randn(1, 12, 800), torch.zeros(1, 800, dtype=torch.bool)
@@ -74,7 +91,9 @@ def test_what_is_padding_changes_nothing_behind_the_stem():
         one = model.embed(x, mask)
         x[..., 416:] += 5
         position = model.position
-        model.position = torch.nn.Identity()  # it reaches over the border, as in the original
+        model.position = (
+            torch.nn.Identity()
+        )  # it reaches over the border, as in the original
         two, three = model.embed(x, mask), model.embed(x - 5 * mask, mask)
     torch.testing.assert_close(two, three)
     model.position = position
@@ -98,8 +117,13 @@ def test_the_positional_convolution_is_the_same_with_and_without_gradients():
             change(part)
             with torch.inference_mode():
                 changed = part(x)
-            assert (changed - part(x).detach()).abs().max() <= 5e-6 * scale, f"new weights, new convolution: {change}"
-        part.load_state_dict({name: value * 0.5 for name, value in part.state_dict().items()}, assign=True)
+            assert (changed - part(x).detach()).abs().max() <= 5e-6 * scale, (
+                f"new weights, new convolution: {change}"
+            )
+        part.load_state_dict(
+            {name: value * 0.5 for name, value in part.state_dict().items()},
+            assign=True,
+        )
         with torch.inference_mode():
             halved = part(x)
         assert (halved - part(x).detach()).abs().max() <= 2e-6 * scale
@@ -122,7 +146,8 @@ def _fused_step(part):
 
 
 def test_training_validates_the_weights_that_it_has():
-    """A fused optimizer on the CPU changes weights without a trace; validation must see them all the same."""
+    """A fused optimizer on the CPU changes weights without a trace; validation must see
+    them all the same."""
     model, x = small(), torch.randn(4, 12, 800)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, fused=True)
     for _ in range(3):
@@ -156,11 +181,16 @@ def test_several_threads_with_other_lengths():
     model = small()
     lengths = [400, 800, 1200] * 4
     with torch.inference_mode():
-        expected = {length: model(torch.ones(1, 12, length).cumsum(2)) for length in set(lengths)}
+        expected = {
+            length: model(torch.ones(1, 12, length).cumsum(2))
+            for length in set(lengths)
+        }
 
     def ask(length):
         with torch.inference_mode():
-            return length, [model(torch.ones(1, 12, length).cumsum(2)) for _ in range(5)]
+            return length, [
+                model(torch.ones(1, 12, length).cumsum(2)) for _ in range(5)
+            ]
 
     with ThreadPoolExecutor(6) as pool:
         for length, found in pool.map(ask, lengths):
@@ -204,7 +234,9 @@ def test_probabilities_follow_the_task():
 def test_weights_are_drawn_as_the_original_does():
     model = small(dim=256, ffn=512, position_groups=16)
     assert model.layers[0].up.weight.std().item() == pytest.approx(0.02, rel=0.03)
-    assert model.position.direction.std().item() == pytest.approx((4 / (128 * 256)) ** 0.5, rel=0.03)
+    assert model.position.direction.std().item() == pytest.approx(
+        (4 / (128 * 256)) ** 0.5, rel=0.03
+    )
     assert model.layers[0].up.bias.abs().max() == 0
 
 
@@ -219,7 +251,9 @@ def test_weight_norm_is_over_channels():
     part = PositionalConv(8, 5, 2)
     torch.nn.init.normal_(part.direction)
     torch.nn.init.uniform_(part.gain, 0.5, 2.0)
-    torch.testing.assert_close(part.weight().norm(dim=(0, 1)), part.gain.flatten().abs())
+    torch.testing.assert_close(
+        part.weight().norm(dim=(0, 1)), part.gain.flatten().abs()
+    )
 
 
 def test_codes_are_the_best_entries():
@@ -231,7 +265,12 @@ def test_codes_are_the_best_entries():
     scores = book.scores(features)
     assert torch.equal(codes[..., 1], scores[..., 3:].argmax(-1))
     joined = book.quantized(codes)
-    assert torch.equal(joined[0, 0], torch.cat([book.vectors[0, codes[0, 0, 0]], book.vectors[0, 3 + codes[0, 0, 1]]]))
+    assert torch.equal(
+        joined[0, 0],
+        torch.cat(
+            [book.vectors[0, codes[0, 0, 0]], book.vectors[0, 3 + codes[0, 0, 1]]]
+        ),
+    )
 
 
 def test_the_mean_counts_what_is_not_zero():
@@ -254,7 +293,10 @@ def test_sizes_that_do_not_go_together(options, message):
 
 
 def test_a_summary_of_a_model_without_classifier_ends_in_its_embedding():
-    with_classifier, without = model_summary(small()), model_summary(small(n_classes=0, codebook=(2, 5, 8)))
+    with_classifier, without = (
+        model_summary(small()),
+        model_summary(small(n_classes=0, codebook=(2, 5, 8))),
+    )
     assert without.output.iloc[-1] == "48" and with_classifier.output.iloc[-1] == "3"
     assert without.flops.iloc[0] == with_classifier.flops.iloc[0] > 0
     with pytest.raises(ConfigError, match="no classifier"):

@@ -1,4 +1,5 @@
-"""Every model of the registry keeps the same promises, and none can be registered without its golden numbers."""
+"""Every model of the registry keeps the same promises, and none can be registered
+without its golden numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from ecgnb.errors import ConfigError
+from ecgnb.core.errors import ConfigError
 from ecgnb.models import MODELS, build_model, model_summary, options_of
 from ecgnb.models.ecg_fm import EcgFM
 
@@ -24,12 +25,28 @@ PARAMETERS = {
     "ecg_fm": 90_427_847,
 }
 #: Options for all other tests of a model that is too large for them.
-OPTIONS = {"ecg_fm": {"dim": 48, "depth": 3, "n_heads": 4, "ffn": 96, "conv_layers": ((24, 2, 2),) * 4}}
-#: A ported Keras model is of its file's size alone; tests/port/test_backbone.py holds it to the same promises.
+OPTIONS = {
+    "ecg_fm": {
+        "dim": 48,
+        "depth": 3,
+        "n_heads": 4,
+        "ffn": 96,
+        "conv_layers": ((24, 2, 2),) * 4,
+    }
+}
+#: A ported Keras model is of its file's size alone; tests/port/test_backbone.py holds
+#: it to the same promises.
 NAMES = [name for name in MODELS if name != "keras"]
 BIG = {"n_leads": 12, "n_samples": 5000, "fs": 500.0, "n_classes": 71}
 SMALL = {"n_leads": 2, "n_samples": 300, "fs": 100.0, "n_classes": 3}
-SIZES = [(1, 250, 100.0), (2, 1000, 250.0), (12, 5000, 500.0), (12, 1000, 100.0), (1, 300, 300.0), (3, 37, 100.0)]
+SIZES = [
+    (1, 250, 100.0),
+    (2, 1000, 250.0),
+    (12, 5000, 500.0),
+    (12, 1000, 100.0),
+    (1, 300, 300.0),
+    (3, 37, 100.0),
+]
 
 
 def build(name: str, seed: int = 0, **words) -> nn.Module:
@@ -38,7 +55,12 @@ def build(name: str, seed: int = 0, **words) -> nn.Module:
 
 
 def signals(model, batch: int = 2) -> torch.Tensor:
-    return torch.randn(batch, model.n_leads, model.n_samples, generator=torch.Generator().manual_seed(1))
+    return torch.randn(
+        batch,
+        model.n_leads,
+        model.n_samples,
+        generator=torch.Generator().manual_seed(1),
+    )
 
 
 def n_steps(model, info) -> int:
@@ -48,7 +70,9 @@ def n_steps(model, info) -> int:
 
 
 def test_every_model_has_golden_numbers():
-    assert set(NAMES) == set(PARAMETERS), "add the new model and its number of parameters to PARAMETERS"
+    assert set(NAMES) == set(PARAMETERS), (
+        "add the new model and its number of parameters to PARAMETERS"
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -70,7 +94,11 @@ def test_sizes(name, n_leads, n_samples, fs):
     x = signals(model)
     with torch.no_grad():
         logits = model(x)
-        assert logits.shape == (2, 4) and logits.dtype == torch.float32 and torch.isfinite(logits).all()
+        assert (
+            logits.shape == (2, 4)
+            and logits.dtype == torch.float32
+            and torch.isfinite(logits).all()
+        )
         torch.testing.assert_close(model(x[:1]), logits[:1], atol=1e-5, rtol=1e-4)
         final, maps = model.forward_intermediates(x)
         assert torch.equal(final, model.forward_features(x))
@@ -79,7 +107,9 @@ def test_sizes(name, n_leads, n_samples, fs):
     for feature, info in zip(maps, model.feature_info, strict=True):
         assert feature.shape == (2, info["channels"], n_steps(model, info))
         assert dict(model.named_modules())[info["name"]] is not None
-    assert (final.transpose(1, 2) if model.channels_last else final).shape == maps[-1].shape
+    assert (final.transpose(1, 2) if model.channels_last else final).shape == maps[
+        -1
+    ].shape
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -89,11 +119,21 @@ def test_indices_choose_feature_maps(name):
     with torch.no_grad():
         final, maps = model.forward_intermediates(x)
         assert model.forward_intermediates(x, [])[1] == []
-        for indices, expected in [([0, 2], [0, 2]), (2, [-2, -1]), ([-1], [-1]), (0, [])]:
+        for indices, expected in [
+            ([0, 2], [0, 2]),
+            (2, [-2, -1]),
+            ([-1], [-1]),
+            (0, []),
+        ]:
             chosen = model.forward_intermediates(x, indices)[1]
-            assert [torch.equal(c, maps[e]) for c, e in zip(chosen, expected, strict=True)] == [True] * len(expected)
+            assert [
+                torch.equal(c, maps[e]) for c, e in zip(chosen, expected, strict=True)
+            ] == [True] * len(expected)
         channels = 2 if model.channels_last else 1
-        assert model.forward_features(torch.randn(2, model.n_leads, 480)).shape[channels] == final.shape[channels]
+        assert (
+            model.forward_features(torch.randn(2, model.n_leads, 480)).shape[channels]
+            == final.shape[channels]
+        )
     for indices in (99, [99], [-99]):
         with pytest.raises(ConfigError, match="feature maps; indices"):
             model.forward_intermediates(x, indices)
@@ -113,11 +153,17 @@ def test_evaluation_is_deterministic_and_seeded(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_backward_reaches_every_parameter(name):
     model = build(name, n_samples=1000)
-    for module in model.modules():  # a residual branch behind a zero gamma gets no gradient at the first step
+    for module in (
+        model.modules()
+    ):  # a residual branch behind a zero gamma gets no gradient at the first step
         if isinstance(module, nn.BatchNorm1d | nn.GroupNorm):
             nn.init.ones_(module.weight)
     model(signals(model, 4)).square().sum().backward()
-    without = [key for key, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    without = [
+        key
+        for key, p in model.named_parameters()
+        if p.grad is None or not p.grad.abs().sum() > 0
+    ]
     assert without == []
 
 
@@ -151,10 +197,16 @@ def test_state_and_spec_rebuild_the_model(name, tmp_path):
     model(signals(model, 4))  # moves the running statistics
     torch.save(model.state_dict(), tmp_path / "weights.pt")
     spec = json.loads(json.dumps(model.spec()))
-    assert spec["leads"] == ["I", "V2"] and spec["task"] == "multilabel" and spec["name"] == name
+    assert (
+        spec["leads"] == ["I", "V2"]
+        and spec["task"] == "multilabel"
+        and spec["name"] == name
+    )
     again = build_model(**spec)
     assert again.spec() == spec
-    again.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True), strict=True)
+    again.load_state_dict(
+        torch.load(tmp_path / "weights.pt", weights_only=True), strict=True
+    )
     x = signals(model)
     with torch.no_grad():
         assert torch.equal(model.eval()(x), again.eval()(x))
@@ -174,10 +226,15 @@ def test_spec_holds_every_option_and_shares_none(name):
         *options_of(type(model)),
     }
     defaults = {**options_of(type(model)), **OPTIONS.get(name, {})}
-    options = {key: list(value) if isinstance(value, tuple) else value for key, value in defaults.items()}
+    options = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in defaults.items()
+    }
     before = json.dumps(options)
     one, two = build(name, **options), build(name, **options)
-    assert json.dumps(options) == before, "options must not be changed by the model that they build"
+    assert json.dumps(options) == before, (
+        "options must not be changed by the model that they build"
+    )
     assert [p.shape for p in one.parameters()] == [p.shape for p in two.parameters()]
     assert one.n_parameters() == model.n_parameters()
 
@@ -185,14 +242,25 @@ def test_spec_holds_every_option_and_shares_none(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_reset_classifier(name):
     model = build(name).double()
-    body = {key: value.clone() for key, value in model.state_dict().items() if "classifier" not in key}
+    body = {
+        key: value.clone()
+        for key, value in model.state_dict().items()
+        if "classifier" not in key
+    }
     model.reset_classifier(7)
     assert model.eval()(signals(model).double()).shape == (2, 7)
     assert model.n_classes == 7 and model.spec()["n_classes"] == 7
-    assert all(torch.equal(value, model.state_dict()[key]) for key, value in body.items())
-    assert build_model(**model.spec()).head.classifier.weight.shape == model.head.classifier.weight.shape
+    assert all(
+        torch.equal(value, model.state_dict()[key]) for key, value in body.items()
+    )
+    assert (
+        build_model(**model.spec()).head.classifier.weight.shape
+        == model.head.classifier.weight.shape
+    )
     embedding = model.head.embed(model.forward_features(signals(model).double()))
-    torch.testing.assert_close(model.head.classifier(embedding), model(signals(model).double()))
+    torch.testing.assert_close(
+        model.head.classifier(embedding), model(signals(model).double())
+    )
     with pytest.raises(ConfigError, match="n_classes above 0"):
         model.reset_classifier(0)
 
@@ -202,7 +270,9 @@ def test_export(name):
     model = build(name).eval()
     x = signals(model, 3)
     batch = torch.export.Dim("batch", min=1, max=1024)
-    exported = torch.export.export(model, (x,), dynamic_shapes={"x": {0: batch}}).module()
+    exported = torch.export.export(
+        model, (x,), dynamic_shapes={"x": {0: batch}}
+    ).module()
     with torch.no_grad():
         torch.testing.assert_close(exported(x), model(x), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(exported(x[:1]), model(x[:1]), atol=1e-5, rtol=1e-5)
@@ -211,8 +281,16 @@ def test_export(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_wrong_shapes_say_what_was_expected(name):
     model = build(name)
-    for shape in [(2, 3, 300), (2, 300), (2, 300, 2), *([] if model.any_length else [(2, 2, 299)])]:
-        with pytest.raises(ConfigError, match=r"expected a signal \[B, n_leads, n_samples\] = \[B, 2, 300\]"):
+    for shape in [
+        (2, 3, 300),
+        (2, 300),
+        (2, 300, 2),
+        *([] if model.any_length else [(2, 2, 299)]),
+    ]:
+        with pytest.raises(
+            ConfigError,
+            match=r"expected a signal \[B, n_leads, n_samples\] = \[B, 2, 300\]",
+        ):
             model(torch.zeros(shape))
 
 
@@ -221,7 +299,9 @@ def test_summary_adds_up(name):
     model = build(name).train()
     table = model_summary(model)
     assert list(table.columns) == ["part", "kind", "output", "parameters", "flops"]
-    assert model.training and not any(module._forward_hooks for module in model.modules())
+    assert model.training and not any(
+        module._forward_hooks for module in model.modules()
+    )
     assert table.parameters[:-1].sum() == table.parameters.iloc[-1]
     assert table.flops[:-1].sum() == table.flops.iloc[-1] > 0
     last = model.feature_info[-1]
@@ -234,7 +314,9 @@ def test_summary_adds_up(name):
 def test_layer_groups_hold_every_parameter_once(name):
     model = build(name)
     groups = model.layer_groups()
-    assert sorted(name for group in groups for name in group) == sorted(name for name, _ in model.named_parameters())
+    assert sorted(name for group in groups for name in group) == sorted(
+        name for name, _ in model.named_parameters()
+    )
     assert len(groups) >= len(model.feature_info) + 2 and all(groups)
     assert all(name.startswith("head.") for name in groups[-1])
     assert all(each.startswith("stem.") for each in groups[0])

@@ -10,7 +10,9 @@ from ecgnb.models import build_model, model_summary
 
 
 def build(fs: float = 500.0, n_samples: int = 5000, **options):
-    return build_model("resnet1d", n_leads=12, n_samples=n_samples, fs=fs, n_classes=5, **options)
+    return build_model(
+        "resnet1d", n_leads=12, n_samples=n_samples, fs=fs, n_classes=5, **options
+    )
 
 
 def test_cost():
@@ -22,22 +24,39 @@ def test_cost():
 
 
 @pytest.mark.parametrize(
-    ("fs", "reduction"), [(1000.0, 128), (500.0, 64), (400.0, 48), (250.0, 32), (100.0, 16), (50.0, 16)]
+    ("fs", "reduction"),
+    [(1000.0, 128), (500.0, 64), (400.0, 48), (250.0, 32), (100.0, 16), (50.0, 16)],
 )
 def test_stem_follows_the_rate_and_parameters_do_not(fs, reduction):
     model = build(fs, int(10 * fs))
     assert model.feature_info[-1]["reduction"] == reduction
     assert model.n_parameters() == 1_522_309
-    assert 30 <= model.forward_features(torch.zeros(1, 12, int(10 * fs))).shape[-1] <= 90
+    assert (
+        30 <= model.forward_features(torch.zeros(1, 12, int(10 * fs))).shape[-1] <= 90
+    )
 
 
 def test_options_reach_every_block():
-    model = build(widths=(8, 16), depths=(1, 3), kernel=3, norm="group", pool="avgmax", dropout=0.4)
+    model = build(
+        widths=(8, 16),
+        depths=(1, 3),
+        kernel=3,
+        norm="group",
+        pool="avgmax",
+        dropout=0.4,
+    )
     assert [len(stage) for stage in model.stages] == [1, 3]
-    kernels = {c.kernel_size for stage in model.stages for c in stage.modules() if isinstance(c, nn.Conv1d)}
+    kernels = {
+        c.kernel_size
+        for stage in model.stages
+        for c in stage.modules()
+        if isinstance(c, nn.Conv1d)
+    }
     assert kernels == {(3,), (1,)}
     norms = [m for m in model.modules() if isinstance(m, nn.GroupNorm | nn.BatchNorm1d)]
-    assert len(norms) == 1 + 2 * 4 + 1 and all(isinstance(norm, nn.GroupNorm) for norm in norms)
+    assert len(norms) == 1 + 2 * 4 + 1 and all(
+        isinstance(norm, nn.GroupNorm) for norm in norms
+    )
     assert model.head.classifier.in_features == 32
     assert model.head.neck[-1].p == 0.4
 

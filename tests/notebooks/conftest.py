@@ -1,4 +1,5 @@
-"""What the tests of the notebooks share: the two kinds of notebooks, their builder, and kernels of their own."""
+"""What the tests of the notebooks share: the two kinds of notebooks, their builder, and
+kernels of their own."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="session")
 def builder() -> ModuleType:
     """``notebooks/build.py``, which is a script and no part of the package."""
-    spec = importlib.util.spec_from_file_location("notebooks_build", ROOT / "notebooks" / "build.py")
+    spec = importlib.util.spec_from_file_location(
+        "notebooks_build", ROOT / "notebooks" / "build.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -31,7 +34,11 @@ def builder() -> ModuleType:
 def clean_environment() -> dict[str, str]:
     """The environment without parameters and terminal of whoever runs the tests."""
     terminal = ("COLUMNS", "LINES")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ECGNB_") and name not in terminal}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("ECGNB_") and name not in terminal
+    }
     return kept | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
 
 
@@ -48,8 +55,11 @@ class Kernels:
         self.environment = environment | {"ECGNB_HOME": str(home)}
 
     def run(self, *sources: str) -> list[nbformat.NotebookNode]:
-        """Run cells one after the other in one new kernel and return them with their outputs."""
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+        """Run cells one after the other in one new kernel and return them with their
+        outputs."""
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(source) for source in sources]
+        )
         client = NotebookClient(
             notebook,
             timeout=300,
@@ -63,9 +73,17 @@ class Kernels:
 
 @pytest.fixture(scope="module")
 def kernels(
-    tmp_path_factory: pytest.TempPathFactory, small_parameters: dict, clean_environment: dict[str, str]
+    tmp_path_factory: pytest.TempPathFactory,
+    small_parameters: dict,
+    clean_environment: dict[str, str],
 ) -> Kernels:
-    """Fresh kernels in an empty project, with a small main job's parameters in the environment."""
-    given = {name: value if isinstance(value, str) else json.dumps(value) for name, value in small_parameters.items()}
+    """Fresh kernels in an empty project, with a small main job's parameters in the
+    environment."""
+    given = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in small_parameters.items()
+    }
     parameters = {f"ECGNB_{name}": value for name, value in given.items()}
-    return Kernels(tmp_path_factory.mktemp("fresh_kernels"), clean_environment | parameters)
+    return Kernels(
+        tmp_path_factory.mktemp("fresh_kernels"), clean_environment | parameters
+    )

@@ -1,4 +1,5 @@
-"""Notebooks for people, executed in a project of their own and compared with themselves."""
+"""Notebooks for people, executed in a project of their own and compared with
+themselves."""
 
 from __future__ import annotations
 
@@ -12,13 +13,22 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def executed(name: str, folder: Path, environment: dict[str, str], **parameters: object) -> nbformat.NotebookNode:
+def executed(
+    name: str, folder: Path, environment: dict[str, str], **parameters: object
+) -> nbformat.NotebookNode:
     """Run a notebook of the project; the second cell holds its parameters."""
     (folder / "artifacts").mkdir(exist_ok=True)
     notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
-    notebook.cells[1].source += "\n" + "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
+    notebook.cells[1].source += "\n" + "\n".join(
+        f"{name} = {value!r}" for name, value in parameters.items()
+    )
     resources = {"metadata": {"path": str(folder)}}
-    client = NotebookClient(notebook, timeout=300, resources=resources, extra_arguments=["--log-level=ERROR"])
+    client = NotebookClient(
+        notebook,
+        timeout=300,
+        resources=resources,
+        extra_arguments=["--log-level=ERROR"],
+    )
     client.execute(env=environment | {"ECGNB_HOME": str(folder)})
     return notebook
 
@@ -29,7 +39,10 @@ def outputs_of(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 
 def text_of(notebook: nbformat.NotebookNode) -> str:
     found = outputs_of(notebook)
-    return "\n".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in found)
+    return "\n".join(
+        output.get("text") or output.get("data", {}).get("text/plain", "")
+        for output in found
+    )
 
 
 def figures_of(notebook: nbformat.NotebookNode) -> int:
@@ -40,12 +53,25 @@ def complaints_of(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode
     return [output for output in outputs_of(notebook) if output.get("name") == "stderr"]
 
 
-def check_again(notebook: nbformat.NotebookNode, folder: Path, environment: dict[str, str]) -> None:
+def check_again(
+    notebook: nbformat.NotebookNode, folder: Path, environment: dict[str, str]
+) -> None:
     """Let nbval compare every output with that of a fresh kernel."""
     nbformat.write(notebook, folder / "again.ipynb")
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-c", "pytest.ini", "-p", "no:cacheprovider", "--nbval"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-c",
+        "pytest.ini",
+        "-p",
+        "no:cacheprovider",
+        "--nbval",
+    ]
     command += ["--nbval-current-env", "--nbval-cell-timeout=120", "again.ipynb"]
     given = environment | {"ECGNB_HOME": str(folder)}
-    done = subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(
+        command, cwd=folder, env=given, capture_output=True, text=True, timeout=400
+    )
     assert done.returncode == 0, done.stdout[-3000:]

@@ -1,4 +1,5 @@
-"""The notebook of foundation models: on a stand-in, and on a checkpoint of the original trainer."""
+"""The notebook of foundation models: on a stand-in, and on a checkpoint of the original
+trainer."""
 
 from __future__ import annotations
 
@@ -12,13 +13,22 @@ NAME = "foundation_models"
 pytestmark = [pytest.mark.notebook, pytest.mark.slow]
 
 
-def test_foundation_notebook_gives_the_same_again(tmp_path: Path, clean_environment: dict[str, str]) -> None:
-    """Once to train, once to read what is there, and then nbval compares a fresh kernel with that."""
+def test_foundation_notebook_gives_the_same_again(
+    tmp_path: Path, clean_environment: dict[str, str]
+) -> None:
+    """Once to train, once to read what is there, and then nbval compares a fresh kernel
+    with that."""
     quick = {"PREPROCESS_LIMIT": 80, "EPOCHS": 1}
     first = executed(NAME, tmp_path, clean_environment, **quick)
-    assert "trained from scratch" in text_of(first) and "linear probe, random encoder" in text_of(first)
+    assert "trained from scratch" in text_of(
+        first
+    ) and "linear probe, random encoder" in text_of(first)
     assert figures_of(first) == 2 and not complaints_of(first)
-    check_again(executed(NAME, tmp_path, clean_environment, **quick), tmp_path, clean_environment)
+    check_again(
+        executed(NAME, tmp_path, clean_environment, **quick),
+        tmp_path,
+        clean_environment,
+    )
 
 
 def test_foundation_notebook_on_a_checkpoint_of_the_original_and_ptbxl(
@@ -36,5 +46,10 @@ def test_foundation_notebook_on_a_checkpoint_of_the_original_and_ptbxl(
         RECORDING=str(next((data_dir / "ptbxl" / "records500").rglob("*.hea"))),
     )
     text = text_of(notebook)
-    assert "wav2vec2_cmsc" in text and "114344" in text and "(16, 64)" in text and "fine-tuned" in text
+    assert (
+        "wav2vec2_cmsc" in text
+        and "114344" in text
+        and "(16, 64)" in text
+        and "fine-tuned" in text
+    )
     assert figures_of(notebook) == 2 and not complaints_of(notebook)

@@ -1,4 +1,5 @@
-"""The notebook that ports a Keras model: with the model of the project, and with a published one."""
+"""The notebook that ports a Keras model: with the model of the project, and with a
+published one."""
 
 from __future__ import annotations
 
@@ -7,19 +8,31 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from notebook_runs import ROOT, check_again, complaints_of, executed, figures_of, text_of
+from notebook_runs import (
+    ROOT,
+    check_again,
+    complaints_of,
+    executed,
+    figures_of,
+    text_of,
+)
 
 pytestmark = pytest.mark.notebook
 
 
-def ported(folder: Path, environment: dict[str, str], **parameters: str) -> nbformat.NotebookNode:
+def ported(
+    folder: Path, environment: dict[str, str], **parameters: str
+) -> nbformat.NotebookNode:
     """Run the notebook beside the examples."""
     shutil.copytree(ROOT / "examples", folder / "examples")
     return executed("port_keras", folder, environment, **parameters)
 
 
-def test_port_notebook_gives_the_same_again(tmp_path: Path, clean_environment: dict[str, str]) -> None:
-    """Executed, then compared with itself by nbval in a fresh kernel: every output is a function of the files."""
+def test_port_notebook_gives_the_same_again(
+    tmp_path: Path, clean_environment: dict[str, str]
+) -> None:
+    """Executed, then compared with itself by nbval in a fresh kernel: every output is a
+    function of the files."""
     notebook = ported(tmp_path, clean_environment)
     text = text_of(notebook)
     assert "PASSED: 34 of 34 rows agree" in text and "BBB" in text and "share" in text

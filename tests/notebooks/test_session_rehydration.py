@@ -1,4 +1,5 @@
-"""Every cell of the master notebook in a kernel of its own: whatever it needs is read back from the run's folder."""
+"""Every cell of the master notebook in a kernel of its own: whatever it needs is read
+back from the run's folder."""
 
 from __future__ import annotations
 
@@ -11,10 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecgnb import run as runs
+from ecgnb.run import run as runs
 
 MASTER = Path(__file__).resolve().parents[2] / "notebooks" / "master_pipeline.ipynb"
-SOURCES = [cell.source for cell in nbformat.read(MASTER, as_version=4).cells if cell.cell_type == "code"]
+SOURCES = [
+    cell.source
+    for cell in nbformat.read(MASTER, as_version=4).cells
+    if cell.cell_type == "code"
+]
 #: Files that are written anew whenever their cell is run.
 WRITTEN_ANEW = {"report.html", "report.json", "environment.json"}
 
@@ -24,7 +29,11 @@ pytestmark = pytest.mark.notebook
 def is_stage(source: str) -> bool:
     """Tell the cells that do something from those that show something."""
     is_other_profile = re.search(r'when="(medium|full)"', source)
-    return "import ecgnb" in source and "ecgnb.show." not in source and not is_other_profile
+    return (
+        "import ecgnb" in source
+        and "ecgnb.show." not in source
+        and not is_other_profile
+    )
 
 
 #: How each stage is called, in order.
@@ -35,7 +44,8 @@ OTHERS = [source for source in SOURCES if not is_stage(source)]
 
 @pytest.fixture(scope="module")
 def stage_outputs(kernels) -> dict[str, list]:
-    """Outputs of the stage cells, each run in a fresh kernel, in the notebook's order."""
+    """Outputs of the stage cells, each run in a fresh kernel, in the notebook's
+    order."""
     return {source: kernels.run(source)[0].outputs for source in STAGES}
 
 
@@ -47,33 +57,63 @@ def call_of(text: str) -> str:
 def times(home: Path) -> dict[Path, int]:
     """When each result was written; figures and logs are not results."""
     files = (path for path in (home / "artifacts").rglob("*") if path.is_file())
-    return {path: path.stat().st_mtime_ns for path in files if path.name not in WRITTEN_ANEW}
+    return {
+        path: path.stat().st_mtime_ns for path in files if path.name not in WRITTEN_ANEW
+    }
 
 
 def test_the_stage_cells_run_in_fresh_kernels(stage_outputs: dict[str, list]) -> None:
     calls = dict.fromkeys(re.findall(r"ecgnb\.(\w+)\(", "\n".join(STAGES)))
-    assert set(calls) == {"open_run", "environment_report", "preflight", "predict", *(call_of(each) for each in CALLS)}
+    assert set(calls) == {
+        "open_run",
+        "environment_report",
+        "preflight",
+        "predict",
+        *(call_of(each) for each in CALLS),
+    }
     for source, outputs in stage_outputs.items():
-        assert [output for output in outputs if output.output_type == "execute_result"], source
-        assert not [output.text for output in outputs if output.get("name") == "stderr"], source
+        assert [
+            output for output in outputs if output.output_type == "execute_result"
+        ], source
+        assert not [
+            output.text for output in outputs if output.get("name") == "stderr"
+        ], source
 
 
-def test_fresh_kernels_give_what_one_process_gives(stage_outputs: dict[str, list], kernels, finished_run) -> None:
-    (folder,) = (path.parent for path in (kernels.home / "artifacts" / "runs").glob("*/config.json"))
+def test_fresh_kernels_give_what_one_process_gives(
+    stage_outputs: dict[str, list], kernels, finished_run
+) -> None:
+    (folder,) = (
+        path.parent
+        for path in (kernels.home / "artifacts" / "runs").glob("*/config.json")
+    )
     assert folder.name == finished_run.name
     predictions = pd.read_csv(folder / "predictions.csv")
     assert list(predictions["record_id"]) == list(finished_run.predictions["record_id"])
     logits = [column for column in predictions if column.startswith("logit_")]
     # one thread there and several here may add up in another order
-    np.testing.assert_allclose(predictions[logits], finished_run.predictions[logits], atol=1e-4)
+    np.testing.assert_allclose(
+        predictions[logits], finished_run.predictions[logits], atol=1e-4
+    )
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    assert metrics["headline"] == pytest.approx(finished_run.metrics["headline"], abs=1e-3)
-    assert metrics["temperature"] == pytest.approx(finished_run.metrics["temperature"], rel=1e-3)
+    assert metrics["headline"] == pytest.approx(
+        finished_run.metrics["headline"], abs=1e-3
+    )
+    assert metrics["temperature"] == pytest.approx(
+        finished_run.metrics["temperature"], rel=1e-3
+    )
 
 
-def test_stage_cells_in_reverse_order_change_nothing(stage_outputs: dict[str, list], kernels) -> None:
+def test_stage_cells_in_reverse_order_change_nothing(
+    stage_outputs: dict[str, list], kernels
+) -> None:
     before = times(kernels.home)
-    cells = [each for source in reversed(STAGES) if "globals()" not in source for each in (source, "%reset -f")]
+    cells = [
+        each
+        for source in reversed(STAGES)
+        if "globals()" not in source
+        for each in (source, "%reset -f")
+    ]
     shown = dict(zip(cells[::2], kernels.run(*cells)[::2], strict=True))
     assert times(kernels.home) == before
     for call in [*CALLS[:-1], "ecgnb.predict(run"]:
@@ -82,19 +122,32 @@ def test_stage_cells_in_reverse_order_change_nothing(stage_outputs: dict[str, li
 
 
 def tables(outputs: list) -> list[str]:
-    return [output.data["text/plain"] for output in outputs if output.output_type == "execute_result"]
+    return [
+        output.data["text/plain"]
+        for output in outputs
+        if output.output_type == "execute_result"
+    ]
 
 
 @pytest.mark.slow
-def test_the_other_cells_run_in_fresh_kernels(stage_outputs: dict[str, list], kernels) -> None:
+def test_the_other_cells_run_in_fresh_kernels(
+    stage_outputs: dict[str, list], kernels
+) -> None:
     before = times(kernels.home)
     for source in OTHERS:
         outputs = kernels.run(source)[0].outputs
         if "ecgnb.show." in source:
-            said = "".join(output.text for output in outputs if output.output_type == "stream")
-            assert said.startswith("Going on with run demo-smoke-"), "a restarted kernel says which run it found"
+            said = "".join(
+                output.text for output in outputs if output.output_type == "stream"
+            )
+            assert said.startswith("Going on with run demo-smoke-"), (
+                "a restarted kernel says which run it found"
+            )
             kinds = {output.output_type for output in outputs} - {"stream"}
             figure = set() if "show.model" in source else {"display_data"}
             assert kinds == {"execute_result"} | figure, source
     assert times(kernels.home) == before
-    assert {path.suffix for path in (kernels.home / "figures").rglob("*_*.*")} == {".png", ".svg"}
+    assert {path.suffix for path in (kernels.home / "figures").rglob("*_*.*")} == {
+        ".png",
+        ".svg",
+    }

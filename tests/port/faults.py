@@ -1,7 +1,8 @@
 """Deliberate faults in a port, one at a time: what a verification of ports must find.
 
-Each entry of `FAULTS` spoils a correct port in place and says which row of the comparison must diverge first and how
-the cause must be called; an empty cause stands for faults that may remain unknown.
+Each entry of `FAULTS` spoils a correct port in place and says which row of the
+comparison must diverge first and how the cause must be called; an empty cause stands
+for faults that may remain unknown.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ AVB, GENERIC, RIBEIRO = "pathology_avb", "generic_ecg", "ribeiro_small"
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault: in which model, what it does, where it must be found and what it must be called."""
+    """One fault: in which model, what it does, where it must be found and what it must
+    be called."""
 
     name: str
     model: str
@@ -37,7 +39,9 @@ class Fault:
 FAULTS: list[Fault] = []
 
 
-def fault(model: str, layer: str, cause: str = "") -> Callable[[Callable[[PortedModel], Any]], Any]:
+def fault(
+    model: str, layer: str, cause: str = ""
+) -> Callable[[Callable[[PortedModel], Any]], Any]:
     """Enter a function that spoils a port in the list, under its own name."""
 
     def enter(spoil: Callable[[PortedModel], Any]) -> Callable[[PortedModel], Any]:
@@ -118,7 +122,9 @@ def even_kernel_flipped_in_time(port):
     put(port.conv1d_8.weight, port.conv1d_8.weight.flip(-1))
 
 
-@fault(AVB, "conv1d_1", "shifted kernel: weight is moved in time; moving its taps by -1")
+@fault(
+    AVB, "conv1d_1", "shifted kernel: weight is moved in time; moving its taps by -1"
+)
 def kernel_rolled_by_one_tap(port):
     put(port.conv1d_1.weight, port.conv1d_1.weight.roll(1, -1))
 
@@ -178,7 +184,9 @@ def sign_of_one_tap_flipped(port):
 
 @fault(GENERIC, "conv1d", "single weight")
 def sign_of_one_tap_flipped_before_relu(port):
-    port.conv1d.weight.data[int(port.conv1d.weight.abs().sum((1, 2)).argmax()), 0, 2] *= -1
+    port.conv1d.weight.data[
+        int(port.conv1d.weight.abs().sum((1, 2)).argmax()), 0, 2
+    ] *= -1
 
 
 @fault(AVB, "conv1d", "single weight")
@@ -272,7 +280,9 @@ def epsilon_unusual(port):
     port.batch_normalization_2.eps = 0.0123
 
 
-@fault(RIBEIRO, "batch_normalization_1", "arrays exchanged: weight (gamma) and bias (beta)")
+@fault(
+    RIBEIRO, "batch_normalization_1", "arrays exchanged: weight (gamma) and bias (beta)"
+)
 def gamma_and_beta_exchanged(port):
     norm = port.batch_normalization_1
     gamma, beta = norm.weight.data.clone(), norm.bias.data.clone()
@@ -280,7 +290,11 @@ def gamma_and_beta_exchanged(port):
     put(norm.bias, gamma)
 
 
-@fault(RIBEIRO, "batch_normalization_3", "arrays exchanged: running_mean (mean) and running_var (variance)")
+@fault(
+    RIBEIRO,
+    "batch_normalization_3",
+    "arrays exchanged: running_mean (mean) and running_var (variance)",
+)
 def mean_and_variance_exchanged(port):
     norm = port.batch_normalization_3
     mean, variance = norm.running_mean.clone(), norm.running_var.clone()
@@ -290,7 +304,10 @@ def mean_and_variance_exchanged(port):
 
 @fault(RIBEIRO, "batch_normalization_6", "variance")
 def variance_is_a_deviation(port):
-    put(port.batch_normalization_6.running_var, port.batch_normalization_6.running_var.sqrt())
+    put(
+        port.batch_normalization_6.running_var,
+        port.batch_normalization_6.running_var.sqrt(),
+    )
 
 
 @fault(RIBEIRO, "batch_normalization_5", "scale of each channel")
@@ -300,7 +317,10 @@ def normalisation_missing(port):
 
 @fault(RIBEIRO, "batch_normalization_7", "scale of each channel")
 def gamma_missing(port):
-    put(port.batch_normalization_7.weight, torch.ones_like(port.batch_normalization_7.weight))
+    put(
+        port.batch_normalization_7.weight,
+        torch.ones_like(port.batch_normalization_7.weight),
+    )
 
 
 @fault(RIBEIRO, "batch_normalization_2", "scale of each channel")
@@ -321,12 +341,20 @@ def whole_port_in_training_mode(port):
 # Padding, strides, pooling.
 
 
-@fault(RIBEIRO, "conv1d", "padding side: the port pads 8 before and 7 after; 7 before and 8 after")
+@fault(
+    RIBEIRO,
+    "conv1d",
+    "padding side: the port pads 8 before and 7 after; 7 before and 8 after",
+)
 def even_padding_on_the_other_side(port):
     replace(port, "conv1d_padding", nn.ConstantPad1d((8, 7), 0.0))
 
 
-@fault(RIBEIRO, "conv1d_6", "padding side: the port pads 7 before and 5 after; 6 before and 6 after")
+@fault(
+    RIBEIRO,
+    "conv1d_6",
+    "padding side: the port pads 7 before and 5 after; 6 before and 6 after",
+)
 def padding_before_a_stride_shifted(port):
     replace(port, "conv1d_6_padding", nn.ConstantPad1d((7, 5), 0.0))
 
@@ -336,7 +364,11 @@ def padding_all_at_the_end(port):
     replace(port, "conv1d_12_padding", nn.ConstantPad1d((0, 12), 0.0))
 
 
-@fault(RIBEIRO, "conv1d_2", "padding side: the port pads 15 before and 0 after; 7 before and 8 after")
+@fault(
+    RIBEIRO,
+    "conv1d_2",
+    "padding side: the port pads 15 before and 0 after; 7 before and 8 after",
+)
 def causal_instead_of_same(port):
     replace(port, "conv1d_2_padding", nn.ConstantPad1d((15, 0), 0.0))
 
@@ -360,7 +392,11 @@ def padding_repeats_the_edge(port):
 
 @fault(AVB, "max_pooling1d")
 def stride_begins_one_later(port):
-    replace(port, "max_pooling1d", Before(port.max_pooling1d, lambda x: nn.functional.pad(x[..., 1:], (0, 1))))
+    replace(
+        port,
+        "max_pooling1d",
+        Before(port.max_pooling1d, lambda x: nn.functional.pad(x[..., 1:], (0, 1))),
+    )
 
 
 @fault(GENERIC, "max_pooling1d_1", "pooling: the port has AvgPool1d; the maximum")
@@ -368,7 +404,9 @@ def mean_instead_of_maximum(port):
     replace(port, "max_pooling1d_1", nn.AvgPool1d(4))
 
 
-@fault(AVB, "global_average_pooling1d", "pooling: the port has GlobalMaxPool1d; the mean")
+@fault(
+    AVB, "global_average_pooling1d", "pooling: the port has GlobalMaxPool1d; the mean"
+)
 def maximum_instead_of_mean(port):
     from ecgnb.port.modules.basic import GlobalMaxPool1d
 
@@ -521,7 +559,11 @@ def flattened_length_no_longer_fits(port):
     replace(port, "max_pooling1d", nn.MaxPool1d(2))
 
 
-@fault(AVB, "conv1d_1", "it cannot be computed: shapes differ or do not fit: the port stops at conv1d_1")
+@fault(
+    AVB,
+    "conv1d_1",
+    "it cannot be computed: shapes differ or do not fit: the port stops at conv1d_1",
+)
 def kernel_for_other_channels(port):
     replace(port, "conv1d_1", nn.Conv1d(32, 64, 5, padding="same"))
 
@@ -555,7 +597,11 @@ class Merged(nn.Module):
 
 @fault(AVB, "gradient of conv1d_input", "the way back differs")
 def gradient_stopped(port):
-    replace(port, "activation_4", After(port.activation_4, lambda x: 0.5 * x + 0.5 * x.detach()))
+    replace(
+        port,
+        "activation_4",
+        After(port.activation_4, lambda x: 0.5 * x + 0.5 * x.detach()),
+    )
 
 
 @fault(GENERIC, "conv1d", "precision")
@@ -566,6 +612,10 @@ def reduced_precision(port):
             self.conv = conv
 
         def forward(self, x):
-            return self.conv(x) if x.dtype == torch.float64 else self.conv(x.bfloat16().float())
+            return (
+                self.conv(x)
+                if x.dtype == torch.float64
+                else self.conv(x.bfloat16().float())
+            )
 
     replace(port, "conv1d", Half(port.conv1d))

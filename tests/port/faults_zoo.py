@@ -1,4 +1,5 @@
-"""Deliberate faults in layers that the golden models do not have, in models of the layer zoo."""
+"""Deliberate faults in layers that the golden models do not have, in models of the
+layer zoo."""
 
 from __future__ import annotations
 
@@ -14,7 +15,12 @@ def gates(tensor, *order):
 
 
 def cell_arrays(module):
-    return [module.weight_ih_l0, module.weight_hh_l0, module.bias_ih_l0, module.bias_hh_l0]
+    return [
+        module.weight_ih_l0,
+        module.weight_hh_l0,
+        module.bias_ih_l0,
+        module.bias_hh_l0,
+    ]
 
 
 # Recurrent layers.
@@ -75,7 +81,10 @@ def gru_gates_swapped_where_reset_is_before(port):
 
 @fault("recurrent_gru", "sequences", "arrays exchanged: bias_ih_l0 and bias_hh_l0")
 def gru_biases_exchanged(port):
-    first, second = port.sequences.bias_ih_l0.data.clone(), port.sequences.bias_hh_l0.data.clone()
+    first, second = (
+        port.sequences.bias_ih_l0.data.clone(),
+        port.sequences.bias_hh_l0.data.clone(),
+    )
     put(port.sequences.bias_ih_l0, second)
     put(port.sequences.bias_hh_l0, first)
 
@@ -157,10 +166,17 @@ def transposed_kernel_flipped(port):
 
 @fault("conv_transpose", "transpose_same_s2_k3", "cropping side")
 def cropped_on_the_other_side(port):
-    port.transpose_same_s2_k3_cropping.left, port.transpose_same_s2_k3_cropping.right = 1, 0
+    (
+        port.transpose_same_s2_k3_cropping.left,
+        port.transpose_same_s2_k3_cropping.right,
+    ) = 1, 0
 
 
-@fault("conv_options", "tanh_causal", "padding side: the port pads 0 before and 2 after; 2 before and 0 after")
+@fault(
+    "conv_options",
+    "tanh_causal",
+    "padding side: the port pads 0 before and 2 after; 2 before and 0 after",
+)
 def causal_padding_at_the_end(port):
     replace(port, "tanh_causal_padding", nn.ConstantPad1d((0, 2), 0.0))
 
@@ -188,7 +204,10 @@ def number_of_groups_wrong(port):
 
 @fault("norm_batch", "bn_axis_time", "arrays exchanged")
 def beta_and_mean_exchanged_over_time(port):
-    beta, mean = port.bn_axis_time.bias.data.clone(), port.bn_axis_time.running_mean.clone()
+    beta, mean = (
+        port.bn_axis_time.bias.data.clone(),
+        port.bn_axis_time.running_mean.clone(),
+    )
     put(port.bn_axis_time.bias, mean)
     put(port.bn_axis_time.running_mean, beta)
 
@@ -243,7 +262,14 @@ def flatten_at_every_step_sorted_otherwise(port):
     put(weight, weight.reshape(4, 5, 3).transpose(1, 2).reshape(weight.shape))
 
 
-@fault("nested_twice", "encoder/encoder_bn_1", "arrays of another layer: the arrays that encoder.encoder_bn_2 has")
+@fault(
+    "nested_twice",
+    "encoder/encoder_bn_1",
+    "arrays of another layer: the arrays that encoder.encoder_bn_2 has",
+)
 def weights_of_a_nested_model_in_another_order(port):
     encoder = port.get_submodule("encoder")
-    encoder.encoder_bn_1, encoder.encoder_bn_2 = encoder.encoder_bn_2, encoder.encoder_bn_1
+    encoder.encoder_bn_1, encoder.encoder_bn_2 = (
+        encoder.encoder_bn_2,
+        encoder.encoder_bn_1,
+    )

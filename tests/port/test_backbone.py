@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from ecgnb.errors import ConfigError
+from ecgnb.core.errors import ConfigError
 from ecgnb.models import build_model, model_summary
 from ecgnb.port import port_keras
 from ecgnb.port.backbone import KerasBackbone, backbone_of
@@ -27,17 +27,25 @@ CASES = {
 @pytest.fixture(scope="module", params=CASES)
 def pair(request, golden_dir):
     """A port, its backbone and a golden input, channels first."""
-    port = port_keras(golden_dir / "keras" / request.param, contract=CASES[request.param])
+    port = port_keras(
+        golden_dir / "keras" / request.param, contract=CASES[request.param]
+    )
     golden = np.load(golden_dir / "keras" / request.param.split("/")[0] / "golden.npz")
     key = next(name for name in golden.files if name.startswith("in/"))
-    return port, backbone_of(port), torch.from_numpy(golden[key]).transpose(1, 2).contiguous()
+    return (
+        port,
+        backbone_of(port),
+        torch.from_numpy(golden[key]).transpose(1, 2).contiguous(),
+    )
 
 
 @torch.no_grad()
 def test_backbone_gives_the_ports_logits(pair):
     port, model, x = pair
     expected = port.logits(x.transpose(1, 2))
-    torch.testing.assert_close(model(x), expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
+    torch.testing.assert_close(
+        model(x), expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item()
+    )
     assert model.n_parameters() == sum(p.numel() for p in port.parameters())
 
 
@@ -45,18 +53,25 @@ def test_backbone_gives_the_ports_logits(pair):
 def test_backbone_feature_maps(pair):
     _, model, x = pair
     final, maps = model.forward_intermediates(x)
-    assert torch.equal(final, model.forward_features(x)) and torch.equal(final, maps[-1])
+    assert torch.equal(final, model.forward_features(x)) and torch.equal(
+        final, maps[-1]
+    )
     torch.testing.assert_close(model.head(final), model(x))
     torch.testing.assert_close(model.head.classifier(model.head.embed(final)), model(x))
     for feature, info in zip(maps, model.feature_info, strict=True):
         assert feature.shape[:2] == (len(x), info["channels"])
-        assert 0 <= math.ceil(model.n_samples / info["reduction"]) - feature.shape[2] <= 1  # "valid" pooling drops ends
+        assert (
+            0 <= math.ceil(model.n_samples / info["reduction"]) - feature.shape[2] <= 1
+        )  # "valid" pooling drops ends
         assert dict(model.named_modules())[info["name"]] is not None
     lengths = [feature.shape[2] for feature in maps]
-    assert lengths == sorted(lengths, reverse=True) and len(set(lengths)) == len(lengths)
-    assert [torch.equal(a, b) for a, b in zip(model.forward_intermediates(x, 2)[1], maps[-2:], strict=True)] == [
-        True
-    ] * 2
+    assert lengths == sorted(lengths, reverse=True) and len(set(lengths)) == len(
+        lengths
+    )
+    assert [
+        torch.equal(a, b)
+        for a, b in zip(model.forward_intermediates(x, 2)[1], maps[-2:], strict=True)
+    ] == [True] * 2
 
 
 @torch.no_grad()
@@ -70,7 +85,8 @@ def test_backbone_is_built_again_from_its_spec(pair):
 
 
 def test_backbone_is_fine_tuned(pair):
-    """New classes learn a handful by heart; the port that it came from keeps its weights."""
+    """New classes learn a handful by heart; the port that it came from keeps its
+    weights."""
     port, model, x = pair
     before = copy.deepcopy(port.state_dict())
     tuned = copy.deepcopy(model)
@@ -87,7 +103,9 @@ def test_backbone_is_fine_tuned(pair):
         optimizer.step()
         losses.append(loss.item())
     assert min(losses[-5:]) < 0.5 * losses[0]
-    assert all(torch.equal(value, before[key]) for key, value in port.state_dict().items())
+    assert all(
+        torch.equal(value, before[key]) for key, value in port.state_dict().items()
+    )
     again = build_model(**tuned.spec())
     again.load_state_dict(tuned.state_dict(), strict=True)
     assert again.n_classes == 4 and again.spec() == tuned.spec()

@@ -12,7 +12,7 @@ import torch
 from faults import FAULTS
 from pairs import GOLDEN, ZOO, faulty_pair, golden_pair, port_of, zoo_pair
 
-from ecgnb.errors import PortError
+from ecgnb.core.errors import PortError
 from ecgnb.port import port_keras
 from ecgnb.port.proof.compare import compare
 from ecgnb.port.proof.reference import Reference, read_reference
@@ -40,7 +40,9 @@ def check(fault, golden_dir) -> None:
     assert not comparison.passed
     assert comparison.first_divergent == fault.layer
     assert fault.cause in comparison.cause
-    assert fault.cause or "unknown" in comparison.cause, "a cause that is named must be expected"
+    assert fault.cause or "unknown" in comparison.cause, (
+        "a cause that is named must be expected"
+    )
 
 
 @pytest.mark.parametrize("fault", ON_GOLDEN, ids=lambda fault: fault.name)
@@ -55,22 +57,36 @@ def test_compare_finds_each_fault_in_the_zoo(fault) -> None:
 
 def test_compare_faults_are_many_and_of_all_kinds() -> None:
     assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= 100
-    assert not [kind for kind in NAMED if not any(kind in fault.cause for fault in FAULTS)]
+    assert not [
+        kind for kind in NAMED if not any(kind in fault.cause for fault in FAULTS)
+    ]
     assert sum(bool(fault.cause) for fault in FAULTS) >= 80
 
 
-@pytest.mark.parametrize(("model", "container"), [(model, each) for model, files in GOLDEN.items() for each in files])
+@pytest.mark.parametrize(
+    ("model", "container"),
+    [(model, each) for model, files in GOLDEN.items() for each in files],
+)
 @pytest.mark.parametrize("layout", ["NTC", "NCT"])
-def test_compare_passes_every_golden_container(model, container, layout, golden_dir) -> None:
+def test_compare_passes_every_golden_container(
+    model, container, layout, golden_dir
+) -> None:
     folder = golden_dir / "keras" / model
-    comparison = compare(port_keras(folder / container, input_layout=layout), folder / "golden.npz")
+    comparison = compare(
+        port_keras(folder / container, input_layout=layout), folder / "golden.npz"
+    )
     assert comparison.passed
     table = comparison.table.set_index("layer")
     assert set(table["verdict"]) == {"equal"}
     assert (
-        table["relative"].drop(f"gradient of {next(iter(read_reference(folder / 'golden.npz').inputs))}").max() < 2e-6
+        table["relative"]
+        .drop(f"gradient of {next(iter(read_reference(folder / 'golden.npz').inputs))}")
+        .max()
+        < 2e-6
     )
-    assert table["reference_vs_float64"].max() < 2e-5  # both are within rounding of the exact result
+    assert (
+        table["reference_vs_float64"].max() < 2e-5
+    )  # both are within rounding of the exact result
 
 
 def test_compare_passes_the_whole_zoo() -> None:
@@ -91,7 +107,9 @@ def test_compare_leaves_the_port_as_it_was(golden_dir) -> None:
     numbers = torch.get_rng_state()
     assert not compare(port, golden).passed
     assert port.training and torch.equal(numbers, torch.get_rng_state())
-    assert all(torch.equal(tensor, before[name]) for name, tensor in port.state_dict().items())
+    assert all(
+        torch.equal(tensor, before[name]) for name, tensor in port.state_dict().items()
+    )
     assert {tensor.dtype for tensor in port.parameters()} == {torch.float32}
     assert all(parameter.grad is None for parameter in port.parameters())
 
@@ -103,7 +121,8 @@ def test_compare_ignores_the_momentum(golden_dir) -> None:
 
 
 def test_compare_tells_of_an_epsilon_that_hardly_moves_the_output(golden_dir) -> None:
-    """The reason for comparing layers: an absolute 1e-3 on the output would let this pass."""
+    """The reason for comparing layers: an absolute 1e-3 on the output would let this
+    pass."""
     port, golden = golden_pair(golden_dir, "ribeiro_small")
     port.batch_normalization_8.eps = 1e-5
     output = compare(port, golden).table.set_index("layer").loc["output 0"]
@@ -115,9 +134,15 @@ def test_compare_finds_a_fault_that_saturation_hides(golden_dir) -> None:
     port.conv1d.bias.data[5] += 0.01
     comparison = compare(port, golden)
     table = comparison.table.set_index("layer")
-    assert table.loc["output 0", "verdict"] == "equal" and table.loc["softmax", "verdict"] == "equal"
+    assert (
+        table.loc["output 0", "verdict"] == "equal"
+        and table.loc["softmax", "verdict"] == "equal"
+    )
     assert comparison.first_divergent == "conv1d" and not comparison.passed
-    assert any("output 0 is saturated" in warning and "2 of 2" in warning for warning in comparison.warnings)
+    assert any(
+        "output 0 is saturated" in warning and "2 of 2" in warning
+        for warning in comparison.warnings
+    )
 
 
 def test_compare_writes_a_row_for_everything(golden_dir) -> None:
@@ -125,7 +150,11 @@ def test_compare_writes_a_row_for_everything(golden_dir) -> None:
     comparison = compare(port, golden)
     table = comparison.table
     assert list(table.columns)[:2] == ["layer", "class"] and len(table) == 31 + 3
-    assert list(table["layer"])[-3:] == ["logits of output 0", "output 0", "gradient of conv1d_input"]
+    assert list(table["layer"])[-3:] == [
+        "logits of output 0",
+        "output 0",
+        "gradient of conv1d_input",
+    ]
     assert table["class"].iloc[-2] == "probabilities (softmax)"
     conv = table.set_index("layer").loc["conv1d_4"]
     assert conv["shape"] == (2, 125, 64) and conv["scale"] == pytest.approx(801, abs=1)
@@ -137,7 +166,10 @@ def test_compare_writes_a_row_for_everything(golden_dir) -> None:
 def test_compare_raises_with_the_cause(twice) -> None:
     port, reference = twice
     port.get_submodule("encoder.encoder_bn_1").eps = 1e-5
-    with pytest.raises(PortError, match=r"(?s)FAILED.*encoder/encoder_bn_1.*BatchNorm epsilon.*0\.001 fits"):
+    with pytest.raises(
+        PortError,
+        match=r"(?s)FAILED.*encoder/encoder_bn_1.*BatchNorm epsilon.*0\.001 fits",
+    ):
         compare(port, reference).raise_if_failed()
 
 
@@ -146,18 +178,28 @@ def test_compare_with_outputs_alone_warns(twice) -> None:
     alone = dataclasses.replace(reference, layers={}, gradients={})
     comparison = compare(port, alone)
     assert comparison.passed
-    assert any("only the final outputs were compared" in warning for warning in comparison.warnings)
+    assert any(
+        "only the final outputs were compared" in warning
+        for warning in comparison.warnings
+    )
     assert any("no input gradients" in warning for warning in comparison.warnings)
 
 
 def test_compare_with_a_softmax_alone_warns(golden_dir) -> None:
     port, golden = golden_pair(golden_dir, "pathology_avb")
     reference = read_reference(golden)
-    bare = dataclasses.replace(reference, layers={"softmax": reference.layers["softmax"]}, gradients={})
+    bare = dataclasses.replace(
+        reference, layers={"softmax": reference.layers["softmax"]}, gradients={}
+    )
     comparison = compare(port, bare)
-    assert not comparison.passed and comparison.first_divergent is None  # saturated: nothing could have differed
+    assert (
+        not comparison.passed and comparison.first_divergent is None
+    )  # saturated: nothing could have differed
     assert "Nothing was compared that could have differed." in str(comparison)
-    assert any("only the final probabilities were compared" in warning for warning in comparison.warnings)
+    assert any(
+        "only the final probabilities were compared" in warning
+        for warning in comparison.warnings
+    )
     assert any("its logits are not there" in warning for warning in comparison.warnings)
 
 
@@ -170,30 +212,43 @@ def test_compare_warns_of_a_zero_gradient(golden_dir) -> None:
         output = port(torch.from_numpy(reference.inputs["conv1d_input"])).numpy()
     flat = {"conv1d_input": np.zeros_like(reference.gradients["conv1d_input"])}
     comparison = compare(port, Reference(reference.inputs, [output], {}, flat))
-    assert any("gradient of conv1d_input is zero" in warning for warning in comparison.warnings)
+    assert any(
+        "gradient of conv1d_input is zero" in warning for warning in comparison.warnings
+    )
 
 
 def test_compare_never_takes_nan_for_equal(twice) -> None:
     port, reference = twice
-    broken = {name: np.full_like(values, np.nan) for name, values in reference.inputs.items()}
+    broken = {
+        name: np.full_like(values, np.nan) for name, values in reference.inputs.items()
+    }
     layers = {
         label: dataclasses.replace(stored, values=np.full_like(stored.values, np.nan))
         for label, stored in reference.layers.items()
     }
     outputs = [np.full_like(values, np.nan) for values in reference.outputs]
-    comparison = compare(port, dataclasses.replace(reference, inputs=broken, layers=layers, outputs=outputs))
+    comparison = compare(
+        port,
+        dataclasses.replace(reference, inputs=broken, layers=layers, outputs=outputs),
+    )
     assert not comparison.passed
     assert np.isinf(comparison.table["max_abs"].iloc[0])
 
 
 def test_compare_with_a_dead_layer(twice) -> None:
-    """A layer that is zero everywhere has no scale; the port must be zero there, too."""
+    """A layer that is zero everywhere has no scale; the port must be zero there,
+    too."""
     port, reference = twice
     assert difference(np.zeros((2, 3)), dead(2, 3)) == 0
     label = "encoder/encoder_relu"
-    gone = dataclasses.replace(reference, layers=reference.layers | {label: dead(*reference.layers[label].shape)})
+    gone = dataclasses.replace(
+        reference,
+        layers=reference.layers | {label: dead(*reference.layers[label].shape)},
+    )
     comparison = compare(port, gone)
-    assert comparison.first_divergent == label and np.isfinite(comparison.table["max_abs"].iloc[0])
+    assert comparison.first_divergent == label and np.isfinite(
+        comparison.table["max_abs"].iloc[0]
+    )
 
 
 def dead(*shape):
@@ -207,7 +262,13 @@ def test_compare_checks_what_the_kept_steps_leave_out(golden_dir) -> None:
     reference = read_reference(golden)
     stored = reference.layers["conv1d"]
     with torch.no_grad():
-        values = port.conv1d(torch.from_numpy(reference.inputs["conv1d_input"]).transpose(1, 2)).transpose(1, 2).numpy()
+        values = (
+            port.conv1d(
+                torch.from_numpy(reference.inputs["conv1d_input"]).transpose(1, 2)
+            )
+            .transpose(1, 2)
+            .numpy()
+        )
     assert difference(values, stored) <= 1e-5 * stored.scale
     between = next(step for step in range(12, 2000) if step not in stored.steps)
     values[0, between, 0] = 2 * stored.scale
@@ -216,7 +277,10 @@ def test_compare_checks_what_the_kept_steps_leave_out(golden_dir) -> None:
 
 def test_compare_refuses_a_reference_of_another_model(twice, golden_dir) -> None:
     port, reference = twice
-    with pytest.raises(PortError, match=r"has the inputs conv1d_input, the model first, second.*another model"):
+    with pytest.raises(
+        PortError,
+        match=r"has the inputs conv1d_input, the model first, second.*another model",
+    ):
         compare(port, golden_dir / "keras" / "pathology_avb" / "golden.npz")
     short = {name: values[:, :5] for name, values in reference.inputs.items()}
     with pytest.raises(PortError, match="of another model: The input 'first' must be"):
@@ -238,7 +302,9 @@ def test_compare_needs_no_keras() -> None:
         "from ecgnb.port.proof.compare import compare\n"
         f"print(compare(zoo_pair({port!r})[0], {str(golden)!r}).passed)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "True"
 
 
@@ -247,10 +313,22 @@ def test_compare_plot_draws_every_row(golden_dir) -> None:
     port.batch_normalization_4.eps = 1e-5
     figure = compare(port, golden).plot()
     axes = figure.axes[0]
-    assert [tick.get_text() for tick in axes.get_yticklabels()][:2] == ["conv1d", "batch_normalization"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()][:2] == [
+        "conv1d",
+        "batch_normalization",
+    ]
     assert len(axes.get_yticks()) == 51 and axes.get_xscale() == "log"
     drawn = {line.get_label(): line for line in axes.get_lines()}
-    assert {"tolerance", "port vs reference", "port vs float64", "reference vs float64", "diverges"} <= set(drawn)
+    assert {
+        "tolerance",
+        "port vs reference",
+        "port vs float64",
+        "reference vs float64",
+        "diverges",
+    } <= set(drawn)
     assert set(drawn["tolerance"].get_xdata()) == {1e-5, 1e-4}
     assert len(drawn["diverges"].get_xdata()) == 27
-    assert figure._suptitle.get_text() == "Port and reference: 27 of 51 diverge, first batch_normalization_4"
+    assert (
+        figure._suptitle.get_text()
+        == "Port and reference: 27 of 51 diverge, first batch_normalization_4"
+    )

@@ -8,7 +8,7 @@ import torch
 from faults import put, replace
 from pairs import golden_pair, zoo_pair
 
-from ecgnb.errors import PortError
+from ecgnb.core.errors import PortError
 from ecgnb.port import PortedModel
 from ecgnb.port.proof.compare import compare
 from ecgnb.port.proof.diagnose import diagnose
@@ -20,14 +20,19 @@ def test_diagnose_says_what_the_comparison_says(golden_dir) -> None:
     put(port.conv1d_3.weight, port.conv1d_3.weight.flip(-1))
     sentence = diagnose(port, read_reference(golden), "conv1d_3")
     assert sentence == compare(port, golden).cause
-    assert sentence.startswith("conv1d_3 (Conv1D): flipped kernel: weight is reversed in time; reversing it fits.")
+    assert sentence.startswith(
+        "conv1d_3 (Conv1D): flipped kernel: weight is reversed in time; reversing it fits."
+    )
 
 
 def test_diagnose_tells_which_weight_and_its_value(golden_dir) -> None:
     port, golden = golden_pair(golden_dir, "pathology_avb")
     right = port.conv1d_1.weight[5, 3, 1].item()
     port.conv1d_1.weight.data[5, 3, 1] = 0
-    found = re.search(r"weight\[5, 3, 1\] is 0, (\S+) fits", diagnose(port, read_reference(golden), "conv1d_1"))
+    found = re.search(
+        r"weight\[5, 3, 1\] is 0, (\S+) fits",
+        diagnose(port, read_reference(golden), "conv1d_1"),
+    )
     assert found and float(found[1]) == pytest.approx(right, rel=1e-4)
 
 
@@ -44,14 +49,17 @@ def test_diagnose_tells_the_bias_and_its_channels(golden_dir) -> None:
 def test_diagnose_names_an_epsilon_only_if_libraries_use_it() -> None:
     port, golden = zoo_pair("norm_batch")
     port.bn_eps.eps = 0.003  # Keras has 0.1 there
-    assert "the port has 0.003; 0.1 fits" in diagnose(port, read_reference(golden), "bn_eps")
+    assert "the port has 0.003; 0.1 fits" in diagnose(
+        port, read_reference(golden), "bn_eps"
+    )
     cause = diagnose(port, with_bn(port, read_reference(golden), eps=0.0371), "bn")
     assert "epsilon" not in cause and "scale of each channel" in cause
 
 
 @pytest.mark.parametrize("array", ["running_var", "weight"])
 def test_diagnose_takes_no_scale_for_an_epsilon(array) -> None:
-    """Where the variances are small, a larger gamma or variance looks like another epsilon (0.004 for 0.001)."""
+    """Where the variances are small, a larger gamma or variance looks like another
+    epsilon (0.004 for 0.001)."""
     port, golden = zoo_pair("norm_batch")
     port.bn.running_var.fill_(1e-9)
     reference = with_bn(port, read_reference(golden), eps=1e-3)
@@ -66,26 +74,41 @@ def test_diagnose_wants_an_epsilon_to_fit_the_small_channels_too() -> None:
     port.bn.weight.data[0], port.bn.bias.data[0] = 1e-5, 0.0
     reference = with_bn(port, read_reference(golden), eps=1e-3)
     port.bn.eps = 1e-5
-    assert "BatchNorm epsilon: the port has 1e-05; 0.001 fits" in diagnose(port, reference, "bn")
+    assert "BatchNorm epsilon: the port has 1e-05; 0.001 fits" in diagnose(
+        port, reference, "bn"
+    )
     port.bn.weight.data[0] *= 1.2
     assert "epsilon" not in diagnose(port, reference, "bn")
 
 
 def with_bn(port: PortedModel, reference: Reference, eps: float) -> Reference:
-    """Return a reference that holds what the port's layer ``bn`` gives with this epsilon."""
+    """Return a reference that holds what the port's layer ``bn`` gives with this
+    epsilon."""
     own, port.bn.eps = port.bn.eps, eps
     with torch.no_grad():
-        values = port.bn(torch.from_numpy(reference.inputs["ecg"]).transpose(1, 2)).transpose(1, 2).numpy()
+        values = (
+            port.bn(torch.from_numpy(reference.inputs["ecg"]).transpose(1, 2))
+            .transpose(1, 2)
+            .numpy()
+        )
     port.bn.eps = own
-    return dataclasses.replace(reference, layers=reference.layers | {"bn": Stored.whole(values)})
+    return dataclasses.replace(
+        reference, layers=reference.layers | {"bn": Stored.whole(values)}
+    )
 
 
 def test_diagnose_tells_both_shapes(golden_dir) -> None:
     port, golden = golden_pair(golden_dir, "pathology_avb")
     port.max_pooling1d_2.kernel_size = 3
     comparison = compare(port, golden)
-    assert comparison.table.set_index("layer").loc["max_pooling1d_2", "verdict"] == "DIVERGES"
-    assert "The port's output has the shape [2, 249, 64], the reference's [2, 250, 64]." in comparison.cause
+    assert (
+        comparison.table.set_index("layer").loc["max_pooling1d_2", "verdict"]
+        == "DIVERGES"
+    )
+    assert (
+        "The port's output has the shape [2, 249, 64], the reference's [2, 250, 64]."
+        in comparison.cause
+    )
 
 
 def test_diagnose_tells_where_a_port_stops(golden_dir) -> None:
@@ -95,13 +118,20 @@ def test_diagnose_tells_where_a_port_stops(golden_dir) -> None:
     assert "shape [2, 1500, 16], the reference's [2, 750, 16]" in comparison.cause
     after = comparison.table.set_index("layer").loc["dense"]
     assert after["verdict"] == "DIVERGES" and after["max_abs"] == float("inf")
-    assert "max_pooling1d" in comparison.plot()._suptitle.get_text() and "FAILED" in comparison._repr_html_()
-    assert "stops at dense, which is given [[2, 5952]]: mat1 and" in diagnose(port, read_reference(golden), "output 0")
+    assert (
+        "max_pooling1d" in comparison.plot()._suptitle.get_text()
+        and "FAILED" in comparison._repr_html_()
+    )
+    assert "stops at dense, which is given [[2, 5952]]: mat1 and" in diagnose(
+        port, read_reference(golden), "output 0"
+    )
 
 
 def test_diagnose_says_unknown_and_where_the_difference_is(golden_dir) -> None:
     port, golden = golden_pair(golden_dir, "pathology_avb")
-    port.conv1d_4.weight.data[[3, 9]] = torch.sin(torch.arange(2 * 64 * 3.0)).reshape(2, 64, 3)
+    port.conv1d_4.weight.data[[3, 9]] = torch.sin(torch.arange(2 * 64 * 3.0)).reshape(
+        2, 64, 3
+    )
     sentence = diagnose(port, read_reference(golden), "conv1d_4")
     assert "unknown: none of " in sentence
     assert "It differs in 2 of 64 channels (3 and 9)." in sentence
@@ -109,9 +139,15 @@ def test_diagnose_says_unknown_and_where_the_difference_is(golden_dir) -> None:
 
 def test_diagnose_tells_edges(golden_dir) -> None:
     port, golden = golden_pair(golden_dir, "pathology_avb")
-    port.conv1d_4.padding_mode, port.conv1d_4._reversed_padding_repeated_twice = "circular", [1, 1]
+    port.conv1d_4.padding_mode, port.conv1d_4._reversed_padding_repeated_twice = (
+        "circular",
+        [1, 1],
+    )
     sentence = diagnose(port, read_reference(golden), "conv1d_4")
-    assert "It differs at the edges only (time steps 0 and 124 of 125), which points to padding." in sentence
+    assert (
+        "It differs at the edges only (time steps 0 and 124 of 125), which points to padding."
+        in sentence
+    )
 
 
 def test_diagnose_never_names_a_cause_that_does_not_repair(golden_dir) -> None:
@@ -123,7 +159,9 @@ def test_diagnose_never_names_a_cause_that_does_not_repair(golden_dir) -> None:
         kept = module.weight.data.clone()
         put(module.weight, kept + 0.1 * torch.randn_like(kept))
         comparison = compare(port, golden)
-        assert comparison.first_divergent == name and ("unknown" in comparison.cause) == ("batch" not in name)
+        assert comparison.first_divergent == name and (
+            "unknown" in comparison.cause
+        ) == ("batch" not in name)
         put(module.weight, kept)
     assert compare(port, golden).passed
 
@@ -143,7 +181,10 @@ def test_diagnose_finds_outputs_in_another_order() -> None:
     outputs = [reference.outputs[1], reference.outputs[0], *reference.outputs[2:]]
     comparison = compare(port, dataclasses.replace(reference, outputs=outputs))
     assert comparison.first_divergent == "output 0"
-    assert "order of outputs: the port's output 1 is what the reference gives here" in comparison.cause
+    assert (
+        "order of outputs: the port's output 1 is what the reference gives here"
+        in comparison.cause
+    )
 
 
 def test_diagnose_refuses_a_row_that_is_not_there(golden_dir) -> None:

@@ -12,8 +12,12 @@ def test_ecg_inputs_look_like_ecgs(golden_dir) -> None:
     made = ecg_like_inputs(port, seed=3)["conv1d_input"]
     assert made.shape == (4, 2000, 12) and made.dtype == np.float32
     assert 0.3 < np.abs(made[::2]).max() < 5  # millivolt
-    assert np.abs(made[1::2]).max() > np.abs(made[::2]).max()  # to open what plain ECGs leave shut
-    assert np.abs(made[:, :, 2] - (made[:, :, 1] - made[:, :, 0])).max() < 1e-2  # III = II - I
+    assert (
+        np.abs(made[1::2]).max() > np.abs(made[::2]).max()
+    )  # to open what plain ECGs leave shut
+    assert (
+        np.abs(made[:, :, 2] - (made[:, :, 1] - made[:, :, 0])).max() < 1e-2
+    )  # III = II - I
     spread = np.abs(np.diff(made[:, :, 1], axis=1))
     assert np.quantile(spread, 0.99) > 5 * np.median(spread)  # QRS complexes, not noise
     assert not np.array_equal(made[0], made[1])
@@ -21,12 +25,16 @@ def test_ecg_inputs_look_like_ecgs(golden_dir) -> None:
 
 def test_ecg_inputs_repeat_and_differ_by_seed(golden_dir) -> None:
     port, _ = golden_pair(golden_dir, "generic_ecg")
-    one, again, other = (ecg_like_inputs(port, seed)["conv1d_input"] for seed in (0, 0, 1))
+    one, again, other = (
+        ecg_like_inputs(port, seed)["conv1d_input"] for seed in (0, 0, 1)
+    )
     assert np.array_equal(one, again) and not np.array_equal(one, other)
 
 
 def test_ecg_inputs_are_in_keras_layout_whatever_the_port_takes(golden_dir) -> None:
-    port = port_keras(golden_dir / "keras" / "ribeiro_small" / "model.keras", input_layout="NCT")
+    port = port_keras(
+        golden_dir / "keras" / "ribeiro_small" / "model.keras", input_layout="NCT"
+    )
     assert ecg_like_inputs(port)["signal"].shape == (4, 4096, 12)
 
 
@@ -38,7 +46,11 @@ def test_ecg_inputs_longer_than_a_recording_go_on(golden_dir) -> None:
 def test_ecg_inputs_of_every_kind() -> None:
     tokens, _ = zoo_pair("embedding")
     made = ecg_like_inputs(tokens)["tokens"]
-    assert made.dtype == np.int32 and made.min() >= 0 and made.max() < tokens.embedding.num_embeddings
+    assert (
+        made.dtype == np.int32
+        and made.min() >= 0
+        and made.max() < tokens.embedding.num_embeddings
+    )
     several, _ = zoo_pair("inputs_outputs")
     made = ecg_like_inputs(several)
     assert {name: values.shape for name, values in made.items()} == {

@@ -1,4 +1,5 @@
-"""Configurations of Keras 1, 2 and 3 become one graph: nested and shared models, nodes, functions, versions."""
+"""Configurations of Keras 1, 2 and 3 become one graph: nested and shared models, nodes,
+functions, versions."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from zoo_cases import ZOO, ZooModel, check_model, zoo_models
 
-from ecgnb.errors import PortError
+from ecgnb.core.errors import PortError
 from ecgnb.port.build import write_graph
 from ecgnb.port.ported import build_port
 from ecgnb.port.reading.graph import Graph, Ref, parse_graph, walk
@@ -18,19 +19,33 @@ FAMILIES = ("nested_", "shared_", "inputs_", "names_", "sequential_", "squeeze_"
 
 
 @pytest.mark.parametrize("model", zoo_models(*FAMILIES), ids=str)
-def test_graph_of_whole_models_gives_keras_outputs_and_gradients(model: ZooModel) -> None:
+def test_graph_of_whole_models_gives_keras_outputs_and_gradients(
+    model: ZooModel,
+) -> None:
     check_model(model)
 
 
 def functional(
-    *layers: dict[str, Any], outputs: Any = (("f", 0, 0),), inputs: Any = (("ecg", 0, 0),)
+    *layers: dict[str, Any],
+    outputs: Any = (("f", 0, 0),),
+    inputs: Any = (("ecg", 0, 0),),
 ) -> dict[str, Any]:
-    config = {"name": "model", "layers": list(layers), "input_layers": inputs, "output_layers": outputs}
+    config = {
+        "name": "model",
+        "layers": list(layers),
+        "input_layers": inputs,
+        "output_layers": outputs,
+    }
     return {"class_name": "Functional", "config": json.loads(json.dumps(config))}
 
 
 def entry(class_name: str, name: str, nodes: Any, **config: Any) -> dict[str, Any]:
-    return {"class_name": class_name, "name": name, "config": {"name": name, **config}, "inbound_nodes": nodes}
+    return {
+        "class_name": class_name,
+        "name": name,
+        "config": {"name": name, **config},
+        "inbound_nodes": nodes,
+    }
 
 
 ECG = entry("InputLayer", "ecg", [], batch_input_shape=[None, 5, 3])
@@ -46,16 +61,37 @@ def keras_3(*args: Any, **kwargs: Any) -> dict[str, Any]:
 
 
 def tensor(layer: str, call: int = 0, output: int = 0) -> dict[str, Any]:
-    return {"class_name": "__keras_tensor__", "config": {"keras_history": [layer, call, output]}}
+    return {
+        "class_name": "__keras_tensor__",
+        "config": {"keras_history": [layer, call, output]},
+    }
 
 
 NODES = {
     "one tensor": (2, [[["ecg", 0, 0, {}]]], (Ref("ecg"),), {}),
     "Keras 1 without arguments": (1, [[["ecg", 0, 0]]], (Ref("ecg"),), {}),
-    "several tensors": (2, [[["ecg", 0, 0, {"axis": 1}], ["ecg", 0, 0, {}]]], ([Ref("ecg")] * 2,), {"axis": 1}),
+    "several tensors": (
+        2,
+        [[["ecg", 0, 0, {"axis": 1}], ["ecg", 0, 0, {}]]],
+        ([Ref("ecg")] * 2,),
+        {"axis": 1},
+    ),
     "tensors by name": (
         2,
-        [[["ecg", 0, 0, {"value": ["ecg", 0, 0], "masks": [["ecg", 0, 0], None], "n": [1, 2, 3]}]]],
+        [
+            [
+                [
+                    "ecg",
+                    0,
+                    0,
+                    {
+                        "value": ["ecg", 0, 0],
+                        "masks": [["ecg", 0, 0], None],
+                        "n": [1, 2, 3],
+                    },
+                ]
+            ]
+        ],
         (Ref("ecg"),),
         {"value": Ref("ecg"), "masks": [Ref("ecg"), None], "n": [1, 2, 3]},
     ),
@@ -74,15 +110,28 @@ NODES = {
 }
 
 
-@pytest.mark.parametrize(("keras", "nodes", "args", "kwargs"), NODES.values(), ids=NODES)
-def test_graph_reads_nodes(keras: int, nodes: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    call = call_of(parse_graph(functional(ECG, entry("Dense", "f", nodes, trainable=True)), keras), "f")
+@pytest.mark.parametrize(
+    ("keras", "nodes", "args", "kwargs"), NODES.values(), ids=NODES
+)
+def test_graph_reads_nodes(
+    keras: int, nodes: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    call = call_of(
+        parse_graph(functional(ECG, entry("Dense", "f", nodes, trainable=True)), keras),
+        "f",
+    )
     assert (call.args, call.kwargs) == (args, kwargs)
 
 
 def test_graph_reads_functions_of_keras_2() -> None:
     def of(node: Any) -> Any:
-        return call_of(parse_graph(functional(ECG, entry("TFOpLambda", "f", [node], function="math.add")), 2), "f")
+        return call_of(
+            parse_graph(
+                functional(ECG, entry("TFOpLambda", "f", [node], function="math.add")),
+                2,
+            ),
+            "f",
+        )
 
     assert of(["ecg", 0, 0, {"y": 2.0, "name": "sum"}]).kwargs == {"y": 2.0}
     assert of(["_CONSTANT_VALUE", -1, 2.0, {"y": ["ecg", 0, 0]}]).args == (2.0,)
@@ -95,7 +144,10 @@ def test_graph_tells_functions_from_layers_of_one_name() -> None:
         entry("Add", "f", [keras_3(tensor("ecg"), 1.0)]),
         entry("Add", "g", [keras_3([tensor("ecg"), tensor("f")])], trainable=True),
         entry("SpatialDropout1D", "h", [keras_3(tensor("g"))], rate=0.1, seed=None),
-        {**entry("Add", "i", [keras_3(tensor("h"), 1.0)]), "module": "keras.src.ops.numpy"},
+        {
+            **entry("Add", "i", [keras_3(tensor("h"), 1.0)]),
+            "module": "keras.src.ops.numpy",
+        },
         outputs=[["i", 0, 0]],
     )
     graph = parse_graph(config, 3)
@@ -105,7 +157,11 @@ def test_graph_tells_functions_from_layers_of_one_name() -> None:
 
 
 def test_graph_knows_keras_3_where_the_file_does_not_say_it() -> None:
-    for case, keras in (("recurrent_hard_sigmoid", 3), ("nested_frozen", 3), ("nested_frozen", 2)):
+    for case, keras in (
+        ("recurrent_hard_sigmoid", 3),
+        ("nested_frozen", 3),
+        ("nested_frozen", 2),
+    ):
         for model in zoo_models(case):
             if (model.keras, model.container) == (keras, "json"):
                 config = json.loads((ZOO / model.files[0]).read_text(encoding="utf-8"))
@@ -115,7 +171,10 @@ def test_graph_knows_keras_3_where_the_file_does_not_say_it() -> None:
 
 def nested(*nodes: Any, inputs: tuple[str, ...] = ("a",)) -> dict[str, Any]:
     inner = functional(
-        *(entry("InputLayer", name, [], batch_input_shape=[None, 5, 3]) for name in inputs),
+        *(
+            entry("InputLayer", name, [], batch_input_shape=[None, 5, 3])
+            for name in inputs
+        ),
         entry("Subtract", "minus", [[[name, 0, 0, {}] for name in inputs]]),
         inputs=[[name, 0, 0] for name in inputs],
         outputs=[["minus", 0, 0]],
@@ -125,12 +184,20 @@ def nested(*nodes: Any, inputs: tuple[str, ...] = ("a",)) -> dict[str, Any]:
 
 def test_graph_counts_calls_of_nested_models_from_zero() -> None:
     add = entry("Add", "f", [[["inner", 1, 0, {}], ["inner", 2, 0, {}]]])
-    graph = parse_graph(functional(ECG, nested([["ecg", 0, 0, {}]], [["ecg", 0, 0, {}]]), add), 2)
+    graph = parse_graph(
+        functional(ECG, nested([["ecg", 0, 0, {}]], [["ecg", 0, 0, {}]]), add), 2
+    )
     assert [call.label for call in graph.calls] == ["inner", "inner@1", "f"]
     assert call_of(graph, "f").args == ([Ref("inner", 0), Ref("inner", 1)],)
 
 
-@pytest.mark.parametrize("node", [[["ecg", 0, 0, {}], ["other", 0, 0, {}]], {"b": ["other", 0, 0], "a": ["ecg", 0, 0]}])
+@pytest.mark.parametrize(
+    "node",
+    [
+        [["ecg", 0, 0, {}], ["other", 0, 0, {}]],
+        {"b": ["other", 0, 0], "a": ["ecg", 0, 0]},
+    ],
+)
 def test_graph_gives_nested_models_their_inputs_in_order(node: Any) -> None:
     other = entry("InputLayer", "other", [], batch_input_shape=[None, 5, 3])
     config = functional(
@@ -149,8 +216,14 @@ def test_graph_labels_second_calls_of_nested_models() -> None:
     add = entry("Add", "f", [[["inner", 1, 0, {}], ["inner", 2, 0, {}]]])
     inputs = ("a", "b")
     twice = [[["ecg", 0, 0, {}], ["ecg", 0, 0, {}]]] * 2
-    written = write_graph(parse_graph(functional(ECG, nested(*twice, inputs=inputs), add), 2), "NTC")
-    labels = [node.meta["keras"] for node in written.network.graph.nodes if "keras" in node.meta]
+    written = write_graph(
+        parse_graph(functional(ECG, nested(*twice, inputs=inputs), add), 2), "NTC"
+    )
+    labels = [
+        node.meta["keras"]
+        for node in written.network.graph.nodes
+        if "keras" in node.meta
+    ]
     assert labels == ["inner/minus", "inner@1/minus", "f"]
     assert written.modules["inner/minus"] == "inner.minus"
 
@@ -175,20 +248,38 @@ def test_graph_two_layers_never_share_a_module() -> None:
     x = torch.randn(2, 5, 3)
     torch.testing.assert_close(port(x), torch.relu(torch.tanh(port.d(x))))
     own = entry("Activation", "d_activation", [[["ecg", 0, 0, {}]]], activation="relu")
-    dense = entry("Dense", "d", [[["d_activation", 0, 0, {}]]], units=3, activation="tanh")
-    with pytest.raises(PortError, match="would share the module 'd_activation' because of their names"):
-        write_graph(parse_graph(functional(ECG, own, dense, outputs=[["d", 0, 0]]), 2), "NTC")
+    dense = entry(
+        "Dense", "d", [[["d_activation", 0, 0, {}]]], units=3, activation="tanh"
+    )
+    with pytest.raises(
+        PortError, match="would share the module 'd_activation' because of their names"
+    ):
+        write_graph(
+            parse_graph(functional(ECG, own, dense, outputs=[["d", 0, 0]]), 2), "NTC"
+        )
 
 
 BROKEN = {
-    "Several layers are called f": functional(ECG, *[entry("Add", "f", [[["ecg", 0, 0, {}]]])] * 2),
-    "f takes a tensor that no layer makes": functional(ECG, entry("Add", "f", [[["gone", 0, 0, {}]]])),
-    "whose code is not in the file": {"class_name": "MyNet", "config": {"name": "mine"}},
-    "without layers": {"class_name": "Sequential", "config": {"name": "s", "layers": []}},
+    "Several layers are called f": functional(
+        ECG, *[entry("Add", "f", [[["ecg", 0, 0, {}]]])] * 2
+    ),
+    "f takes a tensor that no layer makes": functional(
+        ECG, entry("Add", "f", [[["gone", 0, 0, {}]]])
+    ),
+    "whose code is not in the file": {
+        "class_name": "MyNet",
+        "config": {"name": "mine"},
+    },
+    "without layers": {
+        "class_name": "Sequential",
+        "config": {"name": "s", "layers": []},
+    },
 }
 
 
 @pytest.mark.parametrize(("said", "config"), BROKEN.items(), ids=BROKEN)
-def test_graph_refuses_what_contradicts_itself(said: str, config: dict[str, Any]) -> None:
+def test_graph_refuses_what_contradicts_itself(
+    said: str, config: dict[str, Any]
+) -> None:
     with pytest.raises(PortError, match=said):
         parse_graph(config, 2)

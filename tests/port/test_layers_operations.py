@@ -1,4 +1,5 @@
-"""Functions as nodes of a graph: parity with Keras, each function alone against numpy, and what is refused."""
+"""Functions as nodes of a graph: parity with Keras, each function alone against numpy,
+and what is refused."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 from zoo_cases import ZooModel, check_model, difference, zoo_models
 
-from ecgnb.errors import PortError
+from ecgnb.core.errors import PortError
 from ecgnb.port.build import refuse_unknown
 from ecgnb.port.ported import PortedModel, build_port
 from ecgnb.port.reading.graph import Graph, parse_graph
@@ -21,10 +22,26 @@ X = np.random.default_rng(2).normal(size=(2, 5, 3)).astype(np.float32)
 
 def graph_of(function: str, first: Any, **kwargs: Any) -> Graph:
     """Return a Keras-2 model of one function of the input ``ecg``, [5, 3]."""
-    ecg = {"name": "ecg", "class_name": "InputLayer", "config": {"name": "ecg", "batch_input_shape": [None, 5, 3]}}
-    node = {"name": "f", "class_name": "TFOpLambda", "config": {"name": "f", "function": function}}
-    layers = [{**ecg, "inbound_nodes": []}, {**node, "inbound_nodes": [first(kwargs) if callable(first) else first]}]
-    config = {"name": "model", "layers": layers, "input_layers": [["ecg", 0, 0]], "output_layers": [["f", 0, 0]]}
+    ecg = {
+        "name": "ecg",
+        "class_name": "InputLayer",
+        "config": {"name": "ecg", "batch_input_shape": [None, 5, 3]},
+    }
+    node = {
+        "name": "f",
+        "class_name": "TFOpLambda",
+        "config": {"name": "f", "function": function},
+    }
+    layers = [
+        {**ecg, "inbound_nodes": []},
+        {**node, "inbound_nodes": [first(kwargs) if callable(first) else first]},
+    ]
+    config = {
+        "name": "model",
+        "layers": layers,
+        "input_layers": [["ecg", 0, 0]],
+        "output_layers": [["f", 0, 0]],
+    }
     return parse_graph({"class_name": "Functional", "config": config}, 2)
 
 
@@ -49,33 +66,73 @@ SLICE = {"start": None, "stop": None, "step": None}
 FUNCTIONS: list[tuple[str, dict[str, Any], Callable[[np.ndarray], np.ndarray]]] = [
     ("math.negative", {"name": None}, lambda x: -x),
     ("math.rsqrt", {}, lambda x: 1 / np.sqrt(x)),
-    ("__operators__.add", {"y": [0.5, 1.0, -2.0], "name": "add"}, lambda x: x + np.array([0.5, 1.0, -2.0])),
+    (
+        "__operators__.add",
+        {"y": [0.5, 1.0, -2.0], "name": "add"},
+        lambda x: x + np.array([0.5, 1.0, -2.0]),
+    ),
     ("math.divide", {"y": ECG}, np.ones_like),
     ("math.maximum", {"y": 0.1}, lambda x: np.maximum(x, 0.1)),
     ("math.minimum", {"y": [0.0, 0.1, 1.0]}, lambda x: np.minimum(x, [0.0, 0.1, 1.0])),
     ("math.less_equal", {"y": 0.0}, lambda x: x <= 0),
-    ("math.reduce_variance", {"axis": [1, 2], "keepdims": True}, lambda x: x.var((1, 2), keepdims=True)),
+    (
+        "math.reduce_variance",
+        {"axis": [1, 2], "keepdims": True},
+        lambda x: x.var((1, 2), keepdims=True),
+    ),
     ("math.reduce_sum", {"axis": -2}, lambda x: x.sum(1)),
     ("nn.leaky_relu", {"alpha": 0.3}, lambda x: np.where(x > 0, x, 0.3 * x)),
     ("nn.elu", {}, lambda x: np.where(x > 0, x, np.expm1(x))),
     ("nn.softmax", {"axis": 1}, lambda x: np.exp(x) / np.exp(x).sum(1, keepdims=True)),
-    ("clip_by_value", {"clip_value_min": -0.5, "clip_value_max": 1}, lambda x: x.clip(-0.5, 1)),
-    ("math.l2_normalize", {"axis": -1}, lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True)),
+    (
+        "clip_by_value",
+        {"clip_value_min": -0.5, "clip_value_max": 1},
+        lambda x: x.clip(-0.5, 1),
+    ),
+    (
+        "math.l2_normalize",
+        {"axis": -1},
+        lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True),
+    ),
     ("expand_dims", {"axis": 1}, lambda x: x[:, None]),
-    ("compat.v1.transpose", {"perm": [0, 2, 1], "conjugate": False}, lambda x: x.transpose(0, 2, 1)),
+    (
+        "compat.v1.transpose",
+        {"perm": [0, 2, 1], "conjugate": False},
+        lambda x: x.transpose(0, 2, 1),
+    ),
     ("reshape", {"shape": [-1, 3, 5]}, lambda x: x.reshape(-1, 3, 5)),
     ("tile", {"multiples": [1, 2, 1]}, lambda x: np.tile(x, [1, 2, 1])),
     ("repeat", {"repeats": 2, "axis": 1}, lambda x: x.repeat(2, 1)),
     ("reverse", {"axis": [1]}, lambda x: x[:, ::-1]),
-    ("compat.v1.pad", {"paddings": ENDS, "constant_values": 2}, lambda x: np.pad(x, ENDS, constant_values=2)),
-    ("linalg.matmul", {"b": ECG, "transpose_b": True}, lambda x: x @ x.transpose(0, 2, 1)),
-    ("__operators__.getitem", {"slice_spec": [SLICE, {**SLICE, "start": 1, "step": 2}]}, lambda x: x[:, 1::2]),
-    ("__operators__.getitem", {"slice_spec": [{"class_name": "__ellipsis__"}, None, 0]}, lambda x: x[..., None, 0]),
+    (
+        "compat.v1.pad",
+        {"paddings": ENDS, "constant_values": 2},
+        lambda x: np.pad(x, ENDS, constant_values=2),
+    ),
+    (
+        "linalg.matmul",
+        {"b": ECG, "transpose_b": True},
+        lambda x: x @ x.transpose(0, 2, 1),
+    ),
+    (
+        "__operators__.getitem",
+        {"slice_spec": [SLICE, {**SLICE, "start": 1, "step": 2}]},
+        lambda x: x[:, 1::2],
+    ),
+    (
+        "__operators__.getitem",
+        {"slice_spec": [{"class_name": "__ellipsis__"}, None, 0]},
+        lambda x: x[..., None, 0],
+    ),
 ]
 
 
-@pytest.mark.parametrize(("function", "kwargs", "expected"), FUNCTIONS, ids=[case[0] for case in FUNCTIONS])
-def test_layers_of_one_function(function: str, kwargs: dict[str, Any], expected: Any) -> None:
+@pytest.mark.parametrize(
+    ("function", "kwargs", "expected"), FUNCTIONS, ids=[case[0] for case in FUNCTIONS]
+)
+def test_layers_of_one_function(
+    function: str, kwargs: dict[str, Any], expected: Any
+) -> None:
     x = np.abs(X) + 0.1 if function == "math.rsqrt" else X
     wanted = np.asarray(expected(x), np.float32)
     assert difference(port_of(function, **kwargs)(torch.from_numpy(x)), wanted) <= 1e-6
@@ -83,14 +140,21 @@ def test_layers_of_one_function(function: str, kwargs: dict[str, Any], expected:
 
 def test_layers_of_functions_take_numbers_first_lists_and_parts() -> None:
     x = torch.from_numpy(X)
-    of_two = port_of("math.subtract", lambda kwargs: ["_CONSTANT_VALUE", -1, 2.0, {"y": ECG}])
+    of_two = port_of(
+        "math.subtract", lambda kwargs: ["_CONSTANT_VALUE", -1, 2.0, {"y": ECG}]
+    )
     torch.testing.assert_close(of_two(x), 2 - x)
     of_one = port_of("stack", lambda kwargs: [["ecg", 0, 0, {"axis": 1}]])
     torch.testing.assert_close(of_one(x), x[:, None])
 
 
 def test_layers_of_activation_functions_are_modules_that_rules_can_hook() -> None:
-    kinds = {"nn.relu": nn.ReLU, "math.sigmoid": nn.Sigmoid, "nn.softmax": nn.Softmax, "nn.gelu": nn.GELU}
+    kinds = {
+        "nn.relu": nn.ReLU,
+        "math.sigmoid": nn.Sigmoid,
+        "nn.softmax": nn.Softmax,
+        "nn.gelu": nn.GELU,
+    }
     for function, kind in kinds.items():
         assert type(port_of(function).f) is kind
     port = port_of("math.sigmoid")
@@ -100,14 +164,22 @@ def test_layers_of_activation_functions_are_modules_that_rules_can_hook() -> Non
 
 UNKNOWN = {
     "(op:fft): a class unknown": ("signal.fft", {}),
-    "it is called with adjoint_a=True": ("linalg.matmul", {"b": ECG, "adjoint_a": True}),
-    "it is called with conjugate=True": ("compat.v1.transpose", {"perm": [0, 2, 1], "conjugate": True}),
+    "it is called with adjoint_a=True": (
+        "linalg.matmul",
+        {"b": ECG, "adjoint_a": True},
+    ),
+    "it is called with conjugate=True": (
+        "compat.v1.transpose",
+        {"perm": [0, 2, 1], "conjugate": True},
+    ),
     "it is called with num=3": ("split", {"num_or_size_splits": 3, "num": 3}),
 }
 
 
 @pytest.mark.parametrize(("said", "given"), UNKNOWN.items(), ids=UNKNOWN)
-def test_layers_of_unknown_functions_are_refused_before_building(said: str, given: tuple[str, dict[str, Any]]) -> None:
+def test_layers_of_unknown_functions_are_refused_before_building(
+    said: str, given: tuple[str, dict[str, Any]]
+) -> None:
     with pytest.raises(PortError, match="nothing was built") as error:
         refuse_unknown(graph_of(given[0], of_ecg, **given[1]))
     assert said in str(error.value)
@@ -117,14 +189,22 @@ IMPOSSIBLE = {
     "mixes the samples": ("math.reduce_mean", {}),
     "axis=0 mixes": ("math.reduce_max", {"axis": 0}),
     "moves the batch": ("compat.v1.transpose", {}),
-    "a slice with the step -1": ("__operators__.getitem", {"slice_spec": [SLICE, {**SLICE, "step": -1}]}),
-    "mode='REFLECT' (only": ("compat.v1.pad", {"paddings": [[0, 0], [1, 1], [0, 0]], "mode": "REFLECT"}),
+    "a slice with the step -1": (
+        "__operators__.getitem",
+        {"slice_spec": [SLICE, {**SLICE, "step": -1}]},
+    ),
+    "mode='REFLECT' (only": (
+        "compat.v1.pad",
+        {"paddings": [[0, 0], [1, 1], [0, 0]], "mode": "REFLECT"},
+    ),
     "dtype='float16' (only": ("cast", {"dtype": "float16"}),
 }
 
 
 @pytest.mark.parametrize(("said", "given"), IMPOSSIBLE.items(), ids=IMPOSSIBLE)
-def test_layers_of_functions_refuse_what_has_no_equal(said: str, given: tuple[str, dict[str, Any]]) -> None:
+def test_layers_of_functions_refuse_what_has_no_equal(
+    said: str, given: tuple[str, dict[str, Any]]
+) -> None:
     with pytest.raises(PortError, match="The call 'f' of layer 'f'") as error:
         port_of(given[0], **given[1])
     assert said in str(error.value)

@@ -1,4 +1,5 @@
-"""Recurrent layers, wrappers and attention against Keras, and against their own equations."""
+"""Recurrent layers, wrappers and attention against Keras, and against their own
+equations."""
 
 from __future__ import annotations
 
@@ -11,18 +12,35 @@ import torch
 from torch import nn
 from zoo_cases import ZooModel, check_model, difference, zoo_models
 
-from ecgnb.errors import PortError
+from ecgnb.core.errors import PortError
 from ecgnb.port.build import load_state, problems_in, refuse_unknown, state_of
-from ecgnb.port.modules.recurrent import SteppedRNN
+from ecgnb.port.modules.keras_recurrent import SteppedRNN
 from ecgnb.port.ported import build_port, major
 from ecgnb.port.reading.graph import Graph, parse_graph
 
-FAMILIES = ("recurrent_", "bidirectional_", "time_distributed", "attention_", "transformer_")
+FAMILIES = (
+    "recurrent_",
+    "bidirectional_",
+    "time_distributed",
+    "attention_",
+    "transformer_",
+)
 
 
-def sequential(*layers: dict[str, Any], shape: tuple[int, ...] = (7, 3), keras: int = 2) -> Graph:
-    first = {"class_name": "InputLayer", "config": {"name": "ecg", "batch_input_shape": [None, *shape]}}
-    return parse_graph({"class_name": "Sequential", "config": {"name": "model", "layers": [first, *layers]}}, keras)
+def sequential(
+    *layers: dict[str, Any], shape: tuple[int, ...] = (7, 3), keras: int = 2
+) -> Graph:
+    first = {
+        "class_name": "InputLayer",
+        "config": {"name": "ecg", "batch_input_shape": [None, *shape]},
+    }
+    return parse_graph(
+        {
+            "class_name": "Sequential",
+            "config": {"name": "model", "layers": [first, *layers]},
+        },
+        keras,
+    )
 
 
 def layer(class_name: str, name: str = "layer", **config: Any) -> dict[str, Any]:
@@ -38,10 +56,19 @@ def filled(graph: Graph, **arrays: np.ndarray) -> nn.Module:
     return port
 
 
-def random_arrays(gates: int, bias: tuple[int, ...], inputs: int = 3, units: int = 4) -> dict[str, np.ndarray]:
+def random_arrays(
+    gates: int, bias: tuple[int, ...], inputs: int = 3, units: int = 4
+) -> dict[str, np.ndarray]:
     random = np.random.default_rng(3)
-    shapes = {"kernel": (inputs, gates * units), "recurrent_kernel": (units, gates * units), "bias": bias}
-    return {name: random.normal(0, 0.6, shape).astype(np.float32) for name, shape in shapes.items()}
+    shapes = {
+        "kernel": (inputs, gates * units),
+        "recurrent_kernel": (units, gates * units),
+        "bias": bias,
+    }
+    return {
+        name: random.normal(0, 0.6, shape).astype(np.float32)
+        for name, shape in shapes.items()
+    }
 
 
 @pytest.mark.parametrize("model", zoo_models(*FAMILIES), ids=str)
@@ -49,11 +76,20 @@ def test_layers_over_time_give_keras_outputs_and_gradients(model: ZooModel) -> N
     check_model(model)
 
 
-@pytest.mark.parametrize("model", [m for m in zoo_models(*FAMILIES) if m.container == "keras"], ids=str)
-def test_layers_over_time_are_rebuilt_from_configuration_and_state(model: ZooModel) -> None:
+@pytest.mark.parametrize(
+    "model", [m for m in zoo_models(*FAMILIES) if m.container == "keras"], ids=str
+)
+def test_layers_over_time_are_rebuilt_from_configuration_and_state(
+    model: ZooModel,
+) -> None:
     port = model.port("NCT")
     config = json.loads(json.dumps(port.origin.config))
-    again = build_port(parse_graph(config, major(port.origin.keras_version)), config, port.origin.keras_version, "NCT")
+    again = build_port(
+        parse_graph(config, major(port.origin.keras_version)),
+        config,
+        port.origin.keras_version,
+        "NCT",
+    )
     again.load_state_dict(port.state_dict(), strict=True)
     one, other = port(*model.fed("NCT")), again(*model.fed("NCT"))
     pairs = zip(one, other, strict=True) if isinstance(one, tuple) else [(one, other)]
@@ -66,7 +102,15 @@ def test_layers_over_time_are_pytorchs_own_where_they_say_the_same() -> None:
     for kind, module in kinds.items():
         for model in zoo_models(f"recurrent_{kind}"):
             port = model.port()
-            plain = ["last", "sequences", "state", "backwards", "no_bias", "dropped", "unrolled"]
+            plain = [
+                "last",
+                "sequences",
+                "state",
+                "backwards",
+                "no_bias",
+                "dropped",
+                "unrolled",
+            ]
             assert {type(getattr(port, name)) for name in plain} == {module}
     port = zoo_models("recurrent_gru")[0].port()
     assert {type(port.before), type(port.relu)} == {SteppedRNN}
@@ -95,7 +139,9 @@ def test_layers_stepped_rnn_is_pytorchs_with_its_activations(cell: str) -> None:
 def test_layers_gru_with_the_reset_gate_before_is_cho_2014() -> None:
     arrays = {name: a.astype(np.float64) for name, a in random_arrays(3, (12,)).items()}
     x = np.random.default_rng(5).normal(size=(2, 7, 3))
-    port = filled(sequential(layer("GRU", units=4, recurrent_activation="hard_sigmoid")), **arrays)
+    port = filled(
+        sequential(layer("GRU", units=4, recurrent_activation="hard_sigmoid")), **arrays
+    )
     (wz, wr, wh), (uz, ur, uh), (bz, br, bh) = (
         np.split(arrays[n], 3, -1) for n in ("kernel", "recurrent_kernel", "bias")
     )
@@ -108,19 +154,29 @@ def test_layers_gru_with_the_reset_gate_before_is_cho_2014() -> None:
 
 
 @pytest.mark.parametrize(("plain", "gates"), [("LSTM", 4), ("GRU", 3)])
-def test_layers_of_cudnn_hold_the_same_numbers_in_another_order(plain: str, gates: int) -> None:
+def test_layers_of_cudnn_hold_the_same_numbers_in_another_order(
+    plain: str, gates: int
+) -> None:
     arrays = random_arrays(gates, (16,) if plain == "LSTM" else (2, 12))
     x = torch.randn(2, 7, 3)
     wanted = filled(
-        sequential(layer(plain, units=4, recurrent_activation="sigmoid", reset_after=True))
+        sequential(
+            layer(plain, units=4, recurrent_activation="sigmoid", reset_after=True)
+        )
         if plain == "GRU"
         else sequential(layer(plain, units=4, recurrent_activation="sigmoid")),
         **arrays,
     )(x)
-    blocks = np.split(arrays["kernel"], gates, -1)  # as Keras' own converter between the classes has it
+    blocks = np.split(
+        arrays["kernel"], gates, -1
+    )  # as Keras' own converter between the classes has it
     cudnn = {
-        "kernel": np.concatenate([block.T.reshape(block.shape) for block in blocks], -1),
-        "recurrent_kernel": np.concatenate([b.T for b in np.split(arrays["recurrent_kernel"], gates, -1)], -1),
+        "kernel": np.concatenate(
+            [block.T.reshape(block.shape) for block in blocks], -1
+        ),
+        "recurrent_kernel": np.concatenate(
+            [b.T for b in np.split(arrays["recurrent_kernel"], gates, -1)], -1
+        ),
         "bias": np.concatenate([arrays["bias"] * 0.25, arrays["bias"] * 0.75])
         if plain == "LSTM"
         else arrays["bias"].reshape(-1),
@@ -148,16 +204,25 @@ def test_layers_old_gru_has_its_reset_gate_before() -> None:
 def test_layers_over_time_refuse_a_bias_of_another_layer(
     kind: str, gates: int, bias: tuple[int, ...], options: dict[str, Any], said: str
 ) -> None:
-    with pytest.raises(PortError, match=rf"layer 'layer' \({kind}\) stores 'bias' with the shape {said}"):
-        filled(sequential(layer(kind, units=4, **options)), **random_arrays(gates, bias))
+    with pytest.raises(
+        PortError,
+        match=rf"layer 'layer' \({kind}\) stores 'bias' with the shape {said}",
+    ):
+        filled(
+            sequential(layer(kind, units=4, **options)), **random_arrays(gates, bias)
+        )
 
 
 @pytest.mark.parametrize("keras", [2, 3])
 @pytest.mark.parametrize("after", [False, True])
-def test_layers_gru_without_the_option_is_told_by_its_bias_and_rebuilt_alike(keras: int, after: bool) -> None:
+def test_layers_gru_without_the_option_is_told_by_its_bias_and_rebuilt_alike(
+    keras: int, after: bool
+) -> None:
     arrays, x = random_arrays(3, (2, 12) if after else (12,)), torch.randn(2, 7, 3)
     gru = {"units": 4, "recurrent_activation": "sigmoid", "trainable": True}
-    wanted = filled(sequential(layer("GRU", reset_after=after, **gru), keras=keras), **arrays)(x)
+    wanted = filled(
+        sequential(layer("GRU", reset_after=after, **gru), keras=keras), **arrays
+    )(x)
     silent = layer("GRU", **gru)
     port = filled(sequential(silent, keras=keras), **arrays)
     assert torch.equal(port(x), wanted)
@@ -167,28 +232,54 @@ def test_layers_gru_without_the_option_is_told_by_its_bias_and_rebuilt_alike(ker
 
 
 @pytest.mark.parametrize(("keras", "kind"), [(2, SteppedRNN), (3, nn.GRU)])
-def test_layers_gru_without_option_and_bias_has_the_default_of_its_keras(keras: int, kind: type[nn.Module]) -> None:
-    graph = sequential(layer("GRU", units=4, use_bias=False, trainable=True), keras=keras)
+def test_layers_gru_without_option_and_bias_has_the_default_of_its_keras(
+    keras: int, kind: type[nn.Module]
+) -> None:
+    graph = sequential(
+        layer("GRU", units=4, use_bias=False, trainable=True), keras=keras
+    )
     port = build_port(graph, {}, f"{keras}.0.0", "NTC")
     assert type(port.layer) is kind
 
 
-def attention_arrays(heads: int, size: int, value_size: int, out: int = 3) -> dict[str, np.ndarray]:
+def attention_arrays(
+    heads: int, size: int, value_size: int, out: int = 3
+) -> dict[str, np.ndarray]:
     random = np.random.default_rng(4)
     shapes: dict[str, tuple[int, ...]] = {}
     for name, width in (("query", size), ("key", size), ("value", value_size)):
         shapes |= {f"{name}/kernel": (3, heads, width), f"{name}/bias": (heads, width)}
-    shapes |= {"attention_output/kernel": (heads, value_size, out), "attention_output/bias": (out,)}
-    return {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    shapes |= {
+        "attention_output/kernel": (heads, value_size, out),
+        "attention_output/bias": (out,),
+    }
+    return {
+        name: random.normal(size=shape).astype(np.float32)
+        for name, shape in shapes.items()
+    }
 
 
 def self_attention(**config: Any) -> Graph:
-    given = {"config": {"name": "ecg", "batch_input_shape": [None, 7, 3]}, "name": "ecg", "inbound_nodes": []}
+    given = {
+        "config": {"name": "ecg", "batch_input_shape": [None, 7, 3]},
+        "name": "ecg",
+        "inbound_nodes": [],
+    }
     calls = [[["ecg", 0, 0, {"value": ["ecg", 0, 0]}]]]
-    attention = {**layer("MultiHeadAttention", **config), "name": "layer", "inbound_nodes": calls}
+    attention = {
+        **layer("MultiHeadAttention", **config),
+        "name": "layer",
+        "inbound_nodes": calls,
+    }
     layers = [{"class_name": "InputLayer", **given}, attention]
     ends = {"input_layers": [["ecg", 0, 0]], "output_layers": [["layer", 0, 0]]}
-    return parse_graph({"class_name": "Functional", "config": {"name": "model", "layers": layers, **ends}}, 2)
+    return parse_graph(
+        {
+            "class_name": "Functional",
+            "config": {"name": "model", "layers": layers, **ends},
+        },
+        2,
+    )
 
 
 @pytest.mark.parametrize(
@@ -206,19 +297,26 @@ def test_layers_attention_refuses_weights_of_another_split_into_heads(
     arrays = attention_arrays(8, 2, 2)
     filled(self_attention(num_heads=8, key_dim=2), **arrays)
     spoiled = {**arrays, array: attention_arrays(*stored)[array]}
-    with pytest.raises(PortError, match=rf"layer 'layer' \(MultiHeadAttention\) stores '{array}' .*{said}"):
+    with pytest.raises(
+        PortError,
+        match=rf"layer 'layer' \(MultiHeadAttention\) stores '{array}' .*{said}",
+    ):
         filled(self_attention(num_heads=8, key_dim=2), **spoiled)
 
 
 def test_layers_attention_where_nothing_is_allowed_is_as_each_keras_has_it() -> None:
-    from ecgnb.port.modules.attention import MultiHeadAttention
+    from ecgnb.port.modules.keras_attention import MultiHeadAttention
 
     torch.manual_seed(0)
     attention = MultiHeadAttention(3, 3, 3, 2, 2, 2, 3)
     x, mask = torch.randn(1, 4, 3), torch.ones(1, 4, 4, dtype=torch.bool)
     mask[0, 1] = False
     even = torch.full((2, 4), 0.25)
-    for masking, expected in {"add": even, "fill": even, "zero": torch.zeros(2, 4)}.items():
+    for masking, expected in {
+        "add": even,
+        "fill": even,
+        "zero": torch.zeros(2, 4),
+    }.items():
         weights = attention(x, x, x, False, masking, mask)[1]
         torch.testing.assert_close(weights[0, :, 1], expected)
         torch.testing.assert_close(weights[0, :, 0].sum(-1), torch.ones(2))
@@ -229,48 +327,88 @@ REFUSED = {
     "stateful=True (only False)": layer("LSTM", units=2, stateful=True),
     "time_major=True (only False)": layer("GRU", units=2, time_major=True),
     "activation='hard_tanh' is unknown": layer("LSTM", units=2, activation="hard_tanh"),
-    "recurrent_activation='softmax' is unknown": layer("GRU", units=2, recurrent_activation="softmax"),
-    "(RNN): a class unknown": layer("RNN", cell={"class_name": "LSTMCell", "config": {"units": 2}}),
+    "recurrent_activation='softmax' is unknown": layer(
+        "GRU", units=2, recurrent_activation="softmax"
+    ),
+    "(RNN): a class unknown": layer(
+        "RNN", cell={"class_name": "LSTMCell", "config": {"units": 2}}
+    ),
     "(ConvLSTM1D): a class unknown": layer("ConvLSTM1D", filters=2, kernel_size=3),
     "merge_mode='max' (only": layer("Bidirectional", layer=INNER, merge_mode="max"),
-    "it wraps a Dense": layer("Bidirectional", layer=layer("Dense", "inner", units=2), merge_mode="sum"),
-    "layer/inner (LSTM): stateful=True": layer(
-        "Bidirectional", layer=layer("LSTM", "inner", units=2, stateful=True), merge_mode="sum"
+    "it wraps a Dense": layer(
+        "Bidirectional", layer=layer("Dense", "inner", units=2), merge_mode="sum"
     ),
-    "layer/inner (Lambda)": layer("TimeDistributed", layer=layer("Lambda", "inner", function="x")),
+    "layer/inner (LSTM): stateful=True": layer(
+        "Bidirectional",
+        layer=layer("LSTM", "inner", units=2, stateful=True),
+        merge_mode="sum",
+    ),
+    "layer/inner (Lambda)": layer(
+        "TimeDistributed", layer=layer("Lambda", "inner", function="x")
+    ),
     "(Masking): a class unknown": layer("Masking", mask_value=0.0),
-    "attention_axes=[1, 2] (only": layer("MultiHeadAttention", num_heads=1, key_dim=2, attention_axes=[1, 2]),
-    "output_shape=[2, 3] (only one axis)": layer("MultiHeadAttention", num_heads=1, key_dim=2, output_shape=[2, 3]),
-    "use_gate=True (only False)": layer("MultiHeadAttention", num_heads=1, key_dim=2, use_gate=True),
+    "attention_axes=[1, 2] (only": layer(
+        "MultiHeadAttention", num_heads=1, key_dim=2, attention_axes=[1, 2]
+    ),
+    "output_shape=[2, 3] (only one axis)": layer(
+        "MultiHeadAttention", num_heads=1, key_dim=2, output_shape=[2, 3]
+    ),
+    "use_gate=True (only False)": layer(
+        "MultiHeadAttention", num_heads=1, key_dim=2, use_gate=True
+    ),
     "score_mode='general' (only": layer("Attention", score_mode="general"),
     "units=0 (only a whole number": layer("LSTM", units=0),
     "units=-2 (only a whole number": layer("CuDNNGRU", units=-2),
     "units=10000001 is more than": layer("GRU", units=10_000_001),
-    "num_heads=0 (only a whole number": layer("MultiHeadAttention", num_heads=0, key_dim=2),
-    "key_dim=100000000 is more than": layer("MultiHeadAttention", num_heads=1, key_dim=10**8),
-    "value_dim=-1 (only a whole number": layer("MultiHeadAttention", num_heads=1, key_dim=2, value_dim=-1),
-    "output_shape=[0] (only a whole number": layer("MultiHeadAttention", num_heads=1, key_dim=2, output_shape=[0]),
+    "num_heads=0 (only a whole number": layer(
+        "MultiHeadAttention", num_heads=0, key_dim=2
+    ),
+    "key_dim=100000000 is more than": layer(
+        "MultiHeadAttention", num_heads=1, key_dim=10**8
+    ),
+    "value_dim=-1 (only a whole number": layer(
+        "MultiHeadAttention", num_heads=1, key_dim=2, value_dim=-1
+    ),
+    "output_shape=[0] (only a whole number": layer(
+        "MultiHeadAttention", num_heads=1, key_dim=2, output_shape=[0]
+    ),
     "dropout=2.0 (only a probability": layer("Attention", dropout=2.0),
 }
 
 
 @pytest.mark.parametrize(("said", "given"), REFUSED.items(), ids=REFUSED)
-def test_layers_over_time_refuse_before_building(said: str, given: dict[str, Any]) -> None:
+def test_layers_over_time_refuse_before_building(
+    said: str, given: dict[str, Any]
+) -> None:
     with pytest.raises(PortError, match="nothing was built") as error:
         refuse_unknown(sequential(given))
     assert said in str(error.value)
 
 
-@pytest.mark.parametrize("kwargs", [{"training": True}, {"mask": ["ecg", 0, 0]}, {"constants": [1.0]}])
-def test_layers_over_time_refuse_calls_that_change_their_meaning(kwargs: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "kwargs", [{"training": True}, {"mask": ["ecg", 0, 0]}, {"constants": [1.0]}]
+)
+def test_layers_over_time_refuse_calls_that_change_their_meaning(
+    kwargs: dict[str, Any],
+) -> None:
     config = {
         "name": "model",
         "layers": [
-            {**layer("InputLayer", "ecg", batch_input_shape=[None, 7, 3]), "name": "ecg", "inbound_nodes": []},
-            {**layer("LSTM", units=2), "name": "layer", "inbound_nodes": [[["ecg", 0, 0, kwargs]]]},
+            {
+                **layer("InputLayer", "ecg", batch_input_shape=[None, 7, 3]),
+                "name": "ecg",
+                "inbound_nodes": [],
+            },
+            {
+                **layer("LSTM", units=2),
+                "name": "layer",
+                "inbound_nodes": [[["ecg", 0, 0, kwargs]]],
+            },
         ],
         "input_layers": [["ecg", 0, 0]],
         "output_layers": [["layer", 0, 0]],
     }
-    (problem,) = problems_in(parse_graph({"class_name": "Functional", "config": config}, 2))
+    (problem,) = problems_in(
+        parse_graph({"class_name": "Functional", "config": config}, 2)
+    )
     assert f"it is called with {next(iter(kwargs))}=" in problem

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pairs import ZOO, zoo_pair
 
-from ecgnb.errors import PortError
+from ecgnb.core.errors import PortError
 from ecgnb.port import port_keras
 from ecgnb.port.proof import oracle
 from ecgnb.port.proof.compare import compare
@@ -18,17 +18,27 @@ from ecgnb.port.proof.ecg_inputs import ecg_like_inputs
 from ecgnb.port.proof.reference import Reference, read_reference
 
 needs_keras = pytest.mark.skipif(
-    not os.environ.get(oracle.PYTHON_VARIABLE), reason=f"set {oracle.PYTHON_VARIABLE} to a Python that has Keras"
+    not os.environ.get(oracle.PYTHON_VARIABLE),
+    reason=f"set {oracle.PYTHON_VARIABLE} to a Python that has Keras",
 )
 FILE = ZOO / "nested_twice_k3.keras"
 
 
 def test_oracle_script_stands_alone() -> None:
-    """The interpreter that has Keras need not have ecgnb, and ecgnb's own never loads Keras."""
+    """The interpreter that has Keras need not have ecgnb, and ecgnb's own never loads
+    Keras."""
     text = oracle.SCRIPT.read_text(encoding="utf-8")
-    assert "ecgnb" not in "".join(line for line in text.splitlines() if line.lstrip().startswith(("import", "from")))
+    assert "ecgnb" not in "".join(
+        line
+        for line in text.splitlines()
+        if line.lstrip().startswith(("import", "from"))
+    )
     package = Path(oracle.__file__).parent
-    users = [path.name for path in package.rglob("*.py") if "import oracle_script" in path.read_text(encoding="utf-8")]
+    users = [
+        path.name
+        for path in package.rglob("*.py")
+        if "import oracle_script" in path.read_text(encoding="utf-8")
+    ]
     assert not users
 
 
@@ -39,14 +49,21 @@ def test_oracle_script_says_when_there_is_no_keras() -> None:
         f"sys.argv = ['script', 'model.keras', 'model.keras', '3', 'in.npz', 'out.npz']\n"
         f"runpy.run_path({str(oracle.SCRIPT)!r}, run_name='__main__')\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
     assert done.returncode == oracle.NO_KERAS
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell script as interpreter")
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="needs a shell script as interpreter"
+)
 @pytest.mark.parametrize(
     ("status", "words"),
-    [(oracle.NO_KERAS, "has no Keras that can be asked"), (1, "could not run nested_twice_k3.keras:\nboom")],
+    [
+        (oracle.NO_KERAS, "has no Keras that can be asked"),
+        (1, "could not run nested_twice_k3.keras:\nboom"),
+    ],
 )
 def test_oracle_failures_are_told(status, words, tmp_path) -> None:
     stand_in = tmp_path / "python"
@@ -54,7 +71,9 @@ def test_oracle_failures_are_told(status, words, tmp_path) -> None:
     stand_in.chmod(0o755)
     with pytest.raises(PortError, match=words) as error:
         Reference.from_keras(FILE, python=stand_in)
-    assert "pip install keras torch" in str(error.value) and oracle.PYTHON_VARIABLE in str(error.value)
+    assert "pip install keras torch" in str(
+        error.value
+    ) and oracle.PYTHON_VARIABLE in str(error.value)
 
 
 def test_oracle_interpreter_that_is_not_there(tmp_path) -> None:
@@ -63,16 +82,25 @@ def test_oracle_interpreter_that_is_not_there(tmp_path) -> None:
 
 
 def test_oracle_is_not_asked_about_code_in_a_file(tmp_path) -> None:
-    """Keras 2 would execute a Lambda; such a file is refused before any process is started."""
+    """Keras 2 would execute a Lambda; such a file is refused before any process is
+    started."""
     import h5py
 
     layers = [
-        {"class_name": "InputLayer", "config": {"name": "x", "batch_input_shape": [None, 4]}},
-        {"class_name": "Lambda", "config": {"name": "code", "function": ["4wAA", None, None]}},
+        {
+            "class_name": "InputLayer",
+            "config": {"name": "x", "batch_input_shape": [None, 4]},
+        },
+        {
+            "class_name": "Lambda",
+            "config": {"name": "code", "function": ["4wAA", None, None]},
+        },
     ]
     path = tmp_path / "lambda.h5"
     with h5py.File(path, "w") as file:
-        file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": {"name": "m", "layers": layers}})
+        file.attrs["model_config"] = json.dumps(
+            {"class_name": "Sequential", "config": {"name": "m", "layers": layers}}
+        )
         file.create_group("model_weights").attrs["layer_names"] = []
     with pytest.raises(PortError, match="Lambda"):
         Reference.from_keras(path, python=tmp_path / "none")
@@ -83,11 +111,19 @@ def test_oracle_gives_the_golden_values() -> None:
     port, golden = zoo_pair("nested_twice")
     reference = read_reference(golden)
     asked = Reference.from_keras(FILE, reference.inputs)
-    assert set(asked.layers) == set(reference.layers) and "run by keras 3" in asked.source
+    assert (
+        set(asked.layers) == set(reference.layers) and "run by keras 3" in asked.source
+    )
     for label, stored in reference.layers.items():
-        assert np.abs(asked.layers[label].values - stored.values).max() <= 1e-5 * stored.scale, label
+        assert (
+            np.abs(asked.layers[label].values - stored.values).max()
+            <= 1e-5 * stored.scale
+        ), label
     for name, gradient in reference.gradients.items():
-        assert np.abs(asked.gradients[name] - gradient).max() <= 1e-4 * np.abs(gradient).max()
+        assert (
+            np.abs(asked.gradients[name] - gradient).max()
+            <= 1e-4 * np.abs(gradient).max()
+        )
     assert compare(port, asked).passed
 
 
@@ -96,6 +132,8 @@ def test_oracle_finds_a_fault_on_inputs_of_its_own() -> None:
     port = port_keras(FILE)
     reference = Reference.from_keras(FILE)
     assert compare(port, reference).passed
-    assert all(np.array_equal(reference.inputs[k], v) for k, v in ecg_like_inputs(port).items())
+    assert all(
+        np.array_equal(reference.inputs[k], v) for k, v in ecg_like_inputs(port).items()
+    )
     port.get_submodule("encoder.encoder_bn_2").eps = 1e-5
     assert compare(port, reference).first_divergent == "encoder/encoder_bn_2"

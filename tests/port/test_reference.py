@@ -7,18 +7,33 @@ import numpy as np
 import pytest
 from pairs import ZOO, golden_pair, zoo_pair
 
-from ecgnb.errors import PortError
+from ecgnb.core.errors import PortError
 from ecgnb.port.proof.compare import compare
-from ecgnb.port.proof.reference import Reference, Stored, read_reference, write_reference
+from ecgnb.port.proof.reference import (
+    Reference,
+    Stored,
+    read_reference,
+    write_reference,
+)
 
 
 def test_reference_reads_a_golden_file(golden_dir) -> None:
     _, golden = golden_pair(golden_dir, "pathology_avb")
     reference = read_reference(golden)
-    assert list(reference.inputs) == ["conv1d_input"] and reference.inputs["conv1d_input"].shape == (2, 2000, 12)
-    assert len(reference.order) == 31 and "dropout" in reference.order and "dropout" not in reference.layers
+    assert list(reference.inputs) == ["conv1d_input"] and reference.inputs[
+        "conv1d_input"
+    ].shape == (2, 2000, 12)
+    assert (
+        len(reference.order) == 31
+        and "dropout" in reference.order
+        and "dropout" not in reference.layers
+    )
     conv = reference.layers["conv1d_4"]
-    assert conv.shape == (2, 125, 64) and conv.values.shape == (2, 25, 64) and list(conv.steps[:3]) == [0, 1, 2]
+    assert (
+        conv.shape == (2, 125, 64)
+        and conv.values.shape == (2, 25, 64)
+        and list(conv.steps[:3]) == [0, 1, 2]
+    )
     assert conv.scale == pytest.approx(801, abs=1)
     assert reference.gradients["conv1d_input"].shape == (2, 2000, 12)
     assert not reference.before_sigmoid and reference.source == str(golden)
@@ -30,12 +45,16 @@ def test_reference_survives_writing(tmp_path, golden_dir) -> None:
     write_reference(tmp_path / "copy.npz", reference)
     copy = read_reference(tmp_path / "copy.npz")
     assert (
-        copy.order == reference.order and copy.about == reference.about and list(copy.layers) == list(reference.layers)
+        copy.order == reference.order
+        and copy.about == reference.about
+        and list(copy.layers) == list(reference.layers)
     )
     for label, stored in reference.layers.items():
         other = copy.layers[label]
         assert (
-            np.array_equal(other.values, stored.values) and other.scale == stored.scale and other.shape == stored.shape
+            np.array_equal(other.values, stored.values)
+            and other.scale == stored.scale
+            and other.shape == stored.shape
         )
     assert compare(port, tmp_path / "copy.npz").passed
 
@@ -46,7 +65,12 @@ def test_reference_of_the_zoo_tells_its_gradients() -> None:
 
 def test_reference_of_an_output_knows_scale_and_mean() -> None:
     stored = Stored.whole(np.array([[1.0, -3.0]], dtype=np.float32))
-    assert (stored.scale, stored.mean, stored.shape, stored.steps) == (3.0, -1.0, (1, 2), None)
+    assert (stored.scale, stored.mean, stored.shape, stored.steps) == (
+        3.0,
+        -1.0,
+        (1, 2),
+        None,
+    )
 
 
 @pytest.mark.parametrize("spoil", ["cut", "text", "empty", "pickle", "missing"])
@@ -61,7 +85,12 @@ def test_reference_damaged(spoil, tmp_path) -> None:
         path.write_bytes(b"")
     elif spoil == "pickle":
         np.savez(path, **{"in/x": np.array([{"code": 1}], dtype=object)})
-    with pytest.raises(PortError, match="no reference file" if spoil == "missing" else "truncated, damaged or no .npz"):
+    with pytest.raises(
+        PortError,
+        match="no reference file"
+        if spoil == "missing"
+        else "truncated, damaged or no .npz",
+    ):
         read_reference(path)
 
 
@@ -75,7 +104,9 @@ def test_reference_with_flipped_bytes(tmp_path) -> None:
             spoilt[place] ^= 0xFF
         (tmp_path / "golden.npz").write_bytes(spoilt)
         try:
-            read_reference(tmp_path / "golden.npz")  # what was flipped may have been without meaning
+            read_reference(
+                tmp_path / "golden.npz"
+            )  # what was flipped may have been without meaning
         except PortError:
             refused += 1
     assert refused > 50
@@ -95,7 +126,10 @@ def test_reference_without_a_key(lost, words, tmp_path) -> None:
         "in/first": np.zeros((2, 30, 3)), "out/0": np.zeros((2, 1)), "layer/layer": np.zeros((2, 3, 4)),
         "steps/layer": np.array([0, 1, 29]), "shape/layer": np.array([2, 30, 4]), "mean/layer": np.array([0.0, 1.0]),
     }  # fmt: skip
-    np.savez(tmp_path / "golden.npz", **{key: values for key, values in arrays.items() if key != lost})
+    np.savez(
+        tmp_path / "golden.npz",
+        **{key: values for key, values in arrays.items() if key != lost},
+    )
     with pytest.raises(PortError, match=words):
         read_reference(tmp_path / "golden.npz")
 
@@ -115,4 +149,6 @@ def test_reference_reads_no_pickle(tmp_path) -> None:
 def test_reference_from_arrays_needs_no_file() -> None:
     port, golden = zoo_pair("nested_twice")
     reference = read_reference(golden)
-    assert compare(port, Reference(reference.inputs, reference.outputs, reference.layers)).passed
+    assert compare(
+        port, Reference(reference.inputs, reference.outputs, reference.layers)
+    ).passed

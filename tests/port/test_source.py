@@ -12,12 +12,13 @@ from small_keras import dense, write_sequential
 from torch import fx, nn
 from zoo_cases import ZooModel, zoo_models
 
-from ecgnb.errors import ConfigError, PortError
+from ecgnb.core.errors import ConfigError, PortError
 from ecgnb.port import port_keras, save_port, source_code
 from ecgnb.port.source.carried import Carried
 from ecgnb.port.source.forward_code import ForwardCode
 
-#: Loads every exported model in a process in which ecgnb and h5py cannot be imported, and keeps what it computes.
+#: Loads every exported model in a process in which ecgnb and h5py cannot be imported,
+#: and keeps what it computes.
 RUN = """
 import importlib.util, sys
 from pathlib import Path
@@ -36,7 +37,8 @@ for folder in sorted(Path(sys.argv[1]).iterdir()):
 
 
 def each_case() -> list[ZooModel]:
-    """One container of each case and version of Keras; the architecture is the same in all."""
+    """One container of each case and version of Keras; the architecture is the same in
+    all."""
     return list({(model.case, model.keras): model for model in zoo_models()}.values())
 
 
@@ -46,7 +48,8 @@ def flat(outputs: torch.Tensor | tuple[torch.Tensor, ...]) -> list[torch.Tensor]
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder a model and layout, with the inputs beside the exported files and what they gave elsewhere."""
+    """A folder a model and layout, with the inputs beside the exported files and what
+    they gave elsewhere."""
     home = tmp_path_factory.mktemp("exported")
     for place, model in enumerate(each_case()):
         layout = ("NTC", "NCT")[place % 2]
@@ -54,12 +57,21 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = save_port(port, home / f"{model.case}_k{model.keras}")
         torch.save(inputs, folder / "inputs.pt")
         with torch.no_grad():
-            torch.save([port(*inputs), port.logits(*inputs), list(port.state_dict())], folder / "wanted.pt")
-    subprocess.run([sys.executable, "-c", RUN, str(home), str(torch.get_num_threads())], check=True, cwd=home)
+            torch.save(
+                [port(*inputs), port.logits(*inputs), list(port.state_dict())],
+                folder / "wanted.pt",
+            )
+    subprocess.run(
+        [sys.executable, "-c", RUN, str(home), str(torch.get_num_threads())],
+        check=True,
+        cwd=home,
+    )
     return home
 
 
-def test_source_of_every_zoo_model_computes_the_same_without_ecgnb(exported: Path) -> None:
+def test_source_of_every_zoo_model_computes_the_same_without_ecgnb(
+    exported: Path,
+) -> None:
     different = []
     for folder in sorted(exported.iterdir()):
         found = torch.load(folder / "outputs.pt", weights_only=True)
@@ -81,24 +93,43 @@ def test_source_is_formatted_and_imports_pytorch_alone(exported: Path) -> None:
         text = file.read_text(encoding="utf-8")
         assert max(map(len, text.splitlines())) <= 120, file.parent.name
         nodes = list(ast.walk(ast.parse(text)))
-        plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        plain = {
+            alias.name
+            for node in nodes
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        }
         named = {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
         roots = {name.split(".")[0] for name in plain | named}
-        assert not roots - {"torch", "safetensors"} - sys.stdlib_module_names, file.parent.name
+        assert not roots - {"torch", "safetensors"} - sys.stdlib_module_names, (
+            file.parent.name
+        )
     ruff = [sys.executable, "-m", "ruff"]
     if subprocess.run([*ruff, "--version"], capture_output=True).returncode == 0:
         options = ["--isolated", "--line-length", "120", str(exported)]
-        done = subprocess.run([*ruff, "format", "--check", *options], capture_output=True, text=True)
+        done = subprocess.run(
+            [*ruff, "format", "--check", *options], capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stdout
-        done = subprocess.run([*ruff, "check", "--select", "E,F,W,I", *options], capture_output=True, text=True)
+        done = subprocess.run(
+            [*ruff, "check", "--select", "E,F,W,I", *options],
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("name", ["pathology_avb", "generic_ecg", "ribeiro_small"])
-def test_source_of_the_golden_models(golden_dir: Path, tmp_path: Path, name: str) -> None:
+def test_source_of_the_golden_models(
+    golden_dir: Path, tmp_path: Path, name: str
+) -> None:
     port = port_keras(golden_dir / "keras" / name / "model.keras")
     with np.load(golden_dir / "keras" / name / "golden.npz") as golden:
-        x = [torch.from_numpy(golden[key]) for key in golden.files if key.startswith("in/")]
+        x = [
+            torch.from_numpy(golden[key])
+            for key in golden.files
+            if key.startswith("in/")
+        ]
     module = run(source_code(port))
     model = module["Model"]().eval()
     model.load_state_dict(port.state_dict(), strict=True)
@@ -114,10 +145,18 @@ def run(text: str) -> dict:
 
 
 def test_source_reads_like_code_that_people_write(golden_dir: Path) -> None:
-    text = source_code(port_keras(golden_dir / "keras/pathology_avb/model.json", contract="pathology_avb"), "AVB")
+    text = source_code(
+        port_keras(
+            golden_dir / "keras/pathology_avb/model.json", contract="pathology_avb"
+        ),
+        "AVB",
+    )
     assert "class AVB(nn.Module):\n" in text
     assert '        self.conv1d = nn.Conv1d(12, 64, 3, padding="same")\n' in text
-    assert "        x = signal.transpose(1, 2)  # [B, 2000, 12] -> [B, 12, 2000], channels before time\n" in text
+    assert (
+        "        x = signal.transpose(1, 2)  # [B, 2000, 12] -> [B, 12, 2000], channels before time\n"
+        in text
+    )
     assert "        return self.softmax(self.logits(signal))\n" in text
     assert "from the file 'model.json' written by Keras 2.6.0" in text
     assert "rate     500 Hz" in text and "CC BY 4.0" in text
@@ -138,17 +177,29 @@ def test_source_reuses_a_name_only_when_its_tensor_is_no_longer_needed() -> None
     ]
 
 
-def test_source_refuses_another_shape_than_the_model_was_trained_with(tmp_path: Path) -> None:
-    path = write_sequential(tmp_path / "m.h5", [20, 2], [("Flatten", {"name": "flat"}, {}), dense("d", 40, 1)])
+def test_source_refuses_another_shape_than_the_model_was_trained_with(
+    tmp_path: Path,
+) -> None:
+    path = write_sequential(
+        tmp_path / "m.h5",
+        [20, 2],
+        [("Flatten", {"name": "flat"}, {}), dense("d", 40, 1)],
+    )
     model = run(source_code(port_keras(path)))["Model"]()
     assert model(torch.zeros(3, 20, 2)).shape == (3, 1)
     for shape in ((3, 2, 20), (3, 21, 2), (20, 2)):
-        with pytest.raises(ValueError, match=r"signal must have the shape \(None, 20, 2\)"):
+        with pytest.raises(
+            ValueError, match=r"signal must have the shape \(None, 20, 2\)"
+        ):
             model(torch.zeros(shape))
 
 
 def test_source_prints_infinity_as_python(tmp_path: Path) -> None:
-    pool = ("MaxPooling1D", {"name": "p", "pool_size": [3], "strides": [2], "padding": "same"}, {})
+    pool = (
+        "MaxPooling1D",
+        {"name": "p", "pool_size": [3], "strides": [2], "padding": "same"},
+        {},
+    )
     text = source_code(port_keras(write_sequential(tmp_path / "m.h5", [5, 2], [pool])))
     assert 'value=float("-inf")' in text
     x = -torch.rand(1, 5, 2)
@@ -175,10 +226,13 @@ HOSTILE = [
 
 
 def test_source_takes_no_code_from_names_in_the_file(tmp_path: Path) -> None:
-    """Layer, model and file names are the attacker's; the exported file must hold definitions and nothing else."""
+    """Layer, model and file names are the attacker's; the exported file must hold
+    definitions and nothing else."""
     entries = [dense(name.replace("/", "_"), 3, 3) for name in HOSTILE]
     path = tmp_path / "m'\nraise SystemExit\n.h5"
-    port = port_keras(write_sequential(path, [3], entries, name='x"""\nraise SystemExit\n"""'))
+    port = port_keras(
+        write_sequential(path, [3], entries, name='x"""\nraise SystemExit\n"""')
+    )
     text = source_code(port)
     kinds = (ast.Import, ast.ImportFrom, ast.ClassDef, ast.FunctionDef)
     docstring, *rest = ast.parse(text).body
@@ -192,9 +246,15 @@ def test_source_takes_no_code_from_names_in_the_file(tmp_path: Path) -> None:
     assert len(port.state_dict()) == 2 * len(HOSTILE)
 
 
-@pytest.mark.parametrize("name", ["", "7up", "class", "nn", "Tensor", "load", "SamePad1d", "a b"])
+@pytest.mark.parametrize(
+    "name", ["", "7up", "class", "nn", "Tensor", "load", "SamePad1d", "a b"]
+)
 def test_source_refuses_a_class_name_that_cannot_be(tmp_path: Path, name: str) -> None:
-    pool = ("MaxPooling1D", {"name": "p", "pool_size": [3], "strides": [2], "padding": "same"}, {})
+    pool = (
+        "MaxPooling1D",
+        {"name": "p", "pool_size": [3], "strides": [2], "padding": "same"},
+        {},
+    )
     port = port_keras(write_sequential(tmp_path / "m.h5", [5, 2], [pool]))
     with pytest.raises(ConfigError, match="class_name"):
         source_code(port, name)

@@ -1,4 +1,5 @@
-"""What a case of the layer zoo is, and the list of them. Read by `make_zoo.py`; imports no Keras."""
+"""What a case of the layer zoo is, and the list of them. Read by `make_zoo.py`; imports
+no Keras."""
 
 from __future__ import annotations
 
@@ -9,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
-#: How a model is stored: one HDF5 file, architecture and weights apart, or the zip archive of Keras 2.13 and later.
+#: How a model is stored: one HDF5 file, architecture and weights apart, or the zip
+#: archive of Keras 2.13 and later.
 CONTAINERS = ("h5", "json", "keras")
 
 
 @dataclass
 class Keras:
-    """One of the two Keras, under the names that both have, and what a case tells about its data."""
+    """One of the two Keras, under the names that both have, and what a case tells about
+    its data."""
 
     version: int
     api: ModuleType
@@ -26,7 +29,9 @@ class Keras:
     def layers(self) -> Any:
         return self.api.layers
 
-    def input(self, *shape: int | None, name: str = "ecg", dtype: str = "float32") -> Any:
+    def input(
+        self, *shape: int | None, name: str = "ecg", dtype: str = "float32"
+    ) -> Any:
         return self.api.Input(shape, name=name, dtype=dtype)
 
     def model(self, inputs: Any, outputs: Any, name: str | None = None) -> Any:
@@ -36,13 +41,15 @@ class Keras:
         return self.api.Sequential(layers, name=name)
 
     def give(self, name: str, values: Any) -> None:
-        """Set what golden values are computed from; inputs that nobody sets are drawn at random."""
+        """Set what golden values are computed from; inputs that nobody sets are drawn
+        at random."""
         self.data[name] = np.asarray(values)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model to build with each of ``versions``, stored in which `containers` (see `make_zoo.containers_of`)."""
+    """A model to build with each of ``versions``, stored in which `containers` (see
+    `make_zoo.containers_of`)."""
 
     name: str
     build: Callable[[Keras], Any]
@@ -54,7 +61,9 @@ class Case:
 CASES: list[Case] = []
 
 
-def case(*, versions: tuple[int, ...] = (2, 3), containers: str = "in turn", note: str = "") -> Callable[[Any], Any]:
+def case(
+    *, versions: tuple[int, ...] = (2, 3), containers: str = "in turn", note: str = ""
+) -> Callable[[Any], Any]:
     """Enter a function `Keras -> model` in the list of cases, under its own name."""
 
     def enter(build: Callable[[Keras], Any]) -> Callable[[Keras], Any]:

@@ -1,4 +1,5 @@
-"""Reads the layer zoo for tests: which models there are, a port of each, and what each of its layers gives."""
+"""Reads the layer zoo for tests: which models there are, a port of each, and what each
+of its layers gives."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from ecgnb.port import PortedModel, port_keras
 from ecgnb.port.reading.keras_file import read_keras
 
 ZOO = Path(__file__).parent / "zoo"
-#: Largest difference from Keras, relative to the largest value of a layer's output and of a gradient.
+#: Largest difference from Keras, relative to the largest value of a layer's output and
+#: of a gradient.
 LAYER_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4
 
 
@@ -52,36 +54,58 @@ class ZooModel:
     def port(self, input_layout: str = "NTC") -> PortedModel:
         """Port the model."""
         path, *weights = self._paths
-        return port_keras(path, weights=weights[0] if weights else None, input_layout=input_layout)
+        return port_keras(
+            path, weights=weights[0] if weights else None, input_layout=input_layout
+        )
 
     def fed(self, input_layout: str = "NTC") -> list[Tensor]:
         """Return the golden inputs in a layout, ready for gradients."""
         tensors = [torch.from_numpy(self.arrays[f"in/{name}"]) for name in self.inputs]
-        turned = [x.transpose(1, 2).contiguous() if input_layout == "NCT" and x.ndim == 3 else x for x in tensors]
+        turned = [
+            x.transpose(1, 2).contiguous()
+            if input_layout == "NCT" and x.ndim == 3
+            else x
+            for x in tensors
+        ]
         return [x.clone().requires_grad_(x.is_floating_point()) for x in turned]
 
 
 @lru_cache
 def zoo_models(*families: str) -> list[ZooModel]:
-    """Return the models of cases whose names begin with one of the words; all of them without a word."""
+    """Return the models of cases whose names begin with one of the words; all of them
+    without a word."""
     index = json.loads((ZOO / "index.json").read_text(encoding="utf-8"))
     models = [
-        ZooModel(m["case"], m["keras"], m["container"], tuple(m["files"]), m["golden"], tuple(m["inputs"]))
+        ZooModel(
+            m["case"],
+            m["keras"],
+            m["container"],
+            tuple(m["files"]),
+            m["golden"],
+            tuple(m["inputs"]),
+        )
         for m in index["models"]
         if m["files"]
     ]
-    return [model for model in models if not families or model.case.startswith(families)]
+    return [
+        model for model in models if not families or model.case.startswith(families)
+    ]
 
 
-def run_layers(port: PortedModel, inputs: list[Tensor]) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """Return every layer's output by its name in Keras, in Keras' layout, and the model's outputs."""
+def run_layers(
+    port: PortedModel, inputs: list[Tensor]
+) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """Return every layer's output by its name in Keras, in Keras' layout, and the
+    model's outputs."""
     found: dict[str, Tensor] = {}
 
     class Watch(fx.Interpreter):
         def run_node(self, n: fx.Node) -> Any:
             value = super().run_node(n)
             if "keras" in n.meta and isinstance(value, Tensor):
-                found[n.meta["keras"]] = value.transpose(1, 2) if n.meta["layout"] == "nct" else value
+                found[n.meta["keras"]] = (
+                    value.transpose(1, 2) if n.meta["layout"] == "nct" else value
+                )
             return value
 
     given = Watch(port).run(*inputs)
@@ -100,28 +124,52 @@ def check_model(model: ZooModel) -> None:
     """Assert that every layer, every output and the gradients are those of Keras."""
     port, inputs = model.port(), model.fed()
     layers, outputs = run_layers(port, inputs)
-    wanted = {key[6:]: values for key, values in model.arrays.items() if key.startswith("layer/")}
-    for label in set(wanted) - set(
-        layers
+    wanted = {
+        key[6:]: values
+        for key, values in model.arrays.items()
+        if key.startswith("layer/")
+    }
+    for label in (
+        set(wanted) - set(layers)
     ):  # one tensor may be the output of two calls, as of a nested model and its last layer
-        assert any(np.array_equal(wanted[label], wanted[other]) for other in set(wanted) & set(layers)), label
-    wrong = {label: difference(layers[label], wanted[label]) for label in sorted(set(wanted) & set(layers))}
-    wrong |= {f"out/{k}": difference(value, model.arrays[f"out/{k}"]) for k, value in enumerate(outputs)}
+        assert any(
+            np.array_equal(wanted[label], wanted[other])
+            for other in set(wanted) & set(layers)
+        ), label
+    wrong = {
+        label: difference(layers[label], wanted[label])
+        for label in sorted(set(wanted) & set(layers))
+    }
+    wrong |= {
+        f"out/{k}": difference(value, model.arrays[f"out/{k}"])
+        for k, value in enumerate(outputs)
+    }
     assert not {label: by for label, by in wrong.items() if not by <= LAYER_TOLERANCE}
     check_gradients(model, inputs, outputs)
 
 
-def check_gradients(model: ZooModel, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+def check_gradients(
+    model: ZooModel, inputs: list[Tensor], outputs: list[Tensor]
+) -> None:
     """Assert that d(sum of squares of all outputs / 2)/d(inputs) is that of Keras."""
-    energy = sum((out.square().sum() / 2 for out in outputs if out.is_floating_point()), torch.zeros(()))
-    named = {name: x for name, x in zip(model.inputs, inputs, strict=True) if f"gradall/{name}" in model.arrays}
+    energy = sum(
+        (out.square().sum() / 2 for out in outputs if out.is_floating_point()),
+        torch.zeros(()),
+    )
+    named = {
+        name: x
+        for name, x in zip(model.inputs, inputs, strict=True)
+        if f"gradall/{name}" in model.arrays
+    }
     if named:
         found = torch.autograd.grad(energy, list(named.values()))
         wrong = {
             name: difference(gradient, model.arrays[f"gradall/{name}"])
             for name, gradient in zip(named, found, strict=True)
         }
-        assert not {name: by for name, by in wrong.items() if not by <= GRADIENT_TOLERANCE}
+        assert not {
+            name: by for name, by in wrong.items() if not by <= GRADIENT_TOLERANCE
+        }
 
 
 def _classes_in(config: Any) -> list[str]:
@@ -130,5 +178,7 @@ def _classes_in(config: Any) -> list[str]:
         return [name for item in config for name in _classes_in(item)]
     if not isinstance(config, dict):
         return []
-    own = [str(config["class_name"])] if isinstance(config.get("class_name"), str) else []
+    own = (
+        [str(config["class_name"])] if isinstance(config.get("class_name"), str) else []
+    )
     return own + [name for item in config.values() for name in _classes_in(item)]

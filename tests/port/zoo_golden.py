@@ -1,4 +1,5 @@
-"""Seeded weights and golden values of a Keras model: the output of every layer call, and input gradients."""
+"""Seeded weights and golden values of a Keras model: the output of every layer call,
+and input gradients."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ def generator(*words: str) -> np.random.Generator:
 
 
 def randomise(model: Any, seed: str) -> None:
-    """Give every weight values that a wrong order, a lost bias or a wrong epsilon would show."""
+    """Give every weight values that a wrong order, a lost bias or a wrong epsilon would
+    show."""
     for index, weight in enumerate(model.weights):
         if "float" not in str(weight.dtype):
             continue
@@ -61,18 +63,34 @@ def graph_of(model: Any) -> Any:
 
 
 def calls_of(keras: Keras, model: Any) -> list[Call]:
-    """Return the layer calls of a functional or sequential model in an order in which they can be computed."""
+    """Return the layer calls of a functional or sequential model in an order in which
+    they can be computed."""
     depths = graph_of(model)._nodes_by_depth
-    nodes = [node for depth in sorted(depths, reverse=True) for node in depths[depth] if not node.is_input]
+    nodes = [
+        node
+        for depth in sorted(depths, reverse=True)
+        for node in depths[depth]
+        if not node.is_input
+    ]
     layer_of = "operation" if keras.version == 3 else "layer"
     inside = {id(node) for node in nodes}
     found = []
     for node in nodes:
         layer = getattr(node, layer_of)
-        rank = [id(each) for each in layer._inbound_nodes if id(each) in inside].index(id(node))
-        takes = list(node.input_tensors) if keras.version == 3 else list(node.keras_inputs)
-        gives = list(keras.tf.nest.flatten(node.output_tensors if keras.version == 3 else node.outputs))
-        found.append(Call(layer.name + (f"@{rank}" if rank else ""), layer, takes, gives))
+        rank = [id(each) for each in layer._inbound_nodes if id(each) in inside].index(
+            id(node)
+        )
+        takes = (
+            list(node.input_tensors) if keras.version == 3 else list(node.keras_inputs)
+        )
+        gives = list(
+            keras.tf.nest.flatten(
+                node.output_tensors if keras.version == 3 else node.outputs
+            )
+        )
+        found.append(
+            Call(layer.name + (f"@{rank}" if rank else ""), layer, takes, gives)
+        )
     return found
 
 
@@ -85,18 +103,26 @@ def random_inputs(keras: Keras, model: Any, seed: str) -> dict[str, np.ndarray]:
     """Draw ``[2, ...]`` for every input that the case did not set itself."""
     values = {}
     for name, tensor in zip(input_names(model), model.inputs, strict=True):
-        shape = (BATCH, *[LENGTH if size is None else size for size in tensor.shape[1:]])
+        shape = (
+            BATCH,
+            *[LENGTH if size is None else size for size in tensor.shape[1:]],
+        )
         random = generator(seed, name)
         whole = "int" in str(tensor.dtype)
         drawn = (
-            random.integers(0, 7, shape).astype(np.int32) if whole else random.normal(0, 1.5, shape).astype(np.float32)
+            random.integers(0, 7, shape).astype(np.int32)
+            if whole
+            else random.normal(0, 1.5, shape).astype(np.float32)
         )
         values[name] = keras.data.get(name, drawn)
     return values
 
 
-def with_nested(keras: Keras, model: Any, fed: list[Any], before: str = "") -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Yield every layer call and its outputs; those of nested models follow as ``<nested>/<inner>``."""
+def with_nested(
+    keras: Keras, model: Any, fed: list[Any], before: str = ""
+) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """Yield every layer call and its outputs; those of nested models follow as
+    ``<nested>/<inner>``."""
     calls = calls_of(keras, model)
     wanted = [tensor for call in calls for tensor in (*call.takes, *call.gives)]
     values = iter(flat_run(keras, keras.api.Model(model.inputs, wanted), fed))
@@ -113,17 +139,22 @@ def flat_run(keras: Keras, model: Any, fed: list[Any]) -> list[Any]:
 
 
 def gradient_target(keras: Keras, model: Any) -> tuple[Any, str]:
-    """Return the tensor whose channel 0 is differentiated, and which definition that is."""
+    """Return the tensor whose channel 0 is differentiated, and which definition that
+    is."""
     first = keras.tf.nest.flatten(model.outputs)[0]
     for call in calls_of(keras, model):
         kind, config = type(call.layer).__name__, call.layer.get_config()
-        squashes = kind == "Softmax" or (kind == "Activation" and config["activation"] in ("softmax", "sigmoid"))
+        squashes = kind == "Softmax" or (
+            kind == "Activation" and config["activation"] in ("softmax", "sigmoid")
+        )
         if squashes and any(tensor is first for tensor in call.gives):
             return call.takes[0], ABOUT["logit"]
     return first, ABOUT["output"]
 
 
-def gradients(keras: Keras, model: Any, fed: list[np.ndarray]) -> tuple[dict[str, list[Any]], str]:
+def gradients(
+    keras: Keras, model: Any, fed: list[np.ndarray]
+) -> tuple[dict[str, list[Any]], str]:
     target, about = gradient_target(keras, model)
     outputs = keras.tf.nest.flatten(model.outputs)
     run = keras.api.Model(model.inputs, [target, *outputs])
@@ -133,12 +164,19 @@ def gradients(keras: Keras, model: Any, fed: list[np.ndarray]) -> tuple[dict[str
         tape.watch(watched)
         chosen, *rest = flat_run(keras, run, tensors)
         first = keras.tf.reduce_sum(chosen[..., 0])
-        energy = sum(keras.tf.reduce_sum(out * out) / 2 for out in rest if out.dtype.is_floating)
-    found = {"grad0": tape.gradient(first, watched), "gradall": tape.gradient(energy, watched)}
+        energy = sum(
+            keras.tf.reduce_sum(out * out) / 2 for out in rest if out.dtype.is_floating
+        )
+    found = {
+        "grad0": tape.gradient(first, watched),
+        "gradall": tape.gradient(energy, watched),
+    }
     return found, f"{about} {ABOUT['all']} {ABOUT['many']}"
 
 
-def golden(keras: Keras, model: Any, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def golden(
+    keras: Keras, model: Any, inputs: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """Return the arrays of a golden file."""
     fed = list(inputs.values())
     arrays = {f"in/{name}": values for name, values in inputs.items()}
@@ -149,13 +187,19 @@ def golden(keras: Keras, model: Any, inputs: dict[str, np.ndarray]) -> dict[str,
             key = name + (f"#{index}" if index else "")
             arrays[f"layer/{key}"] = values
             arrays[f"shape/{key}"] = np.array(values.shape)
-            arrays[f"mean/{key}"] = np.array([values.mean(), np.abs(values).max()], dtype=np.float64)
+            arrays[f"mean/{key}"] = np.array(
+                [values.mean(), np.abs(values).max()], dtype=np.float64
+            )
     arrays["order"] = np.array(order)
     for index, values in enumerate(flat_run(keras, model, fed)):
         arrays[f"out/{index}"] = values.numpy()
     found, about = gradients(keras, model, fed)
     floating = [name for name, values in inputs.items() if values.dtype.kind == "f"]
     for kind, grads in found.items():
-        arrays |= {f"{kind}/{name}": g.numpy() for name, g in zip(floating, grads, strict=True) if g is not None}
+        arrays |= {
+            f"{kind}/{name}": g.numpy()
+            for name, g in zip(floating, grads, strict=True)
+            if g is not None
+        }
     arrays["about"] = np.array([about])
     return arrays

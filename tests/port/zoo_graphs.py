@@ -1,4 +1,5 @@
-"""Cases of the layer zoo: nested and shared models, several inputs and outputs, names, and operators on tensors."""
+"""Cases of the layer zoo: nested and shared models, several inputs and outputs, names,
+and operators on tensors."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from zoo_case import Keras, case
 
 
 def sequential_encoder(keras: Keras, name: str, channels: int = 3) -> Any:
-    """A nested model whose two BatchNorms show in which order its weights are stored."""
+    """A nested model whose two BatchNorms show in which order its weights are
+    stored."""
     layers = keras.layers
     return keras.sequential(
         [
@@ -25,23 +27,31 @@ def sequential_encoder(keras: Keras, name: str, channels: int = 3) -> Any:
 
 def residual_unit(keras: Keras, name: str, length: int, channels: int) -> Any:
     layers, x = keras.layers, keras.input(length, channels, name=f"{name}_input")
-    main = layers.Conv1D(channels, 3, padding="same", use_bias=False, name=f"{name}_conv")(x)
+    main = layers.Conv1D(
+        channels, 3, padding="same", use_bias=False, name=f"{name}_conv"
+    )(x)
     main = layers.BatchNormalization(name=f"{name}_bn")(main)
     joined = layers.Add(name=f"{name}_add")([x, main])
-    return keras.model(x, layers.Activation("relu", name=f"{name}_relu")(joined), name=name)
+    return keras.model(
+        x, layers.Activation("relu", name=f"{name}_relu")(joined), name=name
+    )
 
 
 def classifier(keras: Keras, x: Any, classes: int = 3) -> Any:
     layers = keras.layers
     mean = layers.GlobalAveragePooling1D(name="gap")(x)
-    return layers.Softmax(name="probabilities")(layers.Dense(classes, name="logits")(mean))
+    return layers.Softmax(name="probabilities")(
+        layers.Dense(classes, name="logits")(mean)
+    )
 
 
 @case(containers="two")
 def nested_mixed(keras: Keras) -> Any:
     x = keras.input(20, 3)
     encoded = sequential_encoder(keras, "encoder")(x)
-    return keras.model(x, classifier(keras, residual_unit(keras, "unit", 10, 3)(encoded)))
+    return keras.model(
+        x, classifier(keras, residual_unit(keras, "unit", 10, 3)(encoded))
+    )
 
 
 @case()
@@ -75,11 +85,21 @@ def nested_frozen(keras: Keras) -> Any:
 
 @case(containers="two")
 def nested_twice(keras: Keras) -> Any:
-    layers, first, second = keras.layers, keras.input(20, 3, name="first"), keras.input(20, 3, name="second")
-    encoder, dense = sequential_encoder(keras, "encoder"), layers.Dense(4, activation="tanh", name="shared")
+    layers, first, second = (
+        keras.layers,
+        keras.input(20, 3, name="first"),
+        keras.input(20, 3, name="second"),
+    )
+    encoder, dense = (
+        sequential_encoder(keras, "encoder"),
+        layers.Dense(4, activation="tanh", name="shared"),
+    )
     a, b = dense(encoder(first)), dense(encoder(second))
     distance = layers.Subtract(name="difference")([a, b])
-    return keras.model([first, second], layers.Dense(1, name="score")(layers.Flatten(name="flat")(distance)))
+    return keras.model(
+        [first, second],
+        layers.Dense(1, name="score")(layers.Flatten(name="flat")(distance)),
+    )
 
 
 @case()
@@ -87,7 +107,9 @@ def nested_deep(keras: Keras) -> Any:
     layers, x = keras.layers, keras.input(20, 3, name="outer_input")
     middle_in = keras.input(20, 3, name="middle_input")
     encoded = sequential_encoder(keras, "inner")(middle_in)
-    middle_out = layers.BatchNormalization(name="middle_bn")(residual_unit(keras, "unit", 10, 3)(encoded))
+    middle_out = layers.BatchNormalization(name="middle_bn")(
+        residual_unit(keras, "unit", 10, 3)(encoded)
+    )
     pooled = layers.GlobalMaxPooling1D(name="middle_max")(encoded)
     middle = keras.model(middle_in, [middle_out, pooled], name="middle")
     series, features = middle(layers.Conv1D(3, 3, padding="same", name="stem")(x))
@@ -99,7 +121,10 @@ def nested_deep(keras: Keras) -> Any:
 @case(containers="two")
 def shared_layer(keras: Keras) -> Any:
     layers, x = keras.layers, keras.input(20, 3)
-    conv, norm = layers.Conv1D(3, 3, padding="same", name="conv"), layers.BatchNormalization(name="bn")
+    conv, norm = (
+        layers.Conv1D(3, 3, padding="same", name="conv"),
+        layers.BatchNormalization(name="bn"),
+    )
     relu = layers.Activation("relu", name="relu")
     path = x
     for _ in range(3):
@@ -108,12 +133,21 @@ def shared_layer(keras: Keras) -> Any:
     return keras.model(x, [path, conv(half)])
 
 
-@case(note="Inputs are not in alphabetical order; the first output is not the last layer.")
+@case(
+    note="Inputs are not in alphabetical order; the first output is not the last layer."
+)
 def inputs_outputs(keras: Keras) -> Any:
     layers = keras.layers
-    signal, age, lead = (keras.input(*s, name=n) for n, s in (("signal", (20, 3)), ("age", (2,)), ("lead", (20, 1))))
-    features = layers.GlobalAveragePooling1D(name="gap")(layers.Conv1D(4, 5, activation="elu", name="conv")(signal))
-    other = layers.Flatten(name="flat")(layers.Conv1D(2, 4, strides=4, name="conv_lead")(lead))
+    signal, age, lead = (
+        keras.input(*s, name=n)
+        for n, s in (("signal", (20, 3)), ("age", (2,)), ("lead", (20, 1)))
+    )
+    features = layers.GlobalAveragePooling1D(name="gap")(
+        layers.Conv1D(4, 5, activation="elu", name="conv")(signal)
+    )
+    other = layers.Flatten(name="flat")(
+        layers.Conv1D(2, 4, strides=4, name="conv_lead")(lead)
+    )
     joined = layers.Concatenate(name="joined")([other, age, features])
     rhythm = layers.Dense(3, activation="softmax", name="rhythm")(joined)
     years = layers.Dense(1, name="years")(joined)
@@ -122,10 +156,19 @@ def inputs_outputs(keras: Keras) -> Any:
 
 @case(note="Inputs and outputs are dictionaries.")
 def inputs_dict(keras: Keras) -> Any:
-    layers, signal, age = keras.layers, keras.input(20, 3, name="signal"), keras.input(2, name="age")
-    features = layers.GlobalMaxPooling1D(name="max")(layers.Conv1D(4, 5, name="conv")(signal))
+    layers, signal, age = (
+        keras.layers,
+        keras.input(20, 3, name="signal"),
+        keras.input(2, name="age"),
+    )
+    features = layers.GlobalMaxPooling1D(name="max")(
+        layers.Conv1D(4, 5, name="conv")(signal)
+    )
     joined = layers.Concatenate(name="joined")([features, age])
-    outputs = {"rhythm": layers.Dense(3, name="rhythm")(joined), "beat": layers.Dense(2, name="beat")(joined)}
+    outputs = {
+        "rhythm": layers.Dense(3, name="rhythm")(joined),
+        "beat": layers.Dense(2, name="beat")(joined),
+    }
     return keras.model({"signal": signal, "age": age}, outputs)
 
 
@@ -135,15 +178,35 @@ def inputs_dict(keras: Keras) -> Any:
 )
 def names_awkward(keras: Keras) -> Any:
     layers, x = keras.layers, keras.input(20, 3, name="the-input")
-    names = ["conv-1", "conv.1", "conv_1", "Conv_1", "1conv", "class", "forward", "training", "x", "self"]
-    names += ["input"] + (["block/conv", "block/bn"] if keras.version == 2 else ["naïve ecg"])
+    names = [
+        "conv-1",
+        "conv.1",
+        "conv_1",
+        "Conv_1",
+        "1conv",
+        "class",
+        "forward",
+        "training",
+        "x",
+        "self",
+    ]
+    names += ["input"] + (
+        ["block/conv", "block/bn"] if keras.version == 2 else ["naïve ecg"]
+    )
     path = x
     for name in names:
-        path = layers.BatchNormalization(name=name)(path) if "bn" in name else layers.Dense(3, name=name)(path)
+        path = (
+            layers.BatchNormalization(name=name)(path)
+            if "bn" in name
+            else layers.Dense(3, name=name)(path)
+        )
     return keras.model(x, path)
 
 
-@case(containers="two", note="Sequential without an input shape, built when it is first called.")
+@case(
+    containers="two",
+    note="Sequential without an input shape, built when it is first called.",
+)
 def sequential_deferred(keras: Keras) -> Any:
     layers = keras.layers
     model = keras.sequential(
@@ -180,13 +243,19 @@ def sequential_plain(keras: Keras) -> Any:
 def squeeze_excite(keras: Keras) -> Any:
     layers, x = keras.layers, keras.input(20, 4)
     maps = layers.Conv1D(4, 3, padding="same", name="conv")(x)
-    squeezed = layers.Reshape((1, 4), name="se_reshape")(layers.GlobalAveragePooling1D(name="se_mean")(maps))
+    squeezed = layers.Reshape((1, 4), name="se_reshape")(
+        layers.GlobalAveragePooling1D(name="se_mean")(maps)
+    )
     small = layers.Dense(2, activation="relu", use_bias=False, name="se_down")(squeezed)
     gate = layers.Dense(4, activation="sigmoid", use_bias=False, name="se_up")(small)
-    return keras.model(x, classifier(keras, layers.Multiply(name="se_scale")([maps, gate])))
+    return keras.model(
+        x, classifier(keras, layers.Multiply(name="se_scale")([maps, gate]))
+    )
 
 
-@case(containers="two", note="A mask from the signal itself: not_equal, cast, Multiply.")
+@case(
+    containers="two", note="A mask from the signal itself: not_equal, cast, Multiply."
+)
 def mask_path(keras: Keras) -> Any:
     layers, x = keras.layers, keras.input(20, 2)
     signal = keras.tf.random.stateless_normal((2, 20, 2), (3, 4)).numpy()
@@ -198,10 +267,16 @@ def mask_path(keras: Keras) -> Any:
     else:
         mask = keras.api.ops.cast(keras.api.ops.not_equal(x, 0.0), "float32")
     masked = layers.Multiply(name="masked")([maps, mask])
-    return keras.model(x, layers.Dense(2, name="logits")(layers.GlobalMaxPooling1D(name="max")(masked)))
+    return keras.model(
+        x, layers.Dense(2, name="logits")(layers.GlobalMaxPooling1D(name="max")(masked))
+    )
 
 
-@case(versions=(2,), note="TFOpLambda and SlicingOpLambda: arithmetic.", containers="small")
+@case(
+    versions=(2,),
+    note="TFOpLambda and SlicingOpLambda: arithmetic.",
+    containers="small",
+)
 def ops2_arithmetic(keras: Keras) -> Any:
     tf, x, y = keras.tf, keras.input(8, 3), keras.input(8, 3, name="other")
     pairs = [
@@ -213,7 +288,16 @@ def ops2_arithmetic(keras: Keras) -> Any:
         x / 4.0,
         1.0 / (y * y + 1.0),
     ]
-    more = [x * y, -x, x**2, tf.abs(x), tf.square(y), tf.sqrt(tf.abs(y) + 0.1), tf.maximum(x, 0.1), tf.minimum(x, y)]
+    more = [
+        x * y,
+        -x,
+        x**2,
+        tf.abs(x),
+        tf.square(y),
+        tf.sqrt(tf.abs(y) + 0.1),
+        tf.maximum(x, 0.1),
+        tf.minimum(x, y),
+    ]
     more += [
         tf.exp(x * 0.3),
         tf.math.log(tf.abs(x) + 1.0),
@@ -228,19 +312,55 @@ def ops2_arithmetic(keras: Keras) -> Any:
         tf.nn.softmax(x, axis=1),
         tf.nn.leaky_relu(x, alpha=0.3),
     ]
-    more += [tf.cast(tf.greater(x, 0.0), "float32"), tf.math.pow(tf.abs(x), 1.5), tf.nn.elu(x), tf.nn.swish(x)]
+    more += [
+        tf.cast(tf.greater(x, 0.0), "float32"),
+        tf.math.pow(tf.abs(x), 1.5),
+        tf.nn.elu(x),
+        tf.nn.swish(x),
+    ]
     return keras.model([x, y], pairs + more)
 
 
-@case(versions=(2,), containers="two", note="TFOpLambda and SlicingOpLambda: shapes, reductions, slices.")
+@case(
+    versions=(2,),
+    containers="two",
+    note="TFOpLambda and SlicingOpLambda: shapes, reductions, slices.",
+)
 def ops2_shapes(keras: Keras) -> Any:
     tf, x, y = keras.tf, keras.input(8, 3), keras.input(8, 2, name="other")
-    outputs = [tf.reduce_mean(x, axis=1), tf.reduce_mean(x, axis=[1, 2], keepdims=True), tf.reduce_max(x, axis=-1)]
-    outputs += [tf.reduce_sum(x, axis=2), tf.reduce_min(x, axis=1, keepdims=True), tf.math.reduce_std(x, axis=1)]
-    outputs += [tf.expand_dims(x, 1), tf.squeeze(tf.expand_dims(x, -1), axis=-1), tf.concat([x, y], axis=-1)]
-    outputs += [tf.transpose(x, [0, 2, 1]), tf.reshape(x, (-1, 4, 6)), x[:, ::2], x[:, 3:-2, 1:], x[:, -1]]
-    outputs += [tf.pad(x, [[0, 0], [2, 3], [0, 0]]), tf.stack([x, x * 2.0], axis=1), tf.matmul(x, y, transpose_a=True)]
-    outputs += [*tf.split(x, [1, 2], axis=-1), *tf.unstack(y, axis=-1), tf.tile(y, [1, 2, 1]), x[:, tf.newaxis, :, 0]]
+    outputs = [
+        tf.reduce_mean(x, axis=1),
+        tf.reduce_mean(x, axis=[1, 2], keepdims=True),
+        tf.reduce_max(x, axis=-1),
+    ]
+    outputs += [
+        tf.reduce_sum(x, axis=2),
+        tf.reduce_min(x, axis=1, keepdims=True),
+        tf.math.reduce_std(x, axis=1),
+    ]
+    outputs += [
+        tf.expand_dims(x, 1),
+        tf.squeeze(tf.expand_dims(x, -1), axis=-1),
+        tf.concat([x, y], axis=-1),
+    ]
+    outputs += [
+        tf.transpose(x, [0, 2, 1]),
+        tf.reshape(x, (-1, 4, 6)),
+        x[:, ::2],
+        x[:, 3:-2, 1:],
+        x[:, -1],
+    ]
+    outputs += [
+        tf.pad(x, [[0, 0], [2, 3], [0, 0]]),
+        tf.stack([x, x * 2.0], axis=1),
+        tf.matmul(x, y, transpose_a=True),
+    ]
+    outputs += [
+        *tf.split(x, [1, 2], axis=-1),
+        *tf.unstack(y, axis=-1),
+        tf.tile(y, [1, 2, 1]),
+        x[:, tf.newaxis, :, 0],
+    ]
     return keras.model([x, y], outputs)
 
 
@@ -253,30 +373,74 @@ def ops2_ellipsis(keras: Keras) -> Any:
 @case(versions=(3,), containers="two", note="Operators and keras.ops: arithmetic.")
 def ops3_arithmetic(keras: Keras) -> Any:
     ops, x, y = keras.api.ops, keras.input(8, 3), keras.input(8, 3, name="other")
-    outputs = [x + y, x * 2.0, x - y, 2.0 - x, x / 4.0, 1.0 / (y * y + 1.0), -x, x**2, abs(x), ops.square(y)]
-    outputs += [ops.sqrt(ops.abs(y) + 0.1), ops.maximum(x, 0.1), ops.minimum(x, y), ops.exp(x * 0.3), ops.tanh(x)]
-    outputs += [ops.log(ops.absolute(x) + 1.0), ops.clip(x, -1.0, 0.5), ops.relu(x), ops.sigmoid(x), ops.softmax(x)]
+    outputs = [
+        x + y,
+        x * 2.0,
+        x - y,
+        2.0 - x,
+        x / 4.0,
+        1.0 / (y * y + 1.0),
+        -x,
+        x**2,
+        abs(x),
+        ops.square(y),
+    ]
+    outputs += [
+        ops.sqrt(ops.abs(y) + 0.1),
+        ops.maximum(x, 0.1),
+        ops.minimum(x, y),
+        ops.exp(x * 0.3),
+        ops.tanh(x),
+    ]
+    outputs += [
+        ops.log(ops.absolute(x) + 1.0),
+        ops.clip(x, -1.0, 0.5),
+        ops.relu(x),
+        ops.sigmoid(x),
+        ops.softmax(x),
+    ]
     outputs += [
         ops.softmax(x, axis=1),
         ops.cast(ops.greater(x, 0.0), "float32"),
         ops.power(ops.abs(x), 1.5),
         ops.silu(x),
     ]
-    outputs += [ops.add(x, 1.0), ops.multiply(x, y), ops.subtract(x, y), ops.divide(x, 3.0), ops.gelu(x), ops.elu(x)]
+    outputs += [
+        ops.add(x, 1.0),
+        ops.multiply(x, y),
+        ops.subtract(x, y),
+        ops.divide(x, 3.0),
+        ops.gelu(x),
+        ops.elu(x),
+    ]
     return keras.model([x, y], outputs)
 
 
-@case(versions=(3,), containers="two", note="Operators and keras.ops: shapes, reductions, slices.")
+@case(
+    versions=(3,),
+    containers="two",
+    note="Operators and keras.ops: shapes, reductions, slices.",
+)
 def ops3_shapes(keras: Keras) -> Any:
     ops, x, y = keras.api.ops, keras.input(8, 3), keras.input(8, 2, name="other")
-    outputs = [ops.mean(x, axis=1), ops.mean(x, axis=[1, 2], keepdims=True), ops.max(x, axis=-1), ops.sum(x, axis=2)]
+    outputs = [
+        ops.mean(x, axis=1),
+        ops.mean(x, axis=[1, 2], keepdims=True),
+        ops.max(x, axis=-1),
+        ops.sum(x, axis=2),
+    ]
     outputs += [
         ops.min(x, axis=1, keepdims=True),
         ops.std(x, axis=1),
         ops.expand_dims(x, 1),
         ops.squeeze(x[:, :, :1], axis=-1),
     ]
-    outputs += [ops.concatenate([x, y], axis=-1), ops.transpose(x, [0, 2, 1]), ops.reshape(x, (-1, 4, 6)), x[:, ::2]]
+    outputs += [
+        ops.concatenate([x, y], axis=-1),
+        ops.transpose(x, [0, 2, 1]),
+        ops.reshape(x, (-1, 4, 6)),
+        x[:, ::2],
+    ]
     outputs += [
         x[..., 0],
         x[:, 3:-2, 1:],
@@ -284,6 +448,15 @@ def ops3_shapes(keras: Keras) -> Any:
         ops.pad(x, [[0, 0], [2, 3], [0, 0]]),
         ops.stack([x, x * 2.0], axis=1),
     ]
-    outputs += [ops.matmul(ops.transpose(x, (0, 2, 1)), y), *ops.split(x, [1], axis=-1), ops.tile(y, [1, 2, 1])]
-    outputs += [ops.swapaxes(x, 1, 2), ops.repeat(y, 2, axis=1), ops.flip(x, axis=1), x[:, None, :, 0]]
+    outputs += [
+        ops.matmul(ops.transpose(x, (0, 2, 1)), y),
+        *ops.split(x, [1], axis=-1),
+        ops.tile(y, [1, 2, 1]),
+    ]
+    outputs += [
+        ops.swapaxes(x, 1, 2),
+        ops.repeat(y, 2, axis=1),
+        ops.flip(x, axis=1),
+        x[:, None, :, 0],
+    ]
     return keras.model([x, y], outputs)

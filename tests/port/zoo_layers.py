@@ -49,7 +49,14 @@ ONLY_3 = [
 def convolutions(keras: Keras, length: int) -> Any:
     x = keras.input(length, 3)
     outputs = [
-        keras.layers.Conv1D(2, k, strides=s, padding=padding, dilation_rate=d, name=f"conv_{padding}_s{s}_k{k}_d{d}")(x)
+        keras.layers.Conv1D(
+            2,
+            k,
+            strides=s,
+            padding=padding,
+            dilation_rate=d,
+            name=f"conv_{padding}_s{s}_k{k}_d{d}",
+        )(x)
         for padding, options in (("same", SAME), ("valid", VALID), ("causal", CAUSAL))
         for s, k, d in options
     ]
@@ -82,7 +89,8 @@ def conv_options(keras: Keras) -> Any:
 
 
 def rename(layer: Any, name: str) -> Any:
-    """Build the same layer under another name, so that tables of layers need each name once."""
+    """Build the same layer under another name, so that tables of layers need each name
+    once."""
     return type(layer).from_config(layer.get_config() | {"name": name})
 
 
@@ -96,7 +104,9 @@ def conv_groups(keras: Keras) -> Any:
     conv = keras.layers.Conv1D
     named = {
         "groups2": conv(6, 3, groups=2, padding="same"),
-        "groups4_stride": conv(4, 4, groups=4, padding="same", strides=2, activation="relu"),
+        "groups4_stride": conv(
+            4, 4, groups=4, padding="same", strides=2, activation="relu"
+        ),
         "groups2_causal": conv(2, 3, groups=2, padding="causal", use_bias=False),
     }
     return table(keras, keras.input(21, 4), named)
@@ -107,9 +117,13 @@ def conv_separable(keras: Keras) -> Any:
     separable, depthwise = keras.layers.SeparableConv1D, keras.layers.DepthwiseConv1D
     named = {
         "separable_m1": separable(4, 3),
-        "separable_m2": separable(3, 4, depth_multiplier=2, padding="same", activation="relu"),
+        "separable_m2": separable(
+            3, 4, depth_multiplier=2, padding="same", activation="relu"
+        ),
         "separable_stride": separable(3, 4, strides=2, padding="same"),
-        "separable_dilated": separable(3, 3, dilation_rate=2, padding="same", use_bias=False),
+        "separable_dilated": separable(
+            3, 3, dilation_rate=2, padding="same", use_bias=False
+        ),
         "depthwise_same": depthwise(3, padding="same"),
         "depthwise_same_even": depthwise(4, padding="same", depth_multiplier=2),
         "depthwise_stride": depthwise(4, strides=2, padding="same", use_bias=False),
@@ -120,7 +134,11 @@ def conv_separable(keras: Keras) -> Any:
 
 @case(versions=(2,))
 def conv_separable_causal(keras: Keras) -> Any:
-    named = {"separable_causal": keras.layers.SeparableConv1D(2, 3, padding="causal", dilation_rate=2)}
+    named = {
+        "separable_causal": keras.layers.SeparableConv1D(
+            2, 3, padding="causal", dilation_rate=2
+        )
+    }
     return table(keras, keras.input(21, 3), named)
 
 
@@ -133,7 +151,9 @@ def conv_transpose(keras: Keras) -> Any:
         for s in (1, 2, 3)
         for k in (2, 3, 5)
     }
-    named["transpose_relu_no_bias"] = transposed(3, 4, strides=2, padding="same", use_bias=False, activation="relu")
+    named["transpose_relu_no_bias"] = transposed(
+        3, 4, strides=2, padding="same", use_bias=False, activation="relu"
+    )
     return table(keras, keras.input(9, 3), named)
 
 
@@ -141,9 +161,15 @@ def conv_transpose(keras: Keras) -> Any:
 def conv_transpose_options(keras: Keras) -> Any:
     transposed = keras.layers.Conv1DTranspose
     named = {
-        "output_padding_same": transposed(2, 4, strides=3, padding="same", output_padding=1),
-        "output_padding_same_0": transposed(2, 5, strides=3, padding="same", output_padding=0),
-        "output_padding_valid": transposed(2, 4, strides=3, padding="valid", output_padding=2),
+        "output_padding_same": transposed(
+            2, 4, strides=3, padding="same", output_padding=1
+        ),
+        "output_padding_same_0": transposed(
+            2, 5, strides=3, padding="same", output_padding=0
+        ),
+        "output_padding_valid": transposed(
+            2, 4, strides=3, padding="valid", output_padding=2
+        ),
     }
     return table(keras, keras.input(9, 3), named)
 
@@ -161,7 +187,9 @@ def norm_batch(keras: Keras) -> Any:
     }
     flat = keras.layers.GlobalAveragePooling1D(name="flat")(x)
     bn_flat = keras.layers.BatchNormalization(name="bn_flat")(flat)
-    return keras.model(x, [*(rename(layer, name)(x) for name, layer in named.items()), bn_flat])
+    return keras.model(
+        x, [*(rename(layer, name)(x) for name, layer in named.items()), bn_flat]
+    )
 
 
 @case()
@@ -194,7 +222,9 @@ def norm_group(keras: Keras) -> Any:
 @case()
 def norm_input(keras: Keras) -> Any:
     named = {
-        "normalization": keras.layers.Normalization(mean=[0.5, -1.0, 2.0], variance=[0.25, 4.0, 1.0]),
+        "normalization": keras.layers.Normalization(
+            mean=[0.5, -1.0, 2.0], variance=[0.25, 4.0, 1.0]
+        ),
         "rescaling": keras.layers.Rescaling(scale=0.5, offset=-0.25),
     }
     return table(keras, keras.input(20, 3), named)
@@ -215,13 +245,18 @@ def activation_names(keras: Keras) -> list[str]:
 
 @case(containers="small")
 def activations_layer(keras: Keras) -> Any:
-    named = {f"act_{name}": keras.layers.Activation(name) for name in activation_names(keras)}
+    named = {
+        f"act_{name}": keras.layers.Activation(name) for name in activation_names(keras)
+    }
     return table(keras, keras.input(6, 4), named)
 
 
 @case(containers="small")
 def activations_dense(keras: Keras) -> Any:
-    named = {f"dense_{name}": keras.layers.Dense(4, activation=name) for name in activation_names(keras)}
+    named = {
+        f"dense_{name}": keras.layers.Dense(4, activation=name)
+        for name in activation_names(keras)
+    }
     named["dense_no_bias"] = keras.layers.Dense(2, use_bias=False)
     return table(keras, keras.input(5, name="features"), named)
 
@@ -229,7 +264,9 @@ def activations_dense(keras: Keras) -> Any:
 @case(containers="small")
 def activations_conv(keras: Keras) -> Any:
     names = [name for name in activation_names(keras) if name != "linear"]
-    named = {f"conv_{name}": keras.layers.Conv1D(2, 3, activation=name) for name in names}
+    named = {
+        f"conv_{name}": keras.layers.Conv1D(2, 3, activation=name) for name in names
+    }
     return table(keras, keras.input(8, 3), named)
 
 
@@ -253,7 +290,10 @@ def activation_layers(keras: Keras) -> Any:
         "identity": layers.Identity(),
     }
     if keras.version == 2:
-        named |= {"thresholded": layers.ThresholdedReLU(theta=0.7), "softmax_axes": layers.Softmax(axis=[1, 2])}
+        named |= {
+            "thresholded": layers.ThresholdedReLU(theta=0.7),
+            "softmax_axes": layers.Softmax(axis=[1, 2]),
+        }
     return table(keras, keras.input(21, 3), named)
 
 
@@ -303,7 +343,9 @@ def shapes(keras: Keras) -> Any:
     back = layers.Reshape((20, 3), name="reshape_back")(outputs[-2])
     turned = layers.Permute((3, 1, 2), name="permute_beats")(outputs[-2])
     flat = layers.Flatten(name="flatten_permuted")(outputs[-1])
-    repeated = layers.RepeatVector(3, name="repeat")(layers.Dense(2, name="dense_flat")(flat))
+    repeated = layers.RepeatVector(3, name="repeat")(
+        layers.Dense(2, name="dense_flat")(flat)
+    )
     dense4 = layers.Dense(2, name="dense_rank4")(outputs[-2])
     return keras.model(x, [*outputs, back, turned, flat, repeated, dense4])
 
@@ -313,7 +355,9 @@ def merge(keras: Keras) -> Any:
     layers = keras.layers
     a, b, c = (keras.input(20, 3, name=name) for name in ("lead_a", "lead_b", "lead_c"))
     kinds = ("Add", "Multiply", "Average", "Maximum", "Minimum")
-    outputs = [getattr(layers, kind)(name=f"{kind.lower()}_3")([a, b, c]) for kind in kinds]
+    outputs = [
+        getattr(layers, kind)(name=f"{kind.lower()}_3")([a, b, c]) for kind in kinds
+    ]
     outputs += [layers.Subtract(name="subtract")([a, b])]
     outputs += [
         layers.Concatenate(name="concat_channels")([a, b, c]),
@@ -325,7 +369,11 @@ def merge(keras: Keras) -> Any:
 @case()
 def merge_broadcast(keras: Keras) -> Any:
     layers = keras.layers
-    x, kept, flat = keras.input(20, 3), keras.input(1, 3, name="kept"), keras.input(3, name="flat")
+    x, kept, flat = (
+        keras.input(20, 3),
+        keras.input(1, 3, name="kept"),
+        keras.input(3, name="flat"),
+    )
     one = keras.input(20, 1, name="one_lead")
     kinds = ("Add", "Multiply", "Subtract", "Maximum")
     outputs = [
@@ -369,7 +417,13 @@ def regularisation(keras: Keras) -> Any:
     path = x
     for name, layer in named.items():
         path = rename(layer, name)(path)
-    dense = layers.Dense(2, kernel_regularizer="l2", bias_regularizer="l1", kernel_constraint="max_norm", name="dense")
+    dense = layers.Dense(
+        2,
+        kernel_regularizer="l2",
+        bias_regularizer="l1",
+        kernel_constraint="max_norm",
+        name="dense",
+    )
     return keras.model(x, dense(path))
 
 
@@ -377,4 +431,9 @@ def regularisation(keras: Keras) -> Any:
 def embedding(keras: Keras) -> Any:
     x = keras.input(20, name="tokens", dtype="int32")
     embedded = keras.layers.Embedding(7, 4, name="embedding")(x)
-    return keras.model(x, keras.layers.Conv1D(3, 3, padding="same", activation="relu", name="conv")(embedded))
+    return keras.model(
+        x,
+        keras.layers.Conv1D(3, 3, padding="same", activation="relu", name="conv")(
+            embedded
+        ),
+    )

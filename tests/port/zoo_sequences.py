@@ -34,7 +34,9 @@ def recurrent_simple(keras: Keras) -> Any:
 @case(containers="small")
 def recurrent_lstm(keras: Keras) -> Any:
     named = recurrent_options(keras, "LSTM")
-    named["no_forget_bias"] = keras.layers.LSTM(2, unit_forget_bias=False, recurrent_activation="tanh")
+    named["no_forget_bias"] = keras.layers.LSTM(
+        2, unit_forget_bias=False, recurrent_activation="tanh"
+    )
     return table(keras, keras.input(9, 3), named)
 
 
@@ -43,14 +45,17 @@ def recurrent_gru(keras: Keras) -> Any:
     named = recurrent_options(keras, "GRU")
     named |= {
         "before": keras.layers.GRU(3, reset_after=False),
-        "before_sequences": keras.layers.GRU(2, reset_after=False, return_sequences=True, go_backwards=True),
+        "before_sequences": keras.layers.GRU(
+            2, reset_after=False, return_sequences=True, go_backwards=True
+        ),
         "before_no_bias": keras.layers.GRU(2, reset_after=False, use_bias=False),
     }
     return table(keras, keras.input(9, 3), named)
 
 
 @case(
-    containers="small", note="hard_sigmoid is another function in Keras 2 (0.2 x + 0.5) than in Keras 3 (x / 6 + 0.5)."
+    containers="small",
+    note="hard_sigmoid is another function in Keras 2 (0.2 x + 0.5) than in Keras 3 (x / 6 + 0.5).",
 )
 def recurrent_hard_sigmoid(keras: Keras) -> Any:
     layers, hard = keras.layers, {"recurrent_activation": "hard_sigmoid"}
@@ -87,13 +92,25 @@ def bidirectional_gru(keras: Keras) -> Any:
 @case()
 def bidirectional_options(keras: Keras) -> Any:
     layers, x = keras.layers, keras.input(9, 3)
-    first = layers.Bidirectional(layers.LSTM(2, return_sequences=True), name="stack_1")(x)
-    second = layers.Bidirectional(layers.GRU(2, return_sequences=True), name="stack_2")(first)
-    other_way = layers.GRU(3, go_backwards=True, return_sequences=True, name="back", activation="relu")
+    first = layers.Bidirectional(layers.LSTM(2, return_sequences=True), name="stack_1")(
+        x
+    )
+    second = layers.Bidirectional(layers.GRU(2, return_sequences=True), name="stack_2")(
+        first
+    )
+    other_way = layers.GRU(
+        3, go_backwards=True, return_sequences=True, name="back", activation="relu"
+    )
     forward = layers.GRU(3, return_sequences=True, name="front")
-    uneven = layers.Bidirectional(forward, backward_layer=other_way, merge_mode="sum", name="uneven")(x)
-    state = layers.Bidirectional(layers.LSTM(2, return_state=True), name="state")(second)
-    simple = layers.Bidirectional(layers.SimpleRNN(2), merge_mode="ave", name="simple")(second)
+    uneven = layers.Bidirectional(
+        forward, backward_layer=other_way, merge_mode="sum", name="uneven"
+    )(x)
+    state = layers.Bidirectional(layers.LSTM(2, return_state=True), name="state")(
+        second
+    )
+    simple = layers.Bidirectional(layers.SimpleRNN(2), merge_mode="ave", name="simple")(
+        second
+    )
     return keras.model(x, [*state, simple, uneven])
 
 
@@ -121,7 +138,9 @@ def chain(x: Any, layers: list[Any]) -> Any:
 def recurrent_initial_state(keras: Keras) -> Any:
     layers, x, y = keras.layers, keras.input(9, 3), keras.input(6, 2, name="later")
     _, h, c = layers.LSTM(3, return_state=True, name="encoder")(x)
-    decoded = layers.LSTM(3, return_sequences=True, name="decoder")(y, initial_state=[h, c])
+    decoded = layers.LSTM(3, return_sequences=True, name="decoder")(
+        y, initial_state=[h, c]
+    )
     gru = layers.GRU(3, name="decoder_gru")(y, initial_state=h)
     return keras.model([x, y], [decoded, gru])
 
@@ -142,17 +161,25 @@ def time_distributed(keras: Keras) -> Any:
     wrap = layers.TimeDistributed
     conv = wrap(layers.Conv1D(3, 3, activation="relu"), name="td_conv")(x)
     pooled = wrap(layers.MaxPooling1D(2), name="td_pool")(conv)
-    dense = wrap(layers.Dense(4, activation="tanh"), name="td_dense")(wrap(layers.Flatten(), name="td_flat")(pooled))
+    dense = wrap(layers.Dense(4, activation="tanh"), name="td_dense")(
+        wrap(layers.Flatten(), name="td_flat")(pooled)
+    )
     norm = wrap(layers.BatchNormalization(), name="td_norm")(dense)
     lstm = wrap(layers.LSTM(2), name="td_lstm")(x)
     nested = wrap(encoder, name="td_nested")(x)
     joined = layers.Concatenate(name="joined")([norm, lstm, nested])
-    return keras.model(x, layers.Dense(2, name="logits")(layers.GRU(3, name="gru")(joined)))
+    return keras.model(
+        x, layers.Dense(2, name="logits")(layers.GRU(3, name="gru")(joined))
+    )
 
 
 @case()
 def attention_heads(keras: Keras) -> Any:
-    heads, x, y = keras.layers.MultiHeadAttention, keras.input(9, 4), keras.input(7, 3, name="other")
+    heads, x, y = (
+        keras.layers.MultiHeadAttention,
+        keras.input(9, 4),
+        keras.input(7, 3, name="other"),
+    )
     whole, scores = heads(2, 3, name="with_scores")(x, y, return_attention_scores=True)
     outputs = [
         heads(2, 3, name="self")(x, x),
@@ -168,7 +195,11 @@ def attention_heads(keras: Keras) -> Any:
 
 @case()
 def attention_dot(keras: Keras) -> Any:
-    layers, q, v = keras.layers, keras.input(9, 4, name="query"), keras.input(7, 4, name="value")
+    layers, q, v = (
+        keras.layers,
+        keras.input(9, 4, name="query"),
+        keras.input(7, 4, name="value"),
+    )
     k = layers.Dense(4, name="key")(v)
     outputs = [
         layers.Attention(name="plain")([q, v]),
@@ -186,8 +217,14 @@ def attention_dot(keras: Keras) -> Any:
 def transformer_block(keras: Keras) -> Any:
     layers, x = keras.layers, keras.input(12, 4)
     attended = layers.MultiHeadAttention(2, 2, dropout=0.1, name="heads")(x, x)
-    x1 = layers.LayerNormalization(epsilon=1e-6, name="norm_1")(layers.Add(name="add_1")([x, attended]))
-    inner = layers.Dense(4, name="ffn_2")(layers.Dense(6, activation="gelu", name="ffn_1")(x1))
-    x2 = layers.LayerNormalization(epsilon=1e-6, name="norm_2")(layers.Add(name="add_2")([x1, inner]))
+    x1 = layers.LayerNormalization(epsilon=1e-6, name="norm_1")(
+        layers.Add(name="add_1")([x, attended])
+    )
+    inner = layers.Dense(4, name="ffn_2")(
+        layers.Dense(6, activation="gelu", name="ffn_1")(x1)
+    )
+    x2 = layers.LayerNormalization(epsilon=1e-6, name="norm_2")(
+        layers.Add(name="add_2")([x1, inner])
+    )
     mean = layers.GlobalAveragePooling1D(name="mean")(x2)
     return keras.model(x, layers.Dense(3, activation="softmax", name="classes")(mean))

@@ -1,4 +1,5 @@
-"""Files of the layer zoo that need care: those of old Keras, imitated by hand, and models that a port should refuse."""
+"""Files of the layer zoo that need care: those of old Keras, imitated by hand, and
+models that a port should refuse."""
 
 from __future__ import annotations
 
@@ -44,14 +45,22 @@ KERAS_1_LACKS = (
     "noise_shape",
     "time_major",
 )
-#: Keras 1 stored an LSTM's gates apart, in this order; later Keras join them as i, f, c, o.
+#: Keras 1 stored an LSTM's gates apart, in this order; later Keras join them as i, f,
+#: c, o.
 KERAS_1_GATES = {"i": 0, "c": 2, "f": 1, "o": 3}
 
 
 def small_network(keras: Keras, name: str) -> Any:
     layers = keras.layers
     stack = [
-        layers.Conv1D(4, 3, padding="same", activation="relu", name="convolution1d_1", input_shape=(20, 2)),
+        layers.Conv1D(
+            4,
+            3,
+            padding="same",
+            activation="relu",
+            name="convolution1d_1",
+            input_shape=(20, 2),
+        ),
         layers.MaxPooling1D(2, name="maxpooling1d_1"),
         layers.Dropout(0.2, name="dropout_1"),
         layers.BatchNormalization(name="batchnormalization_1"),
@@ -65,9 +74,15 @@ def small_network(keras: Keras, name: str) -> Any:
 
 def small_recurrent(keras: Keras, name: str) -> Any:
     layers = keras.layers
-    lstm = layers.LSTM(3, recurrent_activation="hard_sigmoid", name="lstm_1", input_shape=(9, 2))
+    lstm = layers.LSTM(
+        3, recurrent_activation="hard_sigmoid", name="lstm_1", input_shape=(9, 2)
+    )
     return prepared(
-        keras.sequential([lstm, layers.Dense(2, activation="sigmoid", name="dense_1")], "sequential_1"), name
+        keras.sequential(
+            [lstm, layers.Dense(2, activation="sigmoid", name="dense_1")],
+            "sequential_1",
+        ),
+        name,
     )
 
 
@@ -77,8 +92,13 @@ def prepared(model: Any, name: str) -> Any:
 
 
 def layer_list(model: Any) -> Lines:
-    """Return a Sequential as Keras before 2.2.3 wrote it: a bare list, the input's shape in the first layer."""
-    entries = [e for e in json.loads(model.to_json())["config"]["layers"] if e["class_name"] != "InputLayer"]
+    """Return a Sequential as Keras before 2.2.3 wrote it: a bare list, the input's
+    shape in the first layer."""
+    entries = [
+        e
+        for e in json.loads(model.to_json())["config"]["layers"]
+        if e["class_name"] != "InputLayer"
+    ]
     entries[0]["config"]["batch_input_shape"] = [None, *model.input_shape[1:]]
     return [{"class_name": e["class_name"], "config": e["config"]} for e in entries]
 
@@ -89,21 +109,38 @@ def keras_1_layer(entry: dict[str, Any]) -> dict[str, Any]:
     names = KERAS_1_ARGUMENTS | {"units": "output_dim"}
     if kind == "MaxPooling1D":
         names = names | {"strides": "stride"}
-    plain = {key: value for key, value in old.items() if key not in KERAS_1_LACKS and not isinstance(value, dict)}
-    plain = {key: value for key, value in plain.items() if "regularizer" not in key and "constraint" not in key}
+    plain = {
+        key: value
+        for key, value in old.items()
+        if key not in KERAS_1_LACKS and not isinstance(value, dict)
+    }
+    plain = {
+        key: value
+        for key, value in plain.items()
+        if "regularizer" not in key and "constraint" not in key
+    }
     config = {
-        names.get(key, key): value[0] if key in names and isinstance(value, list) else value
+        names.get(key, key): value[0]
+        if key in names and isinstance(value, list)
+        else value
         for key, value in plain.items()
     }
     if "batch_input_shape" in old:
-        config |= {"batch_input_shape": old["batch_input_shape"], "input_dtype": "float32"}
+        config |= {
+            "batch_input_shape": old["batch_input_shape"],
+            "input_dtype": "float32",
+        }
     if kind == "BatchNormalization":
         config |= {"mode": 0, "axis": -1}
-    return {"class_name": "Convolution1D" if kind == "Conv1D" else kind, "config": config}
+    return {
+        "class_name": "Convolution1D" if kind == "Conv1D" else kind,
+        "config": config,
+    }
 
 
 def keras_1_weights(layer: Any) -> dict[str, np.ndarray]:
-    """Return a layer's weights under the names and in the shapes of Keras 1.2 on TensorFlow."""
+    """Return a layer's weights under the names and in the shapes of Keras 1.2 on
+    TensorFlow."""
     kind = type(layer).__name__
     if kind == "LSTM":
         parts = [np.split(weight, 4, axis=-1) for weight in layer.get_weights()]
@@ -112,29 +149,46 @@ def keras_1_weights(layer: Any) -> dict[str, np.ndarray]:
             for g, at in KERAS_1_GATES.items()
             for w, part in zip("WUb", parts, strict=True)
         }
-    found = {KERAS_1_NAMES[w.name.split("/")[-1].split(":")[0]]: w.numpy() for w in layer.weights}
+    found = {
+        KERAS_1_NAMES[w.name.split("/")[-1].split(":")[0]]: w.numpy()
+        for w in layer.weights
+    }
     if kind == "Conv1D":
         found["W"] = found["W"][:, None]
     return {f"{layer.name}_{leaf}": values for leaf, values in found.items()}
 
 
-def write_groups(group: Any, weights: dict[str, dict[str, np.ndarray]], version: str) -> None:
-    """Write weights as all Keras before 3 did, with attributes in bytes as h5py 2 wrote them."""
+def write_groups(
+    group: Any, weights: dict[str, dict[str, np.ndarray]], version: str
+) -> None:
+    """Write weights as all Keras before 3 did, with attributes in bytes as h5py 2 wrote
+    them."""
     group.attrs["layer_names"] = np.array([name.encode() for name in weights])
-    if not version.startswith("1"):  # Keras 1 named its version at the root only, if at all
+    if not version.startswith(
+        "1"
+    ):  # Keras 1 named its version at the root only, if at all
         group.attrs["backend"] = np.bytes_(b"tensorflow")
         group.attrs["keras_version"] = np.bytes_(version.encode())
     for layer, arrays in weights.items():
         inner = group.create_group(layer)
-        inner.attrs["weight_names"] = np.array([name.encode() for name in arrays], dtype="S")
+        inner.attrs["weight_names"] = np.array(
+            [name.encode() for name in arrays], dtype="S"
+        )
         for name, values in arrays.items():
             inner[name] = values
 
 
-def write_old(files: list[Path], config: Any, weights: dict[str, dict[str, np.ndarray]], version: str) -> None:
+def write_old(
+    files: list[Path],
+    config: Any,
+    weights: dict[str, dict[str, np.ndarray]],
+    version: str,
+) -> None:
     import h5py
 
-    text = json.dumps({"class_name": "Sequential", "config": config, "keras_version": version})
+    text = json.dumps(
+        {"class_name": "Sequential", "config": config, "keras_version": version}
+    )
     if len(files) == 2:
         files[0].write_text(text, encoding="utf-8")
         with h5py.File(files[1], "w") as file:
@@ -158,15 +212,23 @@ def save(keras: Keras, model: Any, folder: Path, name: str) -> dict[str, np.ndar
     return arrays
 
 
-def line_of(case: str, version: int, files: list[Path], arrays: dict[str, np.ndarray], note: str) -> dict[str, Any]:
+def line_of(
+    case: str, version: int, files: list[Path], arrays: dict[str, np.ndarray], note: str
+) -> dict[str, Any]:
     container = "json" if len(files) == 2 else files[0].suffix[1:]
-    line = {"case": case, "keras": version, "container": container, "files": [file.name for file in files]}
+    line = {
+        "case": case,
+        "keras": version,
+        "container": container,
+        "files": [file.name for file in files],
+    }
     inputs = [key[3:] for key in arrays if key.startswith("in/")]
     return line | {"golden": f"{case}.npz", "inputs": inputs, "note": note}
 
 
 def keras_1(keras: Keras, folder: Path) -> Lines:
-    """Imitate Keras 1.2. tf_keras still converts such weights and checks them; nothing reads the architecture."""
+    """Imitate Keras 1.2. tf_keras still converts such weights and checks them; nothing
+    reads the architecture."""
     builders: dict[str, Callable[[Keras, str], Any]] = {
         "old_keras1_cnn": small_network,
         "old_keras1_lstm": small_recurrent,
@@ -178,7 +240,10 @@ def keras_1(keras: Keras, folder: Path) -> Lines:
         arrays = save(keras, model, folder, name)
         config = [keras_1_layer(entry) for entry in layer_list(model)]
         weights = {layer.name: keras_1_weights(layer) for layer in model.layers}
-        whole, pair = [folder / f"{name}_k1.h5"], [folder / f"{name}_k1.json", folder / f"{name}_k1_weights.h5"]
+        whole, pair = (
+            [folder / f"{name}_k1.h5"],
+            [folder / f"{name}_k1.json", folder / f"{name}_k1_weights.h5"],
+        )
         write_old(whole, config, weights, "1.2.2")
         write_old(pair, config, weights, "1.2.2")
         for file in (whole[0], pair[1]):
@@ -190,19 +255,31 @@ def keras_1(keras: Keras, folder: Path) -> Lines:
 
 
 def bare_list(keras: Keras, folder: Path) -> Lines:
-    """Imitate Keras 2.0 to 2.2.2, whose Sequential was a bare list of layers; tf_keras reads it."""
+    """Imitate Keras 2.0 to 2.2.2, whose Sequential was a bare list of layers; tf_keras
+    reads it."""
     name = "old_bare_list"
     model = small_network(keras, name)
     arrays = save(keras, model, folder, name)
-    weights = {layer.name: {w.name: w.numpy() for w in layer.weights} for layer in model.layers}
+    weights = {
+        layer.name: {w.name: w.numpy() for w in layer.weights} for layer in model.layers
+    }
     file = folder / f"{name}_k2.h5"
     write_old([file], layer_list(model), weights, "2.1.6")
     same_outputs(keras, keras.api.models.load_model(file, compile=False), arrays)
-    return [line_of(name, 2, [file], arrays, "Imitated: a Sequential of Keras 2.1.6, attributes in bytes.")]
+    return [
+        line_of(
+            name,
+            2,
+            [file],
+            arrays,
+            "Imitated: a Sequential of Keras 2.1.6, attributes in bytes.",
+        )
+    ]
 
 
 def split_attributes(keras: Keras, folder: Path) -> Lines:
-    """Write the names in several attributes (layer_names0, layer_names1, ...), as Keras does above 64 kB."""
+    """Write the names in several attributes (layer_names0, layer_names1, ...), as Keras
+    does above 64 kB."""
     import h5py
     from tf_keras.src.saving.legacy import hdf5_format
 
@@ -216,7 +293,11 @@ def split_attributes(keras: Keras, folder: Path) -> Lines:
     with h5py.File(file) as stored:
         assert "layer_names1" in stored["model_weights"].attrs
     same_outputs(keras, keras.api.models.load_model(file, compile=False), arrays)
-    return [line_of(name, 2, [file], arrays, "Lists of names are split over several attributes.")]
+    return [
+        line_of(
+            name, 2, [file], arrays, "Lists of names are split over several attributes."
+        )
+    ]
 
 
 def refused_models(keras: Keras) -> dict[str, Any]:
@@ -240,7 +321,9 @@ def refused_models(keras: Keras) -> dict[str, Any]:
         "custom_layer": model(Gain(name="gain")),
         "masking": model(layers.Masking(name="masking"), layers.LSTM(2, name="lstm")),
         "conv2d": keras.model(image, layers.Conv2D(2, 3, name="conv2d")(image)),
-        "stateful": keras.model(batch, layers.LSTM(2, stateful=True, name="stateful_lstm")(batch)),
+        "stateful": keras.model(
+            batch, layers.LSTM(2, stateful=True, name="stateful_lstm")(batch)
+        ),
     }
     keras.api.mixed_precision.set_global_policy("mixed_float16")
     half = keras.input(12, 2)
@@ -262,10 +345,16 @@ REASONS = {
 def refused(keras: Keras, folder: Path) -> Lines:
     lines = []
     for name, model in refused_models(keras).items():
-        suffix = ".h5" if keras.version == 2 and name in ("lambda", "stateful") else ".keras"
+        suffix = (
+            ".h5" if keras.version == 2 and name in ("lambda", "stateful") else ".keras"
+        )
         files = [folder / f"refused_{name}_k{keras.version}{suffix}"]
         write(model, files)
-        line = {"case": f"refused_{name}", "keras": keras.version, "files": [file.name for file in files]}
+        line = {
+            "case": f"refused_{name}",
+            "keras": keras.version,
+            "files": [file.name for file in files],
+        }
         lines.append(line | {"reason": REASONS[name]})
     return lines
 
@@ -273,5 +362,9 @@ def refused(keras: Keras, folder: Path) -> Lines:
 def make_special(both: dict[int, Keras], folder: Path) -> tuple[Lines, Lines]:
     """Return the lines of the index for models to read and for models to refuse."""
     both[2].data.clear()
-    models = [*keras_1(both[2], folder), *bare_list(both[2], folder), *split_attributes(both[2], folder)]
+    models = [
+        *keras_1(both[2], folder),
+        *bare_list(both[2], folder),
+        *split_attributes(both[2], folder),
+    ]
     return models, [*refused(both[2], folder), *refused(both[3], folder)]

@@ -12,7 +12,11 @@ from zoo_case import Keras
 def names_of(name: str, version: int, container: str) -> list[str]:
     stem = f"{name}_k{version}"
     weights = f"{stem}_weights.h5" if version == 2 else f"{stem}.weights.h5"
-    return {"h5": [f"{stem}.h5"], "keras": [f"{stem}.keras"], "json": [f"{stem}.json", weights]}[container]
+    return {
+        "h5": [f"{stem}.h5"],
+        "keras": [f"{stem}.keras"],
+        "json": [f"{stem}.json", weights],
+    }[container]
 
 
 def write(model: Any, files: list[Path]) -> None:
@@ -26,7 +30,8 @@ def write(model: Any, files: list[Path]) -> None:
 
 
 def squeeze(archive: Path) -> None:
-    """Compress a .keras file's members: Keras stores them as they are, mostly zeros in models as small as these."""
+    """Compress a .keras file's members: Keras stores them as they are, mostly zeros in
+    models as small as these."""
     with zipfile.ZipFile(archive) as old:
         members = {name: old.read(name) for name in old.namelist()}
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as new:

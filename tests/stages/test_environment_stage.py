@@ -3,15 +3,17 @@ from __future__ import annotations
 import torch
 
 import ecgnb
-from ecgnb.environment import describe_environment, package_version
-from ecgnb.files import read_json
+from ecgnb.core.environment import describe_environment, package_version
+from ecgnb.core.files import read_json
 
 
 def test_the_report_names_what_a_result_depends_on(finished_run, tmp_path) -> None:
     run = finished_run
     table = ecgnb.environment_report(run).set_index("what")["value"]
     assert table["torch"] == torch.__version__
-    assert read_json(run.path("environment.json"))["packages"]["numpy"] == package_version("numpy")
+    assert read_json(run.path("environment.json"))["packages"][
+        "numpy"
+    ] == package_version("numpy")
     run.path("environment.json").unlink()
 
 
@@ -26,6 +28,12 @@ def test_describe_has_cores_and_disk(tmp_path) -> None:
 
 def test_available_lists_every_registry() -> None:
     table = ecgnb.available()
-    assert set(table["kind"]) == {"data set", "reader", "transform", "model", "objective"}
+    assert set(table["kind"]) == {
+        "data set",
+        "reader",
+        "transform",
+        "model",
+        "objective",
+    }
     assert (table["about"] != "").all()
     assert set(ecgnb.available("model")["name"]) >= {"resnet1d", "xresnet1d101"}

@@ -9,14 +9,18 @@ import pytest
 import torch
 
 import ecgnb
-from ecgnb.data.demo import synthesise
-from ecgnb.data.leads import STANDARD_12
+from ecgnb.core.errors import ConfigError, LabelError, ReadError
+from ecgnb.data.demo.cohort_files import synthesise
 from ecgnb.data.recording import Recording
-from ecgnb.data.standardise import PrepareConfig, standardise, standardise_windows
+from ecgnb.data.signal.leads import STANDARD_12
+from ecgnb.data.signal.standardise import (
+    PrepareConfig,
+    standardise,
+    standardise_windows,
+)
 from ecgnb.deploy.bundle import Bundle
-from ecgnb.deploy.folder import save_bundle
+from ecgnb.deploy.bundle_folder import save_bundle
 from ecgnb.deploy.predict import model_input
-from ecgnb.errors import ConfigError, LabelError, ReadError
 from ecgnb.explain import EXPLAINERS, explain
 from ecgnb.models import build_model
 from ecgnb.stages.explanation import explain_recording
@@ -24,7 +28,10 @@ from ecgnb.stages.predict import find_bundle
 from ecgnb.transforms.pipeline import build_pipeline
 
 
-@pytest.mark.parametrize("method", ["gradient_x_input", "integrated_gradients", "grad_cam", "lrp_epsilon_std"])
+@pytest.mark.parametrize(
+    "method",
+    ["gradient_x_input", "integrated_gradients", "grad_cam", "lrp_epsilon_std"],
+)
 def test_explanation_is_of_what_the_model_saw(finished_run, method) -> None:
     recording = synthesise(1)
     found = explain_recording(recording, finished_run, method)
@@ -34,20 +41,44 @@ def test_explanation_is_of_what_the_model_saw(finished_run, method) -> None:
     assert found.probabilities == {name: row[name] for name in bundle.classes}
     ready = standardise(recording, bundle.prepare)
     np.testing.assert_array_equal(found.recording.signal, ready.signal)
-    expected = explain(bundle.model, model_input(bundle, ready), method, bundle.classes.index(found.target))[0]
-    np.testing.assert_allclose(found.attribution, expected.numpy(), rtol=1e-5, atol=1e-7)
+    expected = explain(
+        bundle.model,
+        model_input(bundle, ready),
+        method,
+        bundle.classes.index(found.target),
+    )[0]
+    np.testing.assert_allclose(
+        found.attribution, expected.numpy(), rtol=1e-5, atol=1e-7
+    )
     assert np.abs(found.attribution).max() > 0
 
 
 @pytest.fixture
 def windowed(tmp_path) -> tuple[str, Bundle]:
-    """A model that reads windows of 4 s, each lead z-scored over the whole recording."""
+    """A model that reads windows of 4 s, each lead z-scored over the whole
+    recording."""
     torch.manual_seed(3)
-    words = {"n_leads": 12, "n_samples": 2000, "fs": 500.0, "n_classes": 2, "leads": STANDARD_12, "task": "multilabel"}
-    model = build_model("resnet1d", **words, widths=(8, 12), depths=(1, 1), norm="group").eval()
+    words = {
+        "n_leads": 12,
+        "n_samples": 2000,
+        "fs": 500.0,
+        "n_classes": 2,
+        "leads": STANDARD_12,
+        "task": "multilabel",
+    }
+    model = build_model(
+        "resnet1d", **words, widths=(8, 12), depths=(1, 1), norm="group"
+    ).eval()
     recipe = {"crop": "start", "resampling": "linear", "filters": ("zscore",)}
     prepare = PrepareConfig(500.0, 2000, STANDARD_12, **recipe)
-    bundle = Bundle(model, ("AF", "MI"), "multilabel", prepare, build_pipeline([]), aggregate=("mean", "max"))
+    bundle = Bundle(
+        model,
+        ("AF", "MI"),
+        "multilabel",
+        prepare,
+        build_pipeline([]),
+        aggregate=("mean", "max"),
+    )
     return str(save_bundle(bundle, tmp_path / "windowed")), bundle
 
 
@@ -58,29 +89,48 @@ def test_explanation_of_windows_is_joined_along_time(windowed, method) -> None:
     found = explain_recording(recording, folder, method, "MI")
     windows = standardise_windows(recording, bundle.prepare)
     assert len(windows) == 2 and found.recording.signal.shape == (12, 4000)
-    assert found.attribution.shape == ((12, 4000) if method == "gradient_x_input" else (4000,))
+    assert found.attribution.shape == (
+        (12, 4000) if method == "gradient_x_input" else (4000,)
+    )
     for number, window in enumerate(windows):
-        expected = explain(bundle.model, model_input(bundle, window), method, 1)[0].numpy()
+        expected = explain(bundle.model, model_input(bundle, window), method, 1)[
+            0
+        ].numpy()
         part = found.attribution[..., 2000 * number : 2000 * number + 2000]
-        np.testing.assert_allclose(part, expected, rtol=1e-5, atol=1e-7 * np.abs(expected).max())
+        np.testing.assert_allclose(
+            part, expected, rtol=1e-5, atol=1e-7 * np.abs(expected).max()
+        )
     row = ecgnb.predict(recording, run=folder).iloc[0]
-    assert found.probabilities == {"AF": row["AF"], "MI": row["MI"]} and found.prediction == row["prediction"]
+    assert (
+        found.probabilities == {"AF": row["AF"], "MI": row["MI"]}
+        and found.prediction == row["prediction"]
+    )
     # What is drawn is in mV, not the z-scores that the model sees: paper has a scale.
     np.testing.assert_array_equal(found.recording.signal, recording.signal[:, :4000])
-    assert found.table()["largest_at_s"].between(0, 8).all() and found.densest_second(3.0) <= 5.0
+    assert (
+        found.table()["largest_at_s"].between(0, 8).all()
+        and found.densest_second(3.0) <= 5.0
+    )
 
 
 def test_explanation_of_windows_is_shown_on_paper(windowed, tmp_path) -> None:
     folder, _ = windowed
     file = tmp_path / "explanation.png"
-    table = ecgnb.show.explanation(synthesise(1), run=folder, method="gradient_x_input", save_to=file)
-    assert file.read_bytes().startswith(b"\x89PNG") and table["share"].sum() == pytest.approx(1.0)
+    table = ecgnb.show.explanation(
+        synthesise(1), run=folder, method="gradient_x_input", save_to=file
+    )
+    assert file.read_bytes().startswith(b"\x89PNG") and table[
+        "share"
+    ].sum() == pytest.approx(1.0)
 
 
 def test_explanation_of_another_class_is_another(finished_run) -> None:
     recording = synthesise(1)
     classes = find_bundle(finished_run).classes
-    first, second = (explain_recording(recording, finished_run, "gradient", name).attribution for name in classes[:2])
+    first, second = (
+        explain_recording(recording, finished_run, "gradient", name).attribution
+        for name in classes[:2]
+    )
     assert np.abs(first - second).max() > 1e-6
 
 
@@ -96,10 +146,14 @@ def test_explanation_refuses_what_it_cannot_do(finished_run) -> None:
     recording = synthesise(1)
     with pytest.raises(LabelError, match=r"no class 'NRM'\. Did you mean 'NORM'"):
         explain_recording(recording, finished_run, target="NRM")
-    with pytest.raises(ConfigError, match=r"gradient_x_inptu.*Did you mean 'gradient_x_input'"):
+    with pytest.raises(
+        ConfigError, match=r"gradient_x_inptu.*Did you mean 'gradient_x_input'"
+    ):
         explain_recording(recording, finished_run, "gradient_x_inptu")
     assert "grad_cam" in EXPLAINERS
-    silent = Recording(np.zeros((12, 5000), np.float32), 500.0, recording.leads, "silent")
+    silent = Recording(
+        np.zeros((12, 5000), np.float32), 500.0, recording.leads, "silent"
+    )
     with pytest.raises(ReadError, match="constant"):
         explain_recording(silent, finished_run)
 
@@ -116,6 +170,8 @@ def test_explanation_shows_where_the_relevance_is(finished_run) -> None:
 
 def test_explanation_is_shown_on_paper(finished_run, tmp_path) -> None:
     file = tmp_path / "explanation.png"
-    table = ecgnb.show.explanation(synthesise(1), run=finished_run, method="lrp_epsilon_std", save_to=file)
+    table = ecgnb.show.explanation(
+        synthesise(1), run=finished_run, method="lrp_epsilon_std", save_to=file
+    )
     assert file.read_bytes().startswith(b"\x89PNG")
     assert list(table.columns) == ["lead", "share", "largest_at_s"]

@@ -1,4 +1,5 @@
-"""The main job on the demo cohort: what each stage leaves, that it is done once, and that its numbers agree."""
+"""The main job on the demo cohort: what each stage leaves, that it is done once, and
+that its numbers agree."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 import ecgnb
-from ecgnb import session
-from ecgnb.errors import LabelError, StageError
+from ecgnb.core.errors import LabelError, StageError
+from ecgnb.run import session
 
 
 @pytest.fixture
@@ -40,11 +41,15 @@ def test_every_promised_file_is_there(finished_run) -> None:
         "bundle/bundle.json",
     ]
     missing = [name for name in names if not finished_run.path(name).is_file()]
-    assert missing == ["environment.json"], "the environment report is a cell of its own"
+    assert missing == ["environment.json"], (
+        "the environment report is a cell of its own"
+    )
     assert not list(finished_run.root.rglob(".tmp-*"))
 
 
-def test_a_stage_before_its_input_says_what_to_run(home: Path, small_parameters: dict) -> None:
+def test_a_stage_before_its_input_says_what_to_run(
+    home: Path, small_parameters: dict
+) -> None:
     run = ecgnb.open_run(small_parameters)
     for stage, before in (
         (ecgnb.prepare, "ecgnb.load_cohort"),
@@ -58,9 +63,19 @@ def test_a_stage_before_its_input_says_what_to_run(home: Path, small_parameters:
 
 
 def test_a_finished_run_is_not_done_again(finished_run) -> None:
-    files = [path for path in finished_run.folder.rglob("*") if path.is_file() and path.name != "report.html"]
+    files = [
+        path
+        for path in finished_run.folder.rglob("*")
+        if path.is_file() and path.name != "report.html"
+    ]
     before = {path: path.stat().st_mtime_ns for path in files}
-    for stage in (ecgnb.load_cohort, ecgnb.prepare, ecgnb.split, ecgnb.train, ecgnb.evaluate):
+    for stage in (
+        ecgnb.load_cohort,
+        ecgnb.prepare,
+        ecgnb.split,
+        ecgnb.train,
+        ecgnb.evaluate,
+    ):
         stage(finished_run)
     assert {path: path.stat().st_mtime_ns for path in files} == before
 
@@ -70,13 +85,26 @@ def test_the_headline_equals_scikit_learn_on_the_predictions(finished_run) -> No
     probabilities = table[[f"probability_{name}" for name in classes]].to_numpy()
     targets = table["label"].map(classes.index).to_numpy()
     headline = ecgnb.evaluate(finished_run).set_index("metric")
-    assert headline.loc["accuracy", "value"] == pytest.approx(accuracy_score(table["label"], table["prediction"]))
+    assert headline.loc["accuracy", "value"] == pytest.approx(
+        accuracy_score(table["label"], table["prediction"])
+    )
     one_hot = np.eye(len(classes))[targets]
-    assert headline.loc["macro_auroc", "value"] == pytest.approx(roc_auc_score(one_hot, probabilities, average="macro"))
-    macro_f1 = f1_score(table["label"], table["prediction"], labels=classes, average="macro", zero_division=np.nan)
+    assert headline.loc["macro_auroc", "value"] == pytest.approx(
+        roc_auc_score(one_hot, probabilities, average="macro")
+    )
+    macro_f1 = f1_score(
+        table["label"],
+        table["prediction"],
+        labels=classes,
+        average="macro",
+        zero_division=np.nan,
+    )
     assert headline.loc["macro_f1", "value"] == pytest.approx(macro_f1)
     accuracy = headline.loc["accuracy"]
-    assert 0 <= accuracy["low"] <= accuracy["value"] <= accuracy["high"] <= 1 and accuracy["low"] < accuracy["high"]
+    assert (
+        0 <= accuracy["low"] <= accuracy["value"] <= accuracy["high"] <= 1
+        and accuracy["low"] < accuracy["high"]
+    )
 
 
 def test_the_temperature_is_the_one_of_validation_not_of_the_test(finished_run) -> None:
@@ -86,7 +114,9 @@ def test_the_temperature_is_the_one_of_validation_not_of_the_test(finished_run) 
 
     valid = _outputs(finished_run, load_best_model(finished_run), "valid")
     temperature = finished_run.metrics["temperature"]
-    assert temperature == pytest.approx(fit_temperature(valid.logits, valid.targets, "multiclass"), rel=1e-5)
+    assert temperature == pytest.approx(
+        fit_temperature(valid.logits, valid.targets, "multiclass"), rel=1e-5
+    )
     outcome = read_outcome(finished_run)
     scaled = probabilities_from_logits(outcome.logits / temperature, "multiclass")
     np.testing.assert_allclose(scaled, outcome.probabilities, atol=1e-6)
@@ -95,54 +125,80 @@ def test_the_temperature_is_the_one_of_validation_not_of_the_test(finished_run) 
 def test_predictions_are_the_test_split_and_nothing_else(finished_run) -> None:
     predicted = set(finished_run.predictions["record_id"])
     records = finished_run.records.set_index("row")["record_id"]
-    parts = {name: set(records.loc[rows]) for name, rows in finished_run.splits.parts.items()}
+    parts = {
+        name: set(records.loc[rows]) for name, rows in finished_run.splits.parts.items()
+    }
     assert predicted == parts["test"]
     assert not predicted & (parts["train"] | parts["valid"])
     assert sum(map(len, parts.values())) == len(records) == 80
 
 
 def test_the_files_prediction_equals_the_runs(finished_run) -> None:
-    """From the file, through the bundle, comes what evaluation had: same reading, preparation, transforms, weights."""
+    """From the file, through the bundle, comes what evaluation had: same reading,
+    preparation, transforms, weights."""
     row = finished_run.predictions.iloc[0]
     table = ecgnb.predict(row["path"])
     for name in finished_run.classes:
         # the store keeps int16 with a scale a lead, the file is used in float32
-        assert table[name].iloc[0] == pytest.approx(row[f"probability_{name}"], abs=2e-3)
+        assert table[name].iloc[0] == pytest.approx(
+            row[f"probability_{name}"], abs=2e-3
+        )
     assert table["prediction"].iloc[0] == row["prediction"]
 
 
 def test_changed_recordings_make_later_stages_stale(
     finished_home: Path, home: Path, small_parameters: dict, tmp_path: Path
 ) -> None:
-    shutil.copytree(next((finished_home / "artifacts" / "demo").iterdir()), tmp_path / "data")
+    shutil.copytree(
+        next((finished_home / "artifacts" / "demo").iterdir()), tmp_path / "data"
+    )
     run = ecgnb.open_run({**small_parameters, "DATASET_DIR": str(tmp_path / "data")})
-    for stage in (ecgnb.load_cohort, ecgnb.prepare, ecgnb.split, ecgnb.train, ecgnb.evaluate):
+    for stage in (
+        ecgnb.load_cohort,
+        ecgnb.prepare,
+        ecgnb.split,
+        ecgnb.train,
+        ecgnb.evaluate,
+    ):
         stage(run)
-    before = {stage: run.record(stage)["inputs"] for stage in ("cohort", "prepare", "split")}
+    before = {
+        stage: run.record(stage)["inputs"] for stage in ("cohort", "prepare", "split")
+    }
     signal = tmp_path / "data" / "records" / "D00003.dat"
     signal.write_bytes(signal.read_bytes()[:-2000])
     ecgnb.load_cohort(run)
     table = ecgnb.prepare(run).set_index("what")["recordings"]
     assert table["stored"] == 79 and table["rejected, truncated"] == 1
-    with pytest.raises(StageError, match=r"changed after stage 'split'.*Run again: ecgnb\.split\(run\)"):
+    with pytest.raises(
+        StageError, match=r"changed after stage 'split'.*Run again: ecgnb\.split\(run\)"
+    ):
         ecgnb.train(run)
     ecgnb.split(run)
     assert sum(len(rows) for rows in run.splits.parts.values()) == 79
-    with pytest.raises(StageError, match=r"changed after stage 'train'.*Run again: ecgnb\.train\(run\)"):
+    with pytest.raises(
+        StageError, match=r"changed after stage 'train'.*Run again: ecgnb\.train\(run\)"
+    ):
         ecgnb.evaluate(run)
     best = run.path("checkpoints", "best.ckpt").read_bytes()
     ecgnb.train(run)
     ecgnb.evaluate(run)
     kept = list(run.folder.glob("checkpoints-*"))
-    assert len(kept) == 1 and (kept[0] / "best.ckpt").read_bytes() == best, "the old training is kept"
+    assert len(kept) == 1 and (kept[0] / "best.ckpt").read_bytes() == best, (
+        "the old training is kept"
+    )
     after = {stage: run.record(stage)["inputs"] for stage in before}
-    assert [stage for stage in before if before[stage] != after[stage]] == ["prepare", "split"]
+    assert [stage for stage in before if before[stage] != after[stage]] == [
+        "prepare",
+        "split",
+    ]
 
 
 def test_recordings_that_were_only_copied_keep_the_training(
     finished_home: Path, home: Path, small_parameters: dict, tmp_path: Path
 ) -> None:
-    shutil.copytree(next((finished_home / "artifacts" / "demo").iterdir()), tmp_path / "data")
+    shutil.copytree(
+        next((finished_home / "artifacts" / "demo").iterdir()), tmp_path / "data"
+    )
     run = ecgnb.open_run({**small_parameters, "DATASET_DIR": str(tmp_path / "data")})
     stages = (ecgnb.load_cohort, ecgnb.prepare, ecgnb.split, ecgnb.train)
     for stage in stages:
@@ -163,15 +219,22 @@ def test_labels_that_fit_nothing(home: Path, small_parameters: dict) -> None:
 
 def test_metrics_file_is_plain_json_without_nan(finished_run) -> None:
     text = finished_run.path("metrics.json").read_text(encoding="utf-8")
-    metrics = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    metrics = json.loads(
+        text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON")
+    )
     assert metrics["n_records"] == len(finished_run.predictions)
     assert sum(map(sum, metrics["confusion_matrix"])) == metrics["n_records"]
 
 
-def test_the_training_cells_run_for_their_profile_only(finished_run, monkeypatch, capsys) -> None:
+def test_the_training_cells_run_for_their_profile_only(
+    finished_run, monkeypatch, capsys
+) -> None:
     monkeypatch.setenv("ECGNB_PROGRESS", "lines")
     assert ecgnb.train(finished_run, when="full") is None
-    assert capsys.readouterr().out == "PROFILE is 'smoke': the full training is not asked for.\n"
+    assert (
+        capsys.readouterr().out
+        == "PROFILE is 'smoke': the full training is not asked for.\n"
+    )
     assert list(ecgnb.train(finished_run, when="smoke")["epoch"]) == [1, 2]
 
 
@@ -201,10 +264,14 @@ def test_the_report_holds_the_numbers(finished_run) -> None:
     html = finished_run.path("report.html").read_text(encoding="utf-8")
     shown = f"{finished_run.metrics['headline']['macro_auroc']:.3f}"
     assert shown in html and finished_run.name in html
-    assert html.count("<img") >= 9 and "http://" not in html.replace("http://www.w3.org", "")
+    assert html.count("<img") >= 9 and "http://" not in html.replace(
+        "http://www.w3.org", ""
+    )
 
 
 def test_the_log_holds_a_line_an_epoch(finished_run) -> None:
     text = finished_run.log_file.read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if "train loss" in line]
-    assert len(lines) == 2 and all("records/s" in line and "macro f1" in line for line in lines)
+    assert len(lines) == 2 and all(
+        "records/s" in line and "macro f1" in line for line in lines
+    )

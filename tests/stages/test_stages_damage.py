@@ -1,4 +1,5 @@
-"""Damaged files of a run, a full disk, a locked folder, and input that changes between two cells."""
+"""Damaged files of a run, a full disk, a locked folder, and input that changes between
+two cells."""
 
 from __future__ import annotations
 
@@ -14,9 +15,10 @@ import pytest
 from small_jobs import DAMAGE, STAGES, TINY, N, halve, job, relabel
 
 import ecgnb
-from ecgnb import files, session
-from ecgnb.cli import main
-from ecgnb.errors import CheckpointError, FileError, StageError, StoreError
+from ecgnb.cli.main import main
+from ecgnb.core import files
+from ecgnb.core.errors import CheckpointError, FileError, StageError, StoreError
+from ecgnb.run import session
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,9 @@ def run(done: Path, project: Path):
     return session.open_run()
 
 
-CALLS = dict(zip(("cohort", "prepare", "split", "train", "evaluate"), STAGES, strict=True))
+CALLS = dict(
+    zip(("cohort", "prepare", "split", "train", "evaluate"), STAGES, strict=True)
+)
 #: A stage's files and the call that needs them next.
 LEFT = {
     "manifest.csv": ("cohort", "prepare"),
@@ -52,15 +56,23 @@ LEFT = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("name", LEFT)
-def test_a_damaged_file_is_named_and_its_stage_writes_it_again(run, name: str, damage: str) -> None:
+def test_a_damaged_file_is_named_and_its_stage_writes_it_again(
+    run, name: str, damage: str
+) -> None:
     file, (stage, following) = run.path(name), LEFT[name]
     before = file.read_bytes()
     DAMAGE[damage](file)
-    with pytest.raises(StageError, match=rf"{file.name} (has \d+ bytes in place of|is missing).*Run again: ecgnb\."):
+    with pytest.raises(
+        StageError,
+        match=rf"{file.name} (has \d+ bytes in place of|is missing).*Run again: ecgnb\.",
+    ):
         getattr(ecgnb, following)(run)
     getattr(ecgnb, CALLS[stage])(run)
     if name == "bundle/bundle.json":  # it tells when it was made and on which machine
-        assert json.loads(file.read_bytes())["weights_sha256"] == json.loads(before)["weights_sha256"]
+        assert (
+            json.loads(file.read_bytes())["weights_sha256"]
+            == json.loads(before)["weights_sha256"]
+        )
     else:
         assert file.read_bytes() == before
     for call in STAGES:
@@ -69,7 +81,9 @@ def test_a_damaged_file_is_named_and_its_stage_writes_it_again(run, name: str, d
 
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("stage", CALLS)
-def test_a_stage_whose_note_is_damaged_is_done_again(run, stage: str, damage: str) -> None:
+def test_a_stage_whose_note_is_damaged_is_done_again(
+    run, stage: str, damage: str
+) -> None:
     metrics = run.metrics
     DAMAGE[damage](run.path("stages", f"{stage}.json"))
     for call in STAGES:
@@ -79,9 +93,19 @@ def test_a_stage_whose_note_is_damaged_is_done_again(run, stage: str, damage: st
 
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize(
-    "name", ["manifest.json", "records.csv", "rejected.csv", "shard-000.json", "signals-000.npy", "scales-000.npy"]
+    "name",
+    [
+        "manifest.json",
+        "records.csv",
+        "rejected.csv",
+        "shard-000.json",
+        "signals-000.npy",
+        "scales-000.npy",
+    ],
 )
-def test_a_damaged_store_is_mended_by_the_preparation(run, name: str, damage: str) -> None:
+def test_a_damaged_store_is_mended_by_the_preparation(
+    run, name: str, damage: str
+) -> None:
     file = run.store.folder / name
     before = file.read_bytes()
     DAMAGE[damage](file)
@@ -93,9 +117,14 @@ def test_a_damaged_store_is_mended_by_the_preparation(run, name: str, damage: st
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_configuration_or_pointer_is_written_again(run, forty: Path, damage: str) -> None:
+def test_a_damaged_configuration_or_pointer_is_written_again(
+    run, forty: Path, damage: str
+) -> None:
     latest = run.root / "artifacts" / "runs" / "latest.json"
-    for file, message in ((latest, "Run the parameters cell"), (run.path("config.json"), "with its parameters")):
+    for file, message in (
+        (latest, "Run the parameters cell"),
+        (run.path("config.json"), "with its parameters"),
+    ):
         DAMAGE[damage](file)
         session._opened = None
         with pytest.raises(StageError, match=message):
@@ -107,7 +136,9 @@ def test_a_damaged_configuration_or_pointer_is_written_again(run, forty: Path, d
 
 def test_a_run_in_a_renamed_folder_is_not_taken_for_a_new_one(run) -> None:
     run.folder.rename(run.folder.with_name("renamed"))
-    with pytest.raises(StageError, match="the folder was renamed, or made with another version"):
+    with pytest.raises(
+        StageError, match="the folder was renamed, or made with another version"
+    ):
         session.find_run("renamed")
 
 
@@ -120,7 +151,9 @@ def test_a_damaged_best_checkpoint_costs_nothing_else(run, damage: str) -> None:
     DAMAGE[damage](best)
     with pytest.raises(StageError, match=r"best\.ckpt .*Run again: ecgnb\.train"):
         ecgnb.evaluate(run)
-    with pytest.raises(CheckpointError, match=r"best\.ckpt .*delete .*checkpoints and train anew"):
+    with pytest.raises(
+        CheckpointError, match=r"best\.ckpt .*delete .*checkpoints and train anew"
+    ):
         ecgnb.train(run)
     metrics = json.loads(run.path("metrics.json").read_text(encoding="utf-8"))
     shutil.rmtree(best.parent)
@@ -129,7 +162,9 @@ def test_a_damaged_best_checkpoint_costs_nothing_else(run, damage: str) -> None:
     assert run.metrics == metrics
 
 
-def test_a_last_checkpoint_cut_in_half_stops_an_unfinished_training(forty: Path, project: Path) -> None:
+def test_a_last_checkpoint_cut_in_half_stops_an_unfinished_training(
+    forty: Path, project: Path
+) -> None:
     from ecgnb.training import loop
 
     parameters = {"DATASET_DIR": str(forty), "EPOCHS": 2}
@@ -141,7 +176,10 @@ def test_a_last_checkpoint_cut_in_half_stops_an_unfinished_training(forty: Path,
     last = run.path("checkpoints", "last.ckpt")
     whole = last.read_bytes()
     halve(last)
-    with pytest.raises(CheckpointError, match=r"last\.ckpt is damaged.*delete .*checkpoints and train anew"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"last\.ckpt is damaged.*delete .*checkpoints and train anew",
+    ):
         ecgnb.train(run)
     last.write_bytes(whole)
     assert list(ecgnb.train(run)["epoch"]) == [1, 2]
@@ -156,18 +194,25 @@ def stop_in_second_epoch(finish: Callable) -> Callable:
     return stop
 
 
-def test_a_checkpoint_of_another_configuration_is_refused_or_set_aside(run, forty: Path, capsys, monkeypatch) -> None:
+def test_a_checkpoint_of_another_configuration_is_refused_or_set_aside(
+    run, forty: Path, capsys, monkeypatch
+) -> None:
     monkeypatch.setenv("ECGNB_PROGRESS", "lines")
     other = job(STAGES[:3], DATASET_DIR=str(forty), LR=5e-4)
     for name in ("best.ckpt", "last.ckpt"):
         other.path("checkpoints").mkdir(exist_ok=True)
         shutil.copy(run.path("checkpoints", name), other.path("checkpoints", name))
-    with pytest.raises(CheckpointError, match=r"lr was 0\.003, is 0\.0005.*(start a new run|delete)"):
+    with pytest.raises(
+        CheckpointError, match=r"lr was 0\.003, is 0\.0005.*(start a new run|delete)"
+    ):
         ecgnb.train(other)
     shutil.rmtree(other.path("checkpoints"))
     shutil.copytree(run.path("checkpoints"), other.path("checkpoints"))
     assert list(ecgnb.train(other)["lr"]) != list(run.history["lr"])
-    assert "training changed since the last training; its checkpoints are kept in" in capsys.readouterr().out
+    assert (
+        "training changed since the last training; its checkpoints are kept in"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -180,14 +225,21 @@ def test_a_damaged_note_beside_the_checkpoints_stops_nothing(run, damage: str) -
 
 
 def test_a_checkpoint_of_another_model(run, forty: Path) -> None:
-    other = job(STAGES[:4], DATASET_DIR=str(forty), MODEL_OPTIONS={"widths": [12], "depths": [1]})
+    other = job(
+        STAGES[:4],
+        DATASET_DIR=str(forty),
+        MODEL_OPTIONS={"widths": [12], "depths": [1]},
+    )
     for name in ("best.ckpt",):
         content = run.path("checkpoints", name).read_bytes()
         other.path("checkpoints", name).write_bytes(content)
     note = files.read_json(other.path("stages", "train.json"))
     note["files"]["checkpoints/best.ckpt"] = len(content)  # as if nobody had noticed
     files.write_json(other.path("stages", "train.json"), note)
-    with pytest.raises(CheckpointError, match=r"best\.ckpt is of another model \(other shape: .*\(8, .* of \(12"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"best\.ckpt is of another model \(other shape: .*\(8, .* of \(12",
+    ):
         ecgnb.evaluate(other)
 
 
@@ -195,7 +247,10 @@ def test_a_bundle_with_a_changed_byte(run) -> None:
     weights = run.path("bundle", "model.safetensors")
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(CheckpointError, match=r"model\.safetensors .*checksum differs.*delete it and evaluate the run"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"model\.safetensors .*checksum differs.*delete it and evaluate the run",
+    ):
         ecgnb.predict(run.predictions["path"].iloc[0])
     shutil.rmtree(weights.parent)
     ecgnb.evaluate(run)
@@ -206,24 +261,39 @@ def test_a_bundle_with_a_changed_byte(run) -> None:
 # Input that changes between two cells.
 
 
-def test_nothing_is_judged_with_splits_that_it_was_not_trained_on(recordings: Path, project: Path) -> None:
+def test_nothing_is_judged_with_splits_that_it_was_not_trained_on(
+    recordings: Path, project: Path
+) -> None:
     run = job(STAGES[:4], DATASET_DIR=str(recordings))
     for path in sorted((recordings / "records").glob("*.dat"))[:5]:
         path.write_bytes(b"")
     for stage in STAGES[:3]:
         getattr(ecgnb, stage)(run)
-    with pytest.raises(StageError, match=r"changed after stage 'train' .* Run again: ecgnb\.train"):
+    with pytest.raises(
+        StageError, match=r"changed after stage 'train' .* Run again: ecgnb\.train"
+    ):
         ecgnb.evaluate(run)
 
 
-def test_changed_labels_ask_for_another_split_and_training(recordings: Path, project: Path) -> None:
+def test_changed_labels_ask_for_another_split_and_training(
+    recordings: Path, project: Path
+) -> None:
     run = job(DATASET_DIR=str(recordings), SPLIT="kfold", N_FOLDS=3)
-    relabel(recordings, lambda place, old: "AF" if place == 3 and old != "AF" else "NORM" if place == 3 else old)
+    relabel(
+        recordings,
+        lambda place, old: (
+            "AF" if place == 3 and old != "AF" else "NORM" if place == 3 else old
+        ),
+    )
     ecgnb.load_cohort(run)
-    with pytest.raises(StageError, match=r"changed after stage 'split' .* Run again: ecgnb\.split"):
+    with pytest.raises(
+        StageError, match=r"changed after stage 'split' .* Run again: ecgnb\.split"
+    ):
         ecgnb.train(run)
     ecgnb.split(run)
-    with pytest.raises(StageError, match=r"changed after stage 'train' .* Run again: ecgnb\.train"):
+    with pytest.raises(
+        StageError, match=r"changed after stage 'train' .* Run again: ecgnb\.train"
+    ):
         ecgnb.evaluate(run)
     ecgnb.train(run)
     assert len(ecgnb.evaluate(run))
@@ -234,7 +304,10 @@ def test_recordings_that_left_the_cohort(recordings: Path, project: Path) -> Non
     for path in (recordings / "records").glob("D00001.*"):
         path.unlink()
     ecgnb.load_cohort(run)
-    with pytest.raises(StageError, match=r"1 prepared recordings, such as D00001, are not in the cohort any more\."):
+    with pytest.raises(
+        StageError,
+        match=r"1 prepared recordings, such as D00001, are not in the cohort any more\.",
+    ):
         ecgnb.split(run)
     ecgnb.prepare(run)
     ecgnb.split(run)
@@ -246,7 +319,8 @@ def test_recordings_that_left_the_cohort(recordings: Path, project: Path) -> Non
 
 @contextlib.contextmanager
 def files_end_at(n_bytes: int) -> Iterator[None]:
-    """Let writes end short as on a full disk: the system refuses files above this size."""
+    """Let writes end short as on a full disk: the system refuses files above this
+    size."""
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
@@ -273,7 +347,10 @@ def test_a_disk_that_is_full_at_any_stage(
     order = (*STAGES, "write_report")
     before = order[: order.index(stage)]
     run = job(before, DATASET_DIR=str(forty))
-    with files_end_at(n_bytes), pytest.raises(error, match=rf"{file}.*[Mm]ake room .* run the same"):
+    with (
+        files_end_at(n_bytes),
+        pytest.raises(error, match=rf"{file}.*[Mm]ake room .* run the same"),
+    ):
         getattr(ecgnb, stage)(run)
     assert not list(project.rglob(".tmp-*"))
     for call in STAGES if stage in STAGES else (*STAGES, stage):
@@ -281,13 +358,18 @@ def test_a_disk_that_is_full_at_any_stage(
     assert len(run.predictions) == len(run.splits.test)
 
 
-def test_no_space_is_told_as_what_it_is(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_space_is_told_as_what_it_is(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(_: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(files, "_flush_to_disk", full)
-        with pytest.raises(FileError, match=r"config\.json cannot be written: No space left on device\. Make room"):
+        with pytest.raises(
+            FileError,
+            match=r"config\.json cannot be written: No space left on device\. Make room",
+        ):
             ecgnb.open_run(TINY)
         assert main(["train", "-p", "EPOCHS", "1"]) == 1
     assert ecgnb.open_run(TINY).path("config.json").is_file()
@@ -295,7 +377,8 @@ def test_no_space_is_told_as_what_it_is(project: Path, monkeypatch: pytest.Monke
 
 @contextlib.contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """Take the right to write below a folder; from root, who has every right, by a patch."""
+    """Take the right to write below a folder; from root, who has every right, by a
+    patch."""
     folder.mkdir(parents=True, exist_ok=True)
     if hasattr(os, "geteuid") and os.geteuid() != 0:
         mode = folder.stat().st_mode
@@ -316,7 +399,12 @@ def read_only(folder: Path) -> Iterator[None]:
 
 
 def test_a_project_that_may_not_be_written_in(project: Path, forty: Path) -> None:
-    with read_only(project), pytest.raises(FileError, match=r"Permission denied\. Choose a folder where you may write"):
+    with (
+        read_only(project),
+        pytest.raises(
+            FileError, match=r"Permission denied\. Choose a folder where you may write"
+        ),
+    ):
         job(DATASET_DIR=str(forty))
     run = job(STAGES[:2], DATASET_DIR=str(forty))
     shutil.rmtree(run.store.folder)
@@ -331,14 +419,18 @@ def test_a_project_that_may_not_be_written_in(project: Path, forty: Path) -> Non
     assert len(job(DATASET_DIR=str(forty)).predictions)
 
 
-def test_recordings_in_a_folder_that_may_not_be_written_in(recordings: Path, project: Path) -> None:
+def test_recordings_in_a_folder_that_may_not_be_written_in(
+    recordings: Path, project: Path
+) -> None:
     with read_only(recordings):
         assert len(job(DATASET_DIR=str(recordings)).predictions)
 
 
 def test_a_file_where_a_folder_should_be(project: Path) -> None:
     (project / "artifacts").write_text("", encoding="utf-8")
-    with pytest.raises(FileError, match=r"artifacts.* cannot be written: .*Choose a folder"):
+    with pytest.raises(
+        FileError, match=r"artifacts.* cannot be written: .*Choose a folder"
+    ):
         ecgnb.open_run(TINY)
     (project / "artifacts").unlink()
     assert ecgnb.open_run(TINY).path("config.json").is_file()

@@ -1,4 +1,5 @@
-"""The job as a command, killed at any moment or spread over processes: in the end everything is as if it never was."""
+"""The job as a command, killed at any moment or spread over processes: in the end
+everything is as if it never was."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ import pytest
 import torch
 
 import ecgnb
-from ecgnb import files, session
+from ecgnb.core import files
+from ecgnb.run import session
 from ecgnb.training.checkpoint import read_checkpoint
 
 posix = pytest.mark.skipif(os.name == "nt", reason="kills a group of processes")
@@ -40,10 +42,22 @@ SMALL = {
 TIMES = ["seconds", "records_per_s"]
 
 
-def start(home: Path, *arguments: str, module: tuple[str, ...] = ("ecgnb",), **parameters: object) -> subprocess.Popen:
+def start(
+    home: Path,
+    *arguments: str,
+    module: tuple[str, ...] = ("ecgnb",),
+    **parameters: object,
+) -> subprocess.Popen:
     """Start a command in a group of processes of its own."""
-    given = [text for name, value in parameters.items() for text in ("-p", name, str(value))]
-    environment = {**os.environ, "ECGNB_HOME": str(home), "ECGNB_PROGRESS": "lines", "OMP_NUM_THREADS": "1"}
+    given = [
+        text for name, value in parameters.items() for text in ("-p", name, str(value))
+    ]
+    environment = {
+        **os.environ,
+        "ECGNB_HOME": str(home),
+        "ECGNB_PROGRESS": "lines",
+        "OMP_NUM_THREADS": "1",
+    }
     home.mkdir(exist_ok=True)
     return subprocess.Popen(
         [sys.executable, "-m", *module, *arguments, *given],
@@ -85,35 +99,63 @@ def opened(home: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def assert_same_results(left, right) -> None:
-    """Demo, store, splits, history and weights of two runs are the same, bit for bit."""
+    """Demo, store, splits, history and weights of two runs are the same, bit for
+    bit."""
     for run in (left, right):
         assert not list(run.root.rglob(".tmp-*"))
-    for pattern in ("artifacts/demo/*/**/*.dat", "artifacts/demo/*/**/*.hea", "artifacts/stores/*/*.npy"):
+    for pattern in (
+        "artifacts/demo/*/**/*.dat",
+        "artifacts/demo/*/**/*.hea",
+        "artifacts/stores/*/*.npy",
+    ):
         one, two = (sorted(run.root.glob(pattern)) for run in (left, right))
         assert one and [path.name for path in one] == [path.name for path in two]
-        assert all(a.read_bytes() == b.read_bytes() for a, b in zip(one, two, strict=True))
-    pd.testing.assert_frame_equal(left.store.records.drop(columns="path"), right.store.records.drop(columns="path"))
-    pd.testing.assert_frame_equal(left.history.drop(columns=TIMES), right.history.drop(columns=TIMES), check_exact=True)
+        assert all(
+            a.read_bytes() == b.read_bytes() for a, b in zip(one, two, strict=True)
+        )
+    pd.testing.assert_frame_equal(
+        left.store.records.drop(columns="path"),
+        right.store.records.drop(columns="path"),
+    )
+    pd.testing.assert_frame_equal(
+        left.history.drop(columns=TIMES),
+        right.history.drop(columns=TIMES),
+        check_exact=True,
+    )
     parts = [files.read_json(run.path("splits.json"))["parts"] for run in (left, right)]
     assert parts[0] == parts[1]
     for name in ("last.ckpt", "best.ckpt"):
-        one, two = (read_checkpoint(run.path("checkpoints", name)) for run in (left, right))
+        one, two = (
+            read_checkpoint(run.path("checkpoints", name)) for run in (left, right)
+        )
         assert one["model"].keys() == two["model"].keys()
-        assert all(torch.equal(one["model"][key], two["model"][key]) for key in one["model"])
+        assert all(
+            torch.equal(one["model"][key], two["model"][key]) for key in one["model"]
+        )
         assert one.get("state", {}).get("step") == two.get("state", {}).get("step")
 
 
 @posix
-def test_killed_while_making_the_demo_and_while_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_while_making_the_demo_and_while_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     finish(start(tmp_path / "whole", "train", **SMALL))
     home = tmp_path / "killed"
-    kill_when(start(home, "train", **SMALL), lambda: len(list(home.glob("artifacts/demo/*/records/*.dat"))) >= 10)
+    kill_when(
+        start(home, "train", **SMALL),
+        lambda: len(list(home.glob("artifacts/demo/*/records/*.dat"))) >= 10,
+    )
     assert not list(home.glob("artifacts/demo/*/demo.json"))
-    kill_when(start(home, "train", **SMALL), lambda: bool(list(home.glob("artifacts/runs/*/checkpoints/last.ckpt"))))
+    kill_when(
+        start(home, "train", **SMALL),
+        lambda: bool(list(home.glob("artifacts/runs/*/checkpoints/last.ckpt"))),
+    )
     assert not list(home.glob("artifacts/runs/*/stages/train.json"))
     printed = finish(start(home, "train", **SMALL))
     assert "Going on at epoch" in printed
-    assert_same_results(opened(tmp_path / "whole", monkeypatch), opened(home, monkeypatch))
+    assert_same_results(
+        opened(tmp_path / "whole", monkeypatch), opened(home, monkeypatch)
+    )
 
 
 LONG = {**SMALL, "PREPROCESS_LIMIT": 240, "EPOCHS": 8}
@@ -122,15 +164,22 @@ KILLS = 10
 
 @posix
 @pytest.mark.slow
-def test_killed_ten_times_at_random_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property) -> None:
+def test_killed_ten_times_at_random_moments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property
+) -> None:
     began = time.monotonic()
     finish(start(tmp_path / "whole", "train", **LONG))
     total = time.monotonic() - began
     random = np.random.default_rng(20)
     hit: Counter[str] = Counter()
     homes: list[Path] = []
-    prepared = tmp_path / "prepared"  # preparing is short, so one more kill is aimed at it
-    kill_when(start(prepared, "train", **LONG), lambda: bool(list(prepared.glob("artifacts/stores/*/shard-020.json"))))
+    prepared = (
+        tmp_path / "prepared"
+    )  # preparing is short, so one more kill is aimed at it
+    kill_when(
+        start(prepared, "train", **LONG),
+        lambda: bool(list(prepared.glob("artifacts/stores/*/shard-020.json"))),
+    )
     assert not list(prepared.glob("artifacts/stores/*/manifest.json"))
     finish(start(prepared, "train", **LONG))
     while hit.total() < KILLS:
@@ -155,22 +204,43 @@ def test_killed_ten_times_at_random_moments(tmp_path: Path, monkeypatch: pytest.
 
 
 def stage_of(home: Path, since: float) -> str:
-    """Tell in which stage a process was that started at ``since`` and was killed: "start" if it had written nothing."""
-    written = [path for path in home.rglob("*") if path.is_file() and path.stat().st_mtime >= since]
+    """Tell in which stage a process was that started at ``since`` and was killed:
+    "start" if it had written nothing."""
+    written = [
+        path
+        for path in home.rglob("*")
+        if path.is_file() and path.stat().st_mtime >= since
+    ]
     places = {"train": "checkpoints", "prepare": "stores", "demo": "demo"}
-    found = [stage for stage, place in places.items() if any(place in path.parts for path in written)]
+    found = [
+        stage
+        for stage, place in places.items()
+        if any(place in path.parts for path in written)
+    ]
     return found[0] if found else "start"
 
 
-TWO = {**SMALL, "PREPROCESS_LIMIT": 40, "BATCH_SIZE_CPU": 8, "CHECKPOINT_EVERY_STEPS": 0}
+TWO = {
+    **SMALL,
+    "PREPROCESS_LIMIT": 40,
+    "BATCH_SIZE_CPU": 8,
+    "CHECKPOINT_EVERY_STEPS": 0,
+}
 
 
 @pytest.mark.slow
-def test_two_processes_by_a_parameter_then_one_that_evaluates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_by_a_parameter_then_one_that_evaluates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     printed = finish(start(tmp_path / "two", "train", **TWO, DEVICES=2))
-    assert printed.count("Stored 40 recordings") == 1 and printed.count("Best epoch") == 1
+    assert (
+        printed.count("Stored 40 recordings") == 1 and printed.count("Best epoch") == 1
+    )
     run = opened(tmp_path / "two", monkeypatch)
-    assert read_checkpoint(run.path("checkpoints", "last.ckpt"))["identity"]["processes"] == 2
+    assert (
+        read_checkpoint(run.path("checkpoints", "last.ckpt"))["identity"]["processes"]
+        == 2
+    )
     assert len(ecgnb.evaluate(run)) and len(run.predictions) == len(run.splits.test)
     assert "Best epoch" not in finish(start(tmp_path / "two", "train", run.name))
 
@@ -179,7 +249,9 @@ TORCHRUN = ("torch.distributed.run", "--nproc-per-node", "2", "--master-port")
 
 
 @pytest.mark.slow
-def test_torchrun_from_nothing_and_on_a_run_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchrun_from_nothing_and_on_a_run_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from ecgnb.training.launch import free_port
 
     def torchrun(home: Path, *arguments: str, **parameters: object) -> str:
@@ -187,7 +259,10 @@ def test_torchrun_from_nothing_and_on_a_run_that_is_there(tmp_path: Path, monkey
         return finish(start(home, *arguments, module=module, **parameters))
 
     printed = torchrun(tmp_path / "new", "train", **TWO)
-    assert [printed.count(text) for text in ("Stored 40 recordings", "Best epoch", "epoch 1/3:")] == [1, 1, 1]
+    assert [
+        printed.count(text)
+        for text in ("Stored 40 recordings", "Best epoch", "epoch 1/3:")
+    ] == [1, 1, 1]
     run = opened(tmp_path / "new", monkeypatch)
     assert len(ecgnb.evaluate(run)) and not list(run.root.rglob(".tmp-*"))
 
@@ -199,12 +274,25 @@ def test_torchrun_from_nothing_and_on_a_run_that_is_there(tmp_path: Path, monkey
     whole = start(tmp_path / "spawned", "train", **TWO, DEVICES=2)
     finish(whole)
     other = opened(tmp_path / "spawned", monkeypatch)
-    pd.testing.assert_frame_equal(run.history.drop(columns=TIMES), other.history.drop(columns=TIMES), check_exact=True)
+    pd.testing.assert_frame_equal(
+        run.history.drop(columns=TIMES),
+        other.history.drop(columns=TIMES),
+        check_exact=True,
+    )
 
 
 @pytest.mark.slow
 def test_torchrun_with_a_bad_parameter_ends_with_its_message(tmp_path: Path) -> None:
-    torchrun = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "ecgnb")
-    process = start(tmp_path / "bad", "train", module=torchrun, DATASET_DIR=tmp_path / "nowhere")
+    torchrun = (
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "ecgnb",
+    )
+    process = start(
+        tmp_path / "bad", "train", module=torchrun, DATASET_DIR=tmp_path / "nowhere"
+    )
     printed = process.communicate(timeout=120)[0]
     assert process.returncode != 0 and re.search(r"nowhere.* no folder", printed)

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 import ecgnb
-from ecgnb.data.leads import STANDARD_12
-from ecgnb.deploy.folder import save_bundle
-from ecgnb.errors import CheckpointError, ReadError
+from ecgnb.core.errors import CheckpointError, ReadError
+from ecgnb.data.signal.leads import STANDARD_12
+from ecgnb.deploy.bundle_folder import save_bundle
 from ecgnb.models import build_model
 from ecgnb.stages.predict import find_bundle, infer_recordings, predict
 
@@ -27,14 +27,25 @@ def windowed(finished_run, tmp_path: Path) -> str:
     model = build_model(**{**bundle.model.spec(), "n_samples": 200}).eval()
     model.load_state_dict(bundle.model.state_dict())
     rules = ("mean",) * len(bundle.classes)
-    return str(save_bundle(dataclasses.replace(bundle, model=model, prepare=prepare, aggregate=rules), tmp_path / "w"))
+    return str(
+        save_bundle(
+            dataclasses.replace(bundle, model=model, prepare=prepare, aggregate=rules),
+            tmp_path / "w",
+        )
+    )
 
 
-def test_predict_takes_all_recordings_below_a_folder(finished_run, recordings: Path) -> None:
+def test_predict_takes_all_recordings_below_a_folder(
+    finished_run, recordings: Path
+) -> None:
     found = predict(recordings, run=finished_run)
     files = sorted((recordings / "records").glob("*.hea"))
-    assert list(found["record_id"]) == [file.stem for file in files] and len(files) == 40
-    assert (found["problem"] == "").all(), "the table of labels beside them is no recording"
+    assert (
+        list(found["record_id"]) == [file.stem for file in files] and len(files) == 40
+    )
+    assert (found["problem"] == "").all(), (
+        "the table of labels beside them is no recording"
+    )
     listed = predict(files[:3], run=finished_run)
     pd.testing.assert_frame_equal(found.head(3), listed)
     mixed = predict([files[5], str(recordings / "records")], run=finished_run)
@@ -42,43 +53,72 @@ def test_predict_takes_all_recordings_below_a_folder(finished_run, recordings: P
     pd.testing.assert_frame_equal(predict(str(recordings), run=finished_run), found)
 
 
-def test_predict_takes_a_record_and_not_the_folder_beside_it(finished_run, recordings: Path) -> None:
+def test_predict_takes_a_record_and_not_the_folder_beside_it(
+    finished_run, recordings: Path
+) -> None:
     (recordings / "records" / "D00001").mkdir()
-    assert list(predict(recordings / "records" / "D00001", run=finished_run)["record_id"]) == ["D00001"]
+    assert list(
+        predict(recordings / "records" / "D00001", run=finished_run)["record_id"]
+    ) == ["D00001"]
 
 
-def test_predict_says_that_a_folder_holds_no_recording(finished_run, tmp_path: Path) -> None:
+def test_predict_says_that_a_folder_holds_no_recording(
+    finished_run, tmp_path: Path
+) -> None:
     (tmp_path / "labels.csv").write_text("record_id,label\na,NORM\n", encoding="utf-8")
     with pytest.raises(ReadError, match="holds no recording") as caught:
         predict(tmp_path, run=finished_run)
     assert caught.value.reason == "empty"
 
 
-def test_infer_recordings_saves_what_predict_says(windowed: str, recordings: Path, tmp_path: Path) -> None:
+def test_infer_recordings_saves_what_predict_says(
+    windowed: str, recordings: Path, tmp_path: Path
+) -> None:
     found = infer_recordings(recordings, run=windowed, embeddings=True, batch_size=16)
     table = predict(recordings, run=windowed)
     classes = find_bundle(windowed).classes
-    np.testing.assert_allclose(found.table[list(classes)], table[list(classes)], atol=1e-6)
-    assert len(found.windows) == len(found.embeddings) == 5 * 40 and found.record["batch_size"] == 16
+    np.testing.assert_allclose(
+        found.table[list(classes)], table[list(classes)], atol=1e-6
+    )
+    assert (
+        len(found.windows) == len(found.embeddings) == 5 * 40
+        and found.record["batch_size"] == 16
+    )
     means = found.windows.groupby("record_id")[list(classes)].mean()
     np.testing.assert_allclose(means, found.table[list(classes)], atol=1e-12)
-    saved = json.loads((found.save(tmp_path / "out") / "inference.json").read_text(encoding="utf-8"))
+    saved = json.loads(
+        (found.save(tmp_path / "out") / "inference.json").read_text(encoding="utf-8")
+    )
     assert saved["model"]["fingerprint"] == found.record["model"]["fingerprint"]
 
 
 def test_infer_recordings_reads_as_it_is_told(windowed: str, tmp_path: Path) -> None:
     signal = np.random.default_rng(0).normal(size=(1200, 12)).cumsum(axis=0) * 30
-    lines = [",".join(STANDARD_12), *(",".join(f"{value:.1f}" for value in row) for row in signal)]
+    lines = [
+        ",".join(STANDARD_12),
+        *(",".join(f"{value:.1f}" for value in row) for row in signal),
+    ]
     (tmp_path / "a.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    found = infer_recordings(tmp_path, run=windowed, fs=200, units="uV", embeddings=None)
-    assert found.embeddings is None and found.windows["end_s"].tolist() == [2.0, 4.0, 6.0]
+    found = infer_recordings(
+        tmp_path, run=windowed, fs=200, units="uV", embeddings=None
+    )
+    assert found.embeddings is None and found.windows["end_s"].tolist() == [
+        2.0,
+        4.0,
+        6.0,
+    ]
     assert "fs" in infer_recordings(tmp_path, run=windowed).table["problem"][0]
 
 
 def test_find_bundle_by_run_by_folder_and_by_path(finished_run, tmp_path: Path) -> None:
     source = finished_run.predictions["path"].iloc[0]
     wanted = ecgnb.predict(source, run=finished_run)
-    for name in (finished_run.name, str(finished_run.folder), finished_run.folder, finished_run.path("bundle")):
+    for name in (
+        finished_run.name,
+        str(finished_run.folder),
+        finished_run.folder,
+        finished_run.path("bundle"),
+    ):
         assert ecgnb.predict(source, run=name).equals(wanted)
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match="neither a bundle nor a port"):

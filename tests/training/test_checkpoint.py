@@ -7,7 +7,7 @@ import pytest
 import torch
 from training_fakes import make_model
 
-from ecgnb.errors import CheckpointError
+from ecgnb.core.errors import CheckpointError
 from ecgnb.training.checkpoint import (
     State,
     check_identity,
@@ -21,12 +21,24 @@ from ecgnb.training.checkpoint import (
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    state = State(epoch=2, batch=3, step=11, loss_sum=0.1 + 0.2, history=[{"epoch": 1, "auc": float("nan")}])
+    state = State(
+        epoch=2,
+        batch=3,
+        step=11,
+        loss_sum=0.1 + 0.2,
+        history=[{"epoch": 1, "auc": float("nan")}],
+    )
     model = make_model()
-    save_checkpoint(tmp_path / "a.ckpt", {"state": state_to_dict(state), "model": model.state_dict()})
+    save_checkpoint(
+        tmp_path / "a.ckpt",
+        {"state": state_to_dict(state), "model": model.state_dict()},
+    )
     found = read_checkpoint(tmp_path / "a.ckpt")
     assert repr(state_from_dict(found["state"])) == repr(state)
-    assert all(torch.equal(found["model"][name], value) for name, value in model.state_dict().items())
+    assert all(
+        torch.equal(found["model"][name], value)
+        for name, value in model.state_dict().items()
+    )
     assert [file.name for file in tmp_path.iterdir()] == ["a.ckpt"]
 
 
@@ -41,7 +53,10 @@ def test_a_checkpoint_cut_short(tmp_path: Path, part: float) -> None:
     save_checkpoint(path, {"model": make_model().state_dict()})
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * part)])
-    with pytest.raises(CheckpointError, match=r"a\.ckpt is damaged and cannot be read .* delete .* train anew"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"a\.ckpt is damaged and cannot be read .* delete .* train anew",
+    ):
         read_checkpoint(path)
 
 
@@ -60,7 +75,9 @@ class Evil:
         return (Path.touch, (Path("evil-was-here"),))
 
 
-def test_code_in_a_checkpoint_is_not_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_in_a_checkpoint_is_not_executed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"format": 1, "model": Evil()}, "zip.ckpt")
     Path("plain.ckpt").write_bytes(pickle.dumps(Evil()))
@@ -72,7 +89,10 @@ def test_code_in_a_checkpoint_is_not_executed(tmp_path: Path, monkeypatch: pytes
 
 def test_a_file_of_someone_else(tmp_path: Path) -> None:
     torch.save({"weights": torch.zeros(2)}, tmp_path / "a.ckpt")
-    with pytest.raises(CheckpointError, match=r"not a checkpoint of this version .*format None, expected 1"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"not a checkpoint of this version .*format None, expected 1",
+    ):
         read_checkpoint(tmp_path / "a.ckpt")
     torch.save([1, 2], tmp_path / "b.ckpt")
     with pytest.raises(CheckpointError, match="format 'list'"):
@@ -82,8 +102,13 @@ def test_a_file_of_someone_else(tmp_path: Path) -> None:
 def test_another_configuration_is_told_by_name(tmp_path: Path) -> None:
     path = tmp_path / "checkpoints" / "last.ckpt"
     check_identity(path, {"lr": 0.1, "run": "a"}, {"lr": 0.1, "run": "a"})
-    with pytest.raises(CheckpointError, match=r"lr was 0\.1, is 0\.2; batches was None, is 7\. .* delete"):
-        check_identity(path, {"lr": 0.1, "run": "a"}, {"lr": 0.2, "run": "a", "batches": 7})
+    with pytest.raises(
+        CheckpointError,
+        match=r"lr was 0\.1, is 0\.2; batches was None, is 7\. .* delete",
+    ):
+        check_identity(
+            path, {"lr": 0.1, "run": "a"}, {"lr": 0.2, "run": "a", "batches": 7}
+        )
 
 
 def test_another_model_is_told_by_name() -> None:
@@ -103,7 +128,10 @@ def test_load_best(tmp_path: Path) -> None:
     trained, fresh = make_model(), make_model()
     with torch.no_grad():
         trained[0].weight.add_(1)
-    save_checkpoint(tmp_path / "best.ckpt", {"model": trained.state_dict(), "epoch": 4, "classes": ["A"]})
+    save_checkpoint(
+        tmp_path / "best.ckpt",
+        {"model": trained.state_dict(), "epoch": 4, "classes": ["A"]},
+    )
     about = load_best(tmp_path / "best.ckpt", fresh)
     assert (about["epoch"], about["classes"]) == (4, ["A"])
     assert torch.equal(trained[0].weight, fresh[0].weight)

@@ -3,26 +3,42 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ecgnb.errors import ConfigError
+from ecgnb.core.errors import ConfigError
 from ecgnb.training import devices
 from ecgnb.training.config import TrainConfig
-from ecgnb.training.devices import choose_accelerator, choose_precision, deterministic, in_process_group, make_fabric
+from ecgnb.training.devices import (
+    choose_accelerator,
+    choose_precision,
+    deterministic,
+    in_process_group,
+    make_fabric,
+)
 
 
 def test_precision_on_each_kind_of_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: True
+    )
     assert choose_precision("auto", "cuda") == "bf16-mixed"
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: False)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: False
+    )
     assert choose_precision("auto", "cuda") == "16-mixed"
     assert choose_precision("fp16", "cuda") == "16-mixed"
     assert choose_precision("bf16", "cuda") == "bf16-mixed"
-    assert {choose_precision("no", name) for name in ("cpu", "cuda", "mps")} == {"32-true"}
-    assert choose_precision("auto", "cpu") == choose_precision("auto", "mps") == "32-true"
+    assert {choose_precision("no", name) for name in ("cpu", "cuda", "mps")} == {
+        "32-true"
+    }
+    assert (
+        choose_precision("auto", "cpu") == choose_precision("auto", "mps") == "32-true"
+    )
     with pytest.raises(ConfigError, match="needs a CUDA GPU"):
         choose_precision("fp16", "cpu")
 
 
-def test_bfloat16_on_a_cpu_only_where_it_is_in_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_on_a_cpu_only_where_it_is_in_hardware(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(devices, "cpu_has_bf16", lambda: True)
     assert choose_precision("bf16", "cpu") == "bf16-mixed"
     monkeypatch.setattr(devices, "cpu_has_bf16", lambda: False)

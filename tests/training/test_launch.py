@@ -14,12 +14,13 @@ import torch
 import training_fakes
 from training_fakes import fit_fake, make_model, note_rank, spawn_training
 
-from ecgnb.errors import ConfigError, EcgnbError
+from ecgnb.core.errors import ConfigError, EcgnbError
 from ecgnb.training.checkpoint import read_checkpoint
 from ecgnb.training.config import TrainConfig
 from ecgnb.training.launch import free_port, launch
 
-# 37 = 3 * 12 + 1 records: in the last step of an epoch one of two processes has no record of its own.
+# 37 = 3 * 12 + 1 records: in the last step of an epoch one of two processes has no
+# record of its own.
 ONE: dict[str, Any] = {"epochs": 3, "batch_size_cpu": 12, "lr": 1e-2, "device": "cpu"}
 TWO = ONE | {"batch_size_cpu": 6, "devices": 2}
 
@@ -52,22 +53,43 @@ def test_batch_norm_trains_and_resumes_exactly(tmp_path: Path) -> None:
     assert all(torch.equal(left[name], right[name]) for name in left)
     resumed = pd.read_csv(tmp_path / "parts" / "history.csv")
     times = ["seconds", "records_per_s"]
-    pd.testing.assert_frame_equal(history.drop(columns=times), resumed.drop(columns=times), check_exact=True)
+    pd.testing.assert_frame_equal(
+        history.drop(columns=times), resumed.drop(columns=times), check_exact=True
+    )
 
 
 @pytest.mark.slow
 def test_two_processes_are_one_with_a_frozen_body(tmp_path: Path) -> None:
-    """A frozen batch normalisation has no statistics of its own processes, and DDP waits for no gradient of it."""
+    """A frozen batch normalisation has no statistics of its own processes, and DDP
+    waits for no gradient of it."""
     frozen = {"freeze": "body", "layer_decay": 0.5}
-    fit_fake(TrainConfig(**ONE, **frozen), tmp_path / "one", norm="resnet1d", dropout=0.0)
+    fit_fake(
+        TrainConfig(**ONE, **frozen), tmp_path / "one", norm="resnet1d", dropout=0.0
+    )
     spawn_training(TWO | frozen, tmp_path / "two", "resnet1d", 0.0)
-    left, right, start = model_of(tmp_path / "one"), model_of(tmp_path / "two"), make_model("resnet1d").state_dict()
-    assert all(torch.equal(right[name], start[name]) for name in start if not name.startswith("head."))
+    left, right, start = (
+        model_of(tmp_path / "one"),
+        model_of(tmp_path / "two"),
+        make_model("resnet1d").state_dict(),
+    )
+    assert all(
+        torch.equal(right[name], start[name])
+        for name in start
+        if not name.startswith("head.")
+    )
     assert max((left[name] - right[name]).abs().max().item() for name in left) < 1e-5
-    assert not torch.equal(right["head.classifier.weight"], start["head.classifier.weight"])
-    spawn_training(TWO | {"freeze": "stem", "layer_decay": 0.5}, tmp_path / "stem", "resnet1d", 0.2)
+    assert not torch.equal(
+        right["head.classifier.weight"], start["head.classifier.weight"]
+    )
+    spawn_training(
+        TWO | {"freeze": "stem", "layer_decay": 0.5}, tmp_path / "stem", "resnet1d", 0.2
+    )
     found = model_of(tmp_path / "stem")
-    assert {name.split(".")[0] for name in start if not torch.equal(found[name], start[name])} == {"stages", "head"}
+    assert {
+        name.split(".")[0]
+        for name in start
+        if not torch.equal(found[name], start[name])
+    } == {"stages", "head"}
 
 
 @pytest.mark.slow
@@ -80,8 +102,18 @@ def test_torchrun_is_found(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(code.replace("; ", "\n"), encoding="utf-8")
     here = str(Path(training_fakes.__file__).parent)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
-    subprocess.run([*torchrun, str(script), here, repr(TWO), str(tmp_path / "two")], check=True, capture_output=True)
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node=2",
+        f"--master-port={free_port()}",
+    ]
+    subprocess.run(
+        [*torchrun, str(script), here, repr(TWO), str(tmp_path / "two")],
+        check=True,
+        capture_output=True,
+    )
     fit_fake(TrainConfig(**ONE), tmp_path / "one", dropout=0.0)
     left, right = model_of(tmp_path / "one"), model_of(tmp_path / "two")
     assert max((left[name] - right[name]).abs().max().item() for name in left) < 1e-5
@@ -92,7 +124,9 @@ def test_one_device_is_this_process(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == [f"{os.getpid()}-None"]
 
 
-def test_a_process_of_a_group_starts_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_of_a_group_starts_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in {"WORLD_SIZE": "2", "LOCAL_RANK": "1", "RANK": "1"}.items():
         monkeypatch.setenv(name, value)
     launch(note_rank, TrainConfig(devices=2), str(tmp_path))

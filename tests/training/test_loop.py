@@ -14,27 +14,49 @@ import pandas as pd
 import pytest
 import torch
 import training_fakes
-from training_fakes import CLASSES, FakeObjective, FakeStore, StopAt, fit_fake, make_loaders, make_model
+from training_fakes import (
+    CLASSES,
+    FakeObjective,
+    FakeStore,
+    StopAt,
+    fit_fake,
+    make_loaders,
+    make_model,
+)
 
-from ecgnb.data.loaders import Loader
-from ecgnb.errors import CheckpointError, ConfigError, EcgnbError
+from ecgnb.core.errors import CheckpointError, ConfigError, EcgnbError
+from ecgnb.data.loading.loaders import Loader
 from ecgnb.training.callbacks import Callback
 from ecgnb.training.checkpoint import load_best, read_checkpoint, save_checkpoint
 from ecgnb.training.config import TrainConfig
 from ecgnb.training.loop import fit
-from ecgnb.training.schedule import learning_rate
+from ecgnb.training.optimizer import learning_rate
 
-CONFIG = TrainConfig(epochs=3, batch_size_cpu=8, lr=1e-2, device="cpu")  # 37 records: 5 steps an epoch
+CONFIG = TrainConfig(
+    epochs=3, batch_size_cpu=8, lr=1e-2, device="cpu"
+)  # 37 records: 5 steps an epoch
 TIMES = ("seconds", "records_per_s", "gpu_memory_mb")
 
 
 def outcome(folder: Path) -> tuple[Any, list[torch.Tensor]]:
-    """Everything that must come out the same: all tensors, and all numbers but the times."""
-    last, best = (read_checkpoint(folder / "checkpoints" / name) for name in ("last.ckpt", "best.ckpt"))
-    moments = [value for entry in last["optimizer"]["state"].values() for value in entry.values()]
+    """Everything that must come out the same: all tensors, and all numbers but the
+    times."""
+    last, best = (
+        read_checkpoint(folder / "checkpoints" / name)
+        for name in ("last.ckpt", "best.ckpt")
+    )
+    moments = [
+        value
+        for entry in last["optimizer"]["state"].values()
+        for value in entry.values()
+    ]
     tensors = [*last["model"].values(), *best["model"].values(), *moments]
     history = pd.read_csv(folder / "history.csv").drop(columns=list(TIMES))
-    state = {name: value for name, value in last["state"].items() if "seconds" not in name and name != "history"}
+    state = {
+        name: value
+        for name, value in last["state"].items()
+        if "seconds" not in name and name != "history"
+    }
     return (state, best["epoch"], best["score"], history.to_csv()), tensors
 
 
@@ -42,7 +64,10 @@ def assert_same(left: Path, right: Path) -> None:
     (numbers, tensors), (other_numbers, other_tensors) = outcome(left), outcome(right)
     assert numbers == other_numbers
     assert len(tensors) == len(other_tensors)
-    assert all(torch.equal(one, other) for one, other in zip(tensors, other_tensors, strict=True))
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(tensors, other_tensors, strict=True)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +79,12 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_learns_and_writes_what_it_did(uninterrupted: Path) -> None:
     result = fit_fake(CONFIG, uninterrupted, norm="batch")
-    assert result.history["train_loss"].iloc[-1] < 0.4 < 0.9 < result.history["train_loss"].iloc[0]
+    assert (
+        result.history["train_loss"].iloc[-1]
+        < 0.4
+        < 0.9
+        < result.history["train_loss"].iloc[0]
+    )
     assert result.best_score == result.history["macro_f1"].max() > 0.9
     assert result.best_epoch == result.history["macro_f1"].argmax() + 1
     assert list(result.history.columns) == [
@@ -62,18 +92,37 @@ def test_it_learns_and_writes_what_it_did(uninterrupted: Path) -> None:
         "f1_NORM", "f1_MI", "f1_CD", "auroc_NORM", "auroc_MI", "auroc_CD",
         "lr", "seconds", "records_per_s", "gpu_memory_mb",
     ]  # fmt: skip
-    pd.testing.assert_frame_equal(pd.read_csv(uninterrupted / "history.csv"), result.history)
-    assert result.history["lr"].tolist() == [learning_rate(step, 15, CONFIG) for step in (4, 9, 14)]
+    pd.testing.assert_frame_equal(
+        pd.read_csv(uninterrupted / "history.csv"), result.history
+    )
+    assert result.history["lr"].tolist() == [
+        learning_rate(step, 15, CONFIG) for step in (4, 9, 14)
+    ]
     about = load_best(result.best_path, make_model("batch"))
-    assert (about["epoch"], about["score"], about["classes"]) == (result.best_epoch, result.best_score, list(CLASSES))
-    assert sorted(file.name for file in (uninterrupted / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert (about["epoch"], about["score"], about["classes"]) == (
+        result.best_epoch,
+        result.best_score,
+        list(CLASSES),
+    )
+    assert sorted(file.name for file in (uninterrupted / "checkpoints").iterdir()) == [
+        "best.ckpt",
+        "last.ckpt",
+    ]
 
 
 def test_a_training_that_is_done_is_not_done_again(uninterrupted: Path) -> None:
-    before = {file: file.stat().st_mtime_ns for file in uninterrupted.rglob("*") if file.is_file()}
+    before = {
+        file: file.stat().st_mtime_ns
+        for file in uninterrupted.rglob("*")
+        if file.is_file()
+    }
     result = fit_fake(CONFIG, uninterrupted, norm="batch", callbacks=(StopAt(1),))
     assert result.seconds == pytest.approx(result.history["seconds"].sum())
-    assert before == {file: file.stat().st_mtime_ns for file in uninterrupted.rglob("*") if file.is_file()}
+    assert before == {
+        file: file.stat().st_mtime_ns
+        for file in uninterrupted.rglob("*")
+        if file.is_file()
+    }
 
 
 @pytest.mark.parametrize("stops", [[1], [5], [6], [9, 11], [2, 4, 7, 8, 13, 15]])
@@ -91,7 +140,14 @@ def test_resumed_weights_are_the_same_bit_for_bit(
 
 
 def test_resume_with_accumulation_weights_and_early_stopping(tmp_path: Path) -> None:
-    config = replace(CONFIG, epochs=9, batch_size_cpu=3, grad_accum_steps=2, early_stopping_patience=2, monitor="loss")
+    config = replace(
+        CONFIG,
+        epochs=9,
+        batch_size_cpu=3,
+        grad_accum_steps=2,
+        early_stopping_patience=2,
+        monitor="loss",
+    )
     config = replace(config, lr=0.05, scheduler="none", checkpoint_every_steps=3)
     whole = fit_fake(config, tmp_path / "whole")
     for stop in (2, 5, 8, 14, 17):
@@ -103,16 +159,26 @@ def test_resume_with_accumulation_weights_and_early_stopping(tmp_path: Path) -> 
     assert parts.best_score == whole.history["valid_loss"].min()
 
 
-def kill_and_resume(tmp_path: Path, kills: int, seed: int, norm: str = "batch", **changed: Any) -> None:
-    """Start processes that kill themselves (-9) at a random moment, until the training is whole; compare the bits."""
+def kill_and_resume(
+    tmp_path: Path, kills: int, seed: int, norm: str = "batch", **changed: Any
+) -> None:
+    """Start processes that kill themselves (-9) at a random moment, until the training
+    is whole; compare the bits."""
     config = replace(CONFIG, epochs=20 * kills, checkpoint_every_steps=1, **changed)
     seconds = fit_fake(config, tmp_path / "whole", norm=norm).seconds
     moments, killed = random.Random(seed), 0
     while True:
         delay = moments.uniform(0, seconds / (kills + 1)) if killed < kills else -1
-        arguments = [json.dumps(asdict(config)), str(tmp_path / "killed"), str(delay), norm]
+        arguments = [
+            json.dumps(asdict(config)),
+            str(tmp_path / "killed"),
+            str(delay),
+            norm,
+        ]
         done = subprocess.run(
-            [sys.executable, training_fakes.__file__, *arguments], check=False, stderr=subprocess.PIPE
+            [sys.executable, training_fakes.__file__, *arguments],
+            check=False,
+            stderr=subprocess.PIPE,
         )
         if done.returncode == 0:
             break
@@ -129,7 +195,9 @@ def test_killed_twice_at_random_moments(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_twice_while_fine_tuning(tmp_path: Path) -> None:
-    kill_and_resume(tmp_path, kills=2, seed=3, norm="resnet1d", freeze="stem", layer_decay=0.5)
+    kill_and_resume(
+        tmp_path, kills=2, seed=3, norm="resnet1d", freeze="stem", layer_decay=0.5
+    )
 
 
 @pytest.mark.slow
@@ -137,25 +205,37 @@ def test_killed_ten_times_at_random_moments(tmp_path: Path) -> None:
     kill_and_resume(tmp_path, kills=10, seed=2)
 
 
-@pytest.mark.parametrize(("freeze", "layer_decay"), [("", 0.5), ("stem", 1.0), ("body", 1.0), ("stem", 0.75)])
-def test_fine_tuning_resumes_bit_for_bit(tmp_path: Path, freeze: Any, layer_decay: float) -> None:
-    config = replace(CONFIG, freeze=freeze, layer_decay=layer_decay, checkpoint_every_steps=2)
+@pytest.mark.parametrize(
+    ("freeze", "layer_decay"), [("", 0.5), ("stem", 1.0), ("body", 1.0), ("stem", 0.75)]
+)
+def test_fine_tuning_resumes_bit_for_bit(
+    tmp_path: Path, freeze: Any, layer_decay: float
+) -> None:
+    config = replace(
+        CONFIG, freeze=freeze, layer_decay=layer_decay, checkpoint_every_steps=2
+    )
     fit_fake(config, tmp_path / "whole", norm="resnet1d")
     for stop in (1, 5, 6, 11):
         with pytest.raises(KeyboardInterrupt):
-            fit_fake(config, tmp_path / "parts", norm="resnet1d", callbacks=(StopAt(stop),))
+            fit_fake(
+                config, tmp_path / "parts", norm="resnet1d", callbacks=(StopAt(stop),)
+            )
         torch.manual_seed(stop)
     fit_fake(config, tmp_path / "parts", norm="resnet1d")
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_a_checkpoint_from_before_layer_decay_goes_on(tmp_path: Path, uninterrupted: Path) -> None:
+def test_a_checkpoint_from_before_layer_decay_goes_on(
+    tmp_path: Path, uninterrupted: Path
+) -> None:
     with pytest.raises(KeyboardInterrupt):
         fit_fake(CONFIG, tmp_path, norm="batch", callbacks=(StopAt(6),))
     path = tmp_path / "checkpoints" / "last.ckpt"
     contents = read_checkpoint(path)
     assert not {"freeze", "layer_decay"} & contents["identity"].keys()
-    assert [group.pop("lr_scale") for group in contents["optimizer"]["param_groups"]] == [1.0, 1.0]
+    assert [
+        group.pop("lr_scale") for group in contents["optimizer"]["param_groups"]
+    ] == [1.0, 1.0]
     save_checkpoint(path, contents)
     fit_fake(CONFIG, tmp_path, norm="batch")
     assert_same(tmp_path, uninterrupted)
@@ -163,30 +243,50 @@ def test_a_checkpoint_from_before_layer_decay_goes_on(tmp_path: Path, uninterrup
 
 def test_fine_tuning_otherwise_is_another_configuration(tmp_path: Path) -> None:
     fit_fake(CONFIG, tmp_path, norm="resnet1d")
-    with pytest.raises(CheckpointError, match=r"freeze was None, is 'body'; layer_decay was None, is 0\.5"):
-        fit_fake(replace(CONFIG, freeze="body", layer_decay=0.5), tmp_path, norm="resnet1d")
+    with pytest.raises(
+        CheckpointError,
+        match=r"freeze was None, is 'body'; layer_decay was None, is 0\.5",
+    ):
+        fit_fake(
+            replace(CONFIG, freeze="body", layer_decay=0.5), tmp_path, norm="resnet1d"
+        )
 
 
 @pytest.mark.parametrize("norm_of", ["group"])
 def test_accumulation_equals_one_big_batch(tmp_path: Path, norm_of: str) -> None:
     big = replace(CONFIG, batch_size_cpu=12)
-    small = replace(CONFIG, batch_size_cpu=3, grad_accum_steps=4)  # 37 = 3 * 12 + 1: the last step is uneven
+    small = replace(
+        CONFIG, batch_size_cpu=3, grad_accum_steps=4
+    )  # 37 = 3 * 12 + 1: the last step is uneven
     results = [
-        fit_fake(config, tmp_path / str(config.batch_size_cpu), norm=norm_of, dropout=0.0) for config in (big, small)
+        fit_fake(
+            config, tmp_path / str(config.batch_size_cpu), norm=norm_of, dropout=0.0
+        )
+        for config in (big, small)
     ]
     for name in ("train_loss", "valid_loss"):
-        np.testing.assert_allclose(results[0].history[name], results[1].history[name], atol=1e-6)
+        np.testing.assert_allclose(
+            results[0].history[name], results[1].history[name], atol=1e-6
+        )
     left, right = (read_checkpoint(result.last_path)["model"] for result in results)
     assert max((left[name] - right[name]).abs().max().item() for name in left) < 1e-5
 
 
 def test_the_first_step_by_hand(tmp_path: Path) -> None:
-    """One epoch of one batch against PyTorch alone: dropout's seed, clipping, AdamW and rate."""
+    """One epoch of one batch against PyTorch alone: dropout's seed, clipping, AdamW and
+    rate."""
     from torch.nn import functional
 
-    from ecgnb.data.sampling import mix
+    from ecgnb.data.loading.sampling import mix
 
-    config = replace(CONFIG, epochs=1, batch_size_cpu=64, clip_norm=0.1, scheduler="none", warmup_fraction=0.0)
+    config = replace(
+        CONFIG,
+        epochs=1,
+        batch_size_cpu=64,
+        clip_norm=0.1,
+        scheduler="none",
+        warmup_fraction=0.0,
+    )
     fit_fake(config, tmp_path, objective=FakeObjective(noise=0))
     train, _ = make_loaders(config)
     batch, model = next(train.epoch(0)), make_model()
@@ -194,7 +294,10 @@ def test_the_first_step_by_hand(tmp_path: Path) -> None:
     functional.cross_entropy(model(batch.signal), batch.target).backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
     assert norm > 0.1
-    decayed, kept = [p for p in model.parameters() if p.ndim > 1], [p for p in model.parameters() if p.ndim == 1]
+    decayed, kept = (
+        [p for p in model.parameters() if p.ndim > 1],
+        [p for p in model.parameters() if p.ndim == 1],
+    )
     groups = [{"params": decayed}, {"params": kept, "weight_decay": 0.0}]
     torch.optim.AdamW(groups, lr=1e-2, weight_decay=0.01).step()
     found = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["model"]
@@ -208,9 +311,15 @@ def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
     told = str(caught.value)
     train, _ = make_loaders(CONFIG)
     rows = sorted(train.batch_rows(1, 2).tolist())
-    assert f"The loss became nan in epoch 2 at step 8, over store rows {', '.join(map(str, rows))}." in told
+    assert (
+        f"The loss became nan in epoch 2 at step 8, over store rows {', '.join(map(str, rows))}."
+        in told
+    )
     assert "signals are finite" in told and "lower lr" in told
-    assert f"The last good checkpoint is kept: {tmp_path / 'checkpoints' / 'last.ckpt'}" in told
+    assert (
+        f"The last good checkpoint is kept: {tmp_path / 'checkpoints' / 'last.ckpt'}"
+        in told
+    )
     kept = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
     assert kept["state"]["epoch"] == 1
     assert all(value.isfinite().all() for value in kept["model"].values())
@@ -233,9 +342,14 @@ def test_a_record_that_is_not_finite_is_named(tmp_path: Path) -> None:
 def test_a_gradient_that_is_not_finite(tmp_path: Path) -> None:
     class Steep(FakeObjective):
         def loss(self, model: Any, views: Any) -> torch.Tensor:
-            return super().loss(model, views) + model(views[0]).sub(model(views[0]).detach()).abs().sum().sqrt()
+            return (
+                super().loss(model, views)
+                + model(views[0]).sub(model(views[0]).detach()).abs().sum().sqrt()
+            )
 
-    with pytest.raises(EcgnbError, match="The gradient's norm became nan in epoch 1 at step 1"):
+    with pytest.raises(
+        EcgnbError, match="The gradient's norm became nan in epoch 1 at step 1"
+    ):
         fit_fake(CONFIG, tmp_path, dropout=0.0, objective=Steep())
 
 
@@ -245,10 +359,21 @@ def test_another_configuration_model_or_number_of_batches(tmp_path: Path) -> Non
         fit_fake(replace(CONFIG, epochs=2), tmp_path)
     with pytest.raises(CheckpointError, match="run was 'fake', is 'other'"):
         fit_fake(replace(CONFIG, epochs=1), tmp_path, identity="other")
-    with pytest.raises(CheckpointError, match="batches was 5, is 7; batch_size was 8, is 6"):
+    with pytest.raises(
+        CheckpointError, match="batches was 5, is 7; batch_size was 8, is 6"
+    ):
         train, valid = make_loaders(replace(CONFIG, batch_size_cpu=6))
         config = replace(CONFIG, epochs=1)
-        fit(make_model(), FakeObjective(), train, valid, config, tmp_path, classes=CLASSES, identity="fake")
+        fit(
+            make_model(),
+            FakeObjective(),
+            train,
+            valid,
+            config,
+            tmp_path,
+            classes=CLASSES,
+            identity="fake",
+        )
     (tmp_path / "checkpoints" / "best.ckpt").unlink()
     with pytest.raises(CheckpointError, match=r"best\.ckpt is missing"):
         fit_fake(replace(CONFIG, epochs=1), tmp_path)
@@ -265,7 +390,9 @@ def test_a_checkpoint_of_another_model_or_cut_in_half(tmp_path: Path) -> None:
         fit_fake(CONFIG, tmp_path)
 
 
-def test_the_history_follows_the_checkpoint(tmp_path: Path, uninterrupted: Path) -> None:
+def test_the_history_follows_the_checkpoint(
+    tmp_path: Path, uninterrupted: Path
+) -> None:
     with pytest.raises(KeyboardInterrupt):
         fit_fake(CONFIG, tmp_path, norm="batch", callbacks=(StopAt(11),))
     (tmp_path / "history.csv").write_text("nonsense", encoding="utf-8")
@@ -297,28 +424,72 @@ def test_several_labels_and_an_undefined_score(tmp_path: Path) -> None:
     valid = Loader(store, rows[37:], targets[37:], batch_size=8)
     config = replace(CONFIG, monitor="macro_auroc")
     result = fit(
-        make_model(), FakeObjective(), train, valid, config, tmp_path / "a", classes=CLASSES, task="multilabel"
+        make_model(),
+        FakeObjective(),
+        train,
+        valid,
+        config,
+        tmp_path / "a",
+        classes=CLASSES,
+        task="multilabel",
     )
     assert result.history["auroc_CD"].isna().all()
     assert result.best_score == result.history["macro_auroc"].max() > 0.9
     none = Loader(store, rows[37:], np.zeros_like(targets[37:]), batch_size=8)
-    result = fit(make_model(), FakeObjective(), train, none, config, tmp_path / "b", classes=CLASSES, task="multilabel")
-    assert result.best_epoch == 1 and np.isnan(result.best_score) and result.best_path.is_file()
+    result = fit(
+        make_model(),
+        FakeObjective(),
+        train,
+        none,
+        config,
+        tmp_path / "b",
+        classes=CLASSES,
+        task="multilabel",
+    )
+    assert (
+        result.best_epoch == 1
+        and np.isnan(result.best_score)
+        and result.best_path.is_file()
+    )
 
 
 def test_objectives_without_labels_are_watched_by_their_loss(tmp_path: Path) -> None:
     train, valid = make_loaders(CONFIG)
     with pytest.raises(ConfigError, match="needs the names of the classes"):
-        fit(make_model(), FakeObjective(), train, valid, replace(CONFIG, monitor="macro_f1"), tmp_path)
-    result = fit(make_model(), FakeObjective(), train, valid, replace(CONFIG, monitor="auto"), tmp_path)
+        fit(
+            make_model(),
+            FakeObjective(),
+            train,
+            valid,
+            replace(CONFIG, monitor="macro_f1"),
+            tmp_path,
+        )
+    result = fit(
+        make_model(),
+        FakeObjective(),
+        train,
+        valid,
+        replace(CONFIG, monitor="auto"),
+        tmp_path,
+    )
     assert result.best_score == result.history["valid_loss"].min()
     assert "macro_f1" not in result.history
 
 
 def test_loaders_of_another_rank_are_refused(tmp_path: Path) -> None:
     train, valid = make_loaders(CONFIG, rank=1, world_size=2)
-    with pytest.raises(ConfigError, match=r"\('cpu', 1, 2\), but the training runs on \('cpu', 0, 1\)"):
-        fit(make_model(), FakeObjective(), train, valid, CONFIG, tmp_path, classes=CLASSES)
+    with pytest.raises(
+        ConfigError, match=r"\('cpu', 1, 2\), but the training runs on \('cpu', 0, 1\)"
+    ):
+        fit(
+            make_model(),
+            FakeObjective(),
+            train,
+            valid,
+            CONFIG,
+            tmp_path,
+            classes=CLASSES,
+        )
 
 
 def test_callbacks_hear_everything_in_order(tmp_path: Path) -> None:
@@ -343,13 +514,19 @@ def test_callbacks_hear_everything_in_order(tmp_path: Path) -> None:
     assert heard == ["start", *steps[:2], "epoch 1", *steps[2:], "epoch 2", "end"]
 
 
-def test_lines_of_progress(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_of_progress(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ECGNB_PROGRESS", "lines")
     with pytest.raises(KeyboardInterrupt):
         fit_fake(CONFIG, tmp_path, callbacks=(StopAt(6),))
     fit_fake(CONFIG, tmp_path)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines if line.startswith("epoch")] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    assert [line.split(":")[0] for line in lines if line.startswith("epoch")] == [
+        "epoch 1/3",
+        "epoch 2/3",
+        "epoch 3/3",
+    ]
     assert lines[1] == "Going on at epoch 2, batch 0, step 5."
     assert "train loss" in lines[0] and "records/s" in lines[0]
     assert lines[-1].startswith("Best epoch")
@@ -362,4 +539,7 @@ def test_bfloat16_trains(tmp_path: Path) -> None:
         pytest.skip("this CPU has no bfloat16 instructions")
     result = fit_fake(replace(CONFIG, mixed_precision="bf16"), tmp_path)
     assert result.history["train_loss"].iloc[-1] < 0.5
-    assert all(value.dtype == torch.float32 for value in read_checkpoint(result.last_path)["model"].values())
+    assert all(
+        value.dtype == torch.float32
+        for value in read_checkpoint(result.last_path)["model"].values()
+    )

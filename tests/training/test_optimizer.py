@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from training_fakes import make_model
 
-from ecgnb.errors import ConfigError
+from ecgnb.core.errors import ConfigError
 from ecgnb.training.config import TrainConfig
 from ecgnb.training.optimizer import make_optimizer, set_learning_rate
 
@@ -14,7 +14,11 @@ def test_norms_and_biases_do_not_decay() -> None:
     model = make_model()
     decayed, kept = make_optimizer(model, TrainConfig(weight_decay=0.3)).param_groups
     assert (decayed["weight_decay"], kept["weight_decay"]) == (0.3, 0.0)
-    assert [tuple(p.shape) for p in decayed["params"]] == [(8, 2, 7), (8, 8, 5), (3, 88)]
+    assert [tuple(p.shape) for p in decayed["params"]] == [
+        (8, 2, 7),
+        (8, 8, 5),
+        (3, 88),
+    ]
     assert [tuple(p.shape) for p in kept["params"]] == [(8,), (8,), (8,), (3,)]
 
 
@@ -28,12 +32,15 @@ def test_frozen_parameters_are_left_out() -> None:
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_first_step_by_hand(fused: bool) -> None:
-    """Without gradients' history Adam's first step is lr * sign(gradient); decay takes lr * decay * weight."""
+    """Without gradients' history Adam's first step is lr * sign(gradient); decay takes
+    lr * decay * weight."""
     layer = nn.Linear(1, 1)
     with torch.no_grad():
         layer.weight.fill_(2.0)
         layer.bias.fill_(3.0)
-    optimizer = make_optimizer(layer, TrainConfig(lr=0.1, weight_decay=0.5), fused=fused)
+    optimizer = make_optimizer(
+        layer, TrainConfig(lr=0.1, weight_decay=0.5), fused=fused
+    )
     layer(torch.ones(1, 1)).sum().backward()
     optimizer.step()
     assert layer.weight.item() == pytest.approx(2.0 * (1 - 0.1 * 0.5) - 0.1, abs=1e-6)
@@ -41,17 +48,26 @@ def test_first_step_by_hand(fused: bool) -> None:
 
 
 def test_layer_decay_scales_the_groups() -> None:
-    """Four groups of layers: stem, two stages, head; in each the weights that decay and the others."""
+    """Four groups of layers: stem, two stages, head; in each the weights that decay and
+    the others."""
     model = make_model("resnet1d")
-    optimizer = make_optimizer(model, TrainConfig(lr=0.01, layer_decay=0.5, weight_decay=0.3))
+    optimizer = make_optimizer(
+        model, TrainConfig(lr=0.01, layer_decay=0.5, weight_decay=0.3)
+    )
     scales = [group["lr_scale"] for group in optimizer.param_groups]
     assert scales == [0.125, 0.125, 0.25, 0.25, 0.5, 0.5, 1.0, 1.0]
-    assert [group["lr"] for group in optimizer.param_groups] == [0.01 * scale for scale in scales]
+    assert [group["lr"] for group in optimizer.param_groups] == [
+        0.01 * scale for scale in scales
+    ]
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.3, 0.0] * 4
-    found = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    found = [
+        parameter for group in optimizer.param_groups for parameter in group["params"]
+    ]
     assert len(found) == len(set(found)) == len(list(model.parameters()))
     set_learning_rate(optimizer, 0.08)
-    assert [group["lr"] for group in optimizer.param_groups] == [0.08 * scale for scale in scales]
+    assert [group["lr"] for group in optimizer.param_groups] == [
+        0.08 * scale for scale in scales
+    ]
 
 
 def test_without_layer_decay_the_order_is_the_models_own() -> None:
@@ -66,5 +82,7 @@ def test_without_layer_decay_the_order_is_the_models_own() -> None:
 
 
 def test_layer_decay_goes_by_the_models_layers() -> None:
-    with pytest.raises(ConfigError, match=r"layer_decay=0\.5 needs a model .* and Sequential does not"):
+    with pytest.raises(
+        ConfigError, match=r"layer_decay=0\.5 needs a model .* and Sequential does not"
+    ):
         make_optimizer(make_model(), TrainConfig(layer_decay=0.5))

@@ -4,13 +4,22 @@ import pytest
 import torch
 
 from ecgnb.training.config import TrainConfig
-from ecgnb.training.schedule import learning_rate
+from ecgnb.training.optimizer import learning_rate
 
 STEPS = (0, 1, 2, 6, 10, 11, 15, 19)
 GOLDEN = {
     "cosine": [0.5, 1.0, 1.0, 0.883022, 0.586824, 0.5, 0.178606, 0.007596],
     "step": [0.5, 1.0, 1.0, 1.0, 1.0, 0.1, 0.1, 0.01],
-    "one-cycle": [0.04, 0.131672, 0.371672, 0.987464, 0.716943, 0.611262, 0.188258, 4e-06],
+    "one-cycle": [
+        0.04,
+        0.131672,
+        0.371672,
+        0.987464,
+        0.716943,
+        0.611262,
+        0.188258,
+        4e-06,
+    ],
     "none": [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
 }
 
@@ -36,11 +45,17 @@ def _rates_of_torch(make_scheduler: type, n: int, **options: object) -> list[flo
 @pytest.mark.parametrize("n", [7, 40, 333])
 def test_parity_with_pytorch(n: int) -> None:
     ours = TrainConfig(lr=0.3, scheduler="one-cycle")
-    theirs = _rates_of_torch(torch.optim.lr_scheduler.OneCycleLR, n, max_lr=0.3, total_steps=n)
-    assert [learning_rate(step, n, ours) for step in range(n)] == pytest.approx(theirs, rel=1e-9)
+    theirs = _rates_of_torch(
+        torch.optim.lr_scheduler.OneCycleLR, n, max_lr=0.3, total_steps=n
+    )
+    assert [learning_rate(step, n, ours) for step in range(n)] == pytest.approx(
+        theirs, rel=1e-9
+    )
     ours = TrainConfig(lr=0.3, scheduler="cosine", warmup_fraction=0)
     theirs = _rates_of_torch(torch.optim.lr_scheduler.CosineAnnealingLR, n, T_max=n)
-    assert [learning_rate(step, n, ours) for step in range(n)] == pytest.approx(theirs, rel=1e-9)
+    assert [learning_rate(step, n, ours) for step in range(n)] == pytest.approx(
+        theirs, rel=1e-9
+    )
 
 
 @pytest.mark.parametrize("scheduler", GOLDEN)

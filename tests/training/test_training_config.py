@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from ecgnb.errors import ConfigError
-from ecgnb.files import fingerprint
+from ecgnb.core.errors import ConfigError
+from ecgnb.core.files import fingerprint
 from ecgnb.training.config import TrainConfig
 
 
@@ -25,7 +25,10 @@ from ecgnb.training.config import TrainConfig
         ({"label_smoothing": 1.5}, "label_smoothing"),
         ({"mixed_precision": "fp8"}, "mixed_precision"),
         ({"device": "gpu"}, "device is 'gpu'"),
-        ({"freeze": "steam"}, "freeze is 'steam'.*'', 'stem', 'body'.*Did you mean 'stem'"),
+        (
+            {"freeze": "steam"},
+            "freeze is 'steam'.*'', 'stem', 'body'.*Did you mean 'stem'",
+        ),
         ({"layer_decay": 0.0}, "layer_decay is 0.0; it must be above 0 and at most 1"),
         ({"layer_decay": 1.01}, "layer_decay is 1.01"),
         ({"layer_decay": math.nan}, "layer_decay is nan"),
@@ -38,34 +41,49 @@ def test_wrong_values_are_refused(changed: dict, told: str) -> None:
 
 def test_batch_size_depends_on_the_device() -> None:
     config = TrainConfig(batch_size_cpu=8, batch_size_gpu=64)
-    assert [config.batch_size(device) for device in ("cpu", "cuda:1", "mps")] == [8, 64, 64]
+    assert [config.batch_size(device) for device in ("cpu", "cuda:1", "mps")] == [
+        8,
+        64,
+        64,
+    ]
 
 
 def test_identity_leaves_out_what_does_not_change_the_weights() -> None:
-    assert TrainConfig(checkpoint_every_steps=5, devices=2).identity() == TrainConfig().identity()
+    assert (
+        TrainConfig(checkpoint_every_steps=5, devices=2).identity()
+        == TrainConfig().identity()
+    )
     assert TrainConfig(lr=2e-3).identity() != TrainConfig().identity()
 
 
 def test_the_identity_of_older_trainings_stays() -> None:
     assert fingerprint(TrainConfig().identity()) == "d7e12e5221b7"
     for changed in ({"freeze": "stem"}, {"layer_decay": 0.75}):
-        told = TrainConfig(**changed).identity().items() - TrainConfig().identity().items()
+        told = (
+            TrainConfig(**changed).identity().items() - TrainConfig().identity().items()
+        )
         assert dict(told) == changed
 
 
 def test_the_module_needs_no_torch() -> None:
-    code = "import sys, ecgnb.training.config, ecgnb.training.schedule; assert 'torch' not in sys.modules"
+    code = "import sys, ecgnb.training.config, ecgnb.training.optimizer; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_auto_is_decided_by_the_task() -> None:
     config = TrainConfig()
     decided = {task: config.for_task(task) for task in ("multiclass", "multilabel", "")}
-    assert {task: (each.class_weights, each.monitor) for task, each in decided.items()} == {
+    assert {
+        task: (each.class_weights, each.monitor) for task, each in decided.items()
+    } == {
         "multiclass": ("balanced", "macro_f1"),
         "multilabel": ("none", "macro_auroc"),
         "": ("none", "loss"),
     }
-    assert TrainConfig(sampler="weighted").for_task("multiclass").class_weights == "none"
-    given = TrainConfig(class_weights="none", monitor="macro_auroc").for_task("multiclass")
+    assert (
+        TrainConfig(sampler="weighted").for_task("multiclass").class_weights == "none"
+    )
+    given = TrainConfig(class_weights="none", monitor="macro_auroc").for_task(
+        "multiclass"
+    )
     assert (given.class_weights, given.monitor) == ("none", "macro_auroc")

@@ -52,7 +52,9 @@ def test_wander_is_slow_and_bounded():
 @pytest.mark.parametrize("fs", [500.0, 250.0, 110.0])
 def test_hum_is_at_the_mains_and_below_half_the_rate(fs):
     n = int(fs * 4)
-    hum = Powerline(amplitude=0.2, p=1.0)(torch.zeros(100, 2, n), fs=fs, keys=torch.arange(100))
+    hum = Powerline(amplitude=0.2, p=1.0)(
+        torch.zeros(100, 2, n), fs=fs, keys=torch.arange(100)
+    )
     power = torch.fft.rfft(hum * torch.hann_window(n)).abs().square().sum(1)
     peaks = torch.fft.rfftfreq(n, 1 / fs)[power.argmax(-1)]
     allowed = {f * k for f in (50.0, 60.0) for k in (1, 2, 3)}
@@ -67,7 +69,9 @@ def test_scale_grows_and_shrinks_alike():
     assert factor.max() <= 1.5 and factor.min() >= 1 / 1.5
     assert abs(factor.log().mean()) < 0.01
     assert torch.equal(factor[:, 0], factor[:, 1])
-    by_lead = AmplitudeScale(magnitude=0.5, p=1.0, per_lead=True)(x, keys=torch.arange(4000))
+    by_lead = AmplitudeScale(magnitude=0.5, p=1.0, per_lead=True)(
+        x, keys=torch.arange(4000)
+    )
     assert not torch.equal(by_lead[:, 0], by_lead[:, 1])
 
 
@@ -104,5 +108,10 @@ def test_time_shift_rotates_the_valid_part():
         by = int((record == 1).nonzero())
         assert torch.equal(record, torch.roll(torch.arange(1.0, 201.0), by))
         shifts.add(by if by < 100 else by - 200)
-    assert min(shifts) >= -50 and max(shifts) <= 50 and min(shifts) < -30 and max(shifts) > 30
+    assert (
+        min(shifts) >= -50
+        and max(shifts) <= 50
+        and min(shifts) < -30
+        and max(shifts) > 30
+    )
     assert (out[:, 0, :100] == 0).all() and (out[:, 0, 300:] == 0).all()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ecgnb.errors import ConfigError
+from ecgnb.core.errors import ConfigError
 from ecgnb.transforms import TRANSFORMS, Pipeline, build_pipeline, build_transform
 from ecgnb.transforms.pipeline import Transform
 from ecgnb.transforms.random import stream_of
@@ -41,21 +41,36 @@ def signals(*shape: int) -> np.ndarray:
 
 def run(transform, x, mask=None, n_keys=None, **kw):
     lead = x.shape[:-2]
-    keys = np.arange(n_keys or int(np.prod(lead, dtype=int))).reshape(lead) if n_keys is None else np.arange(n_keys)
+    keys = (
+        np.arange(n_keys or int(np.prod(lead, dtype=int))).reshape(lead)
+        if n_keys is None
+        else np.arange(n_keys)
+    )
     return transform(x, fs=FS, mask=mask, keys=keys, **kw)
 
 
 def test_every_random_transform_has_a_zero():
     assert set(RANDOM) <= set(ZERO)
-    assert set(DETERMINISTIC) == {"zscore", "bandpass", "notch", "baseline", "clip", "scale"}
+    assert set(DETERMINISTIC) == {
+        "zscore",
+        "bandpass",
+        "notch",
+        "baseline",
+        "clip",
+        "scale",
+    }
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
-@pytest.mark.parametrize("shape", [(3, 700), (4, 3, 700), (2, 2, 3, 700), (1, 2, 2, 3, 701)])
+@pytest.mark.parametrize(
+    "shape", [(3, 700), (4, 3, 700), (2, 2, 3, 700), (1, 2, 2, 3, 701)]
+)
 def test_leading_dimensions(name, shape):
     x = signals(*shape)
     out = run(make(name), x)
-    assert isinstance(out, np.ndarray) and out.shape == shape and out.dtype == np.float32
+    assert (
+        isinstance(out, np.ndarray) and out.shape == shape and out.dtype == np.float32
+    )
     assert np.isfinite(out).all()
     flat = x.reshape(-1, *shape[-2:])
     assert np.array_equal(run(make(name), flat).reshape(shape), out)
@@ -96,15 +111,28 @@ def test_input_is_not_modified(name):
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_record_is_the_same_in_any_batch(name, masked):
     x = torch.from_numpy(signals(5, 3, 701))
-    mask = torch.arange(701) < torch.tensor([701, 650, 1, 0, 333])[:, None] if masked else None
+    mask = (
+        torch.arange(701) < torch.tensor([701, 650, 1, 0, 333])[:, None]
+        if masked
+        else None
+    )
     keys = torch.tensor([9, 4, 1000, 77, 3])
     transform = make(name)
     together = transform(x, fs=FS, mask=mask, keys=keys, seed=3, step=8)
     for row in range(5):
         rows = slice(row, row + 1)
-        alone = transform(x[rows], fs=FS, mask=mask[rows] if masked else None, keys=keys[rows], seed=3, step=8)
+        alone = transform(
+            x[rows],
+            fs=FS,
+            mask=mask[rows] if masked else None,
+            keys=keys[rows],
+            seed=3,
+            step=8,
+        )
         assert torch.equal(alone[0], together[row])
-    assert torch.equal(transform(x, fs=FS, mask=mask, keys=keys, seed=3, step=8), together)
+    assert torch.equal(
+        transform(x, fs=FS, mask=mask, keys=keys, seed=3, step=8), together
+    )
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
@@ -118,7 +146,10 @@ def test_padding_counts_nothing_and_stays_zero(name):
     if name in DETERMINISTIC:
         alone = run(make(name), np.ascontiguousarray(x[:, :, 100:800]))
         np.testing.assert_allclose(out[:, :, 100:800], alone, atol=2e-5)
-    assert np.array_equal(out, run(make(name), np.where(mask[:, None], x, -5.0).astype(np.float32), mask=mask))
+    assert np.array_equal(
+        out,
+        run(make(name), np.where(mask[:, None], x, -5.0).astype(np.float32), mask=mask),
+    )
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
@@ -155,9 +186,12 @@ def test_magnitude_zero_is_the_identity(name):
 @pytest.mark.parametrize("name", RANDOM)
 def test_p_is_the_share_of_changed_records(name):
     x = torch.from_numpy(signals(1, 3, 60)).expand(2000, 3, 60)
-    out = make(name, p=0.3, **({"p_lead": 1.0} if name == "lead_dropout" else {}))(x, fs=FS, keys=torch.arange(2000))
+    out = make(name, p=0.3, **({"p_lead": 1.0} if name == "lead_dropout" else {}))(
+        x, fs=FS, keys=torch.arange(2000)
+    )
     changed = (out != x).flatten(1).any(1).double().mean()
-    # A mask or a shift may round to nothing on 60 samples, so a few percent may be missing.
+    # A mask or a shift may round to nothing on 60 samples, so a few percent may be
+    # missing.
     assert 0.3 * 0.85 - 0.05 < changed < 0.3 + 0.05
 
 
@@ -180,7 +214,10 @@ def test_sample_and_apply_replay_a_call(name):
     params = transform.sample(x.shape, keys, seed=2, step=5, stream=stream)
     assert bool(params) == transform.random
     assert all(len(value) == 4 for value in params.values())
-    assert torch.equal(transform.apply(x, params, fs=FS), transform(x, fs=FS, keys=keys, seed=2, step=5))
+    assert torch.equal(
+        transform.apply(x, params, fs=FS),
+        transform(x, fs=FS, keys=keys, seed=2, step=5),
+    )
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
@@ -190,18 +227,25 @@ def test_spec_survives_json(name):
     assert transform.spec()["name"] == name
 
 
-@pytest.mark.parametrize("name", ["bandpass", "notch", "baseline", "baseline_wander", "powerline", "time_shift"])
+@pytest.mark.parametrize(
+    "name",
+    ["bandpass", "notch", "baseline", "baseline_wander", "powerline", "time_shift"],
+)
 def test_a_missing_rate_is_named(name):
     with pytest.raises(ConfigError, match=f"'{name}' needs the sampling rate"):
         make(name)(signals(1, 3, 700), keys=[0])
 
 
 def test_pipeline_composes_and_strips_chance():
-    pipeline = build_pipeline(["bandpass", {"name": "gaussian_noise", "sd": 0.1, "p": 1.0}, "zscore"])
+    pipeline = build_pipeline(
+        ["bandpass", {"name": "gaussian_noise", "sd": 0.1, "p": 1.0}, "zscore"]
+    )
     x = signals(4, 3, 700)
     still = pipeline.deterministic()
     assert pipeline.random and not still.random and len(still) == 2
-    assert np.array_equal(still(x, fs=FS), run(make("zscore"), run(make("bandpass"), x)))
+    assert np.array_equal(
+        still(x, fs=FS), run(make("zscore"), run(make("bandpass"), x))
+    )
     assert not np.array_equal(run(pipeline, x), still(x, fs=FS))
     assert build_pipeline(json.loads(json.dumps(pipeline.specs()))) == pipeline
     assert build_pipeline() == build_pipeline(["zscore"]) == build_pipeline("zscore")
@@ -211,9 +255,13 @@ def test_streams_hang_on_names_and_not_on_places():
     x = signals(4, 3, 700)
     noise = {"name": "gaussian_noise", "p": 1.0}
     alone = run(build_pipeline([noise]), x)
-    assert np.array_equal(run(build_pipeline([{"name": "clip", "limit": 1e9}, noise]), x), alone)
+    assert np.array_equal(
+        run(build_pipeline([{"name": "clip", "limit": 1e9}, noise]), x), alone
+    )
     twice = run(build_pipeline([noise, noise]), x) - x
-    assert not np.allclose(twice, 2 * (alone - x), atol=1e-3), "two transforms of one kind must not repeat each other"
+    assert not np.allclose(twice, 2 * (alone - x), atol=1e-3), (
+        "two transforms of one kind must not repeat each other"
+    )
 
 
 def test_an_empty_pipeline_only_silences_padding():
@@ -227,7 +275,9 @@ def test_a_memory_map_is_readable(tmp_path):
     path = tmp_path / "signals.npy"
     np.save(path, signals(2, 3, 100))
     mapped = np.load(path, mmap_mode="r")
-    np.testing.assert_array_equal(make("zscore")(mapped[:, ::-1]), make("zscore")(np.array(mapped[:, ::-1])))
+    np.testing.assert_array_equal(
+        make("zscore")(mapped[:, ::-1]), make("zscore")(np.array(mapped[:, ::-1]))
+    )
 
 
 @pytest.mark.parametrize(
@@ -239,7 +289,10 @@ def test_a_memory_map_is_readable(tmp_path):
         ({"name": "bandpass", "low": 40, "high": 0.5}, "must be below"),
         ({"name": "bandpass", "low": None, "high": None}, "give low, high or both"),
         ({"name": "bandpass", "low": -1.0}, "above 0 Hz"),
-        ({"name": "gaussian_noise", "p": 1.5}, "'gaussian_noise' needs p between 0 and 1; it was given 1.5"),
+        (
+            {"name": "gaussian_noise", "p": 1.5},
+            "'gaussian_noise' needs p between 0 and 1; it was given 1.5",
+        ),
         ({"name": "time_mask", "max_fraction": -0.1}, "max_fraction"),
         ({"name": "zscore", "per": "batch"}, "per must be"),
     ],

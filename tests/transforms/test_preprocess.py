@@ -1,4 +1,5 @@
-"""Filters against scipy, statistics against numpy, the baseline against a known drift."""
+"""Filters against scipy, statistics against numpy, the baseline against a known
+drift."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import torch
 from scipy import signal as dsp
 from scipy.fft import next_fast_len
 
-from ecgnb.errors import ConfigError
+from ecgnb.core.errors import ConfigError
 from ecgnb.transforms.filters import fast_length, reflect
 from ecgnb.transforms.preprocess import BandPass, Baseline, Clip, Notch, Scale, ZScore
 
@@ -24,7 +25,12 @@ def heartbeats(fs: float, seconds: float) -> np.ndarray:
     """A pulse train of P, QRS and T shapes, one beat a second, baseline 0."""
     t = np.arange(int(fs * seconds)) / fs
     phase = t % 1.0
-    shapes = [(0.2, 0.025, 0.15), (0.4, 0.01, 1.2), (0.43, 0.012, -0.3), (0.65, 0.05, 0.3)]
+    shapes = [
+        (0.2, 0.025, 0.15),
+        (0.4, 0.01, 1.2),
+        (0.43, 0.012, -0.3),
+        (0.65, 0.05, 0.3),
+    ]
     return sum(a * np.exp(-0.5 * ((phase - m) / s) ** 2) for m, s, a in shapes)
 
 
@@ -40,9 +46,13 @@ class TestZScore:
         x = RNG.normal(3.0, 0.2, (5, 12, 1001)).astype(np.float32)
         wide = x.astype(np.float64)
         np.testing.assert_allclose(
-            ZScore()(x), (wide - wide.mean(-1, keepdims=True)) / wide.std(-1, keepdims=True), atol=2e-5
+            ZScore()(x),
+            (wide - wide.mean(-1, keepdims=True)) / wide.std(-1, keepdims=True),
+            atol=2e-5,
         )
-        each = (wide - wide.mean((1, 2), keepdims=True)) / wide.std((1, 2), keepdims=True)
+        each = (wide - wide.mean((1, 2), keepdims=True)) / wide.std(
+            (1, 2), keepdims=True
+        )
         np.testing.assert_allclose(ZScore(per="record")(x), each, atol=2e-5)
 
     @pytest.mark.parametrize("per", ["lead", "record"])
@@ -89,9 +99,13 @@ class TestBandPass:
         x += np.linspace(0, 3, 2500, dtype=np.float32)
         kernel = BandPass(1.0, 30.0).kernel(250.0)
         half = len(kernel) // 2
-        padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (half, half)), mode="reflect")
+        padded = np.pad(
+            x.astype(np.float64), ((0, 0), (0, 0), (half, half)), mode="reflect"
+        )
         expected = dsp.fftconvolve(padded, kernel[None, None], mode="valid", axes=-1)
-        np.testing.assert_allclose(BandPass(1.0, 30.0)(x, fs=250.0), expected, atol=5e-6)
+        np.testing.assert_allclose(
+            BandPass(1.0, 30.0)(x, fs=250.0), expected, atol=5e-6
+        )
 
     def test_no_phase(self):
         t = np.arange(5000) / 500
@@ -104,11 +118,18 @@ class TestBandPass:
         slow, fast = np.sin(2 * np.pi * 0.1 * t), np.sin(2 * np.pi * 100 * t)
         x = (slow + fast).astype(np.float32)[None]
         middle = slice(1500, -1500)
-        np.testing.assert_allclose(BandPass(None, 40.0)(x, fs=500.0)[0, middle], slow[middle], atol=0.01)
-        np.testing.assert_allclose(BandPass(1.0, None)(x, fs=500.0)[0, middle], fast[middle], atol=0.01)
+        np.testing.assert_allclose(
+            BandPass(None, 40.0)(x, fs=500.0)[0, middle], slow[middle], atol=0.01
+        )
+        np.testing.assert_allclose(
+            BandPass(1.0, None)(x, fs=500.0)[0, middle], fast[middle], atol=0.01
+        )
 
     def test_edges_must_fit_the_rate(self):
-        with pytest.raises(ConfigError, match="high=60 Hz is not below half the sampling rate of 100 Hz"):
+        with pytest.raises(
+            ConfigError,
+            match="high=60 Hz is not below half the sampling rate of 100 Hz",
+        ):
             BandPass(0.5, 60.0)(np.zeros((1, 100), np.float32), fs=100.0)
 
     def test_shorter_than_its_kernel(self):
@@ -117,7 +138,10 @@ class TestBandPass:
 
 
 class TestNotch:
-    @pytest.mark.parametrize(("frequency", "fs"), [(50.0, 500.0), (60.0, 500.0), (50.0, 360.0), (60.0, 128.0)])
+    @pytest.mark.parametrize(
+        ("frequency", "fs"),
+        [(50.0, 500.0), (60.0, 500.0), (50.0, 360.0), (60.0, 128.0)],
+    )
     def test_frequency_response(self, frequency, fs):
         kernel = Notch(frequency).kernel(fs)
         assert gain(kernel, frequency, fs) < 1e-6
@@ -133,7 +157,9 @@ class TestNotch:
         assert np.abs(out - clean)[400:-400].max() < 0.02
 
     def test_harmonics_above_half_the_rate_are_left_out(self):
-        assert np.array_equal(Notch(50.0, harmonics=3).kernel(180.0), Notch(50.0).kernel(180.0))
+        assert np.array_equal(
+            Notch(50.0, harmonics=3).kernel(180.0), Notch(50.0).kernel(180.0)
+        )
 
 
 class TestBaseline:
@@ -141,21 +167,32 @@ class TestBaseline:
     def test_drift_goes_and_heartbeats_stay(self, fs):
         clean = heartbeats(fs, 10)
         t = np.arange(len(clean)) / fs
-        drift = 0.5 * np.sin(2 * np.pi * 0.15 * t + 0.4) + 0.3 * np.sin(2 * np.pi * 0.3 * t) + 1.0
+        drift = (
+            0.5 * np.sin(2 * np.pi * 0.15 * t + 0.4)
+            + 0.3 * np.sin(2 * np.pi * 0.3 * t)
+            + 1.0
+        )
         out = Baseline()((clean + drift).astype(np.float32)[None], fs=fs)[0]
         error = (out - clean)[int(fs) : -int(fs)]
         # The beats' own mean goes with the drift.
         assert np.std(error) < 0.05 * np.std(drift)
 
     def test_constant_is_removed_exactly(self):
-        np.testing.assert_allclose(Baseline()(np.full((2, 777), 1.25, np.float32), fs=500.0), 0.0, atol=1e-6)
+        np.testing.assert_allclose(
+            Baseline()(np.full((2, 777), 1.25, np.float32), fs=500.0), 0.0, atol=1e-6
+        )
 
     def test_st_segment_stays_where_running_medians_bend_it(self):
         fs, n = 500.0, 5000
         phase = (np.arange(n) / fs) % 1.0
-        x = heartbeats(fs, 10) + 0.2 * ((phase > 0.46) & (phase < 0.58))  # an elevated ST segment
+        x = heartbeats(fs, 10) + 0.2 * (
+            (phase > 0.46) & (phase < 0.58)
+        )  # an elevated ST segment
         inner = (np.arange(n) > 1000) & (np.arange(n) < 4000)
-        st, pq = inner & (phase > 0.48) & (phase < 0.54), inner & (phase > 0.28) & (phase < 0.33)
+        st, pq = (
+            inner & (phase > 0.48) & (phase < 0.54),
+            inner & (phase > 0.28) & (phase < 0.33),
+        )
         medians = np.pad(x, 500, mode="reflect")
         for seconds in (0.2, 0.6):
             medians = dsp.medfilt(medians, 2 * round(seconds * fs / 2) + 1)

@@ -1,4 +1,6 @@
-"""The catalogue of data sets: one file each; `find_records` gives the manifest of any of them."""
+"""The catalogue of data sets: one file each; `find_records` gives the manifest of any
+of them.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +8,33 @@ from pathlib import Path
 
 import pandas as pd
 
+from ecgnb.core.errors import LabelError
+
 # Importing a data set's module enters it in the catalogue.
-from ecgnb.data.catalog import (  # noqa: F401
+from ecgnb.data.catalog import (
     cinc2011,
     cinc2017,
     cinc2020,
-    cinc2021,
     code15,
     cpsc2018,
     cpsc2021,
-    folder,
     ludb,
     mitdb,
     ptbdb,
     ptbxl,
 )
+from ecgnb.data.catalog import user_folder as folder
 from ecgnb.data.catalog.base import CATALOG, UNIFIED, Dataset
-from ecgnb.data.labels import write_mapping
-from ecgnb.errors import LabelError
+from ecgnb.data.labels.mapping import write_mapping
 
-__all__ = ["CATALOG", "UNIFIED", "Dataset", "build_mapping", "classes_of", "find_records"]
+__all__ = [
+    "CATALOG",
+    "UNIFIED",
+    "Dataset",
+    "build_mapping",
+    "classes_of",
+    "find_records",
+]
 
 
 def find_records(
@@ -41,7 +50,9 @@ def find_records(
     >>> find_records("ptbxl", "data/ptb-xl", label_set="superclass")  # doctest: +SKIP
     """
     dataset = CATALOG.get(name)()
-    return dataset.find(root, label_set=label_set, likelihood=likelihood, target_fs=target_fs)
+    return dataset.find(
+        root, label_set=label_set, likelihood=likelihood, target_fs=target_fs
+    )
 
 
 def classes_of(name: str, label_set: str | None = None) -> tuple[str, ...]:
@@ -53,8 +64,11 @@ def classes_of(name: str, label_set: str | None = None) -> tuple[str, ...]:
     return CATALOG.get(name)().classes(label_set)
 
 
-def build_mapping(name: str, root: str | Path, out_csv: str | Path, *, label_set: str = "unified") -> Path:
-    """Write the label file of a data set (columns ``dataset, record_id, mapped_label``) and return its path.
+def build_mapping(
+    name: str, root: str | Path, out_csv: str | Path, *, label_set: str = "unified"
+) -> Path:
+    """Write the label file of a data set (columns ``dataset, record_id, mapped_label``)
+    and return its path.
 
     Raises:
         LabelError: the data set says nothing about these labels.

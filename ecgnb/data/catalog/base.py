@@ -1,4 +1,6 @@
-"""`Dataset`: what a data set is called, which labels it has, and the manifest of the recordings in a folder."""
+"""`Dataset`: what a data set is called, which labels it has, and the manifest of the
+recordings in a folder.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +14,20 @@ from typing import ClassVar
 
 import pandas as pd
 
-from ecgnb.data.leads import STANDARD_12
+from ecgnb.core.errors import ConfigError, LabelError, ReadError
+from ecgnb.core.progress import say
+from ecgnb.core.registry import Registry, did_you_mean
 from ecgnb.data.manifest import as_manifest
-from ecgnb.errors import ConfigError, LabelError, ReadError
-from ecgnb.progress import say
-from ecgnb.registry import Registry, did_you_mean
+from ecgnb.data.signal.leads import STANDARD_12
 
-#: The label set that every data set has, so that cohorts can be joined: myocardial infarction (acute or old), atrial
-#: fibrillation (not flutter), bundle branch block (complete or incomplete, left or right), a normal electrocardiogram,
-#: and anything else. A recording that has one of the first three is never NORM; OTHER stands alone.
+#: The label set that every data set has, so that cohorts can be joined: myocardial
+#: infarction (acute or old), atrial fibrillation (not flutter), bundle branch block
+#: (complete or incomplete, left or right), a normal electrocardiogram, and anything
+#: else. A recording that has one of the first three is never NORM; OTHER stands alone.
 UNIFIED = ("MI", "AF", "BBB", "NORM", "OTHER")
 
-#: Why a recording is left out: the key in ``manifest.attrs`` without its ``n_``, and what is said about it.
+#: Why a recording is left out: the key in ``manifest.attrs`` without its ``n_``, and
+#: what is said about it.
 LEFT_OUT = {
     "absent": "whose files are not there",
     "withdrawn": "withdrawn by the authors",
@@ -39,8 +43,10 @@ class Query:
     Attributes:
         label_set: name of the label set.
         likelihood: least likelihood (0-100) of a statement that counts; PTB-XL only.
-        target_fs: rate in Hz that the signals will be used at, where the data set comes in several; None: the highest.
-        left_out: how many recordings were left out, by the keys of `LEFT_OUT`; counted while the records are found.
+        target_fs: rate in Hz that the signals will be used at, where the data set comes
+            in several; None: the highest.
+        left_out: how many recordings were left out, by the keys of `LEFT_OUT`; counted
+            while the records are found.
     """
 
     label_set: str
@@ -51,7 +57,9 @@ class Query:
 
 @dataclass(frozen=True)
 class Record:
-    """One row of a manifest before it is a table. ``labels`` in any order; other fields as in the manifest."""
+    """One row of a manifest before it is a table. ``labels`` in any order; other fields
+    as in the manifest.
+    """
 
     record_id: str
     path: Path
@@ -78,7 +86,8 @@ class Dataset(ABC):
         label_sets: names of label sets mapped to their classes, in order.
         default_label_set: its own, natural label set.
         official_folds: whether its authors recommend a split (column ``fold``).
-        download: PhysioNet project and version, or None where PhysioNet does not have it.
+        download: PhysioNet project and version, or None where PhysioNet does not have
+            it.
     """
 
     name: ClassVar[str]
@@ -98,52 +107,78 @@ class Dataset(ABC):
         """Yield the recordings in ``root``, in a fixed order."""
 
     def find(
-        self, root: str | Path, *, label_set: str | None = None, likelihood: float = 0.0, target_fs: float | None = None
+        self,
+        root: str | Path,
+        *,
+        label_set: str | None = None,
+        likelihood: float = 0.0,
+        target_fs: float | None = None,
     ) -> pd.DataFrame:
         """Return the manifest of the recordings in a folder.
 
         Args:
             root: the data set's folder, or one level above or below it.
             label_set: one of `label_sets`; None for the data set's own.
-            likelihood: least likelihood (0-100) of a statement that counts; only PTB-XL states any.
-            target_fs: rate in Hz that the signals will be used at, where the data set comes in several.
+            likelihood: least likelihood (0-100) of a statement that counts; only PTB-XL
+                states any.
+            target_fs: rate in Hz that the signals will be used at, where the data set
+                comes in several.
 
         Returns:
-            A row a recording (or window), columns as in `ecgnb.data.manifest.COLUMNS`. Its ``attrs`` count what was
-            left out: ``n_absent``, ``n_withdrawn``, ``n_duplicate``, ``n_foreign``.
+            A row a recording (or window), columns as in `ecgnb.data.manifest.COLUMNS`.
+            Its ``attrs`` count what was left out: ``n_absent``, ``n_withdrawn``,
+            ``n_duplicate``, ``n_foreign``.
 
         Raises:
-            ReadError: ``missing_file``, ``empty``: the folder is not there, or holds none of the recordings.
-            LabelError: none of the recordings has a label of the data set's own label set.
+            ReadError: ``missing_file``, ``empty``: the folder is not there, or holds
+                none of the recordings.
+            LabelError: none of the recordings has a label of the data set's own label
+                set.
             ConfigError: the label set is unknown, or the likelihood no percentage.
         """
         classes = self.classes(label_set)
         if not 0 <= likelihood <= 100:
-            raise ConfigError(f"The likelihood is {likelihood:g}; give a percentage from 0 (all statements) to 100.")
+            raise ConfigError(
+                f"The likelihood is {likelihood:g}; give a percentage from 0 (all statements) to 100."
+            )
         root = Path(root).expanduser().resolve()
         if not root.is_dir():
-            raise ReadError("missing_file", f"There is no folder {root}. Check the path of the data set {self.name}.")
+            raise ReadError(
+                "missing_file",
+                f"There is no folder {root}. Check the path of the data set {self.name}.",
+            )
         query = Query(label_set or self.default_label_set, likelihood, target_fs)
         records = self._unique(self.records(root, query), query)
         if not records:
-            raise ReadError("empty", f"{root} holds no recording of {self.name}. Expected there: {self.expects}.")
+            raise ReadError(
+                "empty",
+                f"{root} holds no recording of {self.name}. Expected there: {self.expects}.",
+            )
         manifest = as_manifest([self._row(record, classes) for record in records])
         self._check_labels(manifest, root, query)
-        manifest.attrs.update({f"n_{reason}": query.left_out[reason] for reason in LEFT_OUT})
+        manifest.attrs.update(
+            {f"n_{reason}": query.left_out[reason] for reason in LEFT_OUT}
+        )
         self._report(query)
         return manifest
 
     def classes(self, label_set: str | None = None) -> tuple[str, ...]:
-        """Return the classes of a label set in their order; an unknown one is a ``ConfigError``."""
+        """Return the classes of a label set in their order; an unknown one is a
+        ``ConfigError``.
+        """
         name = label_set or self.default_label_set
         if name not in self.label_sets:
             hint = did_you_mean(name, list(self.label_sets))
             known = ", ".join(self.label_sets)
-            raise ConfigError(f"The data set {self.name} has no label set {name!r}.{hint} It has: {known}.")
+            raise ConfigError(
+                f"The data set {self.name} has no label set {name!r}.{hint} It has: {known}."
+            )
         return self.label_sets[name]
 
     def _unique(self, records: Iterable[Record], query: Query) -> list[Record]:
-        """Keep the first recording of each name: some data sets ship a part of their recordings twice."""
+        """Keep the first recording of each name: some data sets ship a part of their
+        recordings twice.
+        """
         kept: dict[str, Record] = {}
         for record in records:
             if record.record_id in kept:
@@ -176,7 +211,11 @@ class Dataset(ABC):
             )
 
     def _report(self, query: Query) -> None:
-        parts = [f"{query.left_out[reason]} {text}" for reason, text in LEFT_OUT.items() if query.left_out[reason]]
+        parts = [
+            f"{query.left_out[reason]} {text}"
+            for reason, text in LEFT_OUT.items()
+            if query.left_out[reason]
+        ]
         if parts:
             say(f"{self.name}: left out recordings: {', '.join(parts)}.")
 
@@ -190,7 +229,8 @@ def unify(found: Iterable[str], known: bool = True) -> tuple[str, ...]:
 
     Args:
         found: which of MI, AF, BBB and NORM apply; other names are ignored.
-        known: whether the data set says enough to call a recording without any of them OTHER.
+        known: whether the data set says enough to call a recording without any of them
+            OTHER.
 
     >>> unify(["NORM", "AF"]), unify([]), unify([], known=False)
     (('AF',), ('OTHER',), ())

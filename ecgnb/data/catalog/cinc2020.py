@@ -1,4 +1,6 @@
-"""PhysioNet/CinC Challenge 2020: twelve-lead recordings of six sources, labelled with SNOMED CT codes."""
+"""PhysioNet/CinC Challenge 2020: twelve-lead recordings of six sources, labelled with
+SNOMED CT codes.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ecgnb.core.errors import ConfigError
 from ecgnb.data.catalog.base import CATALOG, UNIFIED, Query, unify
-from ecgnb.data.catalog.files import own_table
+from ecgnb.data.catalog.dataset_files import own_table
 from ecgnb.data.catalog.wfdb_dataset import WfdbDataset
-from ecgnb.errors import ConfigError
 
 #: The class of sinus rhythm, which the Challenge's metric takes as "normal".
 NORMAL_CLASS = "NSR"
@@ -30,23 +32,32 @@ def _scored(year: int) -> tuple[str, ...]:
 def challenge_weights(year: int) -> tuple[tuple[str, ...], np.ndarray]:
     """Return the scored classes of the Challenge of 2020 or 2021 and its weights.
 
-    Equivalent codes are one class, as in the official score: CRBBB with RBBB, PAC with SVPB, PVC with VPB, and in
-    2021 CLBBB with LBBB.
+    Equivalent codes are one class, as in the official score: CRBBB with RBBB, PAC with
+    SVPB, PVC with VPB, and in 2021 CLBBB with LBBB.
 
     Args:
         year: 2020 or 2021.
 
     Returns:
-        Classes (abbreviations of the Challenge, in the order of its table: 24 in 2020, 26 in 2021) and the matrix
-        ``[n_classes, n_classes]``: the reward of a decision (column) where a class (row) is true.
+        Classes (abbreviations of the Challenge, in the order of its table: 24 in 2020,
+        26 in 2021) and the matrix
+        ``[n_classes, n_classes]``: the reward of a decision (column) where a class
+            (row) is true.
 
     Raises:
         ConfigError: for any other year.
     """
     if year not in (2020, 2021):
-        raise ConfigError(f"There are weights for the Challenges of 2020 and 2021, not of {year}.")
+        raise ConfigError(
+            f"There are weights for the Challenges of 2020 and 2021, not of {year}."
+        )
     classes = _scored(year)
-    weights = np.array([[float(row[name]) for name in classes] for row in own_table(f"cinc{year}_weights.csv")])
+    weights = np.array(
+        [
+            [float(row[name]) for name in classes]
+            for row in own_table(f"cinc{year}_weights.csv")
+        ]
+    )
     weights.flags.writeable = False  # it is shared by all callers
     return classes, weights
 
@@ -55,15 +66,18 @@ def challenge_weights(year: int) -> tuple[tuple[str, ...], np.ndarray]:
 class Cinc2020(WfdbDataset):
     """Challenge 2020. A recording has the classes of all codes in its ``#Dx:`` line.
 
-    Classes are called by the Challenge's abbreviations: ``scored`` has the scored ones with equivalent codes joined
-    (see `challenge_weights`), ``all`` every code of the Challenge's tables by itself. Early headers hold abbreviations
-    in place of codes; they are understood. Patients are not named.
+    Classes are called by the Challenge's abbreviations: ``scored`` has the scored ones
+    with equivalent codes joined (see `challenge_weights`), ``all`` every code of the
+    Challenge's tables by itself. Early headers hold abbreviations in place of codes;
+    they are understood. Patients are not named.
 
-    The name of a record tells its source: A and Q CPSC 2018 and its unused part, I St Petersburg, S PTB, HR PTB-XL
-    (HR00001 is PTB-XL 1), E Georgia. So this data set shares recordings with ``ptbxl``, ``cpsc2018`` and ``ptbdb``.
+    The name of a record tells its source: A and Q CPSC 2018 and its unused part, I St
+    Petersburg, S PTB, HR PTB-XL (HR00001 is PTB-XL 1), E Georgia. So this data set
+    shares recordings with ``ptbxl``, ``cpsc2018`` and ``ptbdb``.
 
-    Unified labels: MI by the four infarction codes, AF by the five codes of atrial fibrillation, BBB by any bundle
-    branch block, NORM by sinus rhythm as the only code, OTHER by any other code; without a code there is none.
+    Unified labels: MI by the four infarction codes, AF by the five codes of atrial
+    fibrillation, BBB by any bundle branch block, NORM by sinus rhythm as the only code,
+    OTHER by any other code; without a code there is none.
     """
 
     name = "cinc2020"
@@ -81,16 +95,45 @@ class Cinc2020(WfdbDataset):
     pattern = re.compile(r"(A|Q|I|S|HR|E)\d{4,5}")
     scored_column: ClassVar[str] = "scored_2020"
 
-    def labels(self, record_id: str, said: Mapping[str, Any], table: Mapping[str, Any], query: Query) -> Iterable[str]:
+    def labels(
+        self,
+        record_id: str,
+        said: Mapping[str, Any],
+        table: Mapping[str, Any],
+        query: Query,
+    ) -> Iterable[str]:
         """Return the classes of the codes in the header."""
         stated = [text for text in said["dx"] if text.lower() != "unknown"]
         rows = [row for text in stated if (row := _row_of(text)) is not None]
         if query.label_set == "unified":
             found = {row["unified"] for row in rows}
-            return unify(found if len(stated) == 1 else found - {"NORM"}, known=bool(stated))
+            return unify(
+                found if len(stated) == 1 else found - {"NORM"}, known=bool(stated)
+            )
         column = "abbreviation" if query.label_set == "all" else self.scored_column
         return [row[column] for row in rows]
 
 
 def _row_of(text: str) -> dict[str, str] | None:
     return _BY_CODE.get(text) or _BY_ABBREVIATION.get(text.lower())
+
+
+@CATALOG.register("cinc2021")
+class Cinc2021(Cinc2020):
+    """Challenge 2021. As `Cinc2020`, with the scored classes of 2021; JS are
+    Chapman-Shaoxing and Ningbo.
+    """
+
+    name = "cinc2021"
+    title = "Will Two Do? Varying Dimensions in Electrocardiography: PhysioNet/CinC Challenge 2021"
+    citation = (
+        "Reyna MA, et al. Comput Cardiol 2021;48. doi:10.23919/CinC53138.2021.9662687"
+    )
+    expects = "WFDB records A0001, HR00001, JS00001 and so on with a #Dx: line in their headers"
+    download = "challenge-2021/1.0.3"
+    label_sets: ClassVar[dict[str, tuple[str, ...]]] = {
+        **Cinc2020.label_sets,
+        "scored": challenge_weights(2021)[0],
+    }
+    pattern = re.compile(r"(A|Q|I|S|HR|E|JS)\d{4,5}")
+    scored_column = "scored_2021"

@@ -1,4 +1,6 @@
-"""China Physiological Signal Challenge 2018: 6,877 twelve-lead recordings of 6 to 60 s, one to three of nine labels."""
+"""China Physiological Signal Challenge 2018: 6,877 twelve-lead recordings of 6 to 60 s,
+one to three of nine labels.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +10,30 @@ from typing import ClassVar
 
 import pandas as pd
 
+from ecgnb.core.errors import LabelError, ReadError
 from ecgnb.data.catalog.base import CATALOG, UNIFIED, Dataset, Query, Record, unify
-from ecgnb.data.catalog.files import read_table, tables_beside, walk
-from ecgnb.errors import LabelError, ReadError
+from ecgnb.data.catalog.dataset_files import read_table, tables_beside, walk
 
 #: In the order of the Challenge's numbers 1 to 9.
 _CLASSES = ("NSR", "AF", "IAVB", "LBBB", "RBBB", "PAC", "PVC", "STD", "STE")
-_CLASS_OF = {name.lower(): name for name in _CLASSES} | {str(i): name for i, name in enumerate(_CLASSES, 1)}
+_CLASS_OF = {name.lower(): name for name in _CLASSES} | {
+    str(i): name for i, name in enumerate(_CLASSES, 1)
+}
 _CLASS_OF |= {"normal": "NSR", "i-avb": "IAVB"}
 _UNIFIED = {"NSR": "NORM", "AF": "AF", "LBBB": "BBB", "RBBB": "BBB"}
 
 
 @CATALOG.register("cpsc2018")
 class Cpsc2018(Dataset):
-    """CPSC 2018, as MATLAB files with ``REFERENCE.csv`` (or a ``labels.csv`` with a record and its labels a row).
+    """CPSC 2018, as MATLAB files with ``REFERENCE.csv`` (or a ``labels.csv`` with a
+    record and its labels a row).
 
-    Classes: NSR normal, AF, IAVB first-degree block, LBBB, RBBB, PAC, PVC, STD and STE (ST depression and elevation).
-    The recordings are in ``cinc2020`` too, under the same names. Patients are not named.
+    Classes: NSR normal, AF, IAVB first-degree block, LBBB, RBBB, PAC, PVC, STD and STE
+    (ST depression and elevation). The recordings are in ``cinc2020`` too, under the
+    same names. Patients are not named.
 
-    Unified labels: NSR is NORM, AF is AF, LBBB and RBBB are BBB, the rest OTHER. MI is not among the nine classes.
+    Unified labels: NSR is NORM, AF is AF, LBBB and RBBB are BBB, the rest OTHER. MI is
+    not among the nine classes.
     """
 
     name = "cpsc2018"
@@ -35,7 +42,10 @@ class Cpsc2018(Dataset):
     citation = "Liu F, et al. J Med Imaging Health Inform 2018;8:1368-1373. doi:10.1166/jmihi.2018.2442"
     expects = "MATLAB files A0001.mat and so on with REFERENCE.csv or labels.csv"
     default_label_set = "challenge"
-    label_sets: ClassVar[dict[str, tuple[str, ...]]] = {"challenge": _CLASSES, "unified": UNIFIED}
+    label_sets: ClassVar[dict[str, tuple[str, ...]]] = {
+        "challenge": _CLASSES,
+        "unified": UNIFIED,
+    }
 
     def records(self, root: Path, query: Query) -> Iterator[Record]:
         """Yield the recordings of the label table that are there."""
@@ -53,13 +63,21 @@ def _labels(root: Path, expects: str) -> dict[str, tuple[str, ...]]:
     """Return the classes of each record from the first label table that is there."""
     files = tables_beside(root, "REFERENCE.csv") or tables_beside(root, "labels.csv")
     if not files:
-        raise ReadError("empty", f"{root} is no folder of cpsc2018. Expected there: {expects}.")
+        raise ReadError(
+            "empty", f"{root} is no folder of cpsc2018. Expected there: {expects}."
+        )
     table = pd.concat([read_table(path) for path in files])
     found: dict[str, tuple[str, ...]] = {}
     for record, *cells in table.itertuples(index=False):
-        names = [part.strip().lower() for cell in cells for part in str(cell).split("|")]
+        names = [
+            part.strip().lower() for cell in cells for part in str(cell).split("|")
+        ]
         unknown = [name for name in names if name and name not in _CLASS_OF]
         if unknown:
-            raise LabelError(f"{files[0]} labels {record} {unknown[0]!r}; the classes are {', '.join(_CLASSES)}.")
-        found[record.strip().removesuffix(".mat")] = tuple([_CLASS_OF[name] for name in names if name])
+            raise LabelError(
+                f"{files[0]} labels {record} {unknown[0]!r}; the classes are {', '.join(_CLASSES)}."
+            )
+        found[record.strip().removesuffix(".mat")] = tuple(
+            [_CLASS_OF[name] for name in names if name]
+        )
     return found

@@ -1,4 +1,6 @@
-"""China Physiological Signal Challenge 2021: two-lead recordings with the episodes of atrial fibrillation marked."""
+"""China Physiological Signal Challenge 2021: two-lead recordings with the episodes of
+atrial fibrillation marked.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +9,24 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ecgnb.data.catalog.annotation_windows import Annotations, WindowedDataset
 from ecgnb.data.catalog.base import CATALOG, UNIFIED, Query, unify
-from ecgnb.data.catalog.windows import Annotations, WindowedDataset
 
 _CLASS_OF = {"N": "non-AF", "AFIB": "AF", "AFL": "AF"}
 
 
 @CATALOG.register("cpsc2021")
 class Cpsc2021(WindowedDataset):
-    """CPSC 2021, in windows of 10 s end to end; the rest at the end of a recording is dropped.
+    """CPSC 2021, in windows of 10 s end to end; the rest at the end of a recording is
+    dropped.
 
-    The label of a window is the rhythm that fills most of it; before the first mark it is non-AF. As in the Challenge,
-    flutter counts as AF. The record ``data_P_R`` is recording R of patient P.
+    The label of a window is the rhythm that fills most of it; before the first mark it
+    is non-AF. As in the Challenge, flutter counts as AF. The record ``data_P_R`` is
+    recording R of patient P.
 
-    Unified labels: AF where fibrillation (not flutter) fills most of the window, OTHER for the rest: a rhythm that is
-    not AF may be normal or not, and MI and BBB are not annotated.
+    Unified labels: AF where fibrillation (not flutter) fills most of the window, OTHER
+    for the rest: a rhythm that is not AF may be normal or not, and MI and BBB are not
+    annotated.
     """
 
     name = "cpsc2021"
@@ -33,11 +38,16 @@ class Cpsc2021(WindowedDataset):
     fs = 200.0
     default_label_set = "rhythm"
     download = "cpsc2021/1.0.0"
-    label_sets: ClassVar[dict[str, tuple[str, ...]]] = {"rhythm": ("non-AF", "AF"), "unified": UNIFIED}
+    label_sets: ClassVar[dict[str, tuple[str, ...]]] = {
+        "rhythm": ("non-AF", "AF"),
+        "unified": UNIFIED,
+    }
     pattern = re.compile(r"data_(\d+)_\d+")
     before_first = "N"
 
-    def window_labels(self, annotations: Annotations, start: int, stop: int, query: Query) -> Iterable[str]:
+    def window_labels(
+        self, annotations: Annotations, start: int, stop: int, query: Query
+    ) -> Iterable[str]:
         """Return whether a window is in atrial fibrillation."""
         rhythm = annotations.main_rhythm(start, stop)
         if query.label_set == "unified":

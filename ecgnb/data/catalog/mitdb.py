@@ -1,4 +1,6 @@
-"""MIT-BIH Arrhythmia Database: 48 half-hour two-lead recordings with every beat and rhythm annotated."""
+"""MIT-BIH Arrhythmia Database: 48 half-hour two-lead recordings with every beat and
+rhythm annotated.
+"""
 
 from __future__ import annotations
 
@@ -9,39 +11,66 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ecgnb.data.catalog.annotation_windows import Annotations, WindowedDataset
 from ecgnb.data.catalog.base import CATALOG, UNIFIED, Query, unify
-from ecgnb.data.catalog.windows import Annotations, WindowedDataset
 
-#: Normal sinus rhythm, then as the database's directory lists them: atrial fibrillation, flutter and bigeminy,
-#: ventricular bigeminy, second-degree block, idioventricular, nodal, paced, pre-excitation, sinus bradycardia,
-#: supraventricular tachyarrhythmia, ventricular trigeminy, flutter and tachycardia.
-_RHYTHMS = ("N", "AFIB", "AFL", "AB", "B", "BII", "IVR", "NOD", "P", "PREX", "SBR", "SVTA", "T", "VFL", "VT")
+#: Normal sinus rhythm, then as the database's directory lists them: atrial
+#: fibrillation, flutter and bigeminy, ventricular bigeminy, second-degree block,
+#: idioventricular, nodal, paced, pre-excitation, sinus bradycardia, supraventricular
+#: tachyarrhythmia, ventricular trigeminy, flutter and tachycardia.
+_RHYTHMS = (
+    "N",
+    "AFIB",
+    "AFL",
+    "AB",
+    "B",
+    "BII",
+    "IVR",
+    "NOD",
+    "P",
+    "PREX",
+    "SBR",
+    "SVTA",
+    "T",
+    "VFL",
+    "VT",
+)
 
 
 @CATALOG.register("mitdb")
 class MitDb(WindowedDataset):
-    """MIT-BIH, in windows of 10 s end to end; the rest at the end of a recording is dropped.
+    """MIT-BIH, in windows of 10 s end to end; the rest at the end of a recording is
+    dropped.
 
-    The label of a window is the rhythm that fills most of it. Records are patients, but 201 and 202 are one person.
+    The label of a window is the rhythm that fills most of it. Records are patients, but
+    201 and 202 are one person.
 
-    Unified labels: AF where atrial fibrillation fills most of the window; BBB where at least half of its beats are
-    conducted with bundle branch block (L or R); NORM where it is sinus rhythm throughout and every beat is normal;
-    OTHER for the rest. MI is not annotated.
+    Unified labels: AF where atrial fibrillation fills most of the window; BBB where at
+    least half of its beats are conducted with bundle branch block (L or R); NORM where
+    it is sinus rhythm throughout and every beat is normal; OTHER for the rest. MI is
+    not annotated.
     """
 
     name = "mitdb"
     title = "MIT-BIH Arrhythmia Database"
     licence = "ODC-By 1.0"
-    citation = "Moody GB, Mark RG. IEEE Eng Med Biol 2001;20(3):45-50. doi:10.13026/C2F305"
+    citation = (
+        "Moody GB, Mark RG. IEEE Eng Med Biol 2001;20(3):45-50. doi:10.13026/C2F305"
+    )
     expects = "WFDB records 100 to 234 with their annotations (.atr)"
     leads = ("MLII", "V1")
     fs = 360.0
     default_label_set = "rhythm"
     download = "mitdb/1.0.0"
-    label_sets: ClassVar[dict[str, tuple[str, ...]]] = {"rhythm": _RHYTHMS, "unified": UNIFIED}
+    label_sets: ClassVar[dict[str, tuple[str, ...]]] = {
+        "rhythm": _RHYTHMS,
+        "unified": UNIFIED,
+    }
     pattern = re.compile(r"[12]\d\d")
 
-    def window_labels(self, annotations: Annotations, start: int, stop: int, query: Query) -> Iterable[str]:
+    def window_labels(
+        self, annotations: Annotations, start: int, stop: int, query: Query
+    ) -> Iterable[str]:
         """Return the rhythm of a window, or its unified label."""
         rhythm = annotations.main_rhythm(start, stop)
         if query.label_set != "unified":
@@ -52,10 +81,16 @@ class MitDb(WindowedDataset):
             found.append("AF")
         if len(beats) and np.isin(beats, ["L", "R"]).mean() >= 0.5:
             found.append("BBB")
-        if len(beats) and (beats == "N").all() and set(annotations.durations(start, stop)) == {"N"}:
+        if (
+            len(beats)
+            and (beats == "N").all()
+            and set(annotations.durations(start, stop)) == {"N"}
+        ):
             found.append("NORM")
         return unify(found)
 
     def patient(self, path: Path, said: Mapping[str, Any]) -> str:
-        """Return the record, which is its patient, but for the one who was recorded twice."""
+        """Return the record, which is its patient, but for the one who was recorded
+        twice.
+        """
         return "201" if path.stem == "202" else path.stem

@@ -1,4 +1,6 @@
-"""PTB Diagnostic ECG Database: 549 recordings of 290 subjects, twelve leads and Frank's three."""
+"""PTB Diagnostic ECG Database: 549 recordings of 290 subjects, twelve leads and Frank's
+three.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from typing import Any, ClassVar
 
 from ecgnb.data.catalog.base import CATALOG, UNIFIED, Query, unify
 from ecgnb.data.catalog.wfdb_dataset import WfdbDataset
-from ecgnb.data.leads import STANDARD_12
+from ecgnb.data.signal.leads import STANDARD_12
 
 #: Classes, by how the reasons for admission begin that fall under them.
 _REASONS = {
@@ -23,17 +25,23 @@ _REASONS = {
     "Miscellaneous": ("stable angina", "unstable angina", "palpitation"),
     "Healthy control": ("healthy control",),
 }
-_UNIFIED = {"Myocardial infarction": "MI", "Bundle branch block": "BBB", "Healthy control": "NORM"}
+_UNIFIED = {
+    "Myocardial infarction": "MI",
+    "Bundle branch block": "BBB",
+    "Healthy control": "NORM",
+}
 
 
 @CATALOG.register("ptbdb")
 class PtbDb(WfdbDataset):
-    """PTB Diagnostic, labelled by "Reason for admission" in the headers: a clinical diagnosis, not a reading.
+    """PTB Diagnostic, labelled by "Reason for admission" in the headers: a clinical
+    diagnosis, not a reading.
 
     The patient is the folder ``patientNNN``; "n/a" is no label.
 
-    Unified labels: infarction is MI, bundle branch block BBB, healthy control NORM, the rest OTHER. Whether a
-    dysrhythmia is atrial fibrillation is not said, so there is no AF.
+    Unified labels: infarction is MI, bundle branch block BBB, healthy control NORM, the
+    rest OTHER. Whether a dysrhythmia is atrial fibrillation is not said, so there is no
+    AF.
     """
 
     name = "ptbdb"
@@ -45,13 +53,24 @@ class PtbDb(WfdbDataset):
     fs = 1000.0
     default_label_set = "diagnosis"
     download = "ptbdb/1.0.0"
-    label_sets: ClassVar[dict[str, tuple[str, ...]]] = {"diagnosis": tuple(_REASONS), "unified": UNIFIED}
+    label_sets: ClassVar[dict[str, tuple[str, ...]]] = {
+        "diagnosis": tuple(_REASONS),
+        "unified": UNIFIED,
+    }
     pattern = re.compile(r"s\d{4}\w*")
 
-    def labels(self, record_id: str, said: Mapping[str, Any], table: Mapping[str, Any], query: Query) -> Iterable[str]:
+    def labels(
+        self,
+        record_id: str,
+        said: Mapping[str, Any],
+        table: Mapping[str, Any],
+        query: Query,
+    ) -> Iterable[str]:
         """Return the class of the reason for admission."""
         reason = said["fields"].get("reason for admission", "").lower()
-        label = next((name for name, begins in _REASONS.items() if reason.startswith(begins)), "")
+        label = next(
+            (name for name, begins in _REASONS.items() if reason.startswith(begins)), ""
+        )
         if query.label_set == "unified":
             return unify([_UNIFIED.get(label, "")], known=bool(label))
         return (label,)

@@ -1,4 +1,6 @@
-"""PTB-XL: 21,799 twelve-lead recordings of 10 s with 71 SCP-ECG statements and ten official folds."""
+"""PTB-XL: 21,799 twelve-lead recordings of 10 s with 71 SCP-ECG statements and ten
+official folds.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,9 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
+from ecgnb.core.errors import LabelError
 from ecgnb.data.catalog.base import CATALOG, UNIFIED, Dataset, Query, Record, unify
-from ecgnb.data.catalog.files import anchor, own_table, read_table
-from ecgnb.errors import LabelError
+from ecgnb.data.catalog.dataset_files import anchor, own_table, read_table
 
 #: Recordings that release 1.0.3 withdrew.
 WITHDRAWN = frozenset({137, 139, 140, 141, 142, 143, 145, 456, 458, 459, 461, 462})
@@ -17,7 +19,14 @@ WITHDRAWN = frozenset({137, 139, 140, 141, 142, 143, 145, 456, 458, 459, 461, 46
 SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
 
 _DURATION_S = 10
-_COLUMNS = ("ecg_id", "patient_id", "scp_codes", "strat_fold", "filename_lr", "filename_hr")
+_COLUMNS = (
+    "ecg_id",
+    "patient_id",
+    "scp_codes",
+    "strat_fold",
+    "filename_lr",
+    "filename_hr",
+)
 _BUNDLE_BRANCH_BLOCKS = frozenset({"CRBBB", "CLBBB", "IRBBB", "ILBBB"})
 
 _STATEMENTS = {row["statement"]: row for row in own_table("scp_statements.csv")}
@@ -32,13 +41,17 @@ _DIAGNOSTIC = frozenset(_statements("diagnostic"))
 
 @CATALOG.register("ptbxl")
 class PtbXl(Dataset):
-    """PTB-XL. Classes of ``superclass`` in the paper's order, of the other sets in that of ``scp_statements.csv``.
+    """PTB-XL. Classes of ``superclass`` in the paper's order, of the other sets in that
+    of ``scp_statements.csv``.
 
-    As in the authors' benchmark, a statement counts whatever its likelihood, and a superclass or subclass applies when
-    one of its diagnostic statements does. With ``likelihood`` above 0, diagnostic statements below it do not count (0
-    means that none was stated); statements of form and rhythm carry no likelihood and always count.
+    As in the authors' benchmark, a statement counts whatever its likelihood, and a
+    superclass or subclass applies when one of its diagnostic statements does. With
+    ``likelihood`` above 0, diagnostic statements below it do not count (0 means that
+    none was stated); statements of form and rhythm carry no likelihood and always
+    count.
 
-    Unified labels: MI and NORM by superclass MI and statement NORM, AF by AFIB, BBB by CRBBB, CLBBB, IRBBB and ILBBB.
+    Unified labels: MI and NORM by superclass MI and statement NORM, AF by AFIB, BBB by
+    CRBBB, CLBBB, IRBBB and ILBBB.
     """
 
     name = "ptbxl"
@@ -51,7 +64,11 @@ class PtbXl(Dataset):
     download = "ptb-xl/1.0.3"
     label_sets: ClassVar[dict[str, tuple[str, ...]]] = {
         "superclass": SUPERCLASSES,
-        "subclass": tuple(dict.fromkeys(row["subclass"] for row in _STATEMENTS.values() if row["subclass"])),
+        "subclass": tuple(
+            dict.fromkeys(
+                row["subclass"] for row in _STATEMENTS.values() if row["subclass"]
+            )
+        ),
         "diagnostic": _statements("diagnostic"),
         "form": _statements("form"),
         "rhythm": _statements("rhythm"),
@@ -60,7 +77,9 @@ class PtbXl(Dataset):
     }
 
     def records(self, root: Path, query: Query) -> Iterator[Record]:
-        """Yield the recordings of ``ptbxl_database.csv`` that are there at 100 or 500 Hz."""
+        """Yield the recordings of ``ptbxl_database.csv`` that are there at 100 or 500
+        Hz.
+        """
         database = anchor(root, "ptbxl_database.csv", self.name)
         table = read_table(database, _COLUMNS)
         for values in zip(*[table[name] for name in _COLUMNS], strict=True):
@@ -77,7 +96,9 @@ class PtbXl(Dataset):
             yield Record(
                 record_id=f"{number:05d}",
                 path=path,
-                labels=labels_of(_parse(codes, database), query.label_set, query.likelihood),
+                labels=labels_of(
+                    _parse(codes, database), query.label_set, query.likelihood
+                ),
                 patient_id=patient.removesuffix(".0"),
                 fold=int(float(fold)) if fold else None,
                 fs=fs,
@@ -86,8 +107,12 @@ class PtbXl(Dataset):
             )
 
 
-def _existing(folder: Path, low: str, high: str, target_fs: float | None) -> tuple[Path, float] | None:
-    """Return the header at 100 or 500 Hz: the lower rate where it is enough, the other where a file is missing."""
+def _existing(
+    folder: Path, low: str, high: str, target_fs: float | None
+) -> tuple[Path, float] | None:
+    """Return the header at 100 or 500 Hz: the lower rate where it is enough, the other
+    where a file is missing.
+    """
     choices = [(high, 500.0), (low, 100.0)]
     if target_fs is not None and target_fs <= 100:
         choices.reverse()
@@ -102,21 +127,30 @@ def _parse(text: str, database: Path) -> dict[str, float]:
     try:
         return dict(ast.literal_eval(text))
     except (ValueError, SyntaxError, TypeError) as error:
-        raise LabelError(f"{database} has scp_codes {text[:60]!r} that cannot be read. Fetch it again.") from error
+        raise LabelError(
+            f"{database} has scp_codes {text[:60]!r} that cannot be read. Fetch it again."
+        ) from error
 
 
-def labels_of(codes: dict[str, float], label_set: str, likelihood: float = 0.0) -> tuple[str, ...]:
-    """Return the labels of a recording from its statements and their likelihoods (0-100).
+def labels_of(
+    codes: dict[str, float], label_set: str, likelihood: float = 0.0
+) -> tuple[str, ...]:
+    """Return the labels of a recording from its statements and their likelihoods
+    (0-100).
 
     >>> labels_of({"NORM": 80.0, "LVOLT": 0.0, "SR": 0.0}, "superclass"), labels_of({"AMI": 35.0}, "superclass", 50)
     (('NORM',), ())
     """
     known = [name for name in codes if name in _STATEMENTS]
-    counted = [name for name in known if name not in _DIAGNOSTIC or codes[name] >= likelihood]
+    counted = [
+        name for name in known if name not in _DIAGNOSTIC or codes[name] >= likelihood
+    ]
     if label_set == "unified":
         return unify(_unified(counted), known=bool(known))
     if label_set in ("superclass", "subclass"):
-        return tuple([_STATEMENTS[name][label_set] for name in counted if name in _DIAGNOSTIC])
+        return tuple(
+            [_STATEMENTS[name][label_set] for name in counted if name in _DIAGNOSTIC]
+        )
     return tuple(counted)
 
 

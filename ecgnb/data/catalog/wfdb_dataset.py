@@ -1,4 +1,6 @@
-"""Data sets of WFDB records: a recording a header, labelled by its comments or by a table beside it."""
+"""Data sets of WFDB records: a recording a header, labelled by its comments or by a
+table beside it.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +9,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ecgnb.core.errors import ReadError
+from ecgnb.core.progress import progress
 from ecgnb.data.catalog.base import Dataset, Query, Record
-from ecgnb.data.catalog.files import walk
-from ecgnb.data.leads import normalise_lead
-from ecgnb.data.readers.comments import parse_comments
-from ecgnb.data.readers.wfdb_header import Header, read_header
-from ecgnb.errors import ReadError
-from ecgnb.progress import progress
+from ecgnb.data.catalog.dataset_files import walk
+from ecgnb.data.readers.wfdb_header import Header, parse_comments, read_header
+from ecgnb.data.signal.leads import normalise_lead
 
 
 def header_or_none(path: Path) -> Header | None:
     """Return a header, or None for one that cannot be read.
 
-    The recording stays in the manifest all the same: preparation then rejects it, and says why.
+    The recording stays in the manifest all the same: preparation then rejects it, and
+    says why.
     """
     try:
         return read_header(path)
@@ -28,7 +30,9 @@ def header_or_none(path: Path) -> Header | None:
 
 
 def header_facts(header: Header | None) -> dict[str, Any]:
-    """Return what a header says for the columns ``fs``, ``n_samples`` and ``leads`` of a manifest."""
+    """Return what a header says for the columns ``fs``, ``n_samples`` and ``leads`` of
+    a manifest.
+    """
     if header is None:
         return {}
     return {
@@ -42,7 +46,8 @@ class WfdbDataset(Dataset):
     """A data set with a header for each recording.
 
     Attributes:
-        pattern: names of its records; headers with other names are counted as another data set's.
+        pattern: names of its records; headers with other names are counted as another
+            data set's.
     """
 
     pattern: ClassVar[re.Pattern[str]]
@@ -51,7 +56,13 @@ class WfdbDataset(Dataset):
         """Return what the tables beside the recordings say, by record."""
         return {}
 
-    def labels(self, record_id: str, said: Mapping[str, Any], table: Mapping[str, Any], query: Query) -> Iterable[str]:
+    def labels(
+        self,
+        record_id: str,
+        said: Mapping[str, Any],
+        table: Mapping[str, Any],
+        query: Query,
+    ) -> Iterable[str]:
         """Return the labels of a recording; the default is none.
 
         Args:
@@ -72,16 +83,26 @@ class WfdbDataset(Dataset):
         for path, header in self.headers(root, query):
             said = parse_comments(header.comments if header else ())
             labels = self.labels(path.stem, said, table, query)
-            yield Record(path.stem, path, tuple(labels), self.patient(path, said), **header_facts(header))
+            yield Record(
+                path.stem,
+                path,
+                tuple(labels),
+                self.patient(path, said),
+                **header_facts(header),
+            )
 
     def headers(self, root: Path, query: Query) -> Iterator[tuple[Path, Header | None]]:
-        """Yield the headers of the data set in ``root``; count the foreign, and those without their signal files."""
+        """Yield the headers of the data set in ``root``; count the foreign, and those
+        without their signal files.
+        """
         for path in progress(walk(root, (".hea",)), title=f"headers of {self.name}"):
             if not self.pattern.fullmatch(path.stem):
                 query.left_out["foreign"] += 1
                 continue
             header = header_or_none(path)
-            if header is not None and not all((path.parent / name).is_file() for name in header.files):
+            if header is not None and not all(
+                (path.parent / name).is_file() for name in header.files
+            ):
                 query.left_out["absent"] += 1
                 continue
             yield path, header

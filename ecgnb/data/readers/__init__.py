@@ -1,1 +1,1 @@
-"""One file a format; `ecgnb.data.reading.read_recording` chooses among them."""
+"""One file a format; `ecgnb.data.readers.reading.read_recording` chooses among them."""

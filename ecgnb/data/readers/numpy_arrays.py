@@ -1,26 +1,80 @@
-"""Arrays saved by numpy: `.npy` and `.npz`. Pickled objects in them are never loaded."""
+"""Arrays saved by numpy: `.npy` and `.npz`. Pickled objects in them are never
+loaded.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ecgnb.data.readers.arrays import array_to_mv, orient
+from ecgnb.core.errors import ReadError
 from ecgnb.data.readers.base import (
     READERS,
     Reader,
     ReadRequest,
     explained_os_errors,
+    require_voltage,
     resolve_fs,
     resolve_leads,
     resolve_units,
     resolve_window,
+    scale_to_mv,
 )
 from ecgnb.data.recording import Recording
-from ecgnb.errors import ReadError
+from ecgnb.data.signal.leads import STANDARD_12
+
+
+def orient(values: np.ndarray, leads: Sequence[str] | None, path: Path) -> np.ndarray:
+    """Turn an array so that its rows are the leads.
+
+    The axis as long as there are names is that of the leads; without names, one of 12
+    entries, else one of a single entry. Where both axes or none would do, the array is
+    taken as ``[n_leads, n_samples]``.
+
+    Returns:
+        The array ``[n_leads, n_samples]``, a view.
+
+    Raises:
+        ReadError: ``shape``, unless the array has one or two axes with something in
+            them; ``text``, unless it holds real numbers.
+    """
+    if values.dtype.kind not in "iuf":
+        raise ReadError(
+            "text", f"{path} holds {values.dtype} where real numbers should be."
+        )
+    if values.ndim == 1:
+        values = values[None, :]
+    if values.ndim != 2:
+        raise ReadError(
+            "shape",
+            f"{path} holds an array of shape {values.shape}. Save it as [n_leads, n_samples], a record a file.",
+        )
+    if values.size == 0:
+        raise ReadError(
+            "empty", f"{path} holds an array of shape {values.shape}, without samples."
+        )
+    likely = (len(leads),) if leads is not None else (len(STANDARD_12), 1)
+    count = next((count for count in likely if count in values.shape), len(values))
+    return values if len(values) == count else values.T
+
+
+def array_to_mv(values: np.ndarray, units: str, path: Path) -> np.ndarray:
+    """Convert numbers in ``units`` to float32 mV, C-contiguous; by float64, so that
+    nothing is rounded twice.
+    """
+    factor = require_voltage(units, str(path))
+    with np.errstate(
+        over="ignore"
+    ):  # what float32 cannot hold becomes infinite, and its amplitude is flagged
+        if factor == 1.0:
+            return np.array(values, dtype=np.float32, order="C")
+        return scale_to_mv(
+            np.array(values, dtype=np.float64, order="C"), factor
+        ).astype(np.float32)
+
 
 #: Names under which an `.npz` may hold each thing, the first that is there counts.
 KEYS = {
@@ -32,15 +86,19 @@ KEYS = {
 
 _NPY_MAGIC = b"\x93NUMPY"
 _ZIP_MAGIC = b"PK\x03\x04"
-_PICKLE_WORDS = ("allow_pickle", "Python objects")  # in what numpy says where it refuses to load a pickle
+_PICKLE_WORDS = (
+    "allow_pickle",
+    "Python objects",
+)  # in what numpy says where it refuses to load a pickle
 
 
 @READERS.register("numpy")
 class NumpyReader(Reader):
     """One recording as an array, ``[n_leads, n_samples]`` or ``[n_samples, n_leads]``.
 
-    An `.npz` may hold ``fs``, ``leads`` and ``units`` beside the signal (other names: `KEYS`); for an `.npy` the
-    caller gives them. Without a unit the numbers are mV (flag ``units_assumed``).
+    An `.npz` may hold ``fs``, ``leads`` and ``units`` beside the signal (other names:
+    `KEYS`); for an `.npy` the caller gives them. Without a unit the numbers are mV
+    (flag ``units_assumed``).
     """
 
     suffixes = (".npy", ".npz")
@@ -73,9 +131,13 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         if magic[:1] == b"\x80":
             raise _pickle_refused(path)
         if magic != _NPY_MAGIC and magic[:4] != _ZIP_MAGIC:
-            raise ReadError("unreadable", f"{path} is no numpy file: it begins with {magic!r}. Fetch it again.")
+            raise ReadError(
+                "unreadable",
+                f"{path} is no numpy file: it begins with {magic!r}. Fetch it again.",
+            )
         try:
-            # A memory map is as long as its file: a header that promises more is refused before memory is reserved.
+            # A memory map is as long as its file: a header that promises more is
+            # refused before memory is reserved.
             content = np.load(path, allow_pickle=False, mmap_mode="r")
             if isinstance(content, np.ndarray):
                 return {"signal": content}
@@ -83,14 +145,22 @@ def _load(path: Path) -> dict[str, np.ndarray]:
                 return _members(content, path)
         except (OSError, ReadError):
             raise
-        except Exception as error:  # damaged archives raise from zipfile, zlib, struct, tokenize ...
+        except (
+            Exception
+        ) as error:  # damaged archives raise from zipfile, zlib, struct, tokenize ...
             if any(word in str(error) for word in _PICKLE_WORDS):
                 raise _pickle_refused(path) from error
-            raise ReadError("unreadable", f"{path} is not a whole numpy file: {error}. Fetch it again.") from error
+            raise ReadError(
+                "unreadable",
+                f"{path} is not a whole numpy file: {error}. Fetch it again.",
+            ) from error
 
 
 def _pickle_refused(path: Path) -> ReadError:
-    return ReadError("pickle", f"{path} is or holds a pickle, which may run code. Save plain numbers instead.")
+    return ReadError(
+        "pickle",
+        f"{path} is or holds a pickle, which may run code. Save plain numbers instead.",
+    )
 
 
 def _members(archive: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
@@ -108,11 +178,17 @@ def _members(archive: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndar
 
 
 def _names(value: Any) -> tuple[str, ...] | None:
-    return None if value is None else tuple([str(name) for name in np.atleast_1d(value)])
+    return (
+        None if value is None else tuple([str(name) for name in np.atleast_1d(value)])
+    )
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None or np.size(value) == 0 else str(np.asarray(value).reshape(-1)[0])
+    return (
+        None
+        if value is None or np.size(value) == 0
+        else str(np.asarray(value).reshape(-1)[0])
+    )
 
 
 def _number(value: Any, path: Path) -> float | None:
@@ -120,4 +196,7 @@ def _number(value: Any, path: Path) -> float | None:
     try:
         return None if text is None else float(text)
     except ValueError as error:
-        raise ReadError("fs", f"{path} states the rate {text!r}. Pass it in Hz: fs=500, or --fs 500.") from error
+        raise ReadError(
+            "fs",
+            f"{path} states the rate {text!r}. Pass it in Hz: fs=500, or --fs 500.",
+        ) from error

@@ -1,4 +1,6 @@
-"""Is the amplitude of a recording one that a heart can make? A look at some hundred samples a lead."""
+"""Is the amplitude of a recording one that a heart can make? A look at some hundred
+samples a lead.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +8,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-#: Amplitudes in mV outside of which the gain cannot be true. In 830 real recordings from ten sources the clean ones
-#: lie between 0.24 and 8 mV; an electrode that hangs loose reaches 80 mV, a gain off by a thousand is far outside.
+#: Amplitudes in mV outside of which the gain cannot be true. In 830 real recordings
+#: from ten sources the clean ones lie between 0.24 and 8 mV; an electrode that hangs
+#: loose reaches 80 mV, a gain off by a thousand is far outside.
 AMPLITUDE_LIMITS_MV = (0.02, 20.0)
 
-#: Gains (1/mV) that early releases of the PhysioNet/CinC Challenge 2020 data state for signals stored at 1000/mV.
-#: Off by a factor of five only, most of them lie within what hearts make: the header has to give them away.
+#: Gains (1/mV) that early releases of the PhysioNet/CinC Challenge 2020 data state for
+#: signals stored at 1000/mV. Off by a factor of five only, most of them lie within what
+#: hearts make: the header has to give them away.
 CHALLENGE_WRONG_GAINS = frozenset({200.0, 4880.0, 306000.0, 2000000.0})
 
 _CHALLENGE_FIELDS = ("age", "sex", "dx", "rx", "hx")
@@ -19,7 +23,8 @@ _SAMPLES_A_LEAD = 128
 
 
 def robust_amplitude(signal: np.ndarray) -> float:
-    """Return the median over leads of the range between the 1st and the 99th percentile.
+    """Return the median over leads of the range between the 1st and the 99th
+    percentile.
 
     Looks at 128 to 255 evenly spaced samples a lead, so it costs microseconds.
 
@@ -40,7 +45,9 @@ def robust_amplitude(signal: np.ndarray) -> float:
 
 
 def _percentile_range(ordered: np.ndarray) -> np.ndarray:
-    """Return the range of values sorted along the first axis, without one in a hundred at each end."""
+    """Return the range of values sorted along the first axis, without one in a hundred
+    at each end.
+    """
     if len(ordered) == 0:
         return np.zeros(ordered.shape[1:])
     cut = len(ordered) // 100
@@ -48,14 +55,21 @@ def _percentile_range(ordered: np.ndarray) -> np.ndarray:
 
 
 def amplitude_is_implausible(signal: np.ndarray) -> bool:
-    """Say whether the signal (mV) is so large or so small that its gain or unit cannot be true.
+    """Say whether the signal (mV) is so large or so small that its gain or unit cannot
+    be true.
 
     A signal without any variation is left to the checks for flat leads.
     """
     amplitude = robust_amplitude(signal)
-    return bool(amplitude < AMPLITUDE_LIMITS_MV[0] or amplitude > AMPLITUDE_LIMITS_MV[1])
+    return bool(
+        amplitude < AMPLITUDE_LIMITS_MV[0] or amplitude > AMPLITUDE_LIMITS_MV[1]
+    )
 
 
 def gain_is_known_wrong(gains: Sequence[float], fields: Mapping[str, str]) -> bool:
-    """Say whether a header with these comment fields is a Challenge 2020 header with one of its wrong gains."""
-    return gains[0] in CHALLENGE_WRONG_GAINS and all(field in fields for field in _CHALLENGE_FIELDS)
+    """Say whether a header with these comment fields is a Challenge 2020 header with
+    one of its wrong gains.
+    """
+    return gains[0] in CHALLENGE_WRONG_GAINS and all(
+        field in fields for field in _CHALLENGE_FIELDS
+    )

@@ -13,13 +13,26 @@ from ecgnb.port.layers import LAYERS, variables_of
 from ecgnb.port.layers.activation import activation_name
 from ecgnb.port.reading.graph import Call, Graph, Layer, Ref, refs_in, walk
 
-COLUMNS = ["layer", "class", "options", "output", "parameters", "activation", "takes", "problem"]
+COLUMNS = [
+    "layer",
+    "class",
+    "options",
+    "output",
+    "parameters",
+    "activation",
+    "takes",
+    "problem",
+]
 
 Row = dict[str, Any]
 
 
 def layer_rows(
-    graph: Graph, shapes: Shapes, problems: list[str], counted: bool | None, prefix: str = ""
+    graph: Graph,
+    shapes: Shapes,
+    problems: list[str],
+    counted: bool | None,
+    prefix: str = "",
 ) -> Iterator[Row]:
     """Yield a row for each input and each call, those of a nested model after its own.
 
@@ -27,34 +40,56 @@ def layer_rows(
         graph: whose layers hold the arrays that could be read.
         shapes: as far as they are known.
         problems: of `problems_in`; told at the layer they begin with.
-        counted: whether layers hold all their arrays (True), all but those of unknown classes (False), or perhaps not
-            all of any layer (``None``).
+        counted: whether layers hold all their arrays (True), all but those of unknown
+            classes (False), or perhaps not all of any layer (``None``).
         prefix: path of a nested model.
     """
     if not prefix:
         for ref in graph.inputs:
             yield _row(
-                ref.layer, graph.layers[ref.layer], output=shape_words(shapes.inputs.get(ref.layer, (None,))[1:])
+                ref.layer,
+                graph.layers[ref.layer],
+                output=shape_words(shapes.inputs.get(ref.layer, (None,))[1:]),
             )
     for call in graph.calls:
         layer, label = graph.layers[call.layer], prefix + call.label
-        why = [text for text in problems if text.startswith((f"{prefix}{layer.name} (", f"{label} ("))]
+        why = [
+            text
+            for text in problems
+            if text.startswith((f"{prefix}{layer.name} (", f"{label} ("))
+        ]
         yield _row(
             label,
             layer,
             options="the same weights" if call.index else options_text(layer),
             output=shape_words(_shape(graph, call, shapes, prefix)),
             parameters=_parameters(layer, counted) if not call.index else 0,
-            takes=", ".join(dict.fromkeys(prefix + _label(ref) for ref in refs_in([call.args, call.kwargs]))),
+            takes=", ".join(
+                dict.fromkeys(
+                    prefix + _label(ref) for ref in refs_in([call.args, call.kwargs])
+                )
+            ),
             problem="; ".join(text.split(": ", 1)[-1] for text in why),
         )
         if layer.inner and not call.index:
-            yield from layer_rows(layer.inner, shapes, problems, counted, f"{prefix}{layer.name}/")
+            yield from layer_rows(
+                layer.inner, shapes, problems, counted, f"{prefix}{layer.name}/"
+            )
 
 
 def _row(label: str, layer: Layer, parameters: int | None = 0, **texts: str) -> Row:
-    said = activation_name(layer.config["activation"]) if "activation" in layer.config else ""
-    row = {"layer": label, "class": layer.class_name, "parameters": parameters, "activation": said, **texts}
+    said = (
+        activation_name(layer.config["activation"])
+        if "activation" in layer.config
+        else ""
+    )
+    row = {
+        "layer": label,
+        "class": layer.class_name,
+        "parameters": parameters,
+        "activation": said,
+        **texts,
+    }
     return {column: row.get(column, "") for column in COLUMNS}
 
 
@@ -63,7 +98,9 @@ def _label(ref: Ref) -> str:
 
 
 def _shape(graph: Graph, call: Call, shapes: Shapes, prefix: str) -> Shape | None:
-    """Return the shape of a call's first output; a nested model's is that of its last layer."""
+    """Return the shape of a call's first output; a nested model's is that of its last
+    layer.
+    """
     inner = graph.layers[call.layer].inner
     if inner is None:
         return shapes.calls.get(prefix + call.label)
@@ -75,7 +112,10 @@ def outputs_of(graph: Graph, shapes: Shapes) -> list[tuple[str, Shape | None, st
     """Return name, shape (``None``: unknown) and last activation of each output."""
     ends = shapes.activations or ("unknown",) * len(graph.outputs)
     calls = [Call(ref.layer, ref.call, (), {}) for ref in graph.outputs]
-    return [(call.label, _shape(graph, call, shapes, ""), end) for call, end in zip(calls, ends, strict=True)]
+    return [
+        (call.label, _shape(graph, call, shapes, ""), end)
+        for call, end in zip(calls, ends, strict=True)
+    ]
 
 
 def _parameters(layer: Layer, counted: bool | None) -> int | None:
@@ -84,7 +124,11 @@ def _parameters(layer: Layer, counted: bool | None) -> int | None:
     known = layer.class_name in (*LAYERS, "InputLayer") or bool(layer.children)
     if layer.inner or layer.class_name == "InputLayer":
         return 0
-    return None if counted is None or not (counted or known) else sum(array.size for array in arrays)
+    return (
+        None
+        if counted is None or not (counted or known)
+        else sum(array.size for array in arrays)
+    )
 
 
 def arrays_of(layer: Layer, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
@@ -106,5 +150,11 @@ def trainable_numbers(graph: Graph) -> int:
 
 
 def shape_words(shape: Shape | None) -> str:
-    """Return a shape as ``2000x64``; ``?`` for a free dimension, an empty text for an unknown shape."""
-    return "" if shape is None else "x".join("?" if size is None else str(size) for size in shape)
+    """Return a shape as ``2000x64``; ``?`` for a free dimension, an empty text for an
+    unknown shape.
+    """
+    return (
+        ""
+        if shape is None
+        else "x".join("?" if size is None else str(size) for size in shape)
+    )

@@ -9,15 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ecgnb.errors import PortError
+from ecgnb.core.errors import PortError
 from ecgnb.port.layers import LAYERS, variables_of
 from ecgnb.port.ported import major
 from ecgnb.port.reading.graph import Graph, Layer, parse_graph
 from ecgnb.port.reading.keras_file import KerasFile, open_hdf5, read_keras
-from ecgnb.port.reading.weights import ListedWeights, Variable, Weights
+from ecgnb.port.reading.keras_weights import ListedWeights, Variable, Weights
 
 
-def read_leniently(path: Path, weights: str | Path | None = None) -> tuple[KerasFile, str]:
+def read_leniently(
+    path: Path, weights: str | Path | None = None
+) -> tuple[KerasFile, str]:
     """Read a file, or its architecture alone where the weights are missing or damaged.
 
     Returns:
@@ -33,7 +35,9 @@ def read_leniently(path: Path, weights: str | Path | None = None) -> tuple[Keras
         if found is None:
             raise
         config, version = found
-        return KerasFile(path, path, "the architecture alone", version, config, ListedWeights({})), str(error)
+        return KerasFile(
+            path, path, "the architecture alone", version, config, ListedWeights({})
+        ), str(error)
 
 
 def _architecture(path: Path) -> tuple[dict[str, Any], str] | None:
@@ -45,15 +49,33 @@ def _architecture(path: Path) -> tuple[dict[str, Any], str] | None:
         elif zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 config = json.loads(archive.read("config.json"))
-                version = json.loads(archive.read("metadata.json")).get("keras_version", "")
+                version = json.loads(archive.read("metadata.json")).get(
+                    "keras_version", ""
+                )
         else:
             with open_hdf5(path) as file:
                 config = json.loads(file.attrs["model_config"])
                 version = file.attrs.get("keras_version", "")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile):
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        zipfile.BadZipFile,
+    ):
         return None
-    version = version.decode("utf-8", "replace") if isinstance(version, bytes) else str(version)
-    return (config, version) if isinstance(config, dict) and {"class_name", "config"} <= set(config) else None
+    version = (
+        version.decode("utf-8", "replace")
+        if isinstance(version, bytes)
+        else str(version)
+    )
+    return (
+        (config, version)
+        if isinstance(config, dict) and {"class_name", "config"} <= set(config)
+        else None
+    )
 
 
 def parse_leniently(file: KerasFile) -> Graph | str:
@@ -67,7 +89,9 @@ def parse_leniently(file: KerasFile) -> Graph | str:
 
 
 def bind_leniently(file: KerasFile, graph: Graph) -> str:
-    """Give each layer its arrays, those of unknown classes in whole files, too; return what does not fit."""
+    """Give each layer its arrays, those of unknown classes in whole files, too; return
+    what does not fit.
+    """
     try:
         file.weights.bind(graph, partial(_variables, file.weights))
     except PortError as error:
@@ -78,7 +102,16 @@ def bind_leniently(file: KerasFile, graph: Graph) -> str:
 
 
 def _variables(weights: Weights, layer: Layer) -> list[Variable]:
-    """Return the weights of a layer; those of an unknown class by the names that the file gives them."""
-    if layer.class_name in LAYERS or layer.inner or not isinstance(weights, ListedWeights):
+    """Return the weights of a layer; those of an unknown class by the names that the
+    file gives them.
+    """
+    if (
+        layer.class_name in LAYERS
+        or layer.inner
+        or not isinstance(weights, ListedWeights)
+    ):
         return variables_of(layer)
-    return [Variable(re.sub(r":\d+$", "", name)) for name, _ in weights.layers.get(layer.name, [])]
+    return [
+        Variable(re.sub(r":\d+$", "", name))
+        for name, _ in weights.layers.get(layer.name, [])
+    ]

@@ -1,4 +1,6 @@
-"""The options of a Keras layer in a few words, as people tell them: ``64 filters, k3, s1, same``."""
+"""The options of a Keras layer in a few words, as people tell them: ``64 filters, k3,
+s1, same``.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,8 @@ _USUAL: dict[str, tuple[Any, ...]] = {
 
 
 def options_text(layer: Layer) -> str:
-    """Return what matters of a layer's options; a wrapper tells those of the layer it wraps, too.
+    """Return what matters of a layer's options; a wrapper tells those of the layer it
+    wraps, too.
 
     >>> options_text(Layer("c", "Conv1D", {"filters": 8, "kernel_size": [3], "strides": [1], "use_bias": False}, 2))
     '8 filters, k3, s1, no bias'
@@ -52,22 +55,40 @@ def options_text(layer: Layer) -> str:
     if layer.inner:
         return f"of {len(layer.inner.calls)} layers"
     parts = list(_said(layer.config))
-    for child in list(layer.children.values())[:1]:  # both directions of a Bidirectional are alike
+    for child in list(layer.children.values())[
+        :1
+    ]:  # both directions of a Bidirectional are alike
         parts.append(f"{child.class_name} {options_text(child)}".strip())
     return ", ".join(parts)
 
 
 def _said(config: dict[str, Any]) -> Iterator[str]:
-    for option in sorted(config, key=lambda option: list(_WORDS).index(option) if option in _WORDS else len(_WORDS)):
+    for option in sorted(
+        config,
+        key=lambda option: (
+            list(_WORDS).index(option) if option in _WORDS else len(_WORDS)
+        ),
+    ):
         value = config[option]
         value = value[0] if isinstance(value, list) and len(value) == 1 else value
         if option == "use_bias":
             yield from () if value else ("no bias",)
-        elif not (_is_nothing(value) or option in _SILENT or value in _USUAL.get(option, ())):
+        elif not (
+            _is_nothing(value) or option in _SILENT or value in _USUAL.get(option, ())
+        ):
             text = f"{value:g}" if isinstance(value, float) else str(value)
-            yield _WORDS[option].format(text) if option in _WORDS else f"{option}={text}"
+            yield (
+                _WORDS[option].format(text) if option in _WORDS else f"{option}={text}"
+            )
 
 
 def _is_nothing(value: Any) -> bool:
-    """Whether an option says that something is not done, or holds another object, such as an initialiser."""
-    return value is None or value is False or isinstance(value, dict) or (isinstance(value, float) and value == 0)
+    """Whether an option says that something is not done, or holds another object, such
+    as an initialiser.
+    """
+    return (
+        value is None
+        or value is False
+        or isinstance(value, dict)
+        or (isinstance(value, float) and value == 0)
+    )

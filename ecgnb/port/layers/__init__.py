@@ -6,7 +6,6 @@ from ecgnb.port.layers import (
     attention,
     convolution,
     dense,
-    embedding,
     merge,
     normalisation,
     operations,

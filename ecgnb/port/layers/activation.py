@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from ecgnb.port.layers.base import LAYERS, LayerRule
-from ecgnb.port.modules.activation import (
+from ecgnb.port.modules.keras_activation import (
     Exponential,
     HardSigmoid,
     SparsePlus,
@@ -61,11 +61,19 @@ OVER_CHANNELS: dict[str, type[nn.Module]] = {
     "softmax": nn.Softmax,
 }
 #: Layers without weights that other layers may hold as their activation.
-LAYERS_AS_ACTIVATION = ("Activation", "ELU", "LeakyReLU", "ReLU", "Softmax", "ThresholdedReLU")
+LAYERS_AS_ACTIVATION = (
+    "Activation",
+    "ELU",
+    "LeakyReLU",
+    "ReLU",
+    "Softmax",
+    "ThresholdedReLU",
+)
 
 
 def making_of(name: str, keras: int, dim: int = -1) -> Making | None:
-    """Return how to make the module of an activation, or ``None`` where that Keras knows no such name.
+    """Return how to make the module of an activation, or ``None`` where that Keras
+    knows no such name.
 
     Args:
         name: of Keras, such as ``"relu"``.
@@ -78,13 +86,17 @@ def making_of(name: str, keras: int, dim: int = -1) -> Making | None:
 
 
 def activation_name(value: Any) -> str:
-    """Return the name of an activation, which Keras writes as text, ``null`` or a serialised layer."""
+    """Return the name of an activation, which Keras writes as text, ``null`` or a
+    serialised layer.
+    """
     if isinstance(value, dict):
         return str(value.get("registered_name") or value.get("class_name", "code"))
     return "linear" if value is None else str(value)
 
 
-def activation_problem(value: Any, keras: int, option: str = "activation") -> Iterator[str]:
+def activation_problem(
+    value: Any, keras: int, option: str = "activation"
+) -> Iterator[str]:
     """Yield why an activation cannot be ported.
 
     Args:
@@ -97,14 +109,19 @@ def activation_problem(value: Any, keras: int, option: str = "activation") -> It
         if making_of(name, keras) is None:
             yield f"{option}={name!r} is unknown to the port"
     elif name in LAYERS_AS_ACTIVATION:
-        yield from (f"{option}={name}: {problem}" for problem in _rule_of(value, keras).problems())
+        yield from (
+            f"{option}={name}: {problem}"
+            for problem in _rule_of(value, keras).problems()
+        )
     elif name in ("function", "code", "__lambda__"):
         yield f"{option} is the function {value.get('config', 'lambda')!r}, whose code is not ported from a file"
     else:
         yield f"{option}={name!r} is a layer that the port does not know as an activation"
 
 
-def activate(net: Network, path: str, value: Value, activation: Any, keras: int) -> Value:
+def activate(
+    net: Network, path: str, value: Value, activation: Any, keras: int
+) -> Value:
     """Apply an activation as Keras serialised it; ``linear`` adds nothing.
 
     Args:
@@ -120,7 +137,9 @@ def activate(net: Network, path: str, value: Value, activation: Any, keras: int)
         return written
     if activation_name(activation) == "linear":
         return value
-    making = making_of(str(activation), keras, dim=1 if value.layout == CHANNELS_FIRST else -1)
+    making = making_of(
+        str(activation), keras, dim=1 if value.layout == CHANNELS_FIRST else -1
+    )
     assert making is not None, activation
     return net.apply(path, making[0], value, **making[1])
 
@@ -142,7 +161,9 @@ class Activation(LayerRule):
         yield from activation_problem(self["activation"], self.layer.keras)
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write the activation; a linear one is kept as `nn.Identity`, so that the layer can be seen."""
+        """Write the activation; a linear one is kept as `nn.Identity`, so that the
+        layer can be seen.
+        """
         if activation_name(self["activation"]) == "linear":
             return net.apply(name, nn.Identity, inputs[0])
         return activate(net, name, inputs[0], self["activation"], self.layer.keras)

@@ -9,24 +9,30 @@ import numpy as np
 from torch import nn
 
 from ecgnb.port.layers.base import LAYERS, LayerRule, State
-from ecgnb.port.modules.activation import ClippedReLU, ParametricReLU, SoftmaxOver
+from ecgnb.port.modules.keras_activation import ClippedReLU, ParametricReLU, SoftmaxOver
 from ecgnb.port.network import Network, Value
-from ecgnb.port.reading.weights import Variable
+from ecgnb.port.reading.keras_weights import Variable
 
 
 class Elementwise(LayerRule):
     """An activation whose options are numbers."""
 
     def real(self, option: str, default: float) -> float:
-        """Return a number, which some files of Keras 2 hold as ``{"type": "ndarray", "value": 0.3}``."""
+        """Return a number, which some files of Keras 2 hold as ``{"type": "ndarray",
+        "value": 0.3}``.
+        """
         value = self.get(option, default)
         value = value["value"] if isinstance(value, dict) else value
-        return default if value is None else float(str(np.float32(value)))  # 0.1 may be 0.10000000149011612 in the file
+        return (
+            default if value is None else float(str(np.float32(value)))
+        )  # 0.1 may be 0.10000000149011612 in the file
 
 
 @LAYERS.register("ReLU")
 class ReLU(Elementwise):
-    """max(x, 0), or with a limit, a slope below the threshold, and a threshold other than 0."""
+    """max(x, 0), or with a limit, a slope below the threshold, and a threshold other
+    than 0.
+    """
 
     options = frozenset({"max_value", "negative_slope", "threshold"})
 
@@ -39,29 +45,48 @@ class ReLU(Elementwise):
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
         """Write the module of PyTorch for those options, if there is one."""
         infinite = float("inf")
-        limit, slope = self.real("max_value", infinite), self.real("negative_slope", 0.0)
+        limit, slope = (
+            self.real("max_value", infinite),
+            self.real("negative_slope", 0.0),
+        )
         threshold = self.real("threshold", 0.0)
         given = (limit != infinite, slope != 0, threshold != 0)
         if given == (False, False, False):
             return net.apply(name, nn.ReLU, inputs[0])
-        if given == (True, False, False) and limit > 0:  # `nn.Hardtanh` takes no empty range
+        if (
+            given == (True, False, False) and limit > 0
+        ):  # `nn.Hardtanh` takes no empty range
             return net.apply(name, nn.Hardtanh, inputs[0], 0.0, limit)
         if given == (False, True, False):
             return net.apply(name, nn.LeakyReLU, inputs[0], slope)
         if given == (False, False, True):
             return net.apply(name, nn.Threshold, inputs[0], threshold, 0.0)
-        return net.apply(name, ClippedReLU, inputs[0], limit if limit != infinite else None, slope, threshold)
+        return net.apply(
+            name,
+            ClippedReLU,
+            inputs[0],
+            limit if limit != infinite else None,
+            slope,
+            threshold,
+        )
 
 
 @LAYERS.register("LeakyReLU")
 class LeakyReLU(Elementwise):
-    """A slope below 0: ``alpha`` in Keras 1 and 2, ``negative_slope`` in Keras 3, 0.3 in both when left out."""
+    """A slope below 0: ``alpha`` in Keras 1 and 2, ``negative_slope`` in Keras 3, 0.3
+    in both when left out.
+    """
 
     options = frozenset({"alpha", "negative_slope"})
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
         """Write it."""
-        return net.apply(name, nn.LeakyReLU, inputs[0], self.real("negative_slope", self.real("alpha", 0.3)))
+        return net.apply(
+            name,
+            nn.LeakyReLU,
+            inputs[0],
+            self.real("negative_slope", self.real("alpha", 0.3)),
+        )
 
 
 @LAYERS.register("ELU")
@@ -90,7 +115,9 @@ class ThresholdedReLU(Elementwise):
 
 @LAYERS.register("PReLU")
 class PReLU(LayerRule):
-    """A learnt slope for each place of the input, or one for all places along the shared axes."""
+    """A learnt slope for each place of the input, or one for all places along the
+    shared axes.
+    """
 
     options = frozenset({"shared_axes"})
 
@@ -108,7 +135,9 @@ class PReLU(LayerRule):
         return [axis for axis in range(1, rank) if axis not in shared]
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write `nn.PReLU` where slopes differ along one axis at most that it can see, else one for each place."""
+        """Write `nn.PReLU` where slopes differ along one axis at most that it can see,
+        else one for each place.
+        """
         x = inputs[0]
         own = self._own(x.rank)
         if not own:
@@ -117,7 +146,9 @@ class PReLU(LayerRule):
             return net.apply(name, nn.PReLU, net.channels_first(x), x.shape[-1])
         if own == [1]:
             return net.apply(name, nn.PReLU, net.keras(x), x.shape[0])
-        shape = [size if axis in own else 1 for axis, size in enumerate(x.shape, start=1)]
+        shape = [
+            size if axis in own else 1 for axis, size in enumerate(x.shape, start=1)
+        ]
         return net.apply(name, ParametricReLU, net.keras(x), *shape)
 
     def state(self) -> State:

@@ -1,4 +1,6 @@
-"""What is known of a Keras layer class: its weights, its options, how PyTorch says the same."""
+"""What is known of a Keras layer class: its weights, its options, how PyTorch says the
+same.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ecgnb.errors import PortError
+from ecgnb.core.errors import PortError
+from ecgnb.core.registry import Registry
 from ecgnb.port.network import Network, Value
 from ecgnb.port.reading.graph import Layer
-from ecgnb.port.reading.weights import Variable
-from ecgnb.registry import Registry
+from ecgnb.port.reading.keras_weights import Variable
 
 LAYERS: Registry[type[LayerRule]] = Registry("Keras layer")
 
@@ -37,13 +39,15 @@ WITHOUT_EFFECT = frozenset(
 )
 _ENDINGS_WITHOUT_EFFECT = ("_initializer", "_regularizer", "_constraint")
 
-#: Options that count something, in any layer: whole numbers from 1 on, or ``None`` where Keras has a default.
+#: Options that count something, in any layer: whole numbers from 1 on, or ``None``
+#: where Keras has a default.
 COUNTS = frozenset({
     "units", "filters", "kernel_size", "strides", "dilation_rate", "groups", "depth_multiplier", "pool_size", "size",
     "num_heads", "key_dim", "value_dim", "output_shape", "input_dim", "output_dim", "n",
 })  # fmt: skip
 
-#: The largest count: a file may claim any number, and modules take their memory before weights are compared.
+#: The largest count: a file may claim any number, and modules take their memory before
+#: weights are compared.
 LARGEST = 10_000_000
 
 #: Options that are a probability, in any layer.
@@ -57,7 +61,8 @@ State = dict[str, Tensor]
 
 
 class LayerRule:
-    """How one class of Keras layers is ported; a subclass is registered under the class's name.
+    """How one class of Keras layers is ported; a subclass is registered under the
+    class's name.
 
     Attributes:
         layer: the layer at hand.
@@ -92,7 +97,11 @@ class LayerRule:
             if option in self.only:
                 if _plain(value) not in self.only[option]:
                     yield f"{option}={value!r} (only {', '.join(map(repr, self.only[option]))})"
-            elif not (option in self.options or option in WITHOUT_EFFECT or option.endswith(_ENDINGS_WITHOUT_EFFECT)):
+            elif not (
+                option in self.options
+                or option in WITHOUT_EFFECT
+                or option.endswith(_ENDINGS_WITHOUT_EFFECT)
+            ):
                 yield f"{option}={value!r} is an option unknown to the port"
             elif option in self.options & self.counts:
                 yield from count_problem(option, value)
@@ -102,19 +111,24 @@ class LayerRule:
         if "float16" in policy or "8" in policy:
             yield f"dtype={policy!r} computes in fewer bits; a port computes in float32"
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value | list[Value]:
+    def build(
+        self, net: Network, name: str, *inputs: Any, **kwargs: Any
+    ) -> Value | list[Value]:
         """Write one call of the layer.
 
         Args:
             net: the graph that is being written.
             name: under which the layer's module is kept.
-            *inputs: what Keras passes to the layer: a `Value`, or a list of them for a merge.
+            *inputs: what Keras passes to the layer: a `Value`, or a list of them for a
+                merge.
             **kwargs: what Keras passes by name.
         """
         raise NotImplementedError
 
     def state(self) -> State:
-        """Return the layer's arrays in PyTorch's layout, by their path below the layer's module."""
+        """Return the layer's arrays in PyTorch's layout, by their path below the
+        layer's module.
+        """
         return {}
 
     def tensor(self, variable: str, *shape: int | None) -> Tensor:
@@ -122,14 +136,17 @@ class LayerRule:
 
         Args:
             variable: its name in Keras.
-            *shape: which the configuration makes, ``None`` for a length that it leaves to the input. Left out, nothing
-                is checked; needed where PyTorch's layout no longer shows how Keras split an axis.
+            *shape: which the configuration makes, ``None`` for a length that it leaves
+                to the input. Left out, nothing is checked; needed where PyTorch's
+                layout no longer shows how Keras split an axis.
 
         Raises:
             PortError: the array is stored in another shape.
         """
         array = self.layer.arrays[variable]
-        fits = len(shape) == array.ndim and all(w in (None, s) for w, s in zip(shape, array.shape, strict=True))
+        fits = len(shape) == array.ndim and all(
+            w in (None, s) for w, s in zip(shape, array.shape, strict=True)
+        )
         if shape and not fits:
             wanted = ", ".join("any" if size is None else str(size) for size in shape)
             raise PortError(
@@ -150,12 +167,16 @@ def rule_of(layer: Layer) -> LayerRule:
 
 
 def variables_of(layer: Layer) -> list[Variable]:
-    """Return the weights of a layer in Keras' order; nested models and unknown layers have none of their own."""
+    """Return the weights of a layer in Keras' order; nested models and unknown layers
+    have none of their own.
+    """
     return rule_of(layer).variables() if layer.class_name in LAYERS else []
 
 
 def count_problem(option: str, value: Any) -> Iterator[str]:
-    """Yield why an option is not a whole number from 1 to `LARGEST`, which Keras writes as ``3`` or ``[3]``."""
+    """Yield why an option is not a whole number from 1 to `LARGEST`, which Keras writes
+    as ``3`` or ``[3]``.
+    """
     number = value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
     if number is None:
         return
@@ -171,7 +192,9 @@ def _probability_problem(option: str, value: Any) -> Iterator[str]:
 
 
 def _policy(dtype: Any) -> str:
-    """Return the name of a precision, which Keras writes as text or as a serialised policy."""
+    """Return the name of a precision, which Keras writes as text or as a serialised
+    policy.
+    """
     if isinstance(dtype, dict) and "config" in dtype:
         return str(dtype["config"].get("name") or dtype["config"].get("mode", ""))
     return str(dtype)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from ecgnb.port.layers.base import LAYERS, LayerRule
-from ecgnb.port.modules import merge as merge_modules
+from ecgnb.port.modules import keras_merge as merge_modules
 from ecgnb.port.network import CHANNELS_FIRST, Network, Value
 
 
@@ -18,9 +18,13 @@ def listed(inputs: tuple[Any, ...]) -> list[Value]:
 
 
 def alike(net: Network, values: list[Value]) -> list[Value]:
-    """Bring values into one layout; a lower rank gets Keras' axes of length 1 after the batch."""
+    """Bring values into one layout; a lower rank gets Keras' axes of length 1 after the
+    batch.
+    """
     rank = max(value.rank for value in values)
-    if all(value.rank == 3 for value in values) and any(value.layout == CHANNELS_FIRST for value in values):
+    if all(value.rank == 3 for value in values) and any(
+        value.layout == CHANNELS_FIRST for value in values
+    ):
         return [net.channels_first(value) for value in values]
     values = [net.keras(value) for value in values]
     for place, value in enumerate(values):
@@ -114,10 +118,21 @@ class Dot(LayerRule):
             yield f"axes={self['axes']!r} (the batch, axis 0, stays)"
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it on Keras' layout; the shortest vector that is brought to length 1 differs between Keras 2 and 3."""
+        """Write it on Keras' layout; the shortest vector that is brought to length 1
+        differs between Keras 2 and 3.
+        """
         first, second = (net.keras(value) for value in listed(inputs))
         one, other = self._axes()
         options: dict[str, Any] = (
-            {"eps": 1e-7 if self.layer.keras >= 3 else 1e-6} if self.get("normalize", False) else {}
+            {"eps": 1e-7 if self.layer.keras >= 3 else 1e-6}
+            if self.get("normalize", False)
+            else {}
         )
-        return net.apply(name, merge_modules.Dot, (first, second), one % first.rank, other % second.rank, **options)
+        return net.apply(
+            name,
+            merge_modules.Dot,
+            (first, second),
+            one % first.rank,
+            other % second.rank,
+            **options,
+        )

@@ -1,4 +1,6 @@
-"""Functions as nodes of a graph: Keras 2's TFOpLambda and SlicingOpLambda, Keras 3's operations."""
+"""Functions as nodes of a graph: Keras 2's TFOpLambda and SlicingOpLambda, Keras 3's
+operations.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from ecgnb.port.layers.merge import alike
 from ecgnb.port.modules.functions import constant_like, unit_norm
 from ecgnb.port.network import Network, Value
 
-#: Writes one function: the graph, the name of the node, then the function's own arguments.
+#: Writes one function: the graph, the name of the node, then the function's own
+#: arguments.
 Writer = Callable[..., Value | list[Value]]
 
 #: All known functions by their name in a graph, ``"op:<name>"``.
@@ -33,13 +36,19 @@ DTYPES = {
 
 
 class Operation(LayerRule):
-    """A call of a function; its arguments come by place, by name, and in Keras 3 also from the configuration."""
+    """A call of a function; its arguments come by place, by name, and in Keras 3 also
+    from the configuration.
+    """
 
     @property
     def arguments(self) -> frozenset[str]:  # type: ignore[override]
         """The names of all arguments, as TensorFlow and Keras 3 call them."""
         names = frozenset(self._names())
-        return names | {alias for alias, name in ALIASES.items() if name in names} | {"name"}
+        return (
+            names
+            | {alias for alias, name in ALIASES.items() if name in names}
+            | {"name"}
+        )
 
     def problems(self) -> Iterator[str]:
         """Yield options of Keras 3's configuration that are not known."""
@@ -47,12 +56,23 @@ class Operation(LayerRule):
             if option not in self.arguments and value is not None:
                 yield f"{option}={value!r} is an option unknown to the port"
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value | list[Value]:
+    def build(
+        self, net: Network, name: str, *inputs: Any, **kwargs: Any
+    ) -> Value | list[Value]:
         """Write it."""
         known = self._names()
-        given = {key: value for key, value in (self._configured() | kwargs).items() if value is not None}
-        named = {key if key in known else ALIASES.get(key, key): value for key, value in given.items()}
-        return WRITERS[self.layer.class_name](net, name, *inputs, **{key: named[key] for key in named if key in known})
+        given = {
+            key: value
+            for key, value in (self._configured() | kwargs).items()
+            if value is not None
+        }
+        named = {
+            key if key in known else ALIASES.get(key, key): value
+            for key, value in given.items()
+        }
+        return WRITERS[self.layer.class_name](
+            net, name, *inputs, **{key: named[key] for key in named if key in known}
+        )
 
     def _names(self) -> list[str]:
         return list(inspect.signature(WRITERS[self.layer.class_name]).parameters)[2:]
@@ -61,11 +81,15 @@ class Operation(LayerRule):
         if self.layer.keras < 3:
             return {}
         own = {"name", "trainable"} | (set() if "dtype" in self._names() else {"dtype"})
-        return {key: value for key, value in self.layer.config.items() if key not in own}
+        return {
+            key: value for key, value in self.layer.config.items() if key not in own
+        }
 
 
 def operation(*names: str) -> Callable[[Writer], Writer]:
-    """Decorator that enters a writer under the names that its function has in Keras 2 and 3."""
+    """Decorator that enters a writer under the names that its function has in Keras 2
+    and 3.
+    """
 
     def enter(writer: Writer) -> Writer:
         for name in names:
@@ -91,17 +115,26 @@ def axes_of(x: Value, axis: Any) -> tuple[int, ...]:
 def in_one_layout(net: Network, values: list[Any]) -> list[Any]:
     """Bring tensors into one layout; numbers stay, lists of numbers become tensors."""
     tensors = [value for value in values if isinstance(value, Value)]
-    if {value.rank for value in tensors} == {3} and not any(isinstance(value, list | dict) for value in values):
+    if {value.rank for value in tensors} == {3} and not any(
+        isinstance(value, list | dict) for value in values
+    ):
         turned = iter(alike(net, tensors))
     else:
         turned = iter([net.keras(value) for value in tensors])
     values = [next(turned) if isinstance(value, Value) else value for value in values]
     like = next(value for value in values if isinstance(value, Value))
-    return [net.function(constant_like, like, _numbers(v)) if isinstance(v, list | dict) else v for v in values]
+    return [
+        net.function(constant_like, like, _numbers(v))
+        if isinstance(v, list | dict)
+        else v
+        for v in values
+    ]
 
 
 def _numbers(value: Any) -> Any:
-    return value["config"]["value"] if isinstance(value, dict) else value  # Keras 3 writes arrays as objects
+    return (
+        value["config"]["value"] if isinstance(value, dict) else value
+    )  # Keras 3 writes arrays as objects
 
 
 def _unary(function: Callable[..., Any]) -> Writer:
@@ -117,7 +150,9 @@ def _binary(function: Callable[..., Any], tensors_only: bool = False) -> Writer:
         like = next(value for value in both if isinstance(value, Value))
         for place, value in enumerate(both):
             if not isinstance(value, Value) and (tensors_only or place == 0):
-                both[place] = net.function(constant_like, like, value, layout=like.layout)
+                both[place] = net.function(
+                    constant_like, like, value, layout=like.layout
+                )
         return net.function(function, *both, layout=like.layout)
 
     return write
@@ -131,9 +166,13 @@ def _module(kind: type[nn.Module], **options: Any) -> Writer:
 
 
 def _reduction(function: Callable[..., Any], **options: Any) -> Writer:
-    def write(net: Network, name: str, x: Value, axis: Any = None, keepdims: bool = False) -> Value:
+    def write(
+        net: Network, name: str, x: Value, axis: Any = None, keepdims: bool = False
+    ) -> Value:
         x = net.keras(x)
-        return net.function(function, x, dim=axes_of(x, axis), keepdim=keepdims, **options)
+        return net.function(
+            function, x, dim=axes_of(x, axis), keepdim=keepdims, **options
+        )
 
     return write
 
@@ -186,7 +225,9 @@ def _log_softmax(net: Network, name: str, x: Value, axis: int = -1) -> Value:
 
 
 @operation("leaky_relu")
-def _leaky_relu(net: Network, name: str, x: Value, negative_slope: float = 0.2) -> Value:
+def _leaky_relu(
+    net: Network, name: str, x: Value, negative_slope: float = 0.2
+) -> Value:
     return net.apply(name, nn.LeakyReLU, x, negative_slope=negative_slope)
 
 
@@ -219,13 +260,22 @@ def _where(net: Network, name: str, condition: Value, x1: Any, x2: Any) -> Value
 
 
 @operation("l2_normalize")
-def _l2_normalize(net: Network, name: str, x: Value, axis: Any = None, epsilon: float = 1e-12) -> Value:
+def _l2_normalize(
+    net: Network, name: str, x: Value, axis: Any = None, epsilon: float = 1e-12
+) -> Value:
     x = net.keras(x)
     return net.function(unit_norm, x, axes_of(x, axis), epsilon**0.5)
 
 
 @operation("normalize")
-def _normalize(net: Network, name: str, x: Value, axis: Any = -1, order: int = 2, epsilon: float = 1e-7) -> Value:
+def _normalize(
+    net: Network,
+    name: str,
+    x: Value,
+    axis: Any = -1,
+    order: int = 2,
+    epsilon: float = 1e-7,
+) -> Value:
     if order != 2:
         raise ValueError(f"order={order!r} (only 2)")
     x = net.keras(x)

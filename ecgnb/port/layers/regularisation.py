@@ -15,14 +15,21 @@ from ecgnb.port.network import Network, Value
 
 @LAYERS.register("Dropout")
 class Dropout(LayerRule):
-    """Values go by chance, or with a noise shape of length 1 in time, whole channels."""
+    """Values go by chance, or with a noise shape of length 1 in time, whole
+    channels.
+    """
 
     options = frozenset({"rate", "noise_shape"})
 
     @property
     def _by_channel(self) -> bool:
         shape = self.get("noise_shape")
-        return shape is not None and len(shape) == 3 and shape[1] == 1 and 1 not in (shape[0], shape[2])
+        return (
+            shape is not None
+            and len(shape) == 3
+            and shape[1] == 1
+            and 1 not in (shape[0], shape[2])
+        )
 
     def problems(self) -> Iterator[str]:
         """Yield unknown options, and a noise shape that is not of whole channels."""
@@ -33,7 +40,9 @@ class Dropout(LayerRule):
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
         """Write it."""
         if self._by_channel:
-            return net.apply(name, nn.Dropout1d, net.channels_first(inputs[0]), float(self["rate"]))
+            return net.apply(
+                name, nn.Dropout1d, net.channels_first(inputs[0]), float(self["rate"])
+            )
         return net.apply(name, nn.Dropout, inputs[0], float(self["rate"]))
 
 
@@ -46,7 +55,9 @@ class SpatialDropout1D(LayerRule):
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
         """Write it."""
-        return net.apply(name, nn.Dropout1d, net.channels_first(inputs[0]), float(self["rate"]))
+        return net.apply(
+            name, nn.Dropout1d, net.channels_first(inputs[0]), float(self["rate"])
+        )
 
 
 @LAYERS.register("AlphaDropout")

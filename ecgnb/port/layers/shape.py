@@ -79,7 +79,13 @@ class ZeroPadding1D(Edges):
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
         """Write it."""
-        return net.apply(name, nn.ConstantPad1d, net.channels_first(inputs[0]), self.sides("padding"), 0.0)
+        return net.apply(
+            name,
+            nn.ConstantPad1d,
+            net.channels_first(inputs[0]),
+            self.sides("padding"),
+            0.0,
+        )
 
 
 @LAYERS.register("Cropping1D")
@@ -90,7 +96,9 @@ class Cropping1D(Edges):
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
         """Write it."""
-        return net.apply(name, Crop1d, net.channels_first(inputs[0]), *self.sides("cropping"))
+        return net.apply(
+            name, Crop1d, net.channels_first(inputs[0]), *self.sides("cropping")
+        )
 
 
 @LAYERS.register("UpSampling1D")
@@ -100,6 +108,14 @@ class UpSampling1D(LayerRule):
     options = frozenset({"size"})
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it; PyTorch's ``"nearest"`` rounds to the wrong sample at some sizes, such as 41."""
+        """Write it; PyTorch's ``"nearest"`` rounds to the wrong sample at some sizes,
+        such as 41.
+        """
         size = self.number("size", 2)
-        return net.apply(name, nn.Upsample, net.channels_first(inputs[0]), scale_factor=size, mode="nearest-exact")
+        return net.apply(
+            name,
+            nn.Upsample,
+            net.channels_first(inputs[0]),
+            scale_factor=size,
+            mode="nearest-exact",
+        )

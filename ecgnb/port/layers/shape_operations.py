@@ -14,7 +14,11 @@ from ecgnb.port.network import Network, Value
 
 @operation("expand_dims")
 def _expand_dims(net: Network, name: str, x: Value, axis: Any) -> Value:
-    return net.function(torch.unsqueeze, net.keras(x), axis[0] if isinstance(axis, list | tuple) else axis)
+    return net.function(
+        torch.unsqueeze,
+        net.keras(x),
+        axis[0] if isinstance(axis, list | tuple) else axis,
+    )
 
 
 @operation("squeeze")
@@ -24,7 +28,9 @@ def _squeeze(net: Network, name: str, x: Value, axis: Any = None) -> Value:
 
 @operation("concat", "concatenate")
 def _concatenate(net: Network, name: str, values: list[Any], axis: int = 0) -> Value:
-    return net.function(torch.cat, in_one_layout(net, [net.keras(value) for value in values]), dim=axis)
+    return net.function(
+        torch.cat, in_one_layout(net, [net.keras(value) for value in values]), dim=axis
+    )
 
 
 @operation("stack")
@@ -33,13 +39,20 @@ def _stack(net: Network, name: str, values: list[Any], axis: int = 0) -> Value:
 
 
 @operation("unstack")
-def _unstack(net: Network, name: str, x: Value, axis: int = 0, num: int | None = None) -> list[Value]:
+def _unstack(
+    net: Network, name: str, x: Value, axis: int = 0, num: int | None = None
+) -> list[Value]:
     return _each(net, net.function(torch.unbind, net.keras(x), dim=axis))
 
 
 @operation("split")
 def _split(
-    net: Network, name: str, x: Value, indices_or_sections: Any = None, axis: int = 0, num_or_size_splits: Any = None
+    net: Network,
+    name: str,
+    x: Value,
+    indices_or_sections: Any = None,
+    axis: int = 0,
+    num_or_size_splits: Any = None,
 ) -> list[Value]:
     x = net.keras(x)
     length = x.example.shape[axis]
@@ -49,12 +62,17 @@ def _split(
     elif indices_or_sections is None:
         sizes = list(said)  # TensorFlow lists sizes
     else:
-        sizes = [end - start for start, end in pairwise([0, *said, length])]  # Keras 3 lists places
+        sizes = [
+            end - start for start, end in pairwise([0, *said, length])
+        ]  # Keras 3 lists places
     return _each(net, net.function(torch.split, x, sizes, dim=axis))
 
 
 def _each(net: Network, parts: Value) -> list[Value]:
-    return [net.function(operator.getitem, parts, place) for place in range(len(parts.example))]
+    return [
+        net.function(operator.getitem, parts, place)
+        for place in range(len(parts.example))
+    ]
 
 
 @operation("transpose")
@@ -72,7 +90,9 @@ def _swapaxes(net: Network, name: str, x: Value, axis1: int, axis2: int) -> Valu
 
 @operation("reshape")
 def _reshape(net: Network, name: str, x: Value, shape: Any) -> Value:
-    return net.function(torch.reshape, net.keras(x), [-1 if size is None else size for size in shape])
+    return net.function(
+        torch.reshape, net.keras(x), [-1 if size is None else size for size in shape]
+    )
 
 
 @operation("tile")
@@ -81,8 +101,12 @@ def _tile(net: Network, name: str, x: Value, repeats: Any) -> Value:
 
 
 @operation("repeat")
-def _repeat(net: Network, name: str, x: Value, repeats: int, axis: int | None = None) -> Value:
-    return net.function(torch.repeat_interleave, net.keras(x), repeats, dim=axes_of(x, axis)[0])
+def _repeat(
+    net: Network, name: str, x: Value, repeats: int, axis: int | None = None
+) -> Value:
+    return net.function(
+        torch.repeat_interleave, net.keras(x), repeats, dim=axes_of(x, axis)[0]
+    )
 
 
 @operation("flip", "reverse")
@@ -92,7 +116,12 @@ def _flip(net: Network, name: str, x: Value, axis: Any) -> Value:
 
 @operation("pad")
 def _pad(
-    net: Network, name: str, x: Value, pad_width: Any, mode: str = "constant", constant_values: float = 0
+    net: Network,
+    name: str,
+    x: Value,
+    pad_width: Any,
+    mode: str = "constant",
+    constant_values: float = 0,
 ) -> Value:
     if mode.lower() != "constant":
         raise ValueError(f"mode={mode!r} (only 'constant')")
@@ -102,7 +131,12 @@ def _pad(
 
 @operation("matmul")
 def _matmul(
-    net: Network, name: str, x1: Value, x2: Value, transpose_a: bool = False, transpose_b: bool = False
+    net: Network,
+    name: str,
+    x1: Value,
+    x2: Value,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
 ) -> Value:
     both = [net.keras(x1), net.keras(x2)]
     for place, turned in enumerate((transpose_a, transpose_b)):
@@ -113,17 +147,23 @@ def _matmul(
 
 @operation("getitem", "get_item")
 def _getitem(net: Network, name: str, x: Value, key: Any) -> Value:
-    places = [_place(each) for each in (key if isinstance(key, list | tuple) else [key])]
+    places = [
+        _place(each) for each in (key if isinstance(key, list | tuple) else [key])
+    ]
     return net.function(operator.getitem, net.keras(x), tuple(places))
 
 
 def _place(value: Any) -> Any:
-    """Return an index from what Keras wrote: a number, ``None``, or an object for a slice or an ellipsis."""
+    """Return an index from what Keras wrote: a number, ``None``, or an object for a
+    slice or an ellipsis.
+    """
     if not isinstance(value, dict):
         return value
     if value.get("class_name") == "__ellipsis__":
         return ...
     found = value.get("config", value)
     if (found["step"] or 1) < 0:
-        raise ValueError(f"a slice with the step {found['step']}, which PyTorch has not")
+        raise ValueError(
+            f"a slice with the step {found['step']}, which PyTorch has not"
+        )
     return slice(found["start"], found["stop"], found["step"])

@@ -1,6 +1,8 @@
-"""What Keras has and PyTorch has not, as small modules; an exported model carries the source of those it uses.
+"""What Keras has and PyTorch has not, as small modules; an exported model carries the
+source of those it uses.
 
-Each tells by ``relevance`` how layer-wise relevance passes through it (`ecgnb.explain.kinds`).
+Each tells by ``relevance`` how layer-wise relevance passes through it
+(`ecgnb.explain.kinds`).
 """
 
 from __future__ import annotations
@@ -11,21 +13,34 @@ from torch import Tensor, nn
 
 
 class SamePad1d(nn.Module):
-    """Pad ``[B, C, T]`` as Keras' ``padding="same"`` does: ceil(T / stride) outputs, the odd sample at the end.
+    """Pad ``[B, C, T]`` as Keras' ``padding="same"`` does: ceil(T / stride) outputs,
+    the odd sample at the end.
 
     Zero is the value for a convolution, minus infinity for a maximum.
     """
 
     relevance = "rearrange"
 
-    def __init__(self, kernel_size: int, stride: int = 1, dilation: int = 1, value: float = 0.0) -> None:
+    def __init__(
+        self, kernel_size: int, stride: int = 1, dilation: int = 1, value: float = 0.0
+    ) -> None:
         super().__init__()
-        self.kernel_size, self.stride, self.dilation, self.value = kernel_size, stride, dilation, value
+        self.kernel_size, self.stride, self.dilation, self.value = (
+            kernel_size,
+            stride,
+            dilation,
+            value,
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``[B, C, T + missing]``."""
         steps = -(-x.shape[-1] // self.stride)
-        missing = (steps - 1) * self.stride + (self.kernel_size - 1) * self.dilation + 1 - x.shape[-1]
+        missing = (
+            (steps - 1) * self.stride
+            + (self.kernel_size - 1) * self.dilation
+            + 1
+            - x.shape[-1]
+        )
         left = max(missing, 0) // 2
         return F.pad(x, (left, max(missing, 0) - left), value=self.value)
 
@@ -35,7 +50,9 @@ class SamePad1d(nn.Module):
 
 
 class GlobalAveragePool1d(nn.Module):
-    """Mean over time, ``[B, C, T]`` -> ``[B, C]``, or ``[B, C, 1]`` with ``keepdim``."""
+    """Mean over time, ``[B, C, T]`` -> ``[B, C]``, or ``[B, C, 1]`` with
+    ``keepdim``.
+    """
 
     relevance = "linear"
 
@@ -53,7 +70,9 @@ class GlobalAveragePool1d(nn.Module):
 
 
 class GlobalMaxPool1d(nn.Module):
-    """Maximum over time, ``[B, C, T]`` -> ``[B, C]``, or ``[B, C, 1]`` with ``keepdim``."""
+    """Maximum over time, ``[B, C, T]`` -> ``[B, C]``, or ``[B, C, 1]`` with
+    ``keepdim``.
+    """
 
     relevance = "winner"
 
@@ -71,7 +90,9 @@ class GlobalMaxPool1d(nn.Module):
 
 
 class SameAvgPool1d(nn.Module):
-    """Mean of windows of ``[B, C, T]`` with Keras' ``padding="same"``; what was padded does not count."""
+    """Mean of windows of ``[B, C, T]`` with Keras' ``padding="same"``; what was padded
+    does not count.
+    """
 
     relevance = "linear"
 
@@ -81,7 +102,12 @@ class SameAvgPool1d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``[B, C, ceil(T / stride)]``."""
-        missing = max((-(-x.shape[-1] // self.stride) - 1) * self.stride + self.kernel_size - x.shape[-1], 0)
+        missing = max(
+            (-(-x.shape[-1] // self.stride) - 1) * self.stride
+            + self.kernel_size
+            - x.shape[-1],
+            0,
+        )
         sides = (missing // 2, missing - missing // 2)
         counted = F.pad(torch.ones_like(x[:1, :1]), sides)
         means = F.avg_pool1d(F.pad(x, sides), self.kernel_size, self.stride)
@@ -111,7 +137,9 @@ class Crop1d(nn.Module):
 
 
 class SeparableConv1d(nn.Module):
-    """A convolution of each channel by itself, then one of width 1 over all: ``[B, C, T]`` -> ``[B, out, T']``."""
+    """A convolution of each channel by itself, then one of width 1 over all: ``[B, C,
+    T]`` -> ``[B, out, T']``.
+    """
 
     relevance = "linear"
 
@@ -128,7 +156,13 @@ class SeparableConv1d(nn.Module):
         super().__init__()
         between = in_channels * multiplier
         self.depthwise = nn.Conv1d(
-            in_channels, between, kernel_size, stride, dilation=dilation, groups=in_channels, bias=False
+            in_channels,
+            between,
+            kernel_size,
+            stride,
+            dilation=dilation,
+            groups=in_channels,
+            bias=False,
         )
         self.pointwise = nn.Conv1d(between, out_channels, 1, bias=bias)
 
@@ -210,7 +244,9 @@ class GaussianNoise(nn.Module):
 
 
 class GaussianDropout(nn.Module):
-    """Multiplies by noise of mean 1 and variance rate / (1 - rate) in training; nothing at inference."""
+    """Multiplies by noise of mean 1 and variance rate / (1 - rate) in training; nothing
+    at inference.
+    """
 
     relevance = "elementwise"
 

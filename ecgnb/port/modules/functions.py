@@ -1,4 +1,6 @@
-"""Pure functions that PyTorch has not; an exported model carries the source of those it uses."""
+"""Pure functions that PyTorch has not; an exported model carries the source of those it
+uses.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +11,21 @@ from torch import Tensor
 
 
 def unfold_steps(x: Tensor, steps: Tensor) -> Tensor:
-    """Undo the flattening of ``[B, T, ...]`` to ``[B * T, ...]``, with the sizes of the tensor ``steps``."""
+    """Undo the flattening of ``[B, T, ...]`` to ``[B * T, ...]``, with the sizes of the
+    tensor ``steps``.
+    """
     return x.unflatten(0, steps.shape[:2])
 
 
 def constant_like(x: Tensor, values: Any) -> Tensor:
     """Return a constant where ``x`` lives, of its dtype if that is floating."""
-    return torch.as_tensor(values, dtype=x.dtype if x.is_floating_point() else None, device=x.device)
+    return torch.as_tensor(
+        values, dtype=x.dtype if x.is_floating_point() else None, device=x.device
+    )
 
 
 def unit_norm(x: Tensor, dim: tuple[int, ...], eps: float) -> Tensor:
-    """Divide by the Euclidean norm along ``dim``, which counts as ``eps`` where it is smaller."""
+    """Divide by the Euclidean norm along ``dim``, which counts as ``eps`` where it is
+    smaller.
+    """
     return x / torch.linalg.vector_norm(x, dim=dim, keepdim=True).clamp_min(eps)

@@ -1,4 +1,6 @@
-"""`compare`: a port against its reference, layer by layer, in logits, probabilities and input gradients."""
+"""`compare`: a port against its reference, layer by layer, in logits, probabilities and
+input gradients.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ecgnb.console import html_table
-from ecgnb.errors import PortError
+from ecgnb.core.console import html_table
+from ecgnb.core.errors import PortError
 from ecgnb.port.ported import PortedModel
 from ecgnb.port.proof.diagnose import cause_of
+from ecgnb.port.proof.layer_rows import COMPARED, DIVERGES, Bench, Row
 from ecgnb.port.proof.reference import Reference, read_reference
-from ecgnb.port.proof.rows import COMPARED, DIVERGES, Bench, Row
 from ecgnb.port.proof.warn import proves_something, warnings_of
 
 if TYPE_CHECKING:
@@ -30,14 +32,18 @@ class Comparison:
     """What a comparison found.
 
     Attributes:
-        table: a row a layer in call order, then logits, outputs and input gradients: ``layer``, ``class``, ``shape``,
-            ``scale`` (max|reference|), ``max_abs`` (max|port - reference|), ``relative`` (to the scale),
-            ``port_vs_float64`` and ``reference_vs_float64`` (the largest distance of each from the float64 referee,
-            relative to the scale) and ``verdict``: ``equal``; ``rounding`` (above the tolerance, but no more than
-            float32 makes of the layer's own sums); ``DIVERGES``; ``not in the reference``; ``missing in the port``.
+        table: a row a layer in call order, then logits, outputs and input gradients:
+            ``layer``, ``class``, ``shape``, ``scale`` (max|reference|), ``max_abs``
+            (max|port - reference|), ``relative`` (to the scale), ``port_vs_float64``
+            and ``reference_vs_float64`` (the largest distance of each from the float64
+            referee, relative to the scale) and ``verdict``: ``equal``; ``rounding``
+            (above the tolerance, but no more than float32 makes of the layer's own
+            sums); ``DIVERGES``; ``not in the reference``; ``missing in the port``.
         passed: whether nothing diverges and something agrees that could have differed.
-        first_divergent: the first row that diverges; everything it is computed from agrees.
-        cause: what was shown to repair it; or, where no repair was found, what is known of the difference.
+        first_divergent: the first row that diverges; everything it is computed from
+            agrees.
+        cause: what was shown to repair it; or, where no repair was found, what is known
+            of the difference.
         warnings: why the comparison proves less than it seems to.
         rtol: tolerance relative to each layer's scale.
         gradient_rtol: the same for gradients.
@@ -66,14 +72,24 @@ class Comparison:
                 f"{self.rtol:.0e}, gradients {self.gradient_rtol:.0e}."
             )
         if self.first_divergent is not None:
-            lines += [f"First to diverge: {self.first_divergent}.", f"Likely cause: {self.cause}"]
+            lines += [
+                f"First to diverge: {self.first_divergent}.",
+                f"Likely cause: {self.cause}",
+            ]
         elif not self.passed:
             lines.append("Nothing was compared that could have differed.")
-        return "\n".join([*lines, *(f"Warning: {warning}" for warning in self.warnings)])
+        return "\n".join(
+            [*lines, *(f"Warning: {warning}" for warning in self.warnings)]
+        )
 
     def _repr_html_(self) -> str:
-        shown = self.table.assign(shape=["x".join(map(str, shape)) for shape in self.table["shape"]])
-        numbers = dict.fromkeys(("scale", "max_abs", "relative", "port_vs_float64", "reference_vs_float64"), "{:.2g}")
+        shown = self.table.assign(
+            shape=["x".join(map(str, shape)) for shape in self.table["shape"]]
+        )
+        numbers = dict.fromkeys(
+            ("scale", "max_abs", "relative", "port_vs_float64", "reference_vs_float64"),
+            "{:.2g}",
+        )
         formatters = {name: form.format for name, form in numbers.items()}
         return f"<pre>{escape(str(self))}</pre>{html_table(shown, formatters)}"
 
@@ -88,31 +104,41 @@ class Comparison:
         return self
 
     def plot(self) -> Figure:
-        """Draw the differences of all layers; see `ecgnb.port.proof.compare_plot.plot_comparison`."""
-        from ecgnb.port.proof.compare_plot import plot_comparison
+        """Draw the differences of all layers; see
+        `ecgnb.figures.port_comparison.plot_comparison`.
+        """
+        from ecgnb.figures.port_comparison import plot_comparison
 
         return plot_comparison(self.table, self.rtol, self.gradient_rtol)
 
 
 def compare(
-    port: PortedModel, reference: Reference | str | Path, rtol: float = 1e-5, gradient_rtol: float = 1e-4
+    port: PortedModel,
+    reference: Reference | str | Path,
+    rtol: float = 1e-5,
+    gradient_rtol: float = 1e-4,
 ) -> Comparison:
     """Compare a port with what the Keras model really computes.
 
-    Two correct float32 programs differ by rounding, which grows with the numbers in a layer; so a layer agrees when
-    max|port - reference| <= ``rtol`` * max|reference|. A float64 copy of the port is the referee: it tells for every
-    layer how far each of the two is from the exact result.
+    Two correct float32 programs differ by rounding, which grows with the numbers in a
+    layer; so a layer agrees when max|port - reference| <= ``rtol`` * max|reference|. A
+    float64 copy of the port is the referee: it tells for every layer how far each of
+    the two is from the exact result.
 
     Args:
-        port: as `port_keras` returns it; it is not changed, and it is compared in the state it is in.
+        port: as `port_keras` returns it; it is not changed, and it is compared in the
+            state it is in.
         reference: what Keras computes, or the path of a golden file.
         rtol: tolerance relative to each layer's scale.
-        gradient_rtol: the same for input gradients, whose numbers have passed all layers twice.
+        gradient_rtol: the same for input gradients, whose numbers have passed all
+            layers twice.
 
     Raises:
         PortError: the reference is damaged, or of another model.
     """
-    reference = reference if isinstance(reference, Reference) else read_reference(reference)
+    reference = (
+        reference if isinstance(reference, Reference) else read_reference(reference)
+    )
     bench = Bench(port, reference, rtol, gradient_rtol)
     rows = bench.rows()
     bad = next((row for row in rows if row.verdict == DIVERGES), None)

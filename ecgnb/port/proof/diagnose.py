@@ -1,22 +1,24 @@
-"""`diagnose`: why a layer diverges. A cause is named only when undoing it makes the layer agree with the reference."""
+"""`diagnose`: why a layer diverges. A cause is named only when undoing it makes the
+layer agree with the reference.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 
-from ecgnb.errors import PortError
+from ecgnb.core.errors import PortError
 from ecgnb.port.ported import PortedModel
 from ecgnb.port.proof import guess_structure, guess_values, guess_weights
 from ecgnb.port.proof.facts import facts_of
+from ecgnb.port.proof.layer_rows import OUTPUT, UNKNOWN, Bench, Row
 from ecgnb.port.proof.record import UNFIT, in_keras_layout, outputs_of
 from ecgnb.port.proof.reference import Reference, Stored
-from ecgnb.port.proof.rows import OUTPUT, UNKNOWN, Bench, Row
 from ecgnb.port.proof.segment import Segment, difference
 from ecgnb.port.proof.trial import Hypothesis, Trial
 
-#: What is tried, stage by stage: a later one only where nothing of those before it fits, because it takes long or has
-#: so many free numbers that it fits much.
+#: What is tried, stage by stage: a later one only where nothing of those before it
+#: fits, because it takes long or has so many free numbers that it fits much.
 STAGES: tuple[tuple[Hypothesis, ...], ...] = (
     (
         guess_weights.kernel_flipped,
@@ -55,15 +57,19 @@ STAGES: tuple[tuple[Hypothesis, ...], ...] = (
 AS_GOOD = 3.0
 #: or when it is no more than float32 rounding.
 ROUNDING_ERROR = 5e-7
-#: Pieces of more nodes than this are not searched: too much lies between two outputs that the reference knows.
+#: Pieces of more nodes than this are not searched: too much lies between two outputs
+#: that the reference knows.
 LONGEST = 24
 
 
-def diagnose(port: PortedModel, reference: Reference, label: str, rtol: float = 1e-5) -> str:
+def diagnose(
+    port: PortedModel, reference: Reference, label: str, rtol: float = 1e-5
+) -> str:
     """Tell why a layer diverges, given that all layers before it agree.
 
-    The layer's own input is then right, so each possible cause can be undone on a copy of the layer: it is named if
-    that makes the output agree with the reference, and only then.
+    The layer's own input is then right, so each possible cause can be undone on a copy
+    of the layer: it is named if that makes the output agree with the reference, and
+    only then.
 
     Args:
         port: as it was compared.
@@ -77,7 +83,9 @@ def diagnose(port: PortedModel, reference: Reference, label: str, rtol: float = 
     bench = Bench(port, reference, rtol, gradient_rtol=10 * rtol)
     row = next((row for row in bench.rows() if row.name == label), None)
     if row is None or row.verdict == UNKNOWN:
-        raise PortError(f"{label!r} was not compared; the labels are those of Comparison.table.")
+        raise PortError(
+            f"{label!r} was not compared; the labels are those of Comparison.table."
+        )
     return cause_of(bench, row)
 
 
@@ -110,11 +118,17 @@ def cause_of(bench: Bench, row: Row) -> str:
     found, tried = _search(segment)
     if found:
         first, left = found[0], _misfit(segment, found[0])
-        others = [kind for kind in dict.fromkeys(trial.kind for trial in found) if kind != first.kind]
+        others = [
+            kind
+            for kind in dict.fromkeys(trial.kind for trial in found)
+            if kind != first.kind
+        ]
         also = f" As well fits: {', '.join(others[:3])}." if others else ""
         return f"{prefix}{first.kind}: {first.detail}. So repaired, the layer agrees to {left:.1e} of its scale.{also}"
     kind = "unknown" if row.shape == stored.shape else "shapes differ"
-    return f"{prefix}{kind}: none of {tried} repairs makes it agree. {facts_of(segment)}"
+    return (
+        f"{prefix}{kind}: none of {tried} repairs makes it agree. {facts_of(segment)}"
+    )
 
 
 def _stop(bench: Bench) -> str:
@@ -126,21 +140,33 @@ def _stop(bench: Bench) -> str:
 
 
 def _search(segment: Segment) -> tuple[list[Trial], int]:
-    """Return the repairs that fit best, and how many were tried; some fit by chance, but hardly as well."""
+    """Return the repairs that fit best, and how many were tried; some fit by chance,
+    but hardly as well.
+    """
     tried = 0
     for stage in STAGES:
-        results = [result for hypothesis in stage for result in _results(segment, hypothesis)]
+        results = [
+            result for hypothesis in stage for result in _results(segment, hypothesis)
+        ]
         tried += len(results)
-        fitting = [(misfit, trial) for misfit, trial in results if misfit <= segment.rtol]
+        fitting = [
+            (misfit, trial) for misfit, trial in results if misfit <= segment.rtol
+        ]
         if fitting:
             best = min(misfit for misfit, _ in fitting)
-            return [trial for misfit, trial in fitting if misfit <= max(AS_GOOD * best, ROUNDING_ERROR)], tried
+            return [
+                trial
+                for misfit, trial in fitting
+                if misfit <= max(AS_GOOD * best, ROUNDING_ERROR)
+            ], tried
     return [], tried
 
 
 def _results(segment: Segment, hypothesis: Hypothesis) -> Iterator[tuple[float, Trial]]:
     for node in reversed(segment.nodes):
-        with contextlib.suppress(*UNFIT):  # of a hypothesis that has no meaning for these shapes
+        with contextlib.suppress(
+            *UNFIT
+        ):  # of a hypothesis that has no meaning for these shapes
             for trial in hypothesis(segment, node):
                 yield _misfit(segment, trial), trial
 
@@ -153,7 +179,9 @@ def _misfit(segment: Segment, trial: Trial) -> float:
 
 
 def _state(bench: Bench, segment: Segment) -> str:
-    """Tell of a port whose float64 copy at inference agrees though it does not itself."""
+    """Tell of a port whose float64 copy at inference agrees though it does not
+    itself.
+    """
     if segment.misfit(segment.values[segment.target]) > segment.rtol:
         return ""
     modules = dict(bench.port.named_modules())
@@ -175,6 +203,9 @@ def _other_output(bench: Bench, row: Row, stored: Stored) -> str:
         if not bench.is_computed(node):
             continue
         values = in_keras_layout(node, bench.run.values[node]).cpu().numpy()
-        if node is not row.node and difference(values, stored) <= bench.rtol * stored.scale:
+        if (
+            node is not row.node
+            and difference(values, stored) <= bench.rtol * stored.scale
+        ):
             return f"order of outputs: the port's output {place} is what the reference gives here."
     return ""

@@ -1,4 +1,6 @@
-"""What can be said of a difference whose cause is unknown: where it is, and how large."""
+"""What can be said of a difference whose cause is unknown: where it is, and how
+large.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,9 @@ def _sentences(segment: Segment, values: np.ndarray, gaps: np.ndarray) -> Iterat
     limit, stored = segment.rtol * segment.stored.scale, segment.stored
     channels = differing_channels(segment)
     every = len(channels) == gaps.shape[-1]
-    yield f"It differs in {'all' if every else f'{len(channels)} of'} {gaps.shape[-1]} channels" + (
-        "." if every else f" ({places(channels)})."
+    yield (
+        f"It differs in {'all' if every else f'{len(channels)} of'} {gaps.shape[-1]} channels"
+        + ("." if every else f" ({places(channels)}).")
     )
     samples = np.flatnonzero(gaps.reshape(len(gaps), -1).max(axis=1) > limit)
     if len(samples) < len(gaps):
@@ -48,7 +51,9 @@ def _sentences(segment: Segment, values: np.ndarray, gaps: np.ndarray) -> Iterat
     )
 
 
-def _times(gaps: np.ndarray, limit: float, length: int, steps: np.ndarray | None) -> str:
+def _times(
+    gaps: np.ndarray, limit: float, length: int, steps: np.ndarray | None
+) -> str:
     kept = np.arange(length) if steps is None else steps
     wrong = kept[gaps.max(axis=(0, 2)) > limit]
     right = kept[gaps.max(axis=(0, 2)) <= limit]

@@ -1,4 +1,6 @@
-"""Repairs of a layer whose arrays may be right and whose computation is not: padding, order, axes, pooling, merges."""
+"""Repairs of a layer whose arrays may be right and whose computation is not: padding,
+order, axes, pooling, merges.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from ecgnb.port.modules.basic import Crop1d, GlobalAveragePool1d, GlobalMaxPool1d, SameAvgPool1d, SamePad1d
+from ecgnb.port.modules.basic import (
+    Crop1d,
+    GlobalAveragePool1d,
+    GlobalMaxPool1d,
+    SameAvgPool1d,
+    SamePad1d,
+)
 from ecgnb.port.proof.segment import Segment
-from ecgnb.port.proof.trial import Trial, channel_axis, first_tensor, on_first, on_output, with_options
+from ecgnb.port.proof.trial import (
+    Trial,
+    channel_axis,
+    first_tensor,
+    on_first,
+    on_output,
+    with_options,
+)
 
 #: Dilations that networks use.
 DILATIONS = (1, 2, 3, 4, 8, 16)
@@ -26,32 +41,56 @@ def padding_side(segment: Segment, node: fx.Node) -> Iterator[Trial]:
     length = given[1].shape[-1]
     if isinstance(module, SamePad1d | nn.ConstantPad1d):
         before, total = _sides(module, given[1])
-        for left in sorted(range(-1, total + 2), key=lambda each: abs(each - total // 2)):
+        for left in sorted(
+            range(-1, total + 2), key=lambda each: abs(each - total // 2)
+        ):
             if left != before:
-                yield _padded(node, before, total, left, total - left, module.value, lambda x: x)
-    elif isinstance(module, nn.Conv1d | nn.MaxPool1d | nn.AvgPool1d) and length > 1 and not _is_padded(segment, node):
+                yield _padded(
+                    node, before, total, left, total - left, module.value, lambda x: x
+                )
+    elif (
+        isinstance(module, nn.Conv1d | nn.MaxPool1d | nn.AvgPool1d)
+        and length > 1
+        and not _is_padded(segment, node)
+    ):
         before, total = _own_padding(module)
         bare = with_options(module, padding=0)
         value = float("-inf") if isinstance(module, nn.MaxPool1d) else 0.0
         spans = sorted(
-            {total, _span(module) - 1, max(_span(module) - _number(module.stride), 0)}, key=lambda s: s != total
+            {total, _span(module) - 1, max(_span(module) - _number(module.stride), 0)},
+            key=lambda s: s != total,
         )
         for span in spans:
-            for left in sorted(range(-1, span + 2), key=lambda each: abs(each - span // 2)):
+            for left in sorted(
+                range(-1, span + 2), key=lambda each: abs(each - span // 2)
+            ):
                 if (left, span) != (before, total):
                     yield _padded(node, before, total, left, span - left, value, bare)
 
 
 def _padded(
-    node: fx.Node, before: int, total: int, left: int, right: int, value: float, then: Callable[[Tensor], Tensor]
+    node: fx.Node,
+    before: int,
+    total: int,
+    left: int,
+    right: int,
+    value: float,
+    then: Callable[[Tensor], Tensor],
 ) -> Trial:
     words = f"the port pads {before} before and {total - before} after; {left} before and {right} after fits"
-    return Trial("padding side", words, {node: lambda x: then(F.pad(x, (left, right), value=value))})
+    return Trial(
+        "padding side",
+        words,
+        {node: lambda x: then(F.pad(x, (left, right), value=value))},
+    )
 
 
 def _is_padded(segment: Segment, node: fx.Node) -> bool:
     """Whether a padding module stands before a node; then that is the one to repair."""
-    return any(isinstance(segment.module_of(each), SamePad1d | nn.ConstantPad1d) for each in node.all_input_nodes)
+    return any(
+        isinstance(segment.module_of(each), SamePad1d | nn.ConstantPad1d)
+        for each in node.all_input_nodes
+    )
 
 
 def _sides(module: nn.Module, x: Tensor) -> tuple[int, int]:
@@ -70,7 +109,9 @@ def _own_padding(module: nn.Conv1d | nn.MaxPool1d | nn.AvgPool1d) -> tuple[int, 
 
 
 def _span(module: nn.Conv1d | nn.MaxPool1d | nn.AvgPool1d) -> int:
-    return (_number(module.kernel_size) - 1) * _number(getattr(module, "dilation", 1)) + 1
+    return (_number(module.kernel_size) - 1) * _number(
+        getattr(module, "dilation", 1)
+    ) + 1
 
 
 def _number(value: int | tuple[int, ...]) -> int:
@@ -84,11 +125,17 @@ def cropping_side(segment: Segment, node: fx.Node) -> Iterator[Trial]:
         total = module.left + module.right
         for left in set(range(total + 1)) - {module.left}:
             words = f"the port cuts {module.left} before and {module.right} after; {left} and {total - left} fits"
-            yield Trial("cropping side", words, {node: with_options(module, left=left, right=total - left)})
+            yield Trial(
+                "cropping side",
+                words,
+                {node: with_options(module, left=left, right=total - left)},
+            )
 
 
 def dilation(segment: Segment, node: fx.Node) -> Iterator[Trial]:
-    """The taps of a kernel lie nearer together or further apart, the output being as long as before."""
+    """The taps of a kernel lie nearer together or further apart, the output being as
+    long as before.
+    """
     module = segment.module_of(node)
     if not isinstance(module, nn.Conv1d) or _number(module.kernel_size) == 1:
         return
@@ -97,7 +144,11 @@ def dilation(segment: Segment, node: fx.Node) -> Iterator[Trial]:
         sides = (total // 2, total - total // 2) if module.padding == "same" else (0, 0)
         other = with_options(module, padding=0, dilation=(gap,))
         words = f"the port has {_number(module.dilation)}; {gap} fits"
-        yield Trial("dilation", words, {node: lambda x, sides=sides, other=other: other(F.pad(x, sides))})
+        yield Trial(
+            "dilation",
+            words,
+            {node: lambda x, sides=sides, other=other: other(F.pad(x, sides))},
+        )
 
 
 def padding_value(segment: Segment, node: fx.Node) -> Iterator[Trial]:
@@ -107,14 +158,22 @@ def padding_value(segment: Segment, node: fx.Node) -> Iterator[Trial]:
         for value in (0.0, float("-inf")):
             if value != module.value:
                 other = with_options(module, value=value)
-                yield Trial("padding value", f"the port pads with {module.value:g}; {value:g} fits", {node: other})
+                yield Trial(
+                    "padding value",
+                    f"the port pads with {module.value:g}; {value:g} fits",
+                    {node: other},
+                )
 
 
 def other_pooling(segment: Segment, node: fx.Node) -> Iterator[Trial]:
     """Another kind of pooling, or one that counts what was padded."""
     module = segment.module_of(node)
     for words, other in _poolings(module):
-        yield Trial("pooling", f"the port has {type(module).__name__}; {words} fits", {node: other})
+        yield Trial(
+            "pooling",
+            f"the port has {type(module).__name__}; {words} fits",
+            {node: other},
+        )
 
 
 def _poolings(module: nn.Module | None) -> Iterator[tuple[str, Callable[..., Tensor]]]:
@@ -131,7 +190,10 @@ def _poolings(module: nn.Module | None) -> Iterator[tuple[str, Callable[..., Ten
     elif isinstance(module, SameAvgPool1d):
         size, stride = module.kernel_size, module.stride
         padded = SamePad1d(size, stride)
-        yield "a mean that counts the padding", lambda x: F.avg_pool1d(padded(x), size, stride)
+        yield (
+            "a mean that counts the padding",
+            lambda x: F.avg_pool1d(padded(x), size, stride),
+        )
     elif isinstance(module, GlobalAveragePool1d):
         yield "the maximum", GlobalMaxPool1d(module.keepdim)
     elif isinstance(module, GlobalMaxPool1d):
@@ -141,10 +203,19 @@ def _poolings(module: nn.Module | None) -> Iterator[tuple[str, Callable[..., Ten
 def flatten_order(segment: Segment, node: fx.Node) -> Iterator[Trial]:
     """Flatten or Reshape takes channels before time."""
     given = first_tensor(segment, node)
-    moves = isinstance(segment.module_of(node), nn.Flatten) or type(segment.module_of(node)).__name__ == "Reshape"
-    if given is not None and given[1].ndim == 3 and (moves or node.target in (torch.flatten, torch.reshape)):
+    moves = (
+        isinstance(segment.module_of(node), nn.Flatten)
+        or type(segment.module_of(node)).__name__ == "Reshape"
+    )
+    if (
+        given is not None
+        and given[1].ndim == 3
+        and (moves or node.target in (torch.flatten, torch.reshape))
+    ):
         words = "the port flattens channels before time or the other way; exchanging the two fits"
-        yield Trial("flatten order", words, on_first(segment, node, lambda x: x.transpose(1, 2)))
+        yield Trial(
+            "flatten order", words, on_first(segment, node, lambda x: x.transpose(1, 2))
+        )
     out = segment.values[node]
     if given is not None and moves and given[1].ndim == 3 and out.ndim == 2:
         time, channels = given[1].shape[1:]
@@ -152,7 +223,13 @@ def flatten_order(segment: Segment, node: fx.Node) -> Iterator[Trial]:
         yield Trial(
             "flatten order",
             words,
-            on_output(segment, node, lambda x: x.reshape(-1, channels, time).transpose(1, 2).reshape(x.shape)),
+            on_output(
+                segment,
+                node,
+                lambda x: (
+                    x.reshape(-1, channels, time).transpose(1, 2).reshape(x.shape)
+                ),
+            ),
         )
 
 
@@ -169,13 +246,25 @@ def time_reversed(segment: Segment, node: fx.Node) -> Iterator[Trial]:
     """The signal runs backwards."""
     given = first_tensor(segment, node)
     if node.target is torch.flip:
-        yield Trial("time direction", "leaving out a reversal of time fits", {node: lambda x, *rest: x})
+        yield Trial(
+            "time direction",
+            "leaving out a reversal of time fits",
+            {node: lambda x, *rest: x},
+        )
     if segment.module_of(node) is not None and given is not None and given[1].ndim == 3:
         back = _time_axis(given[0])
-        yield Trial("time direction", "reversing time fits", on_first(segment, node, lambda x: x.flip(back)))
+        yield Trial(
+            "time direction",
+            "reversing time fits",
+            on_first(segment, node, lambda x: x.flip(back)),
+        )
     if isinstance(segment.values[node], Tensor) and segment.values[node].ndim == 3:
         axis = _time_axis(node)
-        yield Trial("time direction", "reversing the output fits", on_output(segment, node, lambda x: x.flip(axis)))
+        yield Trial(
+            "time direction",
+            "reversing the output fits",
+            on_output(segment, node, lambda x: x.flip(axis)),
+        )
 
 
 def _time_axis(node: fx.Node) -> int:
@@ -185,7 +274,9 @@ def _time_axis(node: fx.Node) -> int:
 MERGES: dict[str, Callable[..., Tensor]] = {
     "the sum": lambda *xs: sum(xs[1:], xs[0]),
     "the difference": lambda a, b, *_: a - b,
-    "the product": lambda a, b, *rest: torch.stack(torch.broadcast_tensors(a, b, *rest)).prod(0),
+    "the product": lambda a, b, *rest: torch.stack(
+        torch.broadcast_tensors(a, b, *rest)
+    ).prod(0),
     "the mean": lambda *xs: sum(xs[1:], xs[0]) / len(xs),
     "the maximum": lambda *xs: torch.stack(torch.broadcast_tensors(*xs)).amax(0),
     "the minimum": lambda *xs: torch.stack(torch.broadcast_tensors(*xs)).amin(0),
@@ -203,9 +294,15 @@ def merge_order(segment: Segment, node: fx.Node) -> Iterator[Trial]:
 
         def turned(*args: Any, order: tuple[int, ...] = order, **kwargs: Any) -> Any:
             if listed:
-                return segment.call(node, [args[0][place] for place in order], *args[1:], **kwargs)
+                return segment.call(
+                    node, [args[0][place] for place in order], *args[1:], **kwargs
+                )
             return segment.call(node, *[args[place] for place in order], **kwargs)
 
-        yield Trial("merge order", f"taking the inputs in the order {order} fits", {node: turned})
+        yield Trial(
+            "merge order",
+            f"taking the inputs in the order {order} fits",
+            {node: turned},
+        )
     for words, merged in MERGES.items() if not listed else ():
         yield Trial("other merge", f"{words} of the inputs fits", {node: merged})

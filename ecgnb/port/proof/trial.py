@@ -1,4 +1,6 @@
-"""`Trial`: one change that would explain a divergent layer, and the list of those that are tried."""
+"""`Trial`: one change that would explain a divergent layer, and the list of those that
+are tried.
+"""
 
 from __future__ import annotations
 
@@ -57,11 +59,15 @@ def tensors_of(module: nn.Module | None) -> dict[str, Tensor]:
     if module is None:
         return {}
     named = [*module.named_parameters(), *module.named_buffers()]
-    return {name: tensor.detach() for name, tensor in named if tensor.is_floating_point()}
+    return {
+        name: tensor.detach() for name, tensor in named if tensor.is_floating_point()
+    }
 
 
 def at_kept_steps(segment: Segment, node: fx.Node, value: Tensor) -> np.ndarray:
-    """Return a node's tensor in Keras' layout, at the time steps that the reference keeps."""
+    """Return a node's tensor in Keras' layout, at the time steps that the reference
+    keeps.
+    """
     values = in_keras_layout(node, value).cpu().numpy()
     steps = segment.stored.steps
     return values if steps is None else values[:, steps]
@@ -72,7 +78,11 @@ def differing_channels(segment: Segment) -> np.ndarray:
     values = at_kept_steps(segment, segment.target, segment.values[segment.target])
     if values.shape != segment.stored.values.shape:
         return np.arange(values.shape[-1])
-    gaps = np.abs(values - segment.stored.values).reshape(-1, values.shape[-1]).max(axis=0, initial=0)
+    gaps = (
+        np.abs(values - segment.stored.values)
+        .reshape(-1, values.shape[-1])
+        .max(axis=0, initial=0)
+    )
     return np.flatnonzero(~(gaps <= segment.rtol * segment.stored.scale))
 
 
@@ -89,12 +99,20 @@ def first_tensor(segment: Segment, node: fx.Node) -> tuple[fx.Node, Tensor] | No
     return None
 
 
-def on_first(segment: Segment, node: fx.Node, change: Callable[[Tensor], Tensor]) -> Swaps:
+def on_first(
+    segment: Segment, node: fx.Node, change: Callable[[Tensor], Tensor]
+) -> Swaps:
     """Compute a node with its first argument changed."""
-    return {node: lambda first, *rest, **kwargs: segment.call(node, change(first), *rest, **kwargs)}
+    return {
+        node: lambda first, *rest, **kwargs: segment.call(
+            node, change(first), *rest, **kwargs
+        )
+    }
 
 
-def on_output(segment: Segment, node: fx.Node, change: Callable[[Tensor], Tensor]) -> Swaps:
+def on_output(
+    segment: Segment, node: fx.Node, change: Callable[[Tensor], Tensor]
+) -> Swaps:
     """Change what a node gives."""
     return {node: lambda *args, **kwargs: change(segment.call(node, *args, **kwargs))}
 
@@ -108,7 +126,11 @@ def places(numbers: np.ndarray | list[int], shown: int = 8) -> str:
     words = [str(int(number)) for number in numbers]
     if len(words) > shown:
         return f"{', '.join(words[:shown])} and {len(words) - shown} more"
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else "none"
+    return (
+        " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+        if words
+        else "none"
+    )
 
 
 def reordered(tensor: Tensor, order: Any, axis: int) -> Tensor:

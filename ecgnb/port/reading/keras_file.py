@@ -1,7 +1,8 @@
 """The files Keras writes, read with h5py, json and zipfile alone.
 
-Six containers are known: a whole ``.h5`` of Keras 1 to 3, ``model.json`` beside ``weights.h5`` of Keras 2 or 3, and the
-``.keras`` archive of Keras 2 or 3. Nothing in them is executed.
+Six containers are known: a whole ``.h5`` of Keras 1 to 3, ``model.json`` beside
+``weights.h5`` of Keras 2 or 3, and the ``.keras`` archive of Keras 2 or 3. Nothing in
+them is executed.
 """
 
 from __future__ import annotations
@@ -16,16 +17,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from ecgnb.errors import EcgnbError, MissingExtraError, PortError
-from ecgnb.port.reading.weights import Weights, read_weights
+from ecgnb.core.errors import EcgnbError, MissingExtraError, PortError
+from ecgnb.port.reading.keras_weights import Weights, read_weights
 
 if TYPE_CHECKING:
     import h5py
 
-#: What is looked for beside ``model.json``, in this order; ``{stem}`` is its name without ``.json``.
-WEIGHT_FILES = ("{stem}.weights.h5", "{stem}_weights.h5", "{stem}.h5", "weights.h5", "model.weights.h5")
+#: What is looked for beside ``model.json``, in this order; ``{stem}`` is its name
+#: without ``.json``.
+WEIGHT_FILES = (
+    "{stem}.weights.h5",
+    "{stem}_weights.h5",
+    "{stem}.h5",
+    "weights.h5",
+    "model.weights.h5",
+)
 
-#: What h5py, zipfile, json and our own reading raise on a file that is not as Keras writes it.
+#: What h5py, zipfile, json and our own reading raise on a file that is not as Keras
+#: writes it.
 DAMAGE = (
     OSError, zipfile.BadZipFile, zlib.error, ValueError, LookupError, TypeError, AttributeError, RuntimeError, EOFError,
     ArithmeticError, AssertionError, SyntaxError, MemoryError,
@@ -43,7 +52,8 @@ class KerasFile:
         path: the file that holds the configuration.
         weights_path: the file that holds the weights, often the same.
         container: which kind of file it is, in words.
-        keras_version: as written in the file, such as ``"2.6.0"``; empty when it is not.
+        keras_version: as written in the file, such as ``"2.6.0"``; empty when it is
+            not.
         config: ``class_name`` and ``config`` of the model, as Keras serialised it.
         weights: all arrays, in the file's own layout.
     """
@@ -60,8 +70,10 @@ def read_keras(path: str | Path, weights: str | Path | None = None) -> KerasFile
     """Read a Keras model.
 
     Args:
-        path: a ``.keras`` or whole ``.h5`` file, a ``model.json``, or a folder with ``model.json`` and its weights.
-        weights: the weights that belong to a ``model.json``; left out, they are looked for beside it.
+        path: a ``.keras`` or whole ``.h5`` file, a ``model.json``, or a folder with
+            ``model.json`` and its weights.
+        weights: the weights that belong to a ``model.json``; left out, they are looked
+            for beside it.
 
     Raises:
         PortError: a file is missing, truncated, or not of Keras.
@@ -72,7 +84,9 @@ def read_keras(path: str | Path, weights: str | Path | None = None) -> KerasFile
         if path.suffix == ".json":
             return _read_pair(path, _weights_beside(path, weights))
         if weights is not None:
-            raise PortError(f"{path.name} holds weights of its own; leave out weights={str(weights)!r}.")
+            raise PortError(
+                f"{path.name} holds weights of its own; leave out weights={str(weights)!r}."
+            )
         return _read_archive(path) if zipfile.is_zipfile(path) else _read_whole(path)
 
 
@@ -102,7 +116,9 @@ def _resolve(path: Path) -> Path:
 
 @contextmanager
 def told_as_damaged(path: Path) -> Iterator[None]:
-    """Turn what h5py, zipfile, json and missing keys say of a broken file into one error."""
+    """Turn what h5py, zipfile, json and missing keys say of a broken file into one
+    error.
+    """
     try:
         yield
     except EcgnbError:
@@ -119,7 +135,9 @@ def _weights_beside(path: Path, given: str | Path | None) -> Path:
         if not Path(given).is_file():
             raise PortError(f"There is no weights file {given}.")
         return Path(given)
-    names = list(dict.fromkeys(pattern.format(stem=path.stem) for pattern in WEIGHT_FILES))
+    names = list(
+        dict.fromkeys(pattern.format(stem=path.stem) for pattern in WEIGHT_FILES)
+    )
     for name in names:
         if (path.parent / name).is_file():
             return path.parent / name
@@ -134,8 +152,17 @@ def _read_pair(path: Path, weights_path: Path) -> KerasFile:
     with told_as_damaged(weights_path), open_hdf5(weights_path) as file:
         # A whole model may have been saved under the name of weights.
         weights = read_weights(file.get("model_weights", file))
-        version = _text(file.attrs.get("keras_version", "")) or str(config.get("keras_version", ""))
-    return KerasFile(path, weights_path, f"model.json + weights ({weights.layout})", version, config, weights)
+        version = _text(file.attrs.get("keras_version", "")) or str(
+            config.get("keras_version", "")
+        )
+    return KerasFile(
+        path,
+        weights_path,
+        f"model.json + weights ({weights.layout})",
+        version,
+        config,
+        weights,
+    )
 
 
 def _read_whole(path: Path) -> KerasFile:
@@ -156,9 +183,13 @@ def _read_archive(path: Path) -> KerasFile:
         _refuse_bomb(path, archive)
         broken = archive.testzip()
         if broken:
-            raise PortError(f"{path} is damaged: the checksum of {broken} in it is wrong. Copy the file again.")
+            raise PortError(
+                f"{path} is damaged: the checksum of {broken} in it is wrong. Copy the file again."
+            )
         config = _model_config(json.loads(archive.read("config.json")), path)
-        version = str(json.loads(archive.read("metadata.json")).get("keras_version", ""))
+        version = str(
+            json.loads(archive.read("metadata.json")).get("keras_version", "")
+        )
         with open_hdf5(io.BytesIO(archive.read("model.weights.h5"))) as file:
             weights = read_weights(file)
     return KerasFile(path, path, ".keras archive", version, config, weights)
@@ -175,8 +206,14 @@ def _refuse_bomb(path: Path, archive: zipfile.ZipFile) -> None:
 
 
 def _model_config(config: Any, path: Path) -> dict[str, Any]:
-    if not isinstance(config, dict) or "class_name" not in config or "config" not in config:
-        raise PortError(f"{path} holds JSON, but not the configuration of a Keras model (no class_name, no config).")
+    if (
+        not isinstance(config, dict)
+        or "class_name" not in config
+        or "config" not in config
+    ):
+        raise PortError(
+            f"{path} holds JSON, but not the configuration of a Keras model (no class_name, no config)."
+        )
     return cast("dict[str, Any]", config)
 
 

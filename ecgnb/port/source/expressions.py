@@ -1,4 +1,6 @@
-"""Values as Python expressions, and statements broken into lines, for exported source code."""
+"""Values as Python expressions, and statements broken into lines, for exported source
+code.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ def literal(value: Any, name_of: Callable[[Any], str]) -> str:
     """Return a value as a Python expression.
 
     Args:
-        value: numbers, texts, sequences, slices, dtypes; what else there is goes to ``name_of``.
+        value: numbers, texts, sequences, slices, dtypes; what else there is goes to
+            ``name_of``.
         name_of: names what has a name: nodes of a graph, classes, functions.
 
     Raises:
@@ -40,7 +43,13 @@ def literal(value: Any, name_of: Callable[[Any], str]) -> str:
         return f"{{{', '.join(f'{literal(k, name_of)}: {literal(v, name_of)}' for k, v in value.items())}}}"
     if isinstance(value, list | tuple):
         inner = ", ".join(literal(each, name_of) for each in value)
-        return f"[{inner}]" if isinstance(value, list) else f"({inner},)" if len(value) == 1 else f"({inner})"
+        return (
+            f"[{inner}]"
+            if isinstance(value, list)
+            else f"({inner},)"
+            if len(value) == 1
+            else f"({inner})"
+        )
     return name_of(value)
 
 
@@ -51,23 +60,30 @@ def index(value: Any, name_of: Callable[[Any], str]) -> str:
     ':, -1'
     """
     if isinstance(value, tuple) and value:
-        return ", ".join(index(each, name_of) for each in value) + ("," if len(value) == 1 else "")
+        return ", ".join(index(each, name_of) for each in value) + (
+            "," if len(value) == 1 else ""
+        )
     if isinstance(value, slice):
         start, stop, step = (
-            "" if each is None else literal(each, name_of) for each in (value.start, value.stop, value.step)
+            "" if each is None else literal(each, name_of)
+            for each in (value.start, value.stop, value.step)
         )
         return f"{start}:{stop}" + (f":{step}" if step else "")
     return literal(value, name_of)
 
 
 def _quoted(text: str) -> str:
-    """Quote a text in ASCII, so that no character of it can be read as code or change how code looks."""
+    """Quote a text in ASCII, so that no character of it can be read as code or change
+    how code looks.
+    """
     quoted = ascii(text)
     return quoted if '"' in text or quoted[0] == '"' else f'"{quoted[1:-1]}"'
 
 
 def call(head: str, arguments: Sequence[str], indent: str = "", tail: str = "") -> str:
-    """Return ``head(arguments)tail``, broken into lines where it is too long for one."""
+    """Return ``head(arguments)tail``, broken into lines where it is too long for
+    one.
+    """
     inner = ", ".join(arguments)
     if len(f"{indent}{head}({inner}){tail}") <= LINE:
         return f"{indent}{head}({inner}){tail}"
@@ -88,7 +104,9 @@ def _broken(argument: str, indent: str) -> str:
     """Break a long list of numbers; a text in quotes stays whole."""
     if len(indent + argument) < LINE or '"' in argument or "'" in argument:
         return indent + argument
-    wrapped = textwrap.wrap(argument, LINE - len(indent) - 5, break_long_words=False, break_on_hyphens=False)
+    wrapped = textwrap.wrap(
+        argument, LINE - len(indent) - 5, break_long_words=False, break_on_hyphens=False
+    )
     return indent + f"\n{indent}    ".join(wrapped)
 
 

@@ -1,4 +1,5 @@
-"""Every data set of the catalogue against real recordings and counts that were taken from the files directly."""
+"""Every data set of the catalogue against real recordings and counts that were taken
+from the files directly."""
 
 from __future__ import annotations
 
@@ -10,26 +11,48 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from ecgnb.core.errors import ConfigError, EcgnbError, LabelError, ReadError
 from ecgnb.data.catalog import CATALOG, UNIFIED, build_mapping, classes_of, find_records
-from ecgnb.data.labels import apply_mapping, read_mapping
+from ecgnb.data.labels.mapping import apply_mapping, read_mapping
 from ecgnb.data.manifest import COLUMNS
-from ecgnb.data.reading import read_recording
-from ecgnb.errors import ConfigError, EcgnbError, LabelError, ReadError
+from ecgnb.data.readers.reading import read_recording
 
-#: Data set -> its folder in the sample data, rows of its manifest, label counts of its own label set ("" is none).
+#: Data set -> its folder in the sample data, rows of its manifest, label counts of its
+#: own label set ("" is none).
 EXPECTED = {
     "cinc2011": ("cinc2011_quality", 20, {"acceptable": 10, "unacceptable": 10}),
     "cinc2017": ("cinc2017_sample", 300, {"N": 148, "O": 65, "A": 47, "~": 40}),
-    "cinc2020": ("cinc2020_2021", 26, {"NSR": 6, "STach": 5, "CRBBB": 3, "SB": 3, "AF": 2, "": 2, "LAnFB": 1}),
-    "cinc2021": ("cinc2020_2021", 38, {"STach": 7, "SB": 7, "NSR": 6, "AFL": 5, "CRBBB": 4, "CLBBB": 1, "": 2}),
+    "cinc2020": (
+        "cinc2020_2021",
+        26,
+        {"NSR": 6, "STach": 5, "CRBBB": 3, "SB": 3, "AF": 2, "": 2, "LAnFB": 1},
+    ),
+    "cinc2021": (
+        "cinc2020_2021",
+        38,
+        {"STach": 7, "SB": 7, "NSR": 6, "AFL": 5, "CRBBB": 4, "CLBBB": 1, "": 2},
+    ),
     "code15": ("code15_chagas", 51, {"negative": 42, "positive": 9}),
     "cpsc2018": ("cpsc2018_raw", 3, {"PAC": 1, "NSR": 1, "RBBB": 1}),
     "cpsc2021": ("cpsc2021", 19, {"non-AF": 10, "AF": 9}),
     "folder": ("ludb", 70, {"": 70}),
-    "ludb": ("ludb", 70, {"Sinus rhythm": 50, "Sinus bradycardia": 11, "Atrial fibrillation": 4, "Atrial flutter": 2}),
+    "ludb": (
+        "ludb",
+        70,
+        {
+            "Sinus rhythm": 50,
+            "Sinus bradycardia": 11,
+            "Atrial fibrillation": 4,
+            "Atrial flutter": 2,
+        },
+    ),
     "mitdb": ("mitdb", 360, {"N": 332, "T": 28}),
     "ptbdb": ("ptbdb", 1, {"Myocardial infarction": 1}),
-    "ptbxl": ("ptbxl", 344, {"NORM": 221, "STTC": 57, "CD": 56, "MI": 47, "HYP": 24, "": 1}),
+    "ptbxl": (
+        "ptbxl",
+        344,
+        {"NORM": 221, "STTC": 57, "CD": 56, "MI": 47, "HYP": 24, "": 1},
+    ),
 }
 #: Unified labels of the same folders.
 UNIFIED_EXPECTED = {
@@ -50,12 +73,17 @@ TEXT = [name for name, kind in COLUMNS.items() if kind == "str"]
 
 
 def counts(manifest):
-    return dict(Counter(part for label in manifest["label"] for part in label.split("|")))
+    return dict(
+        Counter(part for label in manifest["label"] for part in label.split("|"))
+    )
 
 
 @pytest.fixture(scope="module")
 def found(data_dir):
-    return {name: find_records(name, data_dir / folder) for name, (folder, _, _) in EXPECTED.items()}
+    return {
+        name: find_records(name, data_dir / folder)
+        for name, (folder, _, _) in EXPECTED.items()
+    }
 
 
 def test_every_data_set_is_in_the_tables_above():
@@ -71,23 +99,45 @@ def test_counts(found, name):
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_unified_counts(data_dir, name):
-    assert counts(find_records(name, data_dir / EXPECTED[name][0], label_set="unified")) == UNIFIED_EXPECTED[name]
+    assert (
+        counts(find_records(name, data_dir / EXPECTED[name][0], label_set="unified"))
+        == UNIFIED_EXPECTED[name]
+    )
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_manifest_is_exact(found, name):
     manifest = found[name]
     assert list(manifest.columns) == list(COLUMNS)
-    kinds = {"Int64": pd.Int64Dtype(), "float64": "float64", "str": pd.Series([""]).astype("str").dtype}
-    assert {column: str(manifest[column].dtype) for column in COLUMNS} == {c: str(kinds[k]) for c, k in COLUMNS.items()}
+    kinds = {
+        "Int64": pd.Int64Dtype(),
+        "float64": "float64",
+        "str": pd.Series([""]).astype("str").dtype,
+    }
+    assert {column: str(manifest[column].dtype) for column in COLUMNS} == {
+        c: str(kinds[k]) for c, k in COLUMNS.items()
+    }
     assert not manifest[[*TEXT, "start"]].isna().any().any()
     assert (manifest["dataset"] == name).all()
     assert manifest["record_id"].is_unique and (manifest["record_id"] != "").all()
-    assert all(Path(path).is_absolute() and Path(path).is_file() and "\\" not in path for path in manifest["path"])
+    assert all(
+        Path(path).is_absolute() and Path(path).is_file() and "\\" not in path
+        for path in manifest["path"]
+    )
     assert (manifest["start"] >= 0).all() and (manifest["n_samples"].dropna() > 0).all()
     classes = classes_of(name)
-    assert all(part in classes for label in manifest["label"] for part in label.split("|") if part)
-    assert set(manifest.attrs) == {"n_absent", "n_withdrawn", "n_duplicate", "n_foreign"}
+    assert all(
+        part in classes
+        for label in manifest["label"]
+        for part in label.split("|")
+        if part
+    )
+    assert set(manifest.attrs) == {
+        "n_absent",
+        "n_withdrawn",
+        "n_duplicate",
+        "n_foreign",
+    }
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
@@ -109,19 +159,26 @@ def test_facts_are_complete(name):
     assert dataset.label_sets["unified"] == UNIFIED
     for classes in dataset.label_sets.values():
         assert len(set(classes)) == len(classes) > 0
-        assert not any("|" in name or name != name.strip() or not name for name in classes)
+        assert not any(
+            "|" in name or name != name.strip() or not name for name in classes
+        )
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_a_second_look_finds_the_same(found, data_dir, name):
-    pd.testing.assert_frame_equal(find_records(name, data_dir / EXPECTED[name][0]), found[name])
+    pd.testing.assert_frame_equal(
+        find_records(name, data_dir / EXPECTED[name][0]), found[name]
+    )
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_an_empty_folder_says_what_is_expected(tmp_path, name):
     with pytest.raises(EcgnbError) as caught:
         find_records(name, tmp_path)
-    assert name in str(caught.value) and getattr(caught.value, "reason", "empty") == "empty"
+    assert (
+        name in str(caught.value)
+        and getattr(caught.value, "reason", "empty") == "empty"
+    )
     with pytest.raises(ReadError, match="There is no folder"):
         find_records(name, tmp_path / "absent")
 
@@ -134,8 +191,12 @@ def test_a_wrong_folder_is_refused(data_dir, name):
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
-def test_a_folder_one_level_up_is_found_where_nothing_else_lies_beside(data_dir, tmp_path, found, name):
-    (tmp_path / "top").symlink_to(data_dir / EXPECTED[name][0], target_is_directory=True)
+def test_a_folder_one_level_up_is_found_where_nothing_else_lies_beside(
+    data_dir, tmp_path, found, name
+):
+    (tmp_path / "top").symlink_to(
+        data_dir / EXPECTED[name][0], target_is_directory=True
+    )
     manifest = find_records(name, tmp_path)
     assert manifest["record_id"].tolist() == found[name]["record_id"].tolist()
     assert manifest["label"].tolist() == found[name]["label"].tolist()
@@ -150,15 +211,22 @@ def test_mappings_are_written_and_come_back(data_dir, tmp_path, name):
         return
     path = build_mapping(name, folder, tmp_path / "mapping.csv")
     manifest = find_records(name, folder, label_set="unified")
-    labelled, coverage = apply_mapping(manifest, read_mapping(path), UNIFIED, unmapped="drop")
-    pd.testing.assert_frame_equal(labelled, manifest[manifest["label"] != ""], check_like=False)
+    labelled, coverage = apply_mapping(
+        manifest, read_mapping(path), UNIFIED, unmapped="drop"
+    )
+    pd.testing.assert_frame_equal(
+        labelled, manifest[manifest["label"] != ""], check_like=False
+    )
     assert coverage.n_labelled == len(labelled)
 
 
 def test_unknown_names_are_refused_with_the_nearest(tmp_path):
     with pytest.raises(ConfigError, match="Did you mean 'ptbxl'"):
         find_records("ptbx", tmp_path)
-    with pytest.raises(ConfigError, match=r"no label set 'superclas'\. Did you mean 'superclass' or 'subclass'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"no label set 'superclas'\. Did you mean 'superclass' or 'subclass'",
+    ):
         classes_of("ptbxl", "superclas")
     with pytest.raises(ConfigError, match="likelihood is 101"):
         find_records("ptbxl", tmp_path, likelihood=101)
@@ -192,15 +260,24 @@ def test_counts_of_code15_follow_from_its_headers(data_dir):
 def test_counts_of_the_challenges_follow_from_their_headers_and_tables(data_dir):
     folder = data_dir / "cinc2020_2021"
     for year, pattern in ((2020, r"(A|Q|I|S|HR|E)\d+"), (2021, r".*")):
-        scored = pd.read_csv(folder / f"tables_{year}" / "dx_mapping_scored.csv", dtype=str)
+        scored = pd.read_csv(
+            folder / f"tables_{year}" / "dx_mapping_scored.csv", dtype=str
+        )
         code = scored.columns[1]
         names = dict(zip(scored[code], scored["Abbreviation"], strict=True))
-        merged = {"RBBB": "CRBBB", "SVPB": "PAC", "VPB": "PVC"} | ({"LBBB": "CLBBB"} if year == 2021 else {})
+        merged = {"RBBB": "CRBBB", "SVPB": "PAC", "VPB": "PVC"} | (
+            {"LBBB": "CLBBB"} if year == 2021 else {}
+        )
         found: Counter[str] = Counter()
         for path in sorted(folder.glob("*.hea")):
             if re.fullmatch(pattern, path.stem):
-                said = re.search(r"^#Dx:([^\n]*)$", path.read_text(), re.MULTILINE)[1].strip()
-                short = {names.get(part, part if part in names.values() else "") for part in said.split(",")} - {""}
+                said = re.search(r"^#Dx:([^\n]*)$", path.read_text(), re.MULTILINE)[
+                    1
+                ].strip()
+                short = {
+                    names.get(part, part if part in names.values() else "")
+                    for part in said.split(",")
+                } - {""}
                 found.update({merged.get(name, name) for name in short} or {""})
         manifest = find_records(f"cinc{year}", folder)
         assert counts(manifest) == dict(found)

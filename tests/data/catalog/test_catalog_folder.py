@@ -5,17 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ecgnb.core.errors import ReadError
 from ecgnb.data.catalog import find_records
-from ecgnb.data.catalog.files import walk
-from ecgnb.data.catalog.folder import holds_signal
-from ecgnb.data.reading import read_recording
-from ecgnb.errors import ReadError
+from ecgnb.data.catalog.dataset_files import walk
+from ecgnb.data.catalog.user_folder import holds_signal
+from ecgnb.data.readers.reading import read_recording
 
 
 def write_record(path, comments=""):
     path.parent.mkdir(parents=True, exist_ok=True)
     name = path.name
-    path.with_name(f"{name}.hea").write_text(f"{name} 1 500 100\n{name}.dat 16 1000/mV 16 0 0 0 0 ii\n{comments}")
+    path.with_name(f"{name}.hea").write_text(
+        f"{name} 1 500 100\n{name}.dat 16 1000/mV 16 0 0 0 0 ii\n{comments}"
+    )
     path.with_name(f"{name}.dat").write_bytes(bytes(200))
 
 
@@ -27,7 +29,9 @@ def test_every_format_is_found_and_tables_are_not(tmp_path):
     write_record(tmp_path / "wfdb" / "r1", "# Patient ID: 77\n")
     np.save(tmp_path / "r2.npy", np.zeros((12, 50)))
     (tmp_path / "r3.csv").write_text("time,I,II\n0.000,0.1,0.2\n0.002,0.1,\n")
-    (tmp_path / "unified_label_mapping.csv").write_text("dataset,record_id,mapped_label\nx,r1,MI\n")
+    (tmp_path / "unified_label_mapping.csv").write_text(
+        "dataset,record_id,mapped_label\nx,r1,MI\n"
+    )
     (tmp_path / "numbers.csv").write_text("record,label\n1,0\n2,1\n")
     (tmp_path / "README.txt").write_text("Some recordings.\nThey are ours.\n")
     (tmp_path / "wfdb" / "r1.atr").write_bytes(b"\0\0")
@@ -55,13 +59,19 @@ def test_segments_belong_to_their_record(tmp_path):
         write_record(tmp_path / name)
     (tmp_path / "s.hea").write_text("s/3 1 500 300\ns_0001 100\n~ 100\ns_0002 100\n")
     manifest = find_records("folder", tmp_path)
-    assert manifest["record_id"].tolist() == ["s"] and manifest["n_samples"].tolist() == [300]
+    assert manifest["record_id"].tolist() == ["s"] and manifest[
+        "n_samples"
+    ].tolist() == [300]
 
 
 def test_a_matrix_belongs_to_its_header(tmp_path, data_dir):
     manifest = find_records("folder", data_dir / "cinc2017_sample")
     assert len(manifest) == 300 and manifest["path"].str.endswith(".hea").all()
-    assert find_records("folder", data_dir / "cpsc2018_raw")["path"].str.endswith(".mat").all()
+    assert (
+        find_records("folder", data_dir / "cpsc2018_raw")["path"]
+        .str.endswith(".mat")
+        .all()
+    )
 
 
 def test_links_that_lead_back_are_followed_once(tmp_path):

@@ -8,25 +8,40 @@ import csv
 import pandas as pd
 import pytest
 
+from ecgnb.core.errors import LabelError, ReadError
 from ecgnb.data.catalog import CATALOG, classes_of, find_records
 from ecgnb.data.catalog.ptbxl import labels_of
-from ecgnb.errors import LabelError, ReadError
 
-COLUMNS = ["ecg_id", "patient_id", "scp_codes", "strat_fold", "filename_lr", "filename_hr"]
+COLUMNS = [
+    "ecg_id",
+    "patient_id",
+    "scp_codes",
+    "strat_fold",
+    "filename_lr",
+    "filename_hr",
+]
 
 
 @pytest.fixture
 def make(tmp_path):
-    """Write a PTB-XL folder with empty signal files; ``rates`` says which of a record's files are there."""
+    """Write a PTB-XL folder with empty signal files; ``rates`` says which of a record's
+    files are there."""
 
     def make(rows, rates=("lr", "hr"), root=tmp_path):
         root.mkdir(exist_ok=True)
-        with open(root / "ptbxl_database.csv", "w", encoding="utf-8", newline="") as file:
+        with open(
+            root / "ptbxl_database.csv", "w", encoding="utf-8", newline=""
+        ) as file:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
             for number, codes in rows:
-                names = [f"records{rate}/{number:05d}_{end}" for rate, end in ((100, "lr"), (500, "hr"))]
-                writer.writerow([number, f"{number + 1000}.0", codes, number % 10 + 1, *names])
+                names = [
+                    f"records{rate}/{number:05d}_{end}"
+                    for rate, end in ((100, "lr"), (500, "hr"))
+                ]
+                writer.writerow(
+                    [number, f"{number + 1000}.0", codes, number % 10 + 1, *names]
+                )
                 for name in names:
                     if name[-2:] in rates:
                         for suffix in (".hea", ".dat"):
@@ -40,14 +55,18 @@ def make(tmp_path):
 
 def test_classes_are_those_of_the_published_statements_in_their_order(data_dir):
     table = pd.read_csv(data_dir / "ptbxl" / "scp_statements.csv", index_col=0)
-    sizes = {name: len(classes) for name, classes in CATALOG.get("ptbxl").label_sets.items()}
+    sizes = {
+        name: len(classes) for name, classes in CATALOG.get("ptbxl").label_sets.items()
+    }
     assert sizes == {
         "superclass": 5, "subclass": 23, "diagnostic": 44, "form": 19, "rhythm": 12, "all": 71, "unified": 5
     }  # fmt: skip
     assert classes_of("ptbxl", "all") == tuple(table.index)
     for kind in ("diagnostic", "form", "rhythm"):
         assert classes_of("ptbxl", kind) == tuple(table.index[table[kind] == 1])
-    assert classes_of("ptbxl", "subclass") == tuple(table["diagnostic_subclass"].dropna().unique())
+    assert classes_of("ptbxl", "subclass") == tuple(
+        table["diagnostic_subclass"].dropna().unique()
+    )
     assert classes_of("ptbxl", "superclass") == ("NORM", "MI", "STTC", "CD", "HYP")
 
 
@@ -56,7 +75,9 @@ def test_statements_are_all_keys_as_in_the_benchmark(data_dir, label_set):
     table = pd.read_csv(data_dir / "ptbxl" / "ptbxl_database.csv")
     classes = classes_of("ptbxl", label_set)
     manifest = find_records("ptbxl", data_dir / "ptbxl", label_set=label_set)
-    for codes, label in zip(table["scp_codes"].map(ast.literal_eval), manifest["label"], strict=True):
+    for codes, label in zip(
+        table["scp_codes"].map(ast.literal_eval), manifest["label"], strict=True
+    ):
         assert label == "|".join(name for name in classes if name in codes)
 
 
@@ -90,12 +111,18 @@ def test_patients_and_folds(data_dir):
     table = pd.read_csv(data_dir / "ptbxl" / "ptbxl_database.csv")
     manifest = find_records("ptbxl", data_dir / "ptbxl")
     assert manifest["record_id"].astype(int).tolist() == table["ecg_id"].tolist()
-    assert manifest["patient_id"].astype(int).tolist() == table["patient_id"].astype(int).tolist()
+    assert (
+        manifest["patient_id"].astype(int).tolist()
+        == table["patient_id"].astype(int).tolist()
+    )
     assert manifest["fold"].tolist() == table["strat_fold"].tolist()
     assert CATALOG.get("ptbxl").official_folds
 
 
-@pytest.mark.parametrize(("target_fs", "n_low"), [(None, 334), (500.0, 334), (250.0, 334), (100.0, 344), (50.0, 344)])
+@pytest.mark.parametrize(
+    ("target_fs", "n_low"),
+    [(None, 334), (500.0, 334), (250.0, 334), (100.0, 344), (50.0, 344)],
+)
 def test_the_rate_follows_the_target_and_falls_back(data_dir, target_fs, n_low):
     manifest = find_records("ptbxl", data_dir / "ptbxl", target_fs=target_fs)
     assert manifest["fs"].value_counts().get(100.0) == n_low
@@ -112,16 +139,26 @@ def test_a_missing_rate_falls_back_to_the_other(make):
 
 def test_absent_and_withdrawn_recordings_are_counted(make):
     withdrawn = [137, 139, 140, 141, 142, 143, 145, 456, 458, 459, 461, 462]
-    root = make([(number, "{'NORM': 100.0}") for number in [1, 138, 144, 457, *withdrawn]])
+    root = make(
+        [(number, "{'NORM': 100.0}") for number in [1, 138, 144, 457, *withdrawn]]
+    )
     (root / "records100/00001_lr.dat").unlink()
     (root / "records500/00001_hr.hea").unlink()
     manifest = find_records("ptbxl", root)
     assert manifest["record_id"].tolist() == ["00138", "00144", "00457"]
-    assert manifest.attrs == {"n_absent": 1, "n_withdrawn": 12, "n_duplicate": 0, "n_foreign": 0}
+    assert manifest.attrs == {
+        "n_absent": 1,
+        "n_withdrawn": 12,
+        "n_duplicate": 0,
+        "n_foreign": 0,
+    }
 
 
 def test_no_signal_at_all_is_an_error(make):
-    with pytest.raises(ReadError, match=r"holds no recording of ptbxl\. Expected there: ptbxl_database\.csv") as caught:
+    with pytest.raises(
+        ReadError,
+        match=r"holds no recording of ptbxl\. Expected there: ptbxl_database\.csv",
+    ) as caught:
         find_records("ptbxl", make([(1, "{'NORM': 100.0}")], rates=()))
     assert caught.value.reason == "empty"
 

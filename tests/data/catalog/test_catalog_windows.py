@@ -9,22 +9,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecgnb.data.catalog import find_records
-from ecgnb.data.catalog.windows import Annotations, read_annotations, windows
+from ecgnb.data.catalog.annotation_windows import Annotations, read_annotations, windows
 
 
 def annotations(changes, n_samples=1000, beats=()):
     samples, names = zip(*changes, strict=True) if changes else ((), ())
     at = np.array([sample for sample, _ in beats], dtype=np.int64)
     symbols = np.array([symbol for _, symbol in beats], dtype=str)
-    return Annotations(n_samples, np.array(samples, dtype=np.int64), tuple(names), at, symbols)
+    return Annotations(
+        n_samples, np.array(samples, dtype=np.int64), tuple(names), at, symbols
+    )
 
 
 def write_annotated(folder, name, n_samples, notes, fs=10):
     """Write a WFDB record with annotations ``(sample, symbol, note)``."""
-    (folder / f"{name}.hea").write_text(f"{name} 1 {fs} {n_samples}\n{name}.dat 16 1000/mV 16 0 0 0 0 II\n")
+    (folder / f"{name}.hea").write_text(
+        f"{name} 1 {fs} {n_samples}\n{name}.dat 16 1000/mV 16 0 0 0 0 II\n"
+    )
     (folder / f"{name}.dat").write_bytes(bytes(2 * n_samples))
     sample, symbol, note = map(list, zip(*notes, strict=True))
-    wfdb.wrann(name, "atr", np.array(sample), symbol=symbol, aux_note=note, fs=fs, write_dir=str(folder))
+    wfdb.wrann(
+        name,
+        "atr",
+        np.array(sample),
+        symbol=symbol,
+        aux_note=note,
+        fs=fs,
+        write_dir=str(folder),
+    )
 
 
 def test_the_rhythm_that_fills_most_of_a_window():
@@ -36,14 +48,22 @@ def test_the_rhythm_that_fills_most_of_a_window():
     assert found.main_rhythm(950, 1000) == "N"
 
 
-@given(st.lists(st.tuples(st.integers(0, 999), st.sampled_from("ABC")), max_size=12), st.integers(0, 998), st.data())
+@given(
+    st.lists(st.tuples(st.integers(0, 999), st.sampled_from("ABC")), max_size=12),
+    st.integers(0, 998),
+    st.data(),
+)
 def test_durations_against_sample_by_sample(changes, start, data):
     stop = data.draw(st.integers(start + 1, 1000))
     changes = sorted(dict(changes).items())
     painted = [""] * 1000
     for sample, name in changes:
         painted[sample:] = [name] * (1000 - sample)
-    expected = {name: painted[start:stop].count(name) for name in "ABC" if name in painted[start:stop]}
+    expected = {
+        name: painted[start:stop].count(name)
+        for name in "ABC"
+        if name in painted[start:stop]
+    }
     assert annotations(changes).durations(start, stop) == expected
 
 
@@ -53,7 +73,9 @@ def test_windows_are_whole_and_end_to_end(n_samples, length):
     if n_samples < length:
         assert found == [(0, n_samples)]
     else:
-        assert found == [(index * length, length) for index in range(n_samples // length)]
+        assert found == [
+            (index * length, length) for index in range(n_samples // length)
+        ]
 
 
 def test_rhythms_agree_with_the_annotation_files(data_dir):
@@ -65,14 +87,24 @@ def test_rhythms_agree_with_the_annotation_files(data_dir):
         in_af = sum(max(0, min(b, stop) - max(a, start)) for a, b in episodes)
         row = manifest.loc[f"data_101_6-{index:04d}"]
         assert row["label"] == ("AF" if in_af > 1000 else "non-AF")
-        assert (row["start"], row["n_samples"], row["patient_id"]) == (start, 2000, "101")
+        assert (row["start"], row["n_samples"], row["patient_id"]) == (
+            start,
+            2000,
+            "101",
+        )
 
 
 def test_beats_and_rhythms_of_a_whole_recording(data_dir):
     found = read_annotations(data_dir / "mitdb" / "208.hea", 650000)
     reference = wfdb.rdann(str(data_dir / "mitdb" / "208"), "atr")
     symbols, counts = np.unique(found.symbols, return_counts=True)
-    assert dict(zip(symbols.tolist(), counts.tolist(), strict=True)) == {"F": 373, "N": 1586, "Q": 2, "S": 2, "V": 992}
+    assert dict(zip(symbols.tolist(), counts.tolist(), strict=True)) == {
+        "F": 373,
+        "N": 1586,
+        "Q": 2,
+        "S": 2,
+        "V": 992,
+    }
     assert len(found.rhythms) == sum(symbol == "+" for symbol in reference.symbol) == 53
     assert sum(found.durations(0, 650000).values()) == 650000 - 9
 
@@ -90,7 +122,14 @@ def test_unified_labels_of_windows(tmp_path):
         ],
     )  # fmt: skip
     unified = find_records("mitdb", tmp_path, label_set="unified")
-    assert unified["label"].tolist() == ["NORM", "OTHER", "BBB", "OTHER", "AF|BBB", "OTHER"]
+    assert unified["label"].tolist() == [
+        "NORM",
+        "OTHER",
+        "BBB",
+        "OTHER",
+        "AF|BBB",
+        "OTHER",
+    ]
     rhythm = find_records("mitdb", tmp_path)
     assert rhythm["label"].tolist() == ["N", "N", "N", "N", "AFIB", "N"]
     assert rhythm["record_id"].tolist() == [f"202-{index:04d}" for index in range(6)]
@@ -98,9 +137,16 @@ def test_unified_labels_of_windows(tmp_path):
 
 
 def test_flutter_is_af_in_the_challenge_and_other_when_unified(tmp_path):
-    write_annotated(tmp_path, "data_3_1", 200, [(0, "+", "(AFL"), (100, "+", "(AFIB"), (150, "N", "")])
+    write_annotated(
+        tmp_path,
+        "data_3_1",
+        200,
+        [(0, "+", "(AFL"), (100, "+", "(AFIB"), (150, "N", "")],
+    )
     assert find_records("cpsc2021", tmp_path)["label"].tolist() == ["AF", "AF"]
-    assert find_records("cpsc2021", tmp_path, label_set="unified")["label"].tolist() == ["OTHER", "AF"]
+    assert find_records("cpsc2021", tmp_path, label_set="unified")[
+        "label"
+    ].tolist() == ["OTHER", "AF"]
 
 
 def test_short_recordings_are_one_window_and_missing_annotations_are_counted(tmp_path):
@@ -108,7 +154,9 @@ def test_short_recordings_are_one_window_and_missing_annotations_are_counted(tmp
     write_annotated(tmp_path, "data_3_2", 70, [(0, "N", "")])
     (tmp_path / "data_3_2.atr").unlink()
     manifest = find_records("cpsc2021", tmp_path)
-    assert manifest[["record_id", "n_samples", "label"]].values.tolist() == [["data_3_1-0000", 70, "non-AF"]]
+    assert manifest[["record_id", "n_samples", "label"]].values.tolist() == [
+        ["data_3_1-0000", 70, "non-AF"]
+    ]
     assert manifest.attrs["n_absent"] == 1
 
 

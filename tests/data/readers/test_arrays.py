@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecgnb.data.readers.arrays import array_to_mv, orient
-from ecgnb.errors import ReadError
+from ecgnb.core.errors import ReadError
+from ecgnb.data.readers.numpy_arrays import array_to_mv, orient
 
 HERE = Path("a.npy")
 
@@ -44,9 +44,15 @@ def test_what_is_no_recording(values, reason):
 
 def test_units():
     values = np.array([[1, 2, 3000]], dtype=np.int16)
-    np.testing.assert_array_equal(array_to_mv(values, "mV", HERE), values.astype(np.float32))
-    np.testing.assert_array_equal(array_to_mv(values, "uV", HERE), (values / 1000).astype(np.float32))
-    np.testing.assert_array_equal(array_to_mv(values, "V", HERE), (values * 1000.0).astype(np.float32))
+    np.testing.assert_array_equal(
+        array_to_mv(values, "mV", HERE), values.astype(np.float32)
+    )
+    np.testing.assert_array_equal(
+        array_to_mv(values, "uV", HERE), (values / 1000).astype(np.float32)
+    )
+    np.testing.assert_array_equal(
+        array_to_mv(values, "V", HERE), (values * 1000.0).astype(np.float32)
+    )
 
 
 def test_the_result_is_contiguous_and_a_copy():

@@ -1,10 +1,12 @@
 import pytest
 
-from ecgnb.data.readers.comments import parse_age, parse_comments
+from ecgnb.data.readers.wfdb_header import parse_age, parse_comments
 
 
 def test_challenge_header():
-    found = parse_comments(["Age: 77", "Sex: Female", "Dx: 253352002, 427084000", "Rx: Unknown"])
+    found = parse_comments(
+        ["Age: 77", "Sex: Female", "Dx: 253352002, 427084000", "Rx: Unknown"]
+    )
     assert (found["age"], found["sex"]) == (77.0, "female")
     assert found["dx"] == ["253352002", "427084000"]
     assert found["fields"]["rx"] == "Unknown"
@@ -18,14 +20,28 @@ def test_an_empty_diagnosis_does_not_swallow_the_next_line():
 
 
 def test_code15_header():
-    found = parse_comments(["Exam ID: 11111", "Patient ID: 911235", "Age: 28", "Sex: Female", "Chagas label: False"])
+    found = parse_comments(
+        [
+            "Exam ID: 11111",
+            "Patient ID: 911235",
+            "Age: 28",
+            "Sex: Female",
+            "Chagas label: False",
+        ]
+    )
     assert found["patient_id"] == "911235"
     assert found["fields"]["chagas label"] == "False"
 
 
 def test_ludb_header():
-    found = parse_comments(["<age>: 51", "<sex>: F", "<diagnoses>:", "Rhythm: Sinus bradycardia."])
-    assert (found["age"], found["sex"], found["fields"]["rhythm"]) == (51.0, "female", "Sinus bradycardia.")
+    found = parse_comments(
+        ["<age>: 51", "<sex>: F", "<diagnoses>:", "Rhythm: Sinus bradycardia."]
+    )
+    assert (found["age"], found["sex"], found["fields"]["rhythm"]) == (
+        51.0,
+        "female",
+        "Sinus bradycardia.",
+    )
 
 
 def test_mit_bih_header():
@@ -35,19 +51,37 @@ def test_mit_bih_header():
 
 
 def test_nothing():
-    assert parse_comments([]) == {"age": None, "sex": "", "dx": [], "patient_id": "", "fields": {}, "comments": []}
+    assert parse_comments([]) == {
+        "age": None,
+        "sex": "",
+        "dx": [],
+        "patient_id": "",
+        "fields": {},
+        "comments": [],
+    }
 
 
 def test_the_first_of_equal_keys_counts_and_all_lines_are_kept():
     found = parse_comments(["Infarction date: a", "Infarction date: b", "free text"])
     assert found["fields"]["infarction date"] == "a"
-    assert found["comments"] == ["Infarction date: a", "Infarction date: b", "free text"]
+    assert found["comments"] == [
+        "Infarction date: a",
+        "Infarction date: b",
+        "free text",
+    ]
 
 
-@pytest.mark.parametrize("text", ["", "NaN", "Unknown", "n/a", "-1", "inf", "300", "x1", "9" * 400])
+@pytest.mark.parametrize(
+    "text", ["", "NaN", "Unknown", "n/a", "-1", "inf", "300", "x1", "9" * 400]
+)
 def test_what_is_no_age(text):
     assert parse_age(text) is None
 
 
 def test_ages():
-    assert [parse_age(text) for text in ("0", "77", "12.5", " 130 ")] == [0.0, 77.0, 12.5, 130.0]
+    assert [parse_age(text) for text in ("0", "77", "12.5", " 130 ")] == [
+        0.0,
+        77.0,
+        12.5,
+        130.0,
+    ]

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ecgnb.data.reading import read_recording
-from ecgnb.errors import ReadError
+from ecgnb.core.errors import ReadError
+from ecgnb.data.readers.reading import read_recording
 
 RNG = np.random.default_rng(0)
 VALUES = RNG.normal(0, 0.5, (50, 2)).round(4)
@@ -21,7 +21,9 @@ def save(tmp_path):
 
 
 def rows(values=VALUES, separator: str = ",") -> str:
-    return "\n".join(separator.join(repr(float(v)) for v in row) for row in values) + "\n"
+    return (
+        "\n".join(separator.join(repr(float(v)) for v in row) for row in values) + "\n"
+    )
 
 
 def refused(path, **words) -> ReadError:
@@ -31,10 +33,20 @@ def refused(path, **words) -> ReadError:
 
 
 def test_names_comments_and_numbers(save):
-    recording = read_recording(save("# fs: 250\n# units: uV\n# Age: 60\n# Patient ID: 7\nlead i,AVR\n" + rows()))
-    assert (recording.fs, recording.leads, recording.record_id) == (250.0, ("I", "aVR"), "p1")
+    recording = read_recording(
+        save(
+            "# fs: 250\n# units: uV\n# Age: 60\n# Patient ID: 7\nlead i,AVR\n" + rows()
+        )
+    )
+    assert (recording.fs, recording.leads, recording.record_id) == (
+        250.0,
+        ("I", "aVR"),
+        "p1",
+    )
     assert (recording.patient_id, recording.metadata["age"]) == ("7", 60.0)
-    np.testing.assert_array_equal(recording.signal, (VALUES.T / 1000).astype(np.float32))
+    np.testing.assert_array_equal(
+        recording.signal, (VALUES.T / 1000).astype(np.float32)
+    )
     assert recording.signal.flags.c_contiguous
 
 
@@ -45,12 +57,21 @@ def test_the_rate_can_be_passed_and_must_be_known(save):
     assert (recording.fs, recording.flags) == (500.0, ("units_assumed",))
     np.testing.assert_array_equal(recording.signal, VALUES.T.astype(np.float32))
     np.testing.assert_array_equal(
-        read_recording(path, fs=500, start=10, n_samples=5).signal, recording.signal[:, 10:15]
+        read_recording(path, fs=500, start=10, n_samples=5).signal,
+        recording.signal[:, 10:15],
     )
 
 
 @pytest.mark.parametrize(
-    ("heading", "scale"), [("time", 1), ("Time (s)", 1), ("time_ms", 1000), ("t [ms]", 1000), ("ms", 1000), ("t", 1)]
+    ("heading", "scale"),
+    [
+        ("time", 1),
+        ("Time (s)", 1),
+        ("time_ms", 1000),
+        ("t [ms]", 1000),
+        ("ms", 1000),
+        ("t", 1),
+    ],
 )
 def test_a_column_of_times_gives_the_rate(heading, scale, save):
     table = np.column_stack([np.arange(50) / 500 * scale, VALUES])
@@ -62,20 +83,33 @@ def test_a_column_of_times_gives_the_rate(heading, scale, save):
 def test_counters_are_left_out(save):
     table = np.column_stack([np.arange(50), VALUES])
     for heading in ("", "index", "'sample #'", "Unnamed: 0"):
-        assert read_recording(save(f"{heading},'MLII','V5'\n" + rows(table)), fs=360).leads == ("MLII", "V5")
+        assert read_recording(
+            save(f"{heading},'MLII','V5'\n" + rows(table)), fs=360
+        ).leads == ("MLII", "V5")
 
 
-@pytest.mark.parametrize(("separator", "name"), [(",", "a.csv"), (";", "a.csv"), ("\t", "a.tsv"), ("\t", "a.txt")])
+@pytest.mark.parametrize(
+    ("separator", "name"),
+    [(",", "a.csv"), (";", "a.csv"), ("\t", "a.tsv"), ("\t", "a.txt")],
+)
 def test_separators(separator, name, save):
-    recording = read_recording(save(f"I{separator}II\n" + rows(separator=separator), name), fs=500, units="mV")
+    recording = read_recording(
+        save(f"I{separator}II\n" + rows(separator=separator), name), fs=500, units="mV"
+    )
     np.testing.assert_array_equal(recording.signal, VALUES.T.astype(np.float32))
     assert recording.flags == ()
 
 
 def test_other_line_ends_quotes_marks_and_encodings(save):
-    text = '\ufeff# Größe\r\n"I";"II"\r\n\r\n' + rows(separator=";").replace("\n", "\r\n") + "\r\n"
+    text = (
+        '\ufeff# Größe\r\n"I";"II"\r\n\r\n'
+        + rows(separator=";").replace("\n", "\r\n")
+        + "\r\n"
+    )
     for content in (text.encode(), text[1:].encode("latin-1")):
-        np.testing.assert_array_equal(read_recording(save(content), fs=500).signal, VALUES.T.astype(np.float32))
+        np.testing.assert_array_equal(
+            read_recording(save(content), fs=500).signal, VALUES.T.astype(np.float32)
+        )
 
 
 def test_units_of_the_headings(save):
@@ -92,7 +126,10 @@ def test_units_of_the_headings(save):
 
 def test_empty_cells_are_invalid_samples(save):
     recording = read_recording(save("I,II\n1,2\n,4\n5,NaN\n7,n/a\n"), fs=500)
-    np.testing.assert_array_equal(recording.signal, np.array([[1, np.nan, 5, 7], [2, 4, np.nan, np.nan]], np.float32))
+    np.testing.assert_array_equal(
+        recording.signal,
+        np.array([[1, np.nan, 5, 7], [2, 4, np.nan, np.nan]], np.float32),
+    )
 
 
 def test_text_is_named_by_row_and_column(save):

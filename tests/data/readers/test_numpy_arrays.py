@@ -5,9 +5,9 @@ import pickle
 import numpy as np
 import pytest
 
-from ecgnb.data.leads import STANDARD_12
-from ecgnb.data.reading import read_recording
-from ecgnb.errors import ReadError
+from ecgnb.core.errors import ReadError
+from ecgnb.data.readers.reading import read_recording
+from ecgnb.data.signal.leads import STANDARD_12
 
 SIGNAL = np.random.default_rng(0).normal(0, 0.5, (12, 400))
 
@@ -25,22 +25,47 @@ def test_npy(dtype, turned, tmp_path):
     np.save(tmp_path / "a.npy", stored.T if turned else stored)
     recording = read_recording(tmp_path / "a.npy", fs=500, units="uV")
     assert (recording.leads, recording.flags[0]) == (STANDARD_12, "leads_assumed")
-    np.testing.assert_array_equal(recording.signal, (stored.astype(float) / 1000).astype(np.float32))
-    window = read_recording(tmp_path / "a.npy", fs=500, units="uV", start=50, n_samples=100).signal
+    np.testing.assert_array_equal(
+        recording.signal, (stored.astype(float) / 1000).astype(np.float32)
+    )
+    window = read_recording(
+        tmp_path / "a.npy", fs=500, units="uV", start=50, n_samples=100
+    ).signal
     np.testing.assert_array_equal(window, recording.signal[:, 50:150])
 
 
 def test_npz_states_everything(tmp_path):
-    np.savez(tmp_path / "a.npz", signal=SIGNAL[:3].T, fs=360, leads=["i", "ii", "V9"], units="uV")
+    np.savez(
+        tmp_path / "a.npz",
+        signal=SIGNAL[:3].T,
+        fs=360,
+        leads=["i", "ii", "V9"],
+        units="uV",
+    )
     recording = read_recording(tmp_path / "a.npz")
-    assert (recording.fs, recording.leads, recording.record_id) == (360.0, ("I", "II", "V9"), "a")
-    np.testing.assert_array_equal(recording.signal, (SIGNAL[:3] / 1000).astype(np.float32))
+    assert (recording.fs, recording.leads, recording.record_id) == (
+        360.0,
+        ("I", "II", "V9"),
+        "a",
+    )
+    np.testing.assert_array_equal(
+        recording.signal, (SIGNAL[:3] / 1000).astype(np.float32)
+    )
 
 
 def test_npz_with_other_names(tmp_path):
-    np.savez_compressed(tmp_path / "a.npz", ecg=SIGNAL[:2], sampling_rate=np.array([250]), sig_name=["V1", "V2"])
+    np.savez_compressed(
+        tmp_path / "a.npz",
+        ecg=SIGNAL[:2],
+        sampling_rate=np.array([250]),
+        sig_name=["V1", "V2"],
+    )
     recording = read_recording(tmp_path / "a.npz")
-    assert (recording.fs, recording.leads, recording.flags) == (250.0, ("V1", "V2"), ("units_assumed",))
+    assert (recording.fs, recording.leads, recording.flags) == (
+        250.0,
+        ("V1", "V2"),
+        ("units_assumed",),
+    )
 
 
 def test_what_the_file_does_not_say_must_be_passed(tmp_path):
@@ -48,7 +73,10 @@ def test_what_the_file_does_not_say_must_be_passed(tmp_path):
     assert refusal(tmp_path / "a.npy", leads=["I", "II", "III"]) == "fs"
     assert refusal(tmp_path / "a.npy", fs=500) == "leads"
     assert refusal(tmp_path / "a.npy", fs=500, leads=["I", "II"]) == "leads"
-    assert read_recording(tmp_path / "a.npy", fs=500, leads=["I", "II", "III"]).n_leads == 3
+    assert (
+        read_recording(tmp_path / "a.npy", fs=500, leads=["I", "II", "III"]).n_leads
+        == 3
+    )
 
 
 def test_one_lead(tmp_path):
@@ -83,7 +111,11 @@ def test_damaged_files(tmp_path):
 
 def test_an_absurd_shape_reserves_no_memory(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((12, 10)))
-    content = (tmp_path / "a.npy").read_bytes().replace(b"(12, 10), }            ", b"(12, 10000000000000), }")
+    content = (
+        (tmp_path / "a.npy")
+        .read_bytes()
+        .replace(b"(12, 10), }            ", b"(12, 10000000000000), }")
+    )
     assert b"10000000000000" in content
     (tmp_path / "a.npy").write_bytes(content)
     assert refusal(tmp_path / "a.npy", fs=500) == "unreadable"

@@ -1,10 +1,21 @@
 import numpy as np
 import pytest
 
-from ecgnb.data.readers.plausibility import amplitude_is_implausible, gain_is_known_wrong, robust_amplitude
+from ecgnb.data.readers.plausibility import (
+    amplitude_is_implausible,
+    gain_is_known_wrong,
+    robust_amplitude,
+)
 
 RNG = np.random.default_rng(0)
-CHALLENGE = {"age": "70", "sex": "Male", "dx": "1", "rx": "Unknown", "hx": "Unknown", "sx": "Unknown"}
+CHALLENGE = {
+    "age": "70",
+    "sex": "Male",
+    "dx": "1",
+    "rx": "Unknown",
+    "hx": "Unknown",
+    "sx": "Unknown",
+}
 
 
 def test_the_range_between_the_percentiles():
@@ -31,8 +42,13 @@ def test_flat_leads_and_invalid_samples_are_left_out():
     assert np.isnan(robust_amplitude(np.full((2, 100), np.nan, np.float32)))
 
 
-@pytest.mark.parametrize(("scale", "implausible"), [(1, False), (1e-5, True), (1e3, True), (0.2, False), (5, False)])
-def test_kilovolts_and_nanovolts_are_implausible_a_factor_of_five_is_not(scale, implausible):
+@pytest.mark.parametrize(
+    ("scale", "implausible"),
+    [(1, False), (1e-5, True), (1e3, True), (0.2, False), (5, False)],
+)
+def test_kilovolts_and_nanovolts_are_implausible_a_factor_of_five_is_not(
+    scale, implausible
+):
     signal = (np.sin(np.arange(5000) / 10) * 0.5 * scale).astype(np.float32)[None]
     assert amplitude_is_implausible(signal) is implausible
 
@@ -45,4 +61,6 @@ def test_a_flat_signal_is_not_judged():
 def test_wrong_gains_of_challenge_headers():
     assert gain_is_known_wrong([4880.0], CHALLENGE)
     assert not gain_is_known_wrong([1000.0], CHALLENGE)
-    assert not gain_is_known_wrong([200.0], {"age": "69"})  # a true gain of 200 elsewhere
+    assert not gain_is_known_wrong(
+        [200.0], {"age": "69"}
+    )  # a true gain of 200 elsewhere

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from ecgnb.data.leads import STANDARD_12
+from ecgnb.core.errors import ReadError
 from ecgnb.data.readers.base import (
     ReadRequest,
     Window,
@@ -12,7 +12,7 @@ from ecgnb.data.readers.base import (
     resolve_units,
     resolve_window,
 )
-from ecgnb.errors import ReadError
+from ecgnb.data.signal.leads import STANDARD_12
 
 HERE = Path("a.npy")
 
@@ -20,10 +20,14 @@ HERE = Path("a.npy")
 def test_windows():
     assert resolve_window(ReadRequest(), 100, HERE) == Window(0, 100, 100)
     assert resolve_window(ReadRequest(start=10), 100, HERE) == Window(10, 100, 100)
-    assert resolve_window(ReadRequest(start=10, n_samples=20), 100, HERE).n_samples == 20
+    assert (
+        resolve_window(ReadRequest(start=10, n_samples=20), 100, HERE).n_samples == 20
+    )
 
 
-@pytest.mark.parametrize(("start", "n"), [(0, 101), (100, None), (-1, 5), (5, 0), (5, -2), (90, 11)])
+@pytest.mark.parametrize(
+    ("start", "n"), [(0, 101), (100, None), (-1, 5), (5, 0), (5, -2), (90, 11)]
+)
 def test_windows_outside_of_the_file(start, n):
     with pytest.raises(ReadError, match="has 100 samples") as caught:
         resolve_window(ReadRequest(start=start, n_samples=n), 100, HERE)
@@ -38,7 +42,12 @@ def test_an_empty_file_has_no_window():
 
 @pytest.mark.parametrize(
     ("given", "stated", "expected"),
-    [(None, 500, (500.0, ())), (250, None, (250.0, ())), (250, 500, (250.0, ("fs_overridden",))), (5, 5, (5.0, ()))],
+    [
+        (None, 500, (500.0, ())),
+        (250, None, (250.0, ())),
+        (250, 500, (250.0, ("fs_overridden",))),
+        (5, 5, (5.0, ())),
+    ],
 )
 def test_rates(given, stated, expected):
     assert resolve_fs(ReadRequest(fs=given), stated, HERE) == expected
@@ -52,9 +61,15 @@ def test_rates_that_are_none(fs):
 
 
 def test_lead_names():
-    assert resolve_leads(ReadRequest(), None, 12, HERE) == (STANDARD_12, ("leads_assumed",))
+    assert resolve_leads(ReadRequest(), None, 12, HERE) == (
+        STANDARD_12,
+        ("leads_assumed",),
+    )
     assert resolve_leads(ReadRequest(), None, 1, HERE) == (("ECG",), ())
-    assert resolve_leads(ReadRequest(leads=("avl", "x")), ["I", "II"], 2, HERE) == (("aVL", "x"), ())
+    assert resolve_leads(ReadRequest(leads=("avl", "x")), ["I", "II"], 2, HERE) == (
+        ("aVL", "x"),
+        (),
+    )
     for request, n in ((ReadRequest(), 3), (ReadRequest(leads=("I",)), 2)):
         with pytest.raises(ReadError) as caught:
             resolve_leads(request, None, n, HERE)
@@ -69,15 +84,25 @@ def test_units():
 
 @pytest.mark.parametrize(
     ("error", "reason"),
-    [(FileNotFoundError(), "missing_file"), (PermissionError(), "permission"), (OSError("disk"), "unreadable")],
+    [
+        (FileNotFoundError(), "missing_file"),
+        (PermissionError(), "permission"),
+        (OSError("disk"), "unreadable"),
+    ],
 )
 def test_refusals_of_the_system(error, reason, tmp_path):
-    with pytest.raises(ReadError, match=r"x\.dat") as caught, explained_os_errors(tmp_path / "x.dat"):
+    with (
+        pytest.raises(ReadError, match=r"x\.dat") as caught,
+        explained_os_errors(tmp_path / "x.dat"),
+    ):
         raise error
     assert caught.value.reason == reason
 
 
 def test_a_folder(tmp_path):
-    with pytest.raises(ReadError, match="is a folder") as caught, explained_os_errors(tmp_path):
+    with (
+        pytest.raises(ReadError, match="is a folder") as caught,
+        explained_os_errors(tmp_path),
+    ):
         raise PermissionError  # what Windows says where Linux says IsADirectoryError
     assert caught.value.reason == "directory"

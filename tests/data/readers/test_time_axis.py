@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecgnb.data.readers.time_axis import rate_of
-from ecgnb.errors import ReadError
+from ecgnb.core.errors import ReadError
+from ecgnb.data.readers.csv_text import rate_of
 
 HERE = Path("a.csv")
 
@@ -29,7 +29,13 @@ def test_a_rate_that_is_not_whole_stays():
 
 @pytest.mark.parametrize(
     "times",
-    [[0.0], [0.0, 0.0, 0.0], [0.0, 0.002, 0.001], [0.0, 0.002, np.nan], [0.0, 0.002, np.inf]],
+    [
+        [0.0],
+        [0.0, 0.0, 0.0],
+        [0.0, 0.002, 0.001],
+        [0.0, 0.002, np.nan],
+        [0.0, 0.002, np.inf],
+    ],
 )
 def test_times_that_do_not_rise(times):
     with pytest.raises(ReadError, match="do not rise") as caught:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from ecgnb.data.readers.units import mv_per_unit, require_voltage, scale_to_mv
-from ecgnb.errors import ReadError
+from ecgnb.core.errors import ReadError
+from ecgnb.data.readers.base import mv_per_unit, require_voltage, scale_to_mv
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,13 @@ import wfdb
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ecgnb.data.readers.wfdb_header import decode, header_path, parse_header, read_header
-from ecgnb.errors import ReadError
+from ecgnb.core.errors import ReadError
+from ecgnb.data.readers.wfdb_header import (
+    decode,
+    header_path,
+    parse_header,
+    read_header,
+)
 
 PTBXL = """00001_lr 12 100 1000
 00001_lr.dat 16 1000.0(0)/mV 16 0 -119 1508 0 I
@@ -31,7 +36,12 @@ def one(line: str):
 
 def test_a_header_in_full():
     header = parse_header(PTBXL + "# Age: 70\n#Dx:\n")
-    assert (header.record_name, header.n_leads, header.fs, header.n_samples) == ("00001_lr", 2, 100.0, 1000)
+    assert (header.record_name, header.n_leads, header.fs, header.n_samples) == (
+        "00001_lr",
+        2,
+        100.0,
+        1000,
+    )
     assert header.leads == ("I", "II")
     assert header.gains == (1000.0, 1000.0)
     assert header.baselines == (0, 0)
@@ -41,7 +51,12 @@ def test_a_header_in_full():
     assert header.comments == ("Age: 70", "Dx:")
     assert header.flags == ()
     first = header.signals[0]
-    assert (first.resolution, first.adc_zero, first.initial, first.checksum) == (16, 0, -119, 1508)
+    assert (first.resolution, first.adc_zero, first.initial, first.checksum) == (
+        16,
+        0,
+        -119,
+        1508,
+    )
 
 
 @pytest.mark.parametrize(
@@ -49,10 +64,19 @@ def test_a_header_in_full():
     [
         ("a.dat 16", (16, 1, 0, 0, 200.0, 0, "mV", "")),
         ("a.dat 16 0 16 0 0 0 0 II", (16, 1, 0, 0, 200.0, 0, "mV", "II")),
-        ("a.dat 212 200 11 1024 995 -22131 0 MLII", (212, 1, 0, 0, 200.0, 1024, "mV", "MLII")),
-        ("a.dat 212 200(5)/uV 11 1024 995 -22131 0 MLII", (212, 1, 0, 0, 200.0, 5, "uV", "MLII")),
+        (
+            "a.dat 212 200 11 1024 995 -22131 0 MLII",
+            (212, 1, 0, 0, 200.0, 1024, "mV", "MLII"),
+        ),
+        (
+            "a.dat 212 200(5)/uV 11 1024 995 -22131 0 MLII",
+            (212, 1, 0, 0, 200.0, 5, "uV", "MLII"),
+        ),
         ("a.dat 16x4:2+24 1e3/mV", (16, 4, 2, 24, 1000.0, 0, "mV", "")),
-        ("a.dat 16+24 -1000(-7)/mV 16 3 0 0 0 lead II of two", (16, 1, 0, 24, -1000.0, -7, "mV", "lead II of two")),
+        (
+            "a.dat 16+24 -1000(-7)/mV 16 3 0 0 0 lead II of two",
+            (16, 1, 0, 24, -1000.0, -7, "mV", "lead II of two"),
+        ),
         ("a.dat 80 .5/V", (80, 1, 0, 0, 0.5, 0, "V", "")),
         ("a.dat\t16\t200/mV\t16\t0\t1\t2\t0\tI", (16, 1, 0, 0, 200.0, 0, "mV", "I")),
         ("a.dat 16 200/mV 16 V1", (16, 1, 0, 0, 200.0, 0, "mV", "V1")),
@@ -93,12 +117,16 @@ def test_what_is_certain_is_repaired_and_flagged():
     assert header.flags == ("header_repaired",)
     assert header.n_samples == 5000
     assert header.comments == ("Age: 76", "Dx:")
-    assert parse_header("r 1 500 10\nr.dat 16 200(0.0)/mV 16 0 0 0 0 I").flags == ("header_repaired",)
+    assert parse_header("r 1 500 10\nr.dat 16 200(0.0)/mV 16 0 0 0 0 I").flags == (
+        "header_repaired",
+    )
 
 
 def test_a_missing_or_zero_gain_is_flagged():
     assert parse_header("r 1 500 10\nr.dat 16").flags == ("default_gain",)
-    assert parse_header("r 1 500 10\nr.dat 16 0/mV 16 0 0 0 0 I").flags == ("default_gain",)
+    assert parse_header("r 1 500 10\nr.dat 16 0/mV 16 0 0 0 0 I").flags == (
+        "default_gain",
+    )
 
 
 def test_layout_of_the_text_does_not_matter():
@@ -109,7 +137,11 @@ def test_layout_of_the_text_does_not_matter():
 
 
 def test_latin_1_comments_and_micro_signs(write_record):
-    path = write_record("r1 1 500 10\nr1.dat 16 1/µV 16 0 0 0 0 I\n# Kammertachykardie, möglich\n".encode("latin-1"))
+    path = write_record(
+        "r1 1 500 10\nr1.dat 16 1/µV 16 0 0 0 0 I\n# Kammertachykardie, möglich\n".encode(
+            "latin-1"
+        )
+    )
     header = read_header(path)
     assert header.units == ("µV",)
     assert header.comments == ("Kammertachykardie, möglich",)
@@ -118,7 +150,11 @@ def test_latin_1_comments_and_micro_signs(write_record):
 
 def test_segments():
     header = parse_header(REAL[-1])
-    assert [(s.name, s.n_samples) for s in header.segments] == [("m_layout", 0), ("m_1", 10), ("~", 20)]
+    assert [(s.name, s.n_samples) for s in header.segments] == [
+        ("m_layout", 0),
+        ("m_1", 10),
+        ("~", 20),
+    ]
     assert header.signals == ()
     assert (header.n_leads, header.n_samples) == (2, 30)
 
@@ -152,7 +188,11 @@ def test_header_paths(tmp_path):
 def test_files_that_are_no_header(tmp_path):
     (tmp_path / "empty.hea").touch()
     (tmp_path / "folder.hea").mkdir()
-    for name, reason in (("empty", "empty"), ("nothing", "missing_file"), ("folder", "directory")):
+    for name, reason in (
+        ("empty", "empty"),
+        ("nothing", "missing_file"),
+        ("folder", "directory"),
+    ):
         with pytest.raises(ReadError, match=name) as caught:
             read_header(tmp_path / name)
         assert caught.value.reason == reason
@@ -176,7 +216,9 @@ def test_equal_to_the_wfdb_package(text, write_record):
     assert list(ours.baselines) == theirs.baseline
     assert list(ours.units) == theirs.units
     assert [str(form) for form in ours.formats] == theirs.fmt
-    assert [s.byte_offset for s in ours.signals] == [offset or 0 for offset in theirs.byte_offset]
+    assert [s.byte_offset for s in ours.signals] == [
+        offset or 0 for offset in theirs.byte_offset
+    ]
     assert [s.initial for s in ours.signals] == theirs.init_value
     assert [s.checksum for s in ours.signals] == theirs.checksum
     assert list(ours.comments) == theirs.comments
@@ -207,7 +249,10 @@ def mutated(draw: st.DrawFn) -> str:
         start = draw(st.integers(0, len(text)))
         stop = draw(st.integers(start, min(len(text), start + 12)))
         insert = draw(
-            st.one_of(st.text(max_size=6), st.sampled_from([" ", "\n", "(", ")/", "-", "9" * 30, "e9", "\0"]))
+            st.one_of(
+                st.text(max_size=6),
+                st.sampled_from([" ", "\n", "(", ")/", "-", "9" * 30, "e9", "\0"]),
+            )
         )
         text = text[:start] + insert + text[stop:]
     return text
@@ -221,4 +266,6 @@ def test_whatever_the_text_only_a_read_error_comes_out(text):
     except ReadError as error:
         assert error.reason == "header"
     else:
-        assert len(header.segments or header.signals) >= header.n_leads or header.segments
+        assert (
+            len(header.segments or header.signals) >= header.n_leads or header.segments
+        )

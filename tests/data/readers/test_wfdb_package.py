@@ -1,4 +1,5 @@
-"""Formats that go through the wfdb package, and format 16 beside them: all equal to the package to the last bit."""
+"""Formats that go through the wfdb package, and format 16 beside them: all equal to the
+package to the last bit."""
 
 from __future__ import annotations
 
@@ -8,8 +9,8 @@ import numpy as np
 import pytest
 import wfdb
 
-from ecgnb.data.reading import read_recording
-from ecgnb.errors import ReadError
+from ecgnb.core.errors import ReadError
+from ecgnb.data.readers.reading import read_recording
 
 RNG = np.random.default_rng(0)
 #: Largest sample value of each format that the package writes.
@@ -50,10 +51,17 @@ def test_every_format_that_the_package_writes(fmt, n_samples, tmp_path):
     assert np.isnan(recording.signal).sum() == 1
 
 
-@pytest.mark.parametrize(("fmt", "size"), [("8", 1), ("61", 2), ("160", 2), ("80", 1), ("310", 2), ("311", 2)])
+@pytest.mark.parametrize(
+    ("fmt", "size"),
+    [("8", 1), ("61", 2), ("160", 2), ("80", 1), ("310", 2), ("311", 2)],
+)
 def test_formats_that_the_package_only_reads(fmt, size, write_record):
-    lines = [f"r1.dat {fmt} 100(2)/mV 16 0 {initial} 0 0 V{initial}" for initial in (5, 6)]
-    path = write_record("r1 2 500 100\n" + "\n".join(lines) + "\n", RNG.bytes(200 * size))
+    lines = [
+        f"r1.dat {fmt} 100(2)/mV 16 0 {initial} 0 0 V{initial}" for initial in (5, 6)
+    ]
+    path = write_record(
+        "r1 2 500 100\n" + "\n".join(lines) + "\n", RNG.bytes(200 * size)
+    )
     assert_same(path)
 
 
@@ -79,7 +87,10 @@ def test_different_formats_in_different_files(write_record, tmp_path):
 
 
 def test_a_length_that_is_not_stated(write_record):
-    path = write_record("r1 2 500\nr1.dat 212 9 12 0 0 0 0 II\nr1.dat 212 9 12 0 0 0 0 V1\n", RNG.bytes(300))
+    path = write_record(
+        "r1 2 500\nr1.dat 212 9 12 0 0 0 0 II\nr1.dat 212 9 12 0 0 0 0 V1\n",
+        RNG.bytes(300),
+    )
     assert_same(path)
     assert read_recording(path).n_samples == 100
 
@@ -93,10 +104,15 @@ def test_channels_that_are_no_voltage_are_left_out(write_record):
 
 
 def test_headers_at_the_edge_of_the_format_are_read_alike_or_refused(write_record):
-    """Signal lines with a few characters changed: what both read is equal to the last bit."""
+    """Signal lines with a few characters changed: what both read is equal to the last
+    bit."""
     random = Random(0)
     content, both = RNG.bytes(200), 0
-    lines = (" 1000(5)/mV 16 7 3 4 0 I", " 200.5/mV 11 -3 0 0 0 II", " 0 12 100 0 0 0 V1")
+    lines = (
+        " 1000(5)/mV 16 7 3 4 0 I",
+        " 200.5/mV 11 -3 0 0 0 II",
+        " 0 12 100 0 0 0 V1",
+    )
     for trial in range(300):
         form = ("16+4", "212")[trial % 2]
         text = list(f"r1.dat {form}{random.choice(lines)}")
@@ -104,14 +120,21 @@ def test_headers_at_the_edge_of_the_format_are_read_alike_or_refused(write_recor
             text[random.randrange(7, len(text))] = random.choice(
                 ["", " ", "0", "-", ".", "(", ")", "/", "x", "e", ":", "5 "]
             )
-        path = write_record(f"r1 2 500 20\n{''.join(text)}\nr1.dat {form} 200/mV 16 0 0 0 0 III\n", content)
+        path = write_record(
+            f"r1 2 500 20\n{''.join(text)}\nr1.dat {form} 200/mV 16 0 0 0 0 III\n",
+            content,
+        )
         try:
             recording, record = read_recording(path), wfdb.rdrecord(str(path)[:-4])
         except (ReadError, ValueError, TypeError):
             continue
         if set(record.units) == {"mV"} and "dropped_signals" not in recording.flags:
             both += 1
-            np.testing.assert_array_equal(recording.signal, record.p_signal.T.astype(np.float32), err_msg="".join(text))
+            np.testing.assert_array_equal(
+                recording.signal,
+                record.p_signal.T.astype(np.float32),
+                err_msg="".join(text),
+            )
     assert both > 100
 
 

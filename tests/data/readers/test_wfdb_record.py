@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ecgnb.data.reading import read_recording
-from ecgnb.errors import ReadError
+from ecgnb.core.errors import ReadError
+from ecgnb.data.readers.reading import read_recording
 
 SAMPLES = (np.sin(np.arange(500) / 7)[:, None] * [900, 800]).astype("<i2")
 
@@ -14,7 +14,11 @@ def test_everything_that_a_record_says(write_int16, tmp_path):
     with open(path, "a", encoding="utf-8") as file:
         file.write("# Patient ID: 911235\n# Age: 28\n# Sex: Female\n#Dx: 1,2\n")
     recording = read_recording(path)
-    assert (recording.record_id, recording.patient_id, recording.fs) == ("r1", "911235", 500.0)
+    assert (recording.record_id, recording.patient_id, recording.fs) == (
+        "r1",
+        "911235",
+        500.0,
+    )
     assert recording.leads == ("aVR", "V1")
     assert recording.flags == ()
     assert (recording.metadata["age"], recording.metadata["sex"]) == (28.0, "female")
@@ -26,7 +30,13 @@ def test_everything_that_a_record_says(write_int16, tmp_path):
 def test_every_way_to_name_a_record(write_int16):
     path = write_int16(SAMPLES, ["1000/mV"] * 2)
     expected = read_recording(path).signal
-    for name in (path, path.with_suffix(""), path.with_suffix(".dat"), str(path), str(path)[:-4]):
+    for name in (
+        path,
+        path.with_suffix(""),
+        path.with_suffix(".dat"),
+        str(path),
+        str(path)[:-4],
+    ):
         np.testing.assert_array_equal(read_recording(name).signal, expected)
     assert read_recording(path, record_id="other").record_id == "other"
 
@@ -34,13 +44,22 @@ def test_every_way_to_name_a_record(write_int16):
 def test_checksums_and_initial_values_are_not_believed(write_record):
     header = "r1 1 500 3\nr1.dat 16 1000/mV 16 0 77 12345 0 I\n"
     np.testing.assert_array_equal(
-        read_recording(write_record(header, np.array([1, 2, 3], "<i2").tobytes())).signal,
+        read_recording(
+            write_record(header, np.array([1, 2, 3], "<i2").tobytes())
+        ).signal,
         np.array([[1, 2, 3]], np.float32) / 1000,
     )
 
 
 @pytest.mark.parametrize(
-    ("gain", "factor"), [("1000/mv", 1.0), ("1/uV", 1.0), ("1/\u00b5V", 1.0), ("1000", 1.0), ("1e6/V", 1.0)]
+    ("gain", "factor"),
+    [
+        ("1000/mv", 1.0),
+        ("1/uV", 1.0),
+        ("1/\u00b5V", 1.0),
+        ("1000", 1.0),
+        ("1e6/V", 1.0),
+    ],
 )
 def test_units_become_millivolts(gain, factor, write_int16):
     found = read_recording(write_int16(SAMPLES, [gain] * 2)).signal
@@ -48,22 +67,32 @@ def test_units_become_millivolts(gain, factor, write_int16):
 
 
 def test_other_units_are_left_out_or_refused(write_int16):
-    recording = read_recording(write_int16(SAMPLES, ["10/mmHg", "1000/mV"], ["ABP", "II"]))
+    recording = read_recording(
+        write_int16(SAMPLES, ["10/mmHg", "1000/mV"], ["ABP", "II"])
+    )
     assert recording.leads == ("II",)
     assert recording.flags == ("dropped_signals",)
     assert recording.metadata["dropped"] == ["ABP"]
-    np.testing.assert_array_equal(recording.signal, SAMPLES.T[1:].astype(np.float32) / 1000)
+    np.testing.assert_array_equal(
+        recording.signal, SAMPLES.T[1:].astype(np.float32) / 1000
+    )
     path = write_int16(SAMPLES, ["10/mmHg"] * 2)
     with pytest.raises(ReadError, match="mmHg") as caught:
         read_recording(path)
     assert caught.value.reason == "units"
-    np.testing.assert_array_equal(read_recording(path, units="mV").signal, SAMPLES.T.astype(np.float32) / 10)
+    np.testing.assert_array_equal(
+        read_recording(path, units="mV").signal, SAMPLES.T.astype(np.float32) / 10
+    )
 
 
 def test_the_caller_counts_more_than_the_header(write_int16):
     path = write_int16(SAMPLES, ["1000/mV"] * 2)
     recording = read_recording(path, fs=250, leads=["i", "ii"])
-    assert (recording.fs, recording.leads, recording.flags) == (250.0, ("I", "II"), ("fs_overridden",))
+    assert (recording.fs, recording.leads, recording.flags) == (
+        250.0,
+        ("I", "II"),
+        ("fs_overridden",),
+    )
     assert read_recording(path, fs=500).flags == ()
     with pytest.raises(ReadError, match="2 leads, but 3 names") as caught:
         read_recording(path, leads=["I", "II", "III"])
@@ -86,8 +115,12 @@ def test_a_header_without_signals(write_record):
 
 def test_doubtful_gains(write_int16):
     assert read_recording(write_int16(SAMPLES, ["0"] * 2)).flags == ("default_gain",)
-    assert read_recording(write_int16(SAMPLES, ["2000000/mV"] * 2)).flags == ("implausible_gain",)
-    assert read_recording(write_int16(SAMPLES, ["1/mV"] * 2)).flags == ("implausible_gain",)
+    assert read_recording(write_int16(SAMPLES, ["2000000/mV"] * 2)).flags == (
+        "implausible_gain",
+    )
+    assert read_recording(write_int16(SAMPLES, ["1/mV"] * 2)).flags == (
+        "implausible_gain",
+    )
     path = write_int16(SAMPLES, ["4880/mV"] * 2)
     assert read_recording(path).flags == ()
     with open(path, "a", encoding="utf-8") as file:
@@ -96,4 +129,6 @@ def test_doubtful_gains(write_int16):
 
 
 def test_a_lead_named_twice(write_int16):
-    assert read_recording(write_int16(SAMPLES, ["1000/mV"] * 2, ["V5", "v5"])).flags == ("duplicate_leads",)
+    assert read_recording(
+        write_int16(SAMPLES, ["1000/mV"] * 2, ["V5", "v5"])
+    ).flags == ("duplicate_leads",)

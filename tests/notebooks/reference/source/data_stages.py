@@ -1,7 +1,8 @@
 # %% [markdown]
 # # Reference: from recordings to splits
 #
-# Forty synthetic recordings through the data stages. nbval compares every table below with what the code gives today.
+# Forty synthetic recordings through the data stages. nbval compares every table below
+# with what the code gives today.
 
 # %%
 import os
@@ -9,10 +10,13 @@ import tempfile
 
 import ecgnb
 
-# A project of its own in a temporary folder: no run of the user's is touched, and nothing is left behind.
+# A project of its own in a temporary folder: no run of the user's is touched, and
+# nothing is left behind.
 home = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
 os.environ |= {"ECGNB_HOME": home.name, "ECGNB_PROGRESS": "quiet"}
-run = ecgnb.open_run(PROFILE="smoke", PREPROCESS_LIMIT=40, TARGET_FS=100, TARGET_SAMPLES=1000, N_JOBS=1)
+run = ecgnb.open_run(
+    PROFILE="smoke", PREPROCESS_LIMIT=40, TARGET_FS=100, TARGET_SAMPLES=1000, N_JOBS=1
+)
 
 # %%
 ecgnb.load_cohort(run)
@@ -41,14 +45,18 @@ ecgnb.prepare(run)
 # %%
 stored = run.store.read([0])[0]
 for lead, signal in zip(run.store.leads, stored, strict=True):
-    print(f"{lead:<4} lowest {signal.min():6.2f} mV, highest {signal.max():6.2f} mV, spread {signal.std():.3f} mV")
+    print(
+        f"{lead:<4} lowest {signal.min():6.2f} mV, highest {signal.max():6.2f} mV, spread {signal.std():.3f} mV"
+    )
 
 # %%
 print(stored.shape, run.store.fs, run.store.valid([0]))
 run.store.records[["record_id", "original_fs", "original_samples", "flags"]].head(4)
 
 # %%
-ecgnb.show.class_examples(run)[["class", "lead", "start_s", "stop_s", "min_mv", "max_mv"]].round(2)
+ecgnb.show.class_examples(run)[
+    ["class", "lead", "start_s", "stop_s", "min_mv", "max_mv"]
+].round(2)
 
 # %%
 ecgnb.split(run)

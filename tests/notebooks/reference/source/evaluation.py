@@ -1,13 +1,13 @@
 # %% [markdown]
 # # Reference: evaluation
 #
-# The numbers of the evaluation on outputs that a formula gives, so that they hang on no random generator but that of
-# the bootstrap. nbval compares every number below with what the code gives today.
+# The numbers of the evaluation on outputs that a formula gives, so that they hang on no
+# random generator but that of the bootstrap. nbval compares every number below with
+# what the code gives today.
 
 # %%
 import numpy as np
 
-from ecgnb.evaluation import plots, plots_decisions, plots_ranking
 from ecgnb.evaluation.bootstrap import bootstrap
 from ecgnb.evaluation.calibration import (
     apply_temperature,
@@ -19,6 +19,7 @@ from ecgnb.evaluation.calibration import (
 )
 from ecgnb.evaluation.metrics import evaluate, per_class_table
 from ecgnb.evaluation.thresholds import choose_thresholds, decide
+from ecgnb.figures import plots, plots_decisions, plots_ranking
 
 CLASSES = ("MI", "AF", "BBB", "NORM")
 np.set_printoptions(suppress=True)
@@ -46,18 +47,24 @@ per_class_table(targets, probabilities, CLASSES, "multiclass").round(4)
 
 # %%
 patients = number // 4
-bootstrap(targets, probabilities, CLASSES, "multiclass", n_resamples=200, groups=patients).round(3)
+bootstrap(
+    targets, probabilities, CLASSES, "multiclass", n_resamples=200, groups=patients
+).round(3)
 
 # %% [markdown]
 # Calibration: the temperature, and what it changes.
 
 # %%
 temperature = fit_temperature(logits, targets, "multiclass")
-calibrated = probabilities_from_logits(apply_temperature(logits, temperature), "multiclass")
+calibrated = probabilities_from_logits(
+    apply_temperature(logits, temperature), "multiclass"
+)
 print(f"temperature {temperature:.4f}")
 for name, given in {"before": probabilities, "after": calibrated}.items():
     brier = brier_score(targets, given, "multiclass")
-    print(f"{name:<7} Brier {brier:.4f}, ECE {expected_calibration_error(targets, given, 'multiclass'):.4f}")
+    print(
+        f"{name:<7} Brier {brier:.4f}, ECE {expected_calibration_error(targets, given, 'multiclass'):.4f}"
+    )
 
 # %%
 reliability_table(targets, calibrated, "multiclass", n_bins=5).round(4)
@@ -84,21 +91,31 @@ print(figure.axes[0].get_xlabel(), "|", figure.axes[0].get_ylabel())
 curves.groupby("class", sort=False).nth(10).round(4)
 
 # %%
-_, curves = plots_ranking.plot_precision_recall(targets, probabilities, CLASSES, "multiclass")
+_, curves = plots_ranking.plot_precision_recall(
+    targets, probabilities, CLASSES, "multiclass"
+)
 curves.drop_duplicates("class")[["class", "average_precision", "prevalence"]].round(4)
 
 # %%
-_, cells = plots_decisions.plot_confusion(targets, probabilities.argmax(axis=1), CLASSES)
+_, cells = plots_decisions.plot_confusion(
+    targets, probabilities.argmax(axis=1), CLASSES
+)
 cells.head(6).round(4)
 
 # %%
-_, bins = plots_decisions.plot_reliability(targets, probabilities, "multiclass", calibrated=calibrated)
+_, bins = plots_decisions.plot_reliability(
+    targets, probabilities, "multiclass", calibrated=calibrated
+)
 bins[bins["count"] > 0].groupby("which", sort=False).head(4).round(4)
 
 # %%
-_, bars = plots_ranking.plot_score_histograms(labels, scores, CLASSES, "multilabel", thresholds=thresholds)
+_, bars = plots_ranking.plot_score_histograms(
+    labels, scores, CLASSES, "multilabel", thresholds=thresholds
+)
 bars.head(6).round(4)
 
 # %%
-counts = per_class_table(targets, probabilities, CLASSES, "multiclass")[["class", "support"]]
+counts = per_class_table(targets, probabilities, CLASSES, "multiclass")[
+    ["class", "support"]
+]
 plots.plot_class_distribution(counts)[1].round(4)

@@ -1,7 +1,8 @@
 # %% [markdown]
 # # Reference: a foundation model's checkpoint inspected, loaded, asked
 #
-# A small stand-in with random weights. Numbers are rounded so far that they are the same on every processor.
+# A small stand-in with random weights. Numbers are rounded so far that they are the
+# same on every processor.
 
 # %%
 import os
@@ -10,9 +11,9 @@ import tempfile
 import torch
 
 import ecgnb
-import ecgnb.errors
+import ecgnb.core.errors
 import ecgnb.models
-from ecgnb.data.demo import synthesise
+from ecgnb.data.demo.cohort_files import synthesise
 from ecgnb.foundation.stand_in import SMALL, stand_in
 
 home = tempfile.TemporaryDirectory()
@@ -31,7 +32,9 @@ print(model.origin.file, model.n_parameters(), model.n_classes, model.leads)
 ecgnb.models.model_summary(model)
 
 # %%
-inference = ecgnb.infer_recordings([synthesise(number) for number in range(3)], run="small.pt", embeddings=True)
+inference = ecgnb.infer_recordings(
+    [synthesise(number) for number in range(3)], run="small.pt", embeddings=True
+)
 inference.windows.round(3)
 
 # %%
@@ -39,7 +42,10 @@ inference.table.drop(columns="prediction").round(3)
 
 # %%
 print(inference.embeddings.shape, inference.embeddings.std(axis=0).mean().round(2))
-{name: inference.record[name] for name in ("recordings", "windows", "problems", "precision", "batch_size")}
+{
+    name: inference.record[name]
+    for name in ("recordings", "windows", "problems", "precision", "batch_size")
+}
 
 # %%
 ecgnb.show.attention(synthesise(0), run="small.pt").round(2)
@@ -50,7 +56,7 @@ del broken["model"]["encoder.encoder.layers.1.fc2.bias"]
 torch.save(broken, "broken.pt")
 try:
     ecgnb.load_ecg_fm("broken.pt")
-except ecgnb.errors.CheckpointError as error:
+except ecgnb.core.errors.CheckpointError as error:
     print(error)
 
 # %%

@@ -1,7 +1,8 @@
 # %% [markdown]
 # # Reference: a Keras classifier ported, verified and explained
 #
-# The small network of `examples/keras_bbb`. Numbers are rounded so far that they are the same on every processor.
+# The small network of `examples/keras_bbb`. Numbers are rounded so far that they are
+# the same on every processor.
 
 # %%
 import os
@@ -31,8 +32,8 @@ comparison.table[["layer", "class", "shape", "verdict"]]
 print(ecgnb.port.source_code(port))
 
 # %%
-from ecgnb.data.demo import synthesise
-from ecgnb.deploy.ported import bundle_of_port
+from ecgnb.data.demo.cohort_files import synthesise
+from ecgnb.deploy.opening import bundle_of_port
 from ecgnb.deploy.predict import predict
 
 predict(bundle_of_port(port), [synthesise(number) for number in (0, 25, 26)]).round(3)
@@ -42,9 +43,20 @@ import numpy as np
 import torch
 
 signal = torch.from_numpy(np.load("golden.npz")["in/conv1d_input"])
-methods = ("gradient_x_input", "gradient_x_sign", "integrated_gradients", "grad_cam", "lrp_epsilon_std")
-attributions = {name: ecgnb.explain.explain(port, signal, name, target=1) for name in methods}
-{name: [round(float(record.sum()), 2) for record in found] for name, found in attributions.items()}
+methods = (
+    "gradient_x_input",
+    "gradient_x_sign",
+    "integrated_gradients",
+    "grad_cam",
+    "lrp_epsilon_std",
+)
+attributions = {
+    name: ecgnb.explain.explain(port, signal, name, target=1) for name in methods
+}
+{
+    name: [round(float(record.sum()), 2) for record in found]
+    for name, found in attributions.items()
+}
 
 # %%
 faulty = ecgnb.port.port_keras("model.json")

@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Reference: training and prediction
 #
-# A very small network, two epochs on forty synthetic recordings. The numbers are rounded so far that they are the same
-# on every processor; they change with the order of the records, the weights that are drawn, the loss and the optimizer.
+# A very small network, two epochs on forty synthetic recordings. The numbers are
+# rounded so far that they are the same on every processor; they change with the order
+# of the records, the weights that are drawn, the loss and the optimizer.
 
 # %%
 import os
@@ -10,7 +11,8 @@ import tempfile
 
 import ecgnb
 
-# A project of its own in a temporary folder: no run of the user's is touched, and nothing is left behind.
+# A project of its own in a temporary folder: no run of the user's is touched, and
+# nothing is left behind.
 home = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
 os.environ |= {"ECGNB_HOME": home.name, "ECGNB_PROGRESS": "quiet"}
 
@@ -41,7 +43,9 @@ history[["epoch", "train_loss", "valid_loss", "lr"]].round(3)
 
 # %%
 ecgnb.evaluate(run)
-print(f"best epoch {run.require('train')['best_epoch']}, temperature {run.metrics['temperature']:.3f}")
+print(
+    f"best epoch {run.require('train')['best_epoch']}, temperature {run.metrics['temperature']:.3f}"
+)
 predictions = run.predictions
 predictions[["record_id", "label", *(f"logit_{name}" for name in run.classes)]].round(2)
 

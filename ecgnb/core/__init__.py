@@ -1,0 +1,3 @@
+"""Foundations of every package: errors, registries, files, progress, environment,
+console.
+"""

@@ -1,0 +1,75 @@
+"""What this machine and this installation are: for the report, the log and the
+preflight.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+#: The packages whose versions a result depends on.
+PACKAGES = (
+    "ecgnb", "torch", "lightning-fabric", "numpy", "pandas", "scipy", "scikit-learn", "matplotlib", "wfdb",
+    "safetensors", "joblib", "papermill", "nbval", "jupyterlab",
+)  # fmt: skip
+
+
+def describe_environment(folder: Path) -> dict[str, Any]:
+    """Return Python, operating system, processors, memory, disk at ``folder``, GPUs and
+    package versions.
+    """
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} ({platform.machine()})",
+        "cpu_cores": os.cpu_count(),
+        "memory_gb": _memory_gb(),
+        "disk_free_gb": round(shutil.disk_usage(folder).free / 1e9, 1),
+        "gpus": describe_gpus(),
+        "packages": {name: package_version(name) for name in PACKAGES},
+    }
+
+
+def package_version(name: str) -> str:
+    """Return the installed version of a package, or "not installed"."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def describe_gpus() -> list[dict[str, Any]]:
+    """Return name and memory (total and free, GB) of every CUDA GPU, or the Apple
+    GPU.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        gpus = []
+        for index in range(torch.cuda.device_count()):
+            free, total = torch.cuda.mem_get_info(index)
+            name = torch.cuda.get_device_name(index)
+            gpus.append(
+                {
+                    "name": name,
+                    "memory_gb": round(total / 1e9, 1),
+                    "free_gb": round(free / 1e9, 1),
+                }
+            )
+        return gpus
+    if torch.backends.mps.is_available():
+        return [{"name": "Apple GPU (mps)", "memory_gb": None, "free_gb": None}]
+    return []
+
+
+def _memory_gb() -> float | None:
+    """Physical memory; Windows has no sysconf, and a number that nobody needs is no
+    reason for a dependency.
+    """
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
+    except (AttributeError, ValueError, OSError):
+        return None

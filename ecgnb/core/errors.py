@@ -1,0 +1,84 @@
+"""The errors of ecgnb: one root, a child for each thing a user can mend.
+
+Every message says what happened, with which value or record, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class EcgnbError(Exception):
+    """Root of all errors that ecgnb raises on purpose."""
+
+
+class ConfigError(EcgnbError, ValueError):
+    """A parameter, option or name is unknown or has a wrong type or value."""
+
+
+class ReadError(EcgnbError):
+    """A recording cannot be read, or must not be used.
+
+    Attributes:
+        reason: a short code such as ``"truncated"``, the same word that stands in
+            ``rejected.csv``.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class LabelError(EcgnbError):
+    """Labels are missing, contradictory or not among the classes."""
+
+
+class StoreError(EcgnbError):
+    """A signal store is missing, damaged or was made by another configuration."""
+
+
+class SplitError(EcgnbError):
+    """A split is impossible, empty or leaks between training and test."""
+
+
+class CheckpointError(EcgnbError):
+    """A checkpoint or bundle is damaged or belongs to another configuration."""
+
+
+class StageError(EcgnbError):
+    """A stage was asked for before the stage that makes its input."""
+
+
+class PortError(EcgnbError):
+    """A Keras file is damaged, or holds a layer or an option that cannot be ported
+    without a change of meaning.
+    """
+
+
+class MissingExtraError(EcgnbError, ImportError):
+    """A package that few need is not installed.
+
+    >>> raise MissingExtraError("port", "h5py", "Reading Keras files")
+    Traceback (most recent call last):
+    ecgnb.core.errors.MissingExtraError: Reading Keras files needs h5py, which is not
+    installed: pip install "ecgnb[port]".
+    """
+
+    def __init__(self, extra: str, package: str, what: str) -> None:
+        super().__init__(
+            f'{what} needs {package}, which is not installed: pip install "ecgnb[{extra}]".'
+        )
+
+
+class FileError(EcgnbError, OSError):
+    """A file or folder cannot be written: the disk is full, or this user may not write
+    there.
+    """
+
+    def __init__(self, message: str, errno: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = errno
+
+    def __reduce__(self) -> tuple[type[FileError], tuple[str, int | None]]:
+        return FileError, (
+            str(self),
+            self.errno,
+        )  # to come through from a worker process

@@ -1,0 +1,139 @@
+"""One registry for readers, data sets, models, transforms and objectives."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import MISSING, fields
+from typing import Any, Generic, TypeVar
+
+from ecgnb.core.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def nearest(name: str, known: list[str] | tuple[str, ...], count: int = 3) -> list[str]:
+    """Return up to ``count`` names of ``known`` that look most like ``name``, best
+    first.
+    """
+    lowered = {other.lower(): other for other in known}
+    found = difflib.get_close_matches(name.lower(), list(lowered), n=count, cutoff=0.5)
+    return [lowered[other] for other in found]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return what to add to an error about an unknown name, empty where no known one is
+    like it.
+
+    >>> did_you_mean("xresnet", ["xresnet1d18", "resnet1d"])
+    " Did you mean 'resnet1d' or 'xresnet1d18'?"
+    """
+    near = nearest(str(name), list(known))
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+class Registry(Generic[T]):
+    """Names mapped to things of one kind.
+
+    >>> models = Registry("model")
+    >>> @models.register("tiny")
+    ... class Tiny: ...
+    >>> models.available()
+    ('tiny',)
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator that enters a thing under ``name``; a name taken twice is a
+        ``ConfigError``.
+        """
+
+        def enter(thing: T) -> T:
+            if name in self._entries:
+                raise ConfigError(
+                    f"The {self.kind} {name!r} is registered already, by {self._entries[name]!r}. "
+                    "Give the new one another name."
+                )
+            self._entries[name] = thing
+            return thing
+
+        return enter
+
+    def get(self, name: str) -> T:
+        """Return the thing called ``name``; an unknown name is a ``ConfigError`` with
+        the nearest names.
+        """
+        if name in self._entries:
+            return self._entries[name]
+        hint = did_you_mean(name, self._entries)
+        raise ConfigError(
+            f"There is no {self.kind} called {name!r}.{hint} Available: {', '.join(self.available())}."
+        )
+
+    def available(self) -> tuple[str, ...]:
+        """Return all names in alphabetical order."""
+        return tuple(sorted(self._entries))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.available())
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def build_from_spec(registry: Registry[type[T]], spec: Any) -> T:
+    """Make a registered dataclass of its name, or of a dictionary with ``"name"`` and
+    options.
+
+    Args:
+        registry: of dataclasses, whose fields are the options.
+        spec: ``"zscore"``, or ``{"name": "bandpass", "low": 0.5}``.
+
+    Raises:
+        ConfigError: a name or option is unknown, an option is missing or has a value
+            out of range.
+    """
+    options = (
+        {"name": spec}
+        if isinstance(spec, str)
+        else dict(spec)
+        if isinstance(spec, Mapping)
+        else {}
+    )
+    if "name" not in options:
+        raise ConfigError(
+            f"A {registry.kind} needs a name; {spec!r} has none. Available: {', '.join(registry)}."
+        )
+    name = options.pop("name")
+    kind: Any = registry.get(name)
+    known = [field.name for field in fields(kind)]
+    for option in options:
+        if option not in known:
+            hint = did_you_mean(option, known)
+            raise ConfigError(
+                f"The {registry.kind} {name!r} has no option {option!r}.{hint} It has: {', '.join(known)}."
+            )
+    missing = [
+        f.name for f in fields(kind) if f.default is MISSING and f.name not in options
+    ]
+    if missing:
+        raise ConfigError(
+            f"The {registry.kind} {name!r} needs the option {missing[0]!r}."
+        )
+    try:
+        return kind(
+            **{
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in options.items()
+            }
+        )
+    except TypeError as error:  # text where a number is compared
+        raise ConfigError(
+            f"The {registry.kind} {name!r} cannot be made with {options!r}: {error}."
+        ) from error

@@ -1,0 +1,1 @@
+"""Synthetic demo recordings with known diagnoses."""

@@ -1,0 +1,269 @@
+"""Who is in the demo cohort and what each recording shows, as pure functions of seed
+and index.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ecgnb.core.errors import ConfigError
+
+CLASSES = ("NORM", "AF", "BBB", "MI", "OTHER")
+DATASET = "demo"
+
+#: Subtypes of each class and how often a patient of this class has them.
+SUBTYPES: dict[str, dict[str, float]] = {
+    "NORM": {"sinus_rhythm": 1.0},
+    "AF": {"af_controlled": 0.6, "af_rapid": 0.4},
+    "BBB": {"lbbb": 0.45, "rbbb": 0.55},
+    "MI": {"mi_anterior": 0.4, "mi_inferior": 0.4, "mi_lateral": 0.2},
+    "OTHER": {
+        "pvc": 0.3,
+        "av_block_1": 0.2,
+        "av_block_2": 0.15,
+        "sinus_tachycardia": 0.175,
+        "sinus_bradycardia": 0.175,
+    },
+}
+# Twenty consecutive patients always hold these shares, so that a small cohort has every
+# class too.
+_BLOCK = ("NORM",) * 7 + ("OTHER",) * 4 + ("AF",) * 3 + ("BBB",) * 3 + ("MI",) * 3
+_RECORDINGS_SHARE = (0.45, 0.75, 0.9, 1.0)  # cumulative: 1, 2, 3 or 4 recordings
+_SAME_DIAGNOSIS = 0.85
+# What a normal recording may faintly resemble.
+_LOOKALIKES = (
+    "af_controlled",
+    "lbbb",
+    "rbbb",
+    "mi_anterior",
+    "mi_inferior",
+    "mi_lateral",
+    "av_block_1",
+    "sinus_tachycardia",
+    "sinus_bradycardia",
+)
+# Streams of random numbers that must not touch each other.
+_COUNTS, _PATIENT, _BLOCKS, _CASE, _LABEL, SIGNAL = range(6)
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """What the demo cohort is made of.
+
+    Attributes:
+        n_records: recordings in the cohort; a smaller cohort is the beginning of a
+            larger one.
+        seed: of all random numbers.
+        fs: samples a second, in Hz.
+        seconds: length of each recording.
+        label_noise: probability that the mapped label is wrong.
+        borderline: probability that a recording shows its diagnosis only faintly, or a
+            normal one resembles another.
+        noise: scale of everything that is not the heart (muscle, electrodes, breathing,
+            mains); 0 is a clean signal.
+
+    Raises:
+        ConfigError: when a value is out of its range.
+    """
+
+    n_records: int = 1000
+    seed: int = 0
+    fs: float = 500.0
+    seconds: float = 10.0
+    label_noise: float = 0.04
+    borderline: float = 0.15
+    noise: float = 1.0
+
+    def __post_init__(self) -> None:
+        limits: dict[str, tuple[float, float]] = {
+            "n_records": (1, 99_999),
+            "seed": (0, 2**32 - 1),
+            "fs": (100, 4000),
+            "seconds": (5, 600),
+            "label_noise": (0, 0.8),
+            "borderline": (0, 1),
+            "noise": (0, 10),
+        }
+        for name, (low, high) in limits.items():
+            value, kind = (
+                getattr(self, name),
+                int if name in ("n_records", "seed") else float,
+            )
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not low <= value <= high or value != kind(value):
+                noun = "a whole number" if kind is int else "a number"
+                raise ConfigError(
+                    f"demo {name} is {value!r}; give {noun} from {low:g} to {high:g}."
+                )
+            object.__setattr__(
+                self, name, kind(value)
+            )  # 500 and 500.0 are the same cohort
+
+    @property
+    def n_samples(self) -> int:
+        """Samples a lead."""
+        return round(self.fs * self.seconds)
+
+
+@dataclass(frozen=True, eq=False)
+class Patient:
+    """One synthetic person; all recordings of the person share this.
+
+    Attributes:
+        patient_id: such as ``"P00012"``.
+        age: years.
+        sex: ``"male"`` or ``"female"``.
+        label: the class that most recordings of this person show.
+        subtypes: for each class, the subtype that this person would show.
+        angles: frontal, transverse and sagittal turn of the heart, radians.
+        gain: of the whole heart vector.
+        chest_gains: of the six chest electrodes, which sit nearer or farther ``[6]``.
+        rate: usual heart rate, beats a minute.
+        pr: usual PR interval, seconds.
+        wave_gains: multiplies the vector of each wave of a beat ``[n_waves, 3]``.
+        wave_shifts: is added to it, as a share of its largest part ``[n_waves, 3]``.
+        wave_times: stretches times of P, QRS and T ``[3]``.
+        ectopic: which ectopic focus, and its own direction ``[4]``.
+    """
+
+    patient_id: str
+    age: int
+    sex: str
+    label: str
+    subtypes: dict[str, str]
+    angles: np.ndarray
+    gain: float
+    chest_gains: np.ndarray
+    rate: float
+    pr: float
+    wave_gains: np.ndarray
+    wave_shifts: np.ndarray
+    wave_times: np.ndarray
+    ectopic: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """What one recording of the cohort shows.
+
+    Attributes:
+        index: position in the cohort.
+        record_id: such as ``"D00001"``.
+        patient: who was recorded.
+        true_label: class of the signal.
+        label: class in the mapping file, wrong with the probability ``label_noise``.
+        subtype: of the true class.
+        resembles: the subtype whose shape is drawn; differs from ``subtype`` only for
+            borderline normal recordings.
+        severity: 0 looks normal, 1 is typical.
+        borderline: whether the severity is low on purpose.
+    """
+
+    index: int
+    record_id: str
+    patient: Patient
+    true_label: str
+    label: str
+    subtype: str
+    resembles: str
+    severity: float
+    borderline: bool
+
+
+def generator(config: DemoConfig, stream: int, number: int = 0) -> np.random.Generator:
+    """Return the random numbers of one stream, patient or recording."""
+    return np.random.default_rng([config.seed, stream, number])
+
+
+def plan_case(index: int, config: DemoConfig) -> Case:
+    """Decide who is recorded at ``index`` and what the recording shows."""
+    rng = generator(config, _CASE, index)
+    patient = _plan_patient(_patient_number(index, config), config)
+    usual, other, faint, amount, twin = rng.random(5)
+    label = (
+        patient.label if usual < _SAME_DIAGNOSIS else _BLOCK[int(other * len(_BLOCK))]
+    )
+    subtype = patient.subtypes[label]
+    borderline = bool(faint < config.borderline)
+    resembles = (
+        _LOOKALIKES[int(twin * len(_LOOKALIKES))]
+        if label == "NORM" and borderline
+        else subtype
+    )
+    return Case(
+        index=index,
+        record_id=f"D{index + 1:05d}",
+        patient=patient,
+        true_label=label,
+        label=_mapped_label(label, index, config),
+        subtype=subtype,
+        resembles=resembles,
+        severity=_severity(label, borderline, amount),
+        borderline=borderline,
+    )
+
+
+def _severity(label: str, borderline: bool, amount: float) -> float:
+    if label == "NORM":
+        return 0.1 + 0.3 * amount if borderline else 0.0
+    return 0.2 + 0.35 * amount if borderline else 0.75 + 0.5 * amount
+
+
+def _mapped_label(label: str, index: int, config: DemoConfig) -> str:
+    wrong, which = generator(config, _LABEL, index).random(2)
+    if wrong >= config.label_noise:
+        return label
+    others = [name for name in CLASSES if name != label]
+    return others[int(which * len(others))]
+
+
+def _patient_number(index: int, config: DemoConfig) -> int:
+    """Return which patient recording ``index`` belongs to; the draws of a longer cohort
+    begin with the same ones.
+    """
+    counts = 1 + np.searchsorted(
+        _RECORDINGS_SHARE, generator(config, _COUNTS).random(index + 1), side="right"
+    )
+    return int(np.searchsorted(np.cumsum(counts), index, side="right"))
+
+
+def _plan_patient(number: int, config: DemoConfig) -> Patient:
+    rng = generator(config, _PATIENT, number)
+    block, place = divmod(number, len(_BLOCK))
+    label = _BLOCK[generator(config, _BLOCKS, block).permutation(len(_BLOCK))[place]]
+    middle = 50 if label == "NORM" else 66
+    return Patient(
+        patient_id=f"P{number + 1:05d}",
+        age=int(np.clip(rng.normal(middle, 14), 18, 94)),
+        sex="female" if rng.random() < 0.48 else "male",
+        label=label,
+        subtypes={
+            name: str(rng.choice(list(kinds), p=list(kinds.values())))
+            for name, kinds in SUBTYPES.items()
+        },
+        **_draw_heart(rng),
+    )
+
+
+def _draw_heart(rng: np.random.Generator) -> dict[str, Any]:
+    """Draw what makes one heart different from another."""
+    spread = np.radians([15.0, 11.0, 9.0])
+    return {
+        "angles": spread * _bounded(rng, 3),
+        "gain": float(np.exp(0.24 * _bounded(rng, 1)[0])),
+        "chest_gains": np.exp(0.18 * _bounded(rng, 6)),
+        "rate": float(np.clip(rng.normal(71, 9), 56, 93)),
+        "pr": float(np.clip(rng.normal(0.155, 0.015), 0.125, 0.188)),
+        "wave_gains": np.exp(0.18 * _bounded(rng, (10, 3))),
+        "wave_shifts": 0.10 * _bounded(rng, (10, 3)),
+        "wave_times": np.exp([0.08, 0.05, 0.04] * _bounded(rng, 3)),
+        "ectopic": np.append(rng.random(), 0.15 * _bounded(rng, 3)),
+    }
+
+
+def _bounded(rng: np.random.Generator, size: int | tuple[int, ...]) -> np.ndarray:
+    """Normal numbers without the tails that would make another diagnosis."""
+    return np.clip(rng.standard_normal(size), -2, 2)

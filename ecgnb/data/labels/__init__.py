@@ -1,0 +1,1 @@
+"""Labels: mapping files to classes, and assigning them to recordings."""

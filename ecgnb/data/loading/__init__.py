@@ -1,0 +1,1 @@
+"""Batches from a signal store: loader, prefetching, sampling."""

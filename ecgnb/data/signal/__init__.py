@@ -1,0 +1,3 @@
+"""Operations on one recording: resampling, filters, leads, quality, the standard
+form.
+"""

@@ -1,0 +1,195 @@
+"""Filters of a whole recording, before it is cropped: those that published models were
+trained with, sample for sample.
+
+Most are the classic ones of scipy, run forwards and backwards. For new models the steps
+of `ecgnb.transforms` do the same better and faster; these are here so that an old model
+sees what it has learnt.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ecgnb.core.errors import ConfigError, ReadError
+from ecgnb.core.registry import Registry, build_from_spec
+from ecgnb.data.signal.quality import Extremes, find_flat
+
+FILTERS: Registry[type[Filter]] = Registry("filter")
+
+
+class Filter(ABC):
+    """One step; a subclass is a frozen dataclass whose fields are its options.
+
+    Attributes:
+        keeps_unit: of a class: whether what comes out is still in mV.
+    """
+
+    keeps_unit: ClassVar[bool] = True
+
+    @abstractmethod
+    def __call__(self, signal: np.ndarray, fs: float) -> np.ndarray:
+        """Return a filtered copy, float32, of ``signal`` ``[n_leads, n_samples]`` in mV
+        at ``fs`` samples a second.
+        """
+
+    def check(self, fs: float) -> None:  # noqa: B027
+        """Refuse a rate at which the filter does not exist, with a `ConfigError`."""
+
+
+@FILTERS.register("butterworth")
+@dataclass(frozen=True)
+class Butterworth(Filter):
+    """Butterworth low-pass, high-pass or band-pass, forwards and backwards
+    (`scipy.signal.filtfilt`).
+
+    Attributes:
+        low: lower edge in Hz; ``None`` for a low-pass.
+        high: upper edge in Hz; ``None`` for a high-pass.
+        order: of one pass; forwards and backwards it counts twice.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    order: int = 2
+
+    def check(self, fs: float) -> None:
+        """Refuse edges that are missing, in the wrong order or above half the rate."""
+        edges = [edge for edge in (self.low, self.high) if edge is not None]
+        if (
+            not edges
+            or sorted(set(edges)) != edges
+            or not 0 < edges[0] <= edges[-1] < fs / 2
+        ):
+            raise ConfigError(
+                f"butterworth needs 0 < low < high < {fs / 2:g} Hz, or one of them; it was given "
+                f"low={self.low}, high={self.high}."
+            )
+
+    def __call__(self, signal: np.ndarray, fs: float) -> np.ndarray:
+        """Filter; see `Filter`."""
+        from scipy.signal import butter
+
+        if self.low is None:
+            b, a = butter(self.order, self.high, btype="low", fs=fs)
+        elif self.high is None:
+            b, a = butter(self.order, self.low, btype="high", fs=fs)
+        else:
+            b, a = butter(self.order, (self.low, self.high), btype="band", fs=fs)
+        return _forwards_and_backwards(b, a, signal)
+
+
+@FILTERS.register("iir_notch")
+@dataclass(frozen=True)
+class IirNotch(Filter):
+    """Second-order notch, forwards and backwards (`scipy.signal.iirnotch` and
+    `filtfilt`).
+
+    Attributes:
+        frequency: in Hz.
+        q: quality factor; a small one takes away far more than the frequency itself.
+    """
+
+    frequency: float
+    q: float = 30.0
+
+    def check(self, fs: float) -> None:
+        """Refuse a frequency above half the rate."""
+        if not 0 < self.frequency < fs / 2 or not self.q > 0:
+            raise ConfigError(
+                f"iir_notch needs a frequency between 0 and {fs / 2:g} Hz and q above 0; it was given "
+                f"{self.frequency:g} Hz, q={self.q:g}."
+            )
+
+    def __call__(self, signal: np.ndarray, fs: float) -> np.ndarray:
+        """Filter; see `Filter`."""
+        from scipy.signal import iirnotch
+
+        b, a = iirnotch(self.frequency, self.q, fs=fs)
+        return _forwards_and_backwards(b, a, signal)
+
+
+@FILTERS.register("isoelectric")
+@dataclass(frozen=True)
+class Isoelectric(Filter):
+    """Subtract from each lead its mean over its quietest window, an estimate of the
+    isoelectric line.
+
+    Attributes:
+        window: length in seconds.
+        step: from one window to the next, in seconds.
+    """
+
+    window: float = 0.2
+    step: float = 0.1
+
+    def check(self, fs: float) -> None:
+        """Refuse a window or step of less than a sample."""
+        if int(self.window * fs) < 1 or int(self.step * fs) < 1:
+            raise ConfigError(
+                f"isoelectric needs a window and a step of a sample or more at {fs:g} Hz; got {self}."
+            )
+
+    def __call__(self, signal: np.ndarray, fs: float) -> np.ndarray:
+        """Filter; see `Filter`."""
+        window, step = int(self.window * fs), int(self.step * fs)
+        if signal.shape[1] <= window:
+            return signal.copy()
+        # The last start is left out that would end with the recording, as in the
+        # training code of the models.
+        starts = np.arange(0, signal.shape[1] - window, step)
+        windows = np.lib.stride_tricks.sliding_window_view(signal, window, axis=1)[
+            :, starts
+        ]
+        quietest = np.ptp(windows, axis=2).argmin(axis=1)
+        level = windows[np.arange(len(signal)), quietest].mean(axis=1, dtype=np.float64)
+        return (signal - level[:, None]).astype(np.float32)
+
+
+@FILTERS.register("zscore")
+@dataclass(frozen=True)
+class ZScore(Filter):
+    """Each lead with mean 0 and population standard deviation 1 over the whole
+    recording; a flat lead becomes 0.
+
+    The transform of the same name does it over the part that a model sees; crops of
+    this one are not exactly so. It is the normalisation of ECG-FM, computed in float64.
+    """
+
+    keeps_unit: ClassVar[bool] = False
+
+    def __call__(self, signal: np.ndarray, fs: float) -> np.ndarray:
+        """Filter; see `Filter`."""
+        wide = signal.astype(np.float64)
+        flat = find_flat(Extremes.of(wide))[:, None]
+        spread = np.where(flat, 1.0, wide.std(axis=1, keepdims=True))
+        scored = (wide - wide.mean(axis=1, keepdims=True)) / spread
+        return np.where(flat, 0.0, scored).astype(np.float32)
+
+
+def build_filters(specs: Sequence[Any], fs: float) -> tuple[Filter, ...]:
+    """Make filters of names and options, fit for a rate.
+
+    Raises:
+        ConfigError: a name or option is unknown, or a filter does not exist at that
+            rate.
+    """
+    filters = tuple(build_from_spec(FILTERS, spec) for spec in specs)
+    for each in filters:
+        each.check(fs)
+    return filters
+
+
+def _forwards_and_backwards(b: Any, a: Any, signal: np.ndarray) -> np.ndarray:
+    from scipy.signal import filtfilt
+
+    if signal.shape[1] <= 3 * max(len(a), len(b)):
+        raise ReadError(
+            "too_short",
+            f"{signal.shape[1]} samples are too few to filter. Use a longer recording.",
+        )
+    return filtfilt(b, a, signal.astype(np.float64), axis=-1).astype(np.float32)

@@ -1,0 +1,3 @@
+"""Splits of a cohort by patient: random, official folds, cross-validation, leak
+checks.
+"""

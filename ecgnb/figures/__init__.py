@@ -1,0 +1,1 @@
+"""All drawing: style, ECG paper, plots, attributions, the HTML report."""

@@ -1,0 +1,1 @@
+"""One resumable, checksummed downloader, and sessions with model hubs."""

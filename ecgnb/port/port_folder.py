@@ -1,0 +1,200 @@
+"""A port as a folder: ``model.safetensors``, ``port.json`` and ``model.py`` for
+readers. Nothing in it is executed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ecgnb.core.environment import package_version
+from ecgnb.core.errors import CheckpointError, ConfigError, PortError
+from ecgnb.core.files import (
+    atomic_write,
+    fingerprint,
+    read_json,
+    sha256_file,
+    write_json,
+    write_text,
+)
+from ecgnb.port.build import load_state, refuse_unknown
+from ecgnb.port.ported import PortedModel, build_port, major
+from ecgnb.port.reading.graph import parse_graph
+from ecgnb.port.reading.keras_file import DAMAGE
+from ecgnb.port.source.source import source_code
+
+FORMAT = 1
+WEIGHTS = "model.safetensors"
+DESCRIPTION = "port.json"
+SOURCE = "model.py"
+_AGAIN = "Copy the whole folder again, or convert the Keras file once more."
+
+
+def save_port(
+    port: PortedModel, folder: str | Path, *, class_name: str = "Model", notes: str = ""
+) -> Path:
+    """Write a port; ``port.json`` comes last and carries the weights' checksum, so a
+    half folder is seen.
+
+    Args:
+        port: as `port_keras` returns it, perhaps trained further.
+        folder: made when it is missing; files of the same names are replaced.
+        class_name: of the class in ``model.py``.
+        notes: kept in ``port.json``, such as licence and attribution of the weights.
+
+    Raises:
+        ConfigError: the class name cannot be used, or the folder holds something else.
+        PortError: the weights hold NaN or infinity, or the configuration holds what
+            JSON cannot.
+    """
+    folder = Path(folder)
+    if folder.is_dir() and any(folder.iterdir()) and not is_port(folder):
+        raise ConfigError(
+            f"{folder} holds other files and no port. Give a new folder, or that of an older port."
+        )
+    text = source_code(port, class_name)
+    state = {
+        name: tensor.detach().cpu().contiguous().clone()
+        for name, tensor in port.state_dict().items()
+    }
+    _refuse_damaged(port, state)
+    with atomic_write(folder / WEIGHTS) as temporary:
+        try:
+            save_file(state, temporary)
+        except (
+            SafetensorError
+        ) as error:  # what the library makes of a write that ends short
+            raise OSError(str(error)) from error
+    write_text(folder / SOURCE, text)
+    write_json(folder / DESCRIPTION, _description(port, folder, notes))
+    return folder
+
+
+def load_port(folder: str | Path) -> PortedModel:
+    """Read a port back, with h5py neither installed nor needed; ``model.py`` is not
+    looked at.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or the weights are not those of
+            the folder.
+        PortError: the model holds a layer that this version cannot build, or weights
+            that are not finite.
+    """
+    folder = Path(folder)
+    described = _read_description(folder)
+    try:
+        port = _build(described)
+        port.meta["source"] = {
+            str(key): str(value) for key, value in described["source"].items()
+        }
+        port.meta["notes"] = str(described["notes"])
+        if described["contract"] is not None:
+            port.agree(described["contract"])
+    except PortError:
+        raise
+    except DAMAGE as error:
+        raise CheckpointError(
+            f"{folder / DESCRIPTION} is not as it was written ({type(error).__name__}: {error}). {_AGAIN}"
+        ) from error
+    load_state(port, _read_weights(folder / WEIGHTS, described))
+    return port
+
+
+def is_port(path: str | Path) -> bool:
+    """Whether a path is the folder of a port, not a Keras file or a folder with
+    ``model.json``.
+    """
+    return (Path(path) / DESCRIPTION).is_file()
+
+
+def _refuse_damaged(port: PortedModel, state: dict[str, torch.Tensor]) -> None:
+    bad = [
+        name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())
+    ]
+    if bad:
+        raise PortError(
+            f"The weights {', '.join(bad[:3])} hold NaN or infinity; a port like that is not written."
+        )
+    try:
+        kept = json.loads(json.dumps(port.origin.config, allow_nan=False))
+    except (TypeError, ValueError, RecursionError):
+        kept = None
+    if kept != port.origin.config:
+        raise PortError(
+            "The Keras configuration holds a number or an object that JSON cannot; it cannot be kept."
+        )
+
+
+def _description(port: PortedModel, folder: Path, notes: str) -> dict[str, Any]:
+    origin = port.origin
+    return {
+        "format": FORMAT,
+        "ecgnb": package_version("ecgnb"),
+        "source": port.source,
+        "keras_version": origin.keras_version,
+        "input_layout": origin.input_layout,
+        "inputs": origin.inputs,
+        "outputs": [
+            {"shape": shape, "activation": end}
+            for shape, end in zip(origin.outputs, origin.activations, strict=True)
+        ],
+        "contract": dataclasses.asdict(port.contract) if port.contract else None,
+        "notes": notes or port.meta.get("notes", ""),
+        "weights_sha256": sha256_file(folder / WEIGHTS),
+        "model_sha256": _fingerprint(
+            origin.config, origin.keras_version, origin.input_layout
+        ),
+        "config": origin.config,
+    }
+
+
+def _fingerprint(config: Any, keras_version: Any, input_layout: Any) -> str:
+    """Return a checksum of all that decides the architecture."""
+    return fingerprint([config, keras_version, input_layout], 64)
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    file = folder / DESCRIPTION
+    try:
+        described = dict(read_json(file))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder} holds no readable {DESCRIPTION} ({error}). Give a folder that `ecgnb port convert` wrote."
+        ) from error
+    if described.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{file} is of format {described.get('format')!r}; this version reads {FORMAT}. "
+            "Load it with the version that wrote it, or convert the Keras file once more."
+        )
+    told = _fingerprint(
+        *(described.get(name) for name in ("config", "keras_version", "input_layout"))
+    )
+    if told != described.get("model_sha256"):
+        raise CheckpointError(
+            f"The model in {file} is not the one that was written (its checksum differs). {_AGAIN}"
+        )
+    return described
+
+
+def _build(described: dict[str, Any]) -> PortedModel:
+    config, version = described["config"], described["keras_version"]
+    graph = parse_graph(config, major(version))
+    refuse_unknown(graph)
+    return build_port(graph, config, version, described["input_layout"])
+
+
+def _read_weights(file: Path, described: dict[str, Any]) -> dict[str, torch.Tensor]:
+    if not file.is_file() or sha256_file(file) != described.get("weights_sha256"):
+        raise CheckpointError(
+            f"{file} is missing or not the file that {DESCRIPTION} was written for (its checksum differs). {_AGAIN}"
+        )
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise CheckpointError(f"{file} cannot be read ({error}). {_AGAIN}") from error

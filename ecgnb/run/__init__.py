@@ -1,0 +1,3 @@
+"""A run: its configuration, its folder, how it is opened, checked and executed
+headless.
+"""

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from ecgnb.core.errors import EcgnbError
+from ecgnb.run import Run, session
+from ecgnb.run import preflight as checks
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ECGNB_HOME", str(tmp_path))
+    return tmp_path
+
+
+def status(table, check: str) -> str:
+    return table.set_index("check").loc[check, "status"]
+
+
+def test_the_demo_passes(home: Path) -> None:
+    table = checks.preflight(session.open_run(PROFILE="smoke"))
+    assert list(table.columns) == ["check", "status", "finding", "what_to_do"]
+    assert set(table["check"]) == {
+        "data",
+        "labels",
+        "model",
+        "store",
+        "splits",
+        "GPU",
+        "disk",
+        "versions",
+        "extras",
+    }
+    assert not (table["status"] == "fail").any()
+
+
+def test_a_missing_and_an_empty_folder_fail_with_advice(home: Path) -> None:
+    with pytest.raises(
+        EcgnbError,
+        match=r"'.*nowhere', which is no folder \(.*nowhere\)\. Give the folder",
+    ):
+        checks.preflight(session.open_run(DATASET_DIR=str(home / "nowhere")))
+    (home / "empty").mkdir()
+    with pytest.raises(EcgnbError, match=r"holds no recordings\. Readable are"):
+        checks.preflight(session.open_run(DATASET_DIR=str(home / "empty")))
+
+
+def test_a_folder_without_labels_fails_and_a_known_layout_is_recognised(
+    home: Path,
+) -> None:
+    folder = home / "data"
+    folder.mkdir()
+    (folder / "a.hea").write_text("a 1 500 10\n", encoding="utf-8")
+    with pytest.raises(EcgnbError, match=r"no label file .*unified_label_mapping\.csv"):
+        checks.preflight(session.open_run(DATASET_DIR=str(folder)))
+    (folder / "REFERENCE.csv").write_text("a,N\n", encoding="utf-8")
+    with pytest.raises(
+        EcgnbError, match="this looks like cinc2017: set DATASET='cinc2017'"
+    ):
+        checks.preflight(session.open_run(DATASET_DIR=str(folder)))
+
+
+def test_too_little_disk_fails_and_says_how_much(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")(10**9, 10**9, 10**6)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    # 5,000 recordings x 12 leads x 5,000 samples x 2 bytes, twice (files and store),
+    # plus a tenth, plus 0.2 GB
+    with pytest.raises(EcgnbError, match=r"0\.0 GB free, about 1\.5 GB needed"):
+        checks.preflight(session.open_run(PROFILE="medium"))
+
+
+def test_versions_that_do_not_work_are_named(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = {**checks.installed_versions(), "numpy": "1.26.4"}
+    monkeypatch.setattr(checks, "installed_versions", lambda: versions)
+    told = r"- versions: numpy 1\.26\.4: ecgnb needs numpy>=2\.0\. pip install \"numpy>=2\.0\""
+    with pytest.raises(EcgnbError, match=told):
+        checks.preflight(session.open_run())
+
+
+def test_versions_of_what_breaks_most_are_always_told(home: Path) -> None:
+    table = checks.preflight(session.open_run())
+    told = table.loc[table["check"] == "versions", "finding"]
+    for package in ("torch", "numpy", "pandas"):
+        assert told.str.startswith(f"{package} ").sum() == 1
+    (extras,) = table.loc[table["check"] == "extras", "finding"]
+    assert "port (h5py" in extras
+
+
+def test_versions_that_may_spoil_a_run_warn(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = {**checks.installed_versions(), "torch": "2.9.1"}
+    monkeypatch.setattr(checks, "installed_versions", lambda: versions)
+    table = checks.preflight(session.open_run())
+    (warned,) = table.loc[
+        (table["check"] == "versions") & (table["status"] == "warn"), "finding"
+    ]
+    assert warned.startswith("torch 2.9.1: ")
+
+
+def test_leakage_between_the_splits_is_a_warning(
+    finished_run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert status(checks.preflight(finished_run), "splits") == "pass"
+    records = finished_run.records.copy()
+    train, test = finished_run.splits.train[0], finished_run.splits.test[0]
+    records.loc[test, "patient_id"] = records.loc[train, "patient_id"]
+    finished_run._memory["records"] = records
+    table = checks.preflight(finished_run)
+    assert status(table, "splits") == "warn"
+    assert (
+        table.set_index("check")
+        .loc["splits", "finding"]
+        .startswith("1 patients or identical signals")
+    )
+
+
+def test_a_store_that_was_removed_is_made_again(finished_run, tmp_path: Path) -> None:
+    copy = tmp_path / "project"
+    shutil.copytree(finished_run.root, copy)
+    shutil.rmtree(copy / "artifacts" / "stores")
+    run = Run(copy, finished_run.config)
+    table = checks.preflight(run)
+    assert status(table, "store") == status(table, "splits") == "warn"
+    assert "is not there" in table.set_index("check").loc["store", "finding"]

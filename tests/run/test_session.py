@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ecgnb.core.errors import CheckpointError, ConfigError, StageError
+from ecgnb.core.files import read_json, write_json
+from ecgnb.run.config import RunConfig
+from ecgnb.run import session
+from ecgnb.run.run import STAGES, Stage
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ECGNB_HOME", str(tmp_path))
+    monkeypatch.setattr(session, "_opened", None)
+    return tmp_path
+
+
+def test_the_same_parameters_open_the_same_run(home: Path) -> None:
+    first = session.open_run(PROFILE="smoke", SEED=3)
+    assert first.name.startswith("demo-smoke-resnet1d-")
+    assert first == session.open_run(
+        {"PROFILE": "smoke", "SEED": 3, "EPOCHS": None, "np": pytest}
+    )
+    assert session.open_run(PROFILE="smoke", SEED=4).name != first.name
+    assert read_json(first.path("config.json"))["SEED"] == 3
+
+
+def test_without_parameters_the_last_one_of_this_process(home: Path) -> None:
+    first = session.open_run(SEED=1)
+    # another process opens another run of the same project meanwhile
+    code = "import ecgnb; ecgnb.open_run(SEED=2)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert read_json(home / "artifacts" / "runs" / "latest.json")["run"] != first.name
+    assert session.open_run() == first
+
+
+def test_after_a_restart_the_latest_of_the_project(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = session.open_run(SEED=1, MODEL_OPTIONS={"width": 8}, LABEL_ORDER="NORM,AF")
+    monkeypatch.setattr(session, "_opened", None)
+    again = session.open_run()
+    assert again == first and again.config == first.config
+    monkeypatch.setattr(session, "_opened", None)
+    # the cell below the parameters, run alone after a restart: its globals() hold no
+    # parameter
+    assert session.open_run({"In": [], "_": 1, "ecgnb": session}) == first
+
+
+def test_the_environment_does_not_change_a_run_that_was_made(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = session.open_run(SEED=1)
+    monkeypatch.setattr(session, "_opened", None)
+    monkeypatch.setenv("ECGNB_EPOCHS", "9")
+    assert (
+        session.open_run().config.training.epochs == first.config.training.epochs == 1
+    )
+
+
+def test_no_run_yet(home: Path) -> None:
+    with pytest.raises(StageError, match="Run the parameters cell"):
+        session.open_run()
+    with pytest.raises(StageError, match=r"no run 'x'\. Runs here: none yet"):
+        session.find_run("x")
+
+
+def test_a_mistyped_parameter_in_the_notebook_is_refused(home: Path) -> None:
+    with pytest.raises(ConfigError, match="no parameter 'EPOCSH'"):
+        session.open_run({"EPOCSH": 5})
+    assert not (home / "artifacts").exists()
+
+
+def test_looking_a_run_up_does_not_make_it_the_latest(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = session.open_run(SEED=1), session.open_run(SEED=2)
+    assert session.find_run(first.name) == first
+    monkeypatch.setattr(session, "_opened", None)
+    assert session.open_run() == second
+    monkeypatch.setattr(session, "_opened", None)
+    with pytest.raises(StageError, match="has done stage 'evaluate' yet"):
+        session.find_run("latest")
+    first.finish("evaluate", {})
+    assert session.find_run("latest") == first
+
+
+def test_another_confidence_is_the_same_run_and_is_remembered(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = session.open_run(SEED=1)
+    again = session.open_run(SEED=1, CONFIDENCE=0.9)
+    assert again.name == first.name
+    monkeypatch.setattr(session, "_opened", None)
+    assert session.open_run().config.evaluation.confidence == 0.9
+
+
+def test_a_stage_of_another_version_is_not_done(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = session.open_run(SEED=1)
+    run.finish("split", {"a": 1})
+    monkeypatch.setitem(STAGES, "split", Stage("ecgnb.split(run)", 99))
+    assert not run.is_done("split", {"a": 1})
+
+
+def test_a_stage_is_done_for_its_inputs_only(home: Path) -> None:
+    run = session.open_run(SEED=1)
+    assert run.record("split") is None and not run.is_done("split", {"a": 1})
+    with pytest.raises(
+        StageError, match=r"Stage 'split' of run demo.* First run: ecgnb\.split\(run\)"
+    ):
+        run.require("split")
+    run.finish("split", {"a": 1}, leaks=0)
+    assert run.is_done("split", {"a": 1}) and not run.is_done("split", {"a": 2})
+    assert run.require("split") == {"leaks": 0}
+
+
+def test_a_damaged_configuration_is_an_error_of_ours(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = session.open_run(SEED=1)
+    monkeypatch.setattr(session, "_opened", None)
+    run.path("config.json").write_text('{"SEED": 1', encoding="utf-8")
+    with pytest.raises(StageError, match=r"config\.json cannot be read"):
+        session.open_run()
+
+
+def test_a_folder_of_another_configuration_is_refused(home: Path) -> None:
+    run = session.open_run(SEED=1)
+    write_json(
+        run.path("config.json"), RunConfig.from_parameters({"SEED": 2}).parameters()
+    )
+    with pytest.raises(CheckpointError, match="does not belong to run"):
+        session.open_run(SEED=1)
+
+
+def test_the_root_is_found_from_the_notebooks_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ECGNB_HOME", raising=False)
+    (tmp_path / "artifacts").mkdir()
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert session.project_root() == tmp_path
+
+
+def test_the_log_goes_to_the_runs_file_only(home: Path) -> None:
+    import logging
+
+    first, second = session.open_run(SEED=1), session.open_run(SEED=2)
+    logging.getLogger("ecgnb.test").info("for the second")
+    assert not first.log_file.exists()
+    assert "for the second" in second.log_file.read_text(encoding="utf-8")
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(home: Path) -> None:
+    import logging
+    import shutil
+
+    session.open_run(SEED=1)
+    shutil.rmtree(home / "logs")
+    logging.getLogger("ecgnb.test").info("into nowhere")
+    assert not (home / "logs").exists()
+
+
+def test_importing_ecgnb_loads_nothing_heavy() -> None:
+    code = "import sys, ecgnb; print(sorted({'torch', 'numpy', 'pandas', 'matplotlib', 'scipy'} & set(sys.modules)))"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )
+
+
+def test_opening_a_run_does_not_load_torch(home: Path) -> None:
+    code = "import sys, ecgnb; ecgnb.open_run(); print({'torch', 'matplotlib', 'wfdb'} & set(sys.modules))"
+    session.open_run(PROFILE="smoke")
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "set()\n"
+    )
