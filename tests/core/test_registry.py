@@ -62,9 +62,7 @@ def test_a_new_file_in_a_package_is_imported_without_being_listed(
         "import_submodules(__name__)\n"
     )
     (package / "tiny.py").write_text(
-        "from laboratory import MODELS\n"
-        "@MODELS.register('tiny')\n"
-        "class Tiny: ...\n"
+        "from laboratory import MODELS\n@MODELS.register('tiny')\nclass Tiny: ...\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert importlib.import_module("laboratory").MODELS.available() == ("tiny",)
