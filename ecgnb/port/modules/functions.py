@@ -1,6 +1,4 @@
-"""Pure functions that PyTorch has not; an exported model carries the source of those it
-uses.
-"""
+"""Functions that Keras has and PyTorch has not."""
 
 from __future__ import annotations
 
@@ -18,10 +16,9 @@ def unfold_steps(x: Tensor, steps: Tensor) -> Tensor:
 
 
 def constant_like(x: Tensor, values: Any) -> Tensor:
-    """Return a constant where ``x`` lives, of its dtype if that is floating."""
-    return torch.as_tensor(
-        values, dtype=x.dtype if x.is_floating_point() else None, device=x.device
-    )
+    """Return a constant on the device of ``x``, of its dtype if that is floating."""
+    dtype = x.dtype if x.is_floating_point() else None
+    return torch.as_tensor(values, dtype=dtype, device=x.device)
 
 
 def unit_norm(x: Tensor, dim: tuple[int, ...], eps: float) -> Tensor:
