@@ -27,7 +27,7 @@ from ecgnb.port.contract import Contract, contract_of
 from ecgnb.port.layers import variables_of
 from ecgnb.port.network import Made
 from ecgnb.port.reading.graph import Graph, input_shape, parse_graph
-from ecgnb.port.reading.keras_file import KerasFile, read_keras, told_as_damaged
+from ecgnb.port.reading.keras_file import KerasFile, read_keras, refuse_damaged
 
 LAYOUTS = ("NTC", "NCT")
 
@@ -196,7 +196,7 @@ def port_keras(
             what cannot be ported; all of that is told before anything is built.
     """
     file = read_keras(path, weights)
-    with told_as_damaged(file.path):
+    with refuse_damaged(file.path):
         graph = parse_graph(file.config, major(file.keras_version))
         refuse_unknown(graph)
         file.weights.bind(graph, variables_of)

@@ -187,8 +187,8 @@ def add_layer(group: Any) -> None:
 TREE_FAULTS = {
     cut_tree: r"needs \d arrays .* the file holds \d under 'layers/",
     add_array: r"needs \d arrays .* the file holds \d under 'layers/",
-    add_part: "no place for those of layers/.*extra",
-    add_layer: "no place for those of layers/conv1d_7",
+    add_part: "no layer for those of layers/.*extra",
+    add_layer: "no layer for those of layers/conv1d_7",
 }
 
 
