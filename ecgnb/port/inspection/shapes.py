@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 
 from ecgnb.core.errors import PortError
-from ecgnb.port.build import Written, before_activation, problems_of, write_graph
+from ecgnb.port.build import GraphWriter, before_activation, problems_of, write_graph
 from ecgnb.port.network import CHANNELS_FIRST
 from ecgnb.port.reading.graph import Graph, Layer, input_shape, refs_in, walk
 
@@ -107,14 +107,14 @@ def _sized(graph: Graph, size: int) -> Graph:
     return dataclasses.replace(graph, layers=layers)
 
 
-def _write(graph: Graph) -> Written:
+def _write(graph: Graph) -> GraphWriter:
     with torch.random.fork_rng(
         devices=[]
     ):  # the modules' own first weights must not move the user's random numbers
         return write_graph(graph, "NTC")
 
 
-def _calls(written: Written) -> dict[str, Shape]:
+def _calls(written: GraphWriter) -> dict[str, Shape]:
     found = {}
     for node in written.network.graph.nodes:
         if "keras" in node.meta and "shape" in node.meta:
