@@ -31,7 +31,7 @@ LOAD = """
 import sys, time
 import torch
 from ecgnb.foundation.ecg_fm_checkpoint import load_ecg_fm
-import ecgnb.checkpoints.container, ecgnb.hub.download
+import ecgnb.checkpoints.container, ecgnb.hub.huggingface
 def peak():  # kB; of this program alone, which getrusage is not
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 before = peak()
