@@ -2,8 +2,8 @@
 process.
 
 The common recipe is ``wfdb.rdrecord``, ``scipy.signal.resample_poly`` where the rates
-differ, a z-score, and one ``np.savez_compressed`` a record, read back by a map-style
-Dataset. Ours reads, checks, resamples, quantises, hashes and writes whole shards with
+differ, a z-score, and one ``np.savez_compressed`` per record, read back by a map-style
+Dataset. ecgnb reads, checks, resamples, quantises, hashes and writes whole shards with
 their checksums, and reads batches by row number.
 """
 
@@ -37,10 +37,8 @@ PART = 64
 
 
 def run(quick: bool = False) -> list[dict[str, Any]]:
-    """Measure everything; return a row a figure: name, ours, theirs, ratio, unit,
-    target.
-    """
-    n = 512 if quick else 1024  # whole shards, as in earnest
+    """Measure everything; return one row per figure (`benchmarks.measure.row`)."""
+    n = 512 if quick else 1024  # whole shards, as in real use
     with tempfile.TemporaryDirectory() as name, _quiet():
         folder = Path(name)
         manifest = write_cohort(folder / "records", 4 * n)
@@ -161,12 +159,12 @@ def _preparation(
         )
         theirs.append(seconds / len(part))
     name = f"prepare a 12 x {FS * SECONDS} record, {FS} -> {target_fs:g} Hz"
-    mine = 1000 * statistics.median(ours) / len(paths)
+    own_ms = 1000 * statistics.median(ours) / len(paths)
     return row(
         name,
-        mine,
+        own_ms,
         1000 * statistics.median(theirs),
-        "ms a record",
+        "ms per record",
         ">= 20x" if target_fs == FS else ">= 5x",
     )
 
@@ -202,7 +200,7 @@ def _batches(folder: Path, rounds: int) -> dict[str, Any]:
     return row(
         f"random batch of {BATCH}, 12 x {FS * SECONDS}",
         *medians,
-        "ms a record",
+        "ms per record",
         ">= 10x",
     )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hub_server import FakeHub, hub_at_home
+from hub_server import FakeHub, running_hub
 
 from ecgnb.core.errors import CheckpointError, ConfigError, EcgnbError
 from ecgnb.core.files import read_json, write_json
@@ -35,7 +35,7 @@ from ecgnb.transforms.pipeline import build_pipeline
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     home = tmp_path / "home"
     home.mkdir()
-    with hub_at_home(home, monkeypatch) as running:
+    with running_hub(home, monkeypatch) as running:
         monkeypatch.setenv("HF_TOKEN", "hf_writer")
         yield running
 
