@@ -136,7 +136,9 @@ class RunConfig:
         values: dict[str, Any] = {"PROFILE": self.profile}
         for section, kind in _sections().items():
             config = getattr(self, section)
-            values |= {name.upper(): getattr(config, name) for name in field_types(kind)}
+            values |= {
+                name.upper(): getattr(config, name) for name in field_types(kind)
+            }
         return values
 
     def sources(self) -> dict[str, str]:
@@ -206,7 +208,9 @@ def _refuse_unknown(parameters: Mapping[str, Any]) -> None:
         if name not in known:
             near = " or ".join(nearest(name, list(known)))
             hint = (
-                f"Did you mean {near}?" if near else "`ecgnb parameters` lists them all."
+                f"Did you mean {near}?"
+                if near
+                else "`ecgnb parameters` lists them all."
             )
             raise ConfigError(
                 f"There is no parameter {name!r} (value {value!r}). {hint}"
