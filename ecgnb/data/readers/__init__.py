@@ -1,1 +1,5 @@
-"""One file a format; `ecgnb.data.readers.reading.read_recording` chooses among them."""
+"""Readers of recording files, one module for each format (or part of WFDB)."""
+
+from ecgnb.core.registry import import_submodules
+
+import_submodules(__name__)
