@@ -1,4 +1,4 @@
-"""Readers of recording files, one module for each format (or part of WFDB)."""
+"""Readers of recording files; `ecgnb.data.readers.reading.read_recording` picks one."""
 
 from ecgnb.core.registry import import_submodules
 

@@ -9,9 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ecgnb.core.errors import ReadError
-
-# Importing a reader's module enters it in the registry.
-from ecgnb.data.readers import csv_text, matlab, numpy_arrays, wfdb_record  # noqa: F401
 from ecgnb.data.readers.base import READERS, Reader, ReadRequest
 from ecgnb.data.readers.plausibility import amplitude_is_implausible
 from ecgnb.data.readers.wfdb_header import header_path
