@@ -22,9 +22,7 @@ from typing import Any
 from ecgnb.core.errors import ConfigError
 from ecgnb.core.files import fingerprint
 from ecgnb.core.registry import nearest
-from ecgnb.data.labels.assign import DataConfig
-from ecgnb.data.signal.standardise import PrepareConfig
-from ecgnb.data.splits.splits import SplitConfig
+from ecgnb.data.config import DataConfig, PrepareConfig, SplitConfig
 from ecgnb.evaluation.config import EvaluationConfig
 from ecgnb.training.config import ADDED_LATER, ModelConfig, TrainConfig, TransformConfig
 
