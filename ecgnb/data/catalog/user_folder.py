@@ -13,7 +13,7 @@ from ecgnb.core.progress import progress
 from ecgnb.data.catalog.base import CATALOG, UNIFIED, Dataset, Query, Record
 from ecgnb.data.catalog.dataset_files import walk
 from ecgnb.data.catalog.wfdb_dataset import header_facts, header_or_none
-from ecgnb.data.readers.base import READERS, recording_suffixes
+from ecgnb.data.readers.base import reader_for_suffix, recording_suffixes
 from ecgnb.data.readers.header_comments import parse_comments
 
 
@@ -67,17 +67,15 @@ def _recording_files(root: Path) -> list[Path]:
 
     Files beside a WFDB header of the same name belong to the header.
     """
-    readers = {}
-    for name in READERS:
-        reader = READERS.get(name)()
-        readers.update(dict.fromkeys(reader.suffixes, reader))
     files = walk(root, recording_suffixes())
     headers = {path.with_suffix("") for path in files if path.suffix.lower() == ".hea"}
     recordings = []
     for path in files:
-        suffix = path.suffix.lower()
-        beside_header = suffix != ".hea" and path.with_suffix("") in headers
-        if not beside_header and readers[suffix].is_recording(path):
+        is_header = path.suffix.lower() == ".hea"
+        if not is_header and path.with_suffix("") in headers:
+            continue
+        reader = reader_for_suffix(path.suffix)
+        if reader is not None and reader.is_recording(path):
             recordings.append(path)
     return recordings
 

@@ -108,6 +108,15 @@ def recording_suffixes() -> tuple[str, ...]:
     return tuple(sorted(suffixes))
 
 
+def reader_for_suffix(suffix: str) -> Reader | None:
+    """Return the reader of an extension (``".csv"``), None where there is none."""
+    for name in READERS:
+        reader = READERS.get(name)
+        if suffix.lower() in reader.suffixes:
+            return reader()
+    return None
+
+
 @contextlib.contextmanager
 def explained_os_errors(path: Path) -> Iterator[None]:
     """Turn an `OSError` at ``path`` into a `ReadError` with its reason."""

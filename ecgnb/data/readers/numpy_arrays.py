@@ -23,7 +23,6 @@ from ecgnb.data.readers.base import (
 from ecgnb.data.recording import Recording
 from ecgnb.data.signal.leads import STANDARD_12
 
-
 #: Names under which an `.npz` may hold each entry; the first that exists counts.
 KEYS = {
     "signal": ("signal", "signals", "ecg", "data", "val", "x", "arr_0"),

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ecgnb.core.errors import ReadError
-from ecgnb.data.readers.base import READERS, Reader, ReadRequest, recording_suffixes
+from ecgnb.data.readers.base import (
+    Reader,
+    ReadRequest,
+    reader_for_suffix,
+    recording_suffixes,
+)
 from ecgnb.data.readers.plausibility import amplitude_is_implausible
 from ecgnb.data.readers.wfdb_header import SIGNAL_SUFFIXES, header_path
 from ecgnb.data.readers.wfdb_record import WfdbReader
@@ -86,10 +91,9 @@ def choose_reader(path: Path) -> Reader:
     suffix = path.suffix.lower()
     if suffix in SIGNAL_SUFFIXES and header_path(path).is_file():
         return WfdbReader()  # many are MATLAB files too, but the header has the gains
-    for name in READERS:
-        reader = READERS.get(name)
-        if suffix in reader.suffixes:
-            return reader()
+    reader = reader_for_suffix(suffix)
+    if reader is not None:
+        return reader
     if suffix not in SIGNAL_SUFFIXES and not header_path(path).is_file():
         _check_path_without_header(path)
     return WfdbReader()

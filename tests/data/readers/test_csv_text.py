@@ -212,3 +212,37 @@ def test_a_gap_is_named():
     with pytest.raises(ReadError, match=r"jump from 1\.198 to 2\.2") as caught:
         rate_of(times, "s", HERE)
     assert caught.value.reason == "time"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_signal"),
+    [
+        ("I,II\n0.1,0.2\n", True),
+        ("# fs: 500\nI;II\n0.1;0.2\n;0.3\n", True),
+        ("0.1\t0.2\n0.1\t0.2\n", True),
+        ("record,quality\n1002867,acceptable\n", False),
+        ("ecg_id,label\n1,0\n", False),
+        ("I,II\n", True),
+        ("", False),
+        ("I,II\n,\n", True),
+    ],
+)
+def test_signal_or_table(tmp_path, text, is_signal):
+    path = tmp_path / "x.csv"
+    path.write_text(text)
+    assert CsvReader().is_recording(path) is is_signal
+
+
+def test_a_long_signal_is_known_by_its_first_lines(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("I,II\n" + "0.12345,-0.54321\n" * 5000)
+    assert CsvReader().is_recording(path)
+
+
+def test_the_separator_is_the_most_frequent():
+    assert [sniff_separator(line) for line in ("I,II", "a;b;c,d", "a\tb", "a")] == [
+        ",",
+        ";",
+        "\t",
+        ",",
+    ]
