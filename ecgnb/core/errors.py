@@ -5,6 +5,19 @@ Every message says what happened, with which value or record, and what to do nex
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+
+def first_few(items: Sequence[object], count: int = 5) -> str:
+    """Return the first ``count`` items as text, and how many more there are.
+
+    >>> first_few(["I", "II", "III"], count=2)
+    'I, II and 1 more'
+    """
+    text = ", ".join(str(item) for item in items[:count])
+    more = len(items) - count
+    return f"{text} and {more} more" if more > 0 else text
+
 
 class EcgnbError(Exception):
     """Root of all errors that ecgnb raises on purpose."""

@@ -1,8 +1,11 @@
-"""One registry for readers, data sets, models, transforms and objectives."""
+"""Registry of named extensions: readers, data sets, models, transforms, objectives."""
 
 from __future__ import annotations
 
 import difflib
+import importlib
+import pkgutil
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from typing import Any, Generic, TypeVar
@@ -32,23 +35,44 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
+def import_submodules(package_name: str) -> None:
+    """Import every module of a package, so that what they register is available.
+
+    Call it at the end of the package's ``__init__``: a new file in the package is then
+    registered without being listed anywhere.
+
+    >>> import_submodules(__name__)  # doctest: +SKIP
+    """
+    for module in pkgutil.iter_modules(sys.modules[package_name].__path__):
+        importlib.import_module(f"{package_name}.{module.name}")
+
+
 class Registry(Generic[T]):
     """Names mapped to things of one kind.
 
     >>> models = Registry("model")
-    >>> @models.register("tiny")
+    >>> @models.register("tiny", paper="He et al. 2016")
     ... class Tiny: ...
     >>> models.available()
     ('tiny',)
+    >>> models.about("tiny")
+    {'paper': 'He et al. 2016'}
     """
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._entries: dict[str, T] = {}
+        self._about: dict[str, dict[str, Any]] = {}
 
-    def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that enters a thing under ``name``; a name taken twice is a
-        ``ConfigError``.
+    def register(self, name: str, **about: Any) -> Callable[[T], T]:
+        """Return a decorator that registers a class or function under ``name``.
+
+        Args:
+            name: a name that is not registered yet.
+            **about: facts about the entry, which `about` returns.
+
+        Raises:
+            ConfigError: the name is registered already.
         """
 
         def enter(thing: T) -> T:
@@ -58,6 +82,7 @@ class Registry(Generic[T]):
                     "Give the new one another name."
                 )
             self._entries[name] = thing
+            self._about[name] = about
             return thing
 
         return enter
@@ -72,6 +97,11 @@ class Registry(Generic[T]):
         raise ConfigError(
             f"There is no {self.kind} called {name!r}.{hint} Available: {', '.join(self.available())}."
         )
+
+    def about(self, name: str) -> dict[str, Any]:
+        """Return the keyword arguments with which ``name`` was registered."""
+        self.get(name)
+        return dict(self._about[name])
 
     def available(self) -> tuple[str, ...]:
         """Return all names in alphabetical order."""

@@ -2,6 +2,7 @@
 relevance propagation.
 """
 
+from ecgnb.core.registry import import_submodules
 from ecgnb.explain.base import EXPLAINERS
 from ecgnb.explain.front import explain
 from ecgnb.explain.grad_cam import grad_cam
@@ -52,3 +53,5 @@ __all__ = [
     "smoothgrad",
     "vargrad",
 ]
+
+import_submodules(__name__)

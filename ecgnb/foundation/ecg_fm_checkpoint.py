@@ -143,7 +143,7 @@ def _located(name: str | Path, revision: str | None) -> tuple[Path, str, str]:
     """Return the file, and the repository and commit on the hub where it came from
     there.
     """
-    from ecgnb.hub.download import fetch, is_hub_name
+    from ecgnb.hub.huggingface import fetch, is_hub_name
 
     if not is_hub_name(str(name)):
         if revision is not None:

@@ -1,6 +1,6 @@
 """Architectures under one interface."""
 
-from ecgnb.models import ecg_fm, resnet1d, xresnet1d
+from ecgnb.core.registry import import_submodules
 from ecgnb.models.base import (
     MODELS,
     TASKS,
@@ -19,9 +19,8 @@ __all__ = [
     "StagedBackbone",
     "Words",
     "build_model",
-    "ecg_fm",
     "model_summary",
     "options_of",
-    "resnet1d",
-    "xresnet1d",
 ]
+
+import_submodules(__name__)

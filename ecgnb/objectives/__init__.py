@@ -1,5 +1,6 @@
 """What a training optimises."""
 
+from ecgnb.core.registry import import_submodules
 from ecgnb.objectives.base import OBJECTIVES, Objective
 from ecgnb.objectives.class_weights import SCHEMES, class_weights
 from ecgnb.objectives.supervised import Supervised, SupervisedViews
@@ -12,3 +13,5 @@ __all__ = [
     "SupervisedViews",
     "class_weights",
 ]
+
+import_submodules(__name__)

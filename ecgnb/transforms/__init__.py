@@ -1,6 +1,6 @@
 """Transforms of signals, batched, on numpy arrays or torch tensors."""
 
-from ecgnb.transforms import augment, preprocess
+from ecgnb.core.registry import import_submodules
 from ecgnb.transforms.pipeline import (
     DEFAULT_TRANSFORMS,
     TRANSFORMS,
@@ -15,8 +15,8 @@ __all__ = [
     "TRANSFORMS",
     "Pipeline",
     "Transform",
-    "augment",
     "build_pipeline",
     "build_transform",
-    "preprocess",
 ]
+
+import_submodules(__name__)

@@ -5,26 +5,26 @@
 # checkpoints are on the Hugging Face hub; name one in `CHECKPOINT`, such as
 # `"wanglab/ecg-fm/mimic_iv_ecg_physionet_pretrained.pt"` (extra `hub`) or a file of yours.
 #
-# As it stands, the notebook writes a small **stand-in with random weights** and uses that: everything runs, and nothing
-# is to be gained from its weights. What the comparison below shows then is how large chance is.
+# By default the notebook writes a small **stand-in with random weights** and uses that: every cell runs, but the
+# weights contain nothing. The comparison below then shows how large the effect of chance is.
 
 # %% tags=["parameters"]
-CHECKPOINT = ""  # a file, or "owner/repository/file.pt" on the hub; empty: a small stand-in with random weights
-STAND_IN = "artifacts/checkpoints/stand_in.pt"  # where that one is kept
+CHECKPOINT = ""  # a file or "owner/repository/file.pt" on the hub; empty: a small stand-in with random weights
+STAND_IN = "artifacts/checkpoints/stand_in.pt"  # where the stand-in is written
 DATASET = "demo"  # what the comparison trains on: the synthetic cohort, or "ptbxl" and others of `ecgnb available`
 DATASET_DIR = ""  # folder of that data set
 LABEL_SET = "superclass"  # of ptbxl; the demo cohort has its own
-PREPROCESS_LIMIT = 256  # use that many recordings; 0: all
+PREPROCESS_LIMIT = 256  # number of recordings to use; 0: all
 EPOCHS = 2  # of each training in the comparison
-LR = 0.001  # the largest step size of each
+LR = 0.001  # largest learning rate of each
 SEED = 0
 RECORDING = ""  # a recording to predict and look at; empty: a synthetic one
 
 # %% [markdown]
 # ## What is in the checkpoint
 #
-# A PyTorch checkpoint is a pickle, which can run any program when it is loaded. Here nothing is run: the table says
-# what a naive `torch.load` would have done.
+# A PyTorch checkpoint is a pickle, which can run any program when it is loaded. Here nothing is executed: the table
+# lists what a plain `torch.load` would have imported and called.
 
 # %%
 import ecgnb
@@ -37,7 +37,7 @@ ecgnb.inspect_model(CHECKPOINT or STAND_IN)
 # ## The model
 #
 # Loading is strict: a tensor that is missing, unexpected or of another shape is an error, and so is an architecture
-# that the file does not tell in full.
+# that the file does not describe completely.
 
 # %%
 from ecgnb.models import model_summary
@@ -48,8 +48,8 @@ model_summary(model)
 # %% [markdown]
 # ## Embeddings
 #
-# Each recording is prepared as the model has learnt to see it (12 leads, 500 Hz, z-scored, windows of 5 s) and becomes
-# one vector a window.
+# Each recording is prepared as in the pretraining (12 leads, 500 Hz, z-scored, windows of 5 s); each window becomes
+# one vector.
 
 # %%
 from ecgnb.data.demo.cohort_files import synthesise
@@ -60,11 +60,11 @@ print(inference.embeddings.shape)
 inference.windows
 
 # %% [markdown]
-# ## Is it worth it?
+# ## What does pretraining contribute?
 #
-# The same recordings and the same splits, four ways to begin. A linear probe on the pretrained encoder stands beside
-# the same probe on an encoder with **random weights**, fine-tuning beside **training from scratch**: without these two
-# baselines neither number means anything. Intervals are over patients of the test split.
+# The same recordings and the same splits, four initialisations. A linear probe on the pretrained encoder is compared
+# with the same probe on an encoder with **random weights**, fine-tuning with **training from scratch**: without these
+# two baselines neither number means anything. Intervals are over patients of the test split.
 
 # %%
 parameters = {"DATASET": DATASET, "DATASET_DIR": DATASET_DIR, "LABEL_SET": LABEL_SET if DATASET == "ptbxl" else None}
@@ -72,21 +72,26 @@ parameters |= {"PREPROCESS_LIMIT": PREPROCESS_LIMIT, "EPOCHS": EPOCHS, "LR": LR,
 comparison = ecgnb.compare_starts(CHECKPOINT or STAND_IN, parameters)
 comparison.round(3)
 
+# %% [markdown]
+# Look at each pair of intervals. Good: the pretrained bar lies clearly above its baseline. If the intervals overlap,
+# the pretraining has not been shown to help on this data (with the stand-in they must overlap).
+
 # %%
 ecgnb.show.comparison_of_starts(comparison)
 
 # %% [markdown]
-# ## Where it looks
+# ## Attention
 #
-# The attention of the last layer on paper: where the model looks, not what speaks for a class. For that take
-# `ecgnb.show.explanation` with a fine-tuned model.
+# The attention of the last layer on ECG paper: which seconds the model attends to, not what raises the score of a
+# class (for that use `ecgnb.show.explanation` with a fine-tuned model). Attention that follows the beats is
+# plausible; attention on one edge or on padding is not.
 
 # %%
 recording = RECORDING or synthesise(25)
 ecgnb.show.attention(recording, run=CHECKPOINT or STAND_IN)
 
 # %% [markdown]
-# ## Go on
+# ## Where to go from here
 #
 # - `ecgnb predict FILES --run CHECKPOINT` predicts from the shell; `ecgnb bundle CHECKPOINT --out FOLDER` makes a
 #   folder that predicts anywhere, with a model card, and `ecgnb push FOLDER owner/name` shares it.

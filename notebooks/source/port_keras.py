@@ -4,24 +4,24 @@
 # A trained Keras model (`.keras`, whole `.h5`, or `model.json` with its weights) becomes a PyTorch model, without Keras
 # or TensorFlow. The port is compared with the original layer by layer, and its predictions are explained on the logits.
 #
-# The model here is a small one that comes with the project. For the AV block detector of Gumpfer et al. (AIME 2024,
+# The model here is a small example in the project. For the AV block detector of Gumpfer et al. (AIME 2024,
 # repository `nilsgumpfer/AIME2024`, CC BY 4.0) set `KERAS_MODEL` to its `model.json` and `CONTRACT` to
 # `"pathology_avb"`.
 
 # %% tags=["parameters"]
 KERAS_MODEL = "examples/keras_bbb/model.json"  # .keras, .h5, or model.json with its weights beside it
-WEIGHTS = ""  # the weights of a model.json that lie elsewhere
-REFERENCE = "examples/keras_bbb/golden.npz"  # what Keras' layers give; empty: Keras is asked, where it is installed
+WEIGHTS = ""  # the weights of a model.json, if they are in another folder
+REFERENCE = "examples/keras_bbb/golden.npz"  # outputs of the Keras layers; empty: computed with Keras, if installed
 CONTRACT = "examples/keras_bbb/contract.json"  # name of a known contract, or its JSON file
 RECORDING = ""  # a recording to predict and explain; empty: a synthetic one
-METHOD = "lrp_epsilon_std"  # how it is explained; "integrated_gradients" for recurrent networks
-PORT_DIR = "artifacts/ports/keras_bbb"  # where the port is kept
+METHOD = "lrp_epsilon_std"  # method of explanation; "integrated_gradients" for recurrent networks
+PORT_DIR = "artifacts/ports/keras_bbb"  # folder of the port
 
 # %% [markdown]
 # ## What is in the file
 #
-# Layers, options and shapes are read from the file. What it does not tell (rate, unit, order of the leads, filters,
-# classes) is the contract.
+# Layers, options and shapes are read from the file. What it does not contain (sampling rate, unit, order of the leads,
+# filters, classes) is the contract.
 
 # %%
 from ecgnb.port import inspect_keras
@@ -42,14 +42,19 @@ convert(KERAS_MODEL, PORT_DIR, weights=WEIGHTS or None, contract=CONTRACT or Non
 # %% [markdown]
 # ## Is it the same?
 #
-# Each layer's largest difference, relative to the largest number in that layer; a float64 copy of the port is the
-# referee. Equal probabilities alone would prove nothing: a saturated softmax hides almost any fault.
+# Each layer's largest difference, relative to the largest number in that layer; a float64 copy of the port decides
+# which of the two is closer. Equal probabilities alone would prove nothing: a saturated softmax hides almost any
+# fault.
 
 # %%
 from ecgnb.port import Reference, compare, load_port
 
 comparison = compare(load_port(PORT_DIR), REFERENCE or Reference.from_keras(KERAS_MODEL, weights=WEIGHTS or None))
 comparison
+
+# %% [markdown]
+# Good: every layer below 1e-5, in no particular trend. Bad: a step at one layer that all later layers keep; the first
+# one above the line is where the port differs.
 
 # %%
 import ecgnb
@@ -69,8 +74,8 @@ print(Path(PORT_DIR, "model.py").read_text(encoding="utf-8"))
 # %% [markdown]
 # ## Predict
 #
-# The contract decides what the network sees: rate, length, order of the leads, filters and units are brought to what
-# it was trained with, and a recording that cannot be is refused.
+# The contract decides the input of the network: sampling rate, length, order of the leads, filters and units are
+# converted to those of its training; a recording that cannot be converted is refused.
 
 # %%
 from ecgnb.data.demo.cohort_files import synthesise
@@ -81,14 +86,16 @@ ecgnb.predict(recording, run=PORT_DIR)
 # %% [markdown]
 # ## Explain
 #
-# What speaks for the predicted class, on the logits. Other methods: `ecgnb.explain.EXPLAINERS`.
+# What raised the logit of the predicted class. Good: the shading lies on the complexes that define the diagnosis (wide
+# QRS for bundle branch block). Bad: on noise, padding or evenly everywhere. Other methods:
+# `ecgnb.explain.EXPLAINERS`.
 
 # %%
 ecgnb.show.explanation(recording, run=PORT_DIR, method=METHOD)
 
 # %% [markdown]
-# ## Go on
+# ## Where to go from here
 #
 # - `ecgnb predict FILE --run PORT_DIR` predicts from the shell.
-# - `-p START_FROM PORT_DIR` in the master notebook goes on training from these weights.
-# - `port.logits`, `port.conv1d` and every other layer are at hand in Python: `port = load_port(PORT_DIR)`.
+# - `-p START_FROM PORT_DIR` in the master notebook continues training from these weights.
+# - `port.logits`, `port.conv1d` and every other layer are available in Python: `port = load_port(PORT_DIR)`.

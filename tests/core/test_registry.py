@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
+
 import pytest
 
-from ecgnb.core.errors import ConfigError
+from ecgnb.core.errors import ConfigError, first_few
 from ecgnb.core.registry import Registry, nearest
 
 
@@ -38,3 +41,34 @@ def test_an_unknown_name_gets_the_nearest(models: Registry[type]) -> None:
 def test_nearest_ignores_case() -> None:
     assert nearest("EPOCH", ["EPOCHS", "LR", "Epoch_Length"])[0] == "EPOCHS"
     assert nearest("epochs", ["EPOCHS", "LR"]) == ["EPOCHS"]
+
+
+def test_the_facts_given_at_registration_are_kept(models: Registry[type]) -> None:
+    models.register("cpc", paper="Mehari and Strodthoff 2022")(object)
+    assert models.about("cpc") == {"paper": "Mehari and Strodthoff 2022"}
+    assert models.about("resnet1d") == {}
+    with pytest.raises(ConfigError, match="no model called 'cpx'"):
+        models.about("cpx")
+
+
+def test_a_new_file_in_a_package_is_imported_without_being_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "laboratory"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from ecgnb.core.registry import Registry, import_submodules\n"
+        "MODELS = Registry('model')\n"
+        "import_submodules(__name__)\n"
+    )
+    (package / "tiny.py").write_text(
+        "from laboratory import MODELS\n@MODELS.register('tiny')\nclass Tiny: ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert importlib.import_module("laboratory").MODELS.available() == ("tiny",)
+
+
+def test_first_few_counts_the_rest() -> None:
+    assert first_few([1, 2, 3]) == "1, 2, 3"
+    assert first_few(["a", "b", "c"], count=2) == "a, b and 1 more"
+    assert first_few([]) == ""

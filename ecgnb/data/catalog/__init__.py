@@ -9,21 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ecgnb.core.errors import LabelError
-
-# Importing a data set's module enters it in the catalogue.
-from ecgnb.data.catalog import (
-    cinc2011,
-    cinc2017,
-    cinc2020,
-    code15,
-    cpsc2018,
-    cpsc2021,
-    ludb,
-    mitdb,
-    ptbdb,
-    ptbxl,
-)
-from ecgnb.data.catalog import user_folder as folder
+from ecgnb.core.registry import import_submodules
 from ecgnb.data.catalog.base import CATALOG, UNIFIED, Dataset
 from ecgnb.data.labels.mapping import write_mapping
 
@@ -82,3 +68,6 @@ def build_mapping(
         )
     write_mapping(out_csv, manifest)
     return Path(out_csv)
+
+
+import_submodules(__name__)
