@@ -140,7 +140,7 @@ def _start_weights(start_from: str) -> dict[str, str]:
     """
     if not start_from:
         return {}
-    from ecgnb.hub.download import fetch, is_hub_name
+    from ecgnb.hub.huggingface import fetch, is_hub_name
 
     place = fetch(start_from).path if is_hub_name(start_from) else Path(start_from)
     weights = place if place.is_file() else place / "model.safetensors"
