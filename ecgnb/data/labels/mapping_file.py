@@ -65,9 +65,7 @@ def read_mapping(path: str | Path) -> pd.DataFrame:
         ) from error
     table.columns = pd.Index(names)
     columns = MAPPING_COLUMNS + ([PATIENT] if PATIENT in names else [])
-    table = pd.DataFrame(
-        {name: table[name].fillna("").str.strip() for name in columns}
-    )
+    table = pd.DataFrame({name: table[name].fillna("").str.strip() for name in columns})
     nameless = np.flatnonzero(table["record_id"] == "")
     if len(nameless):
         lines = nameless + 2  # counted from 1, after the header
