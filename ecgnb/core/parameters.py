@@ -75,15 +75,16 @@ def convert(name: str, value: Any, hint: Any) -> Any:
     Raises:
         ConfigError: the value has another type, or is not among the choices.
     """
-    origin = typing.get_origin(hint)
-    if origin is typing.Literal:
+    kind = typing.get_origin(hint) or hint
+    if kind is typing.Literal:
         _check_choice(name, value, typing.get_args(hint))
         return value
-    if origin is tuple:
-        return _convert_sequence(name, value, typing.get_args(hint)[0])
-    if origin is dict:
+    if kind in (tuple, list):
+        item_hint, *_ = typing.get_args(hint) or (Any,)
+        return _convert_sequence(name, value, item_hint)
+    if kind is dict:
         return _convert_dict(name, value)
-    if origin in (types.UnionType, typing.Union):  # X | None; None is never passed
+    if kind in (types.UnionType, typing.Union):  # X | None; None is never passed
         kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
         return convert(name, value, kinds[0])
     if hint is bool:
