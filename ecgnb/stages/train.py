@@ -14,7 +14,7 @@ import pandas as pd
 from ecgnb.core.errors import ConfigError
 from ecgnb.core.files import fingerprint, sha256_file, write_json
 from ecgnb.core.progress import say
-from ecgnb.data.labels.mapping import encode
+from ecgnb.data.labels.targets import encode
 from ecgnb.run.run import Run, read_dict
 from ecgnb.run.session import find_run, log_to
 from ecgnb.stages.split import split_inputs
@@ -140,7 +140,7 @@ def _start_weights(start_from: str) -> dict[str, str]:
     """
     if not start_from:
         return {}
-    from ecgnb.hub.download import fetch, is_hub_name
+    from ecgnb.hub.huggingface import fetch, is_hub_name
 
     place = fetch(start_from).path if is_hub_name(start_from) else Path(start_from)
     weights = place if place.is_file() else place / "model.safetensors"
