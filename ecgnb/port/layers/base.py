@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ecgnb.core.errors import PortError
 from ecgnb.core.registry import Registry
 from ecgnb.port.network import Network, Value
-from ecgnb.port.reading.graph import Layer
+from ecgnb.port.reading.graph import Layer, fits
 from ecgnb.port.reading.keras_weights import Variable
 
 LAYERS: Registry[type[LayerRule]] = Registry("Keras layer")
@@ -187,13 +187,11 @@ class LayerRule:
             PortError: the array is stored in another shape.
         """
         array = self.layer.arrays[variable]
-        sizes = zip(shape, array.shape, strict=False)
-        fits = len(shape) == array.ndim and all(w in (None, s) for w, s in sizes)
-        if shape and not fits:
-            wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        if shape and not fits(shape, array.shape):
+            sizes = ", ".join("any" if size is None else str(size) for size in shape)
             raise PortError(
                 f"The {self.layer} stores {variable!r} with the shape "
-                f"{list(array.shape)}; its configuration makes [{wanted}]. The weights "
+                f"{list(array.shape)}; its configuration makes [{sizes}]. The weights "
                 "are of another model, or the configuration was changed after training."
             )
         return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -124,6 +124,13 @@ def refs_in(value: Any) -> Iterator[Ref]:
             yield from refs_in(item)
     elif isinstance(value, dict):
         yield from refs_in(list(value.values()))
+
+
+def fits(sizes: Sequence[int | None], shape: Sequence[int]) -> bool:
+    """Whether a shape has these sizes; ``None`` stands for any."""
+    if len(sizes) != len(shape):
+        return False
+    return all(n is None or n == size for n, size in zip(sizes, shape, strict=True))
 
 
 def walk(layers: dict[str, Layer], prefix: str = "") -> Iterator[tuple[str, Layer]]:
