@@ -13,7 +13,7 @@ from ecgnb.core.errors import ConfigError
 from ecgnb.models.base import MODELS, Backbone, FeatureInfo
 from ecgnb.port.network import CHANNELS_FIRST
 from ecgnb.port.ported import PortedModel, build_port, major
-from ecgnb.port.reading.graph import parse_graph
+from ecgnb.port.reading.graph import fits, parse_graph
 
 #: A node and the shape of its output, [1, C, T].
 FeatureMap = tuple[fx.Node, tuple[int, ...]]
@@ -88,10 +88,9 @@ class KerasBackbone(Backbone):
                 "Only a model of one signal [B, T, C] and one output can be a "
                 "backbone; use the port itself."
             )
-        _, samples, leads = shape
-        if samples not in (None, self.n_samples) or leads not in (None, self.n_leads):
+        if not fits(shape[1:], (self.n_samples, self.n_leads)):
             raise ConfigError(
-                f"The Keras model takes {samples} samples of {leads} leads, not "
+                f"The Keras model takes {shape[1]} samples of {shape[2]} leads, not "
                 f"n_samples={self.n_samples}, n_leads={self.n_leads}."
             )
 

@@ -18,6 +18,7 @@ from ecgnb.core.files import read_json
 from ecgnb.core.registry import did_you_mean
 from ecgnb.data.config import PrepareConfig
 from ecgnb.data.signal.leads import STANDARD_12, normalise_lead
+from ecgnb.port.reading.graph import fits
 
 Units = Literal["mV", "uV", "V"]
 Task = Literal["multiclass", "multilabel"]
@@ -105,15 +106,13 @@ class Contract:
             ConfigError: naming both values.
         """
         name, shape = next(iter(inputs.items()))
-        lengths = {"samples": self.n_samples, "leads": len(self.leads)}
-        if len(shape) == 3:
-            for axis, size in zip(lengths, shape[1:], strict=True):
-                if size not in (None, lengths[axis]):
-                    raise ConfigError(
-                        f"The contract says {lengths[axis]} {axis}; the model's input "
-                        f"{name!r} has {size} (its shape is {list(shape)}: batch, "
-                        "time, leads)."
-                    )
+        lengths = (self.n_samples, len(self.leads))
+        if len(shape) == 3 and not fits(shape[1:], lengths):
+            raise ConfigError(
+                f"The contract is for {lengths[0]} samples of {lengths[1]} leads; the "
+                f"model's input {name!r} has the shape {list(shape)}: batch, time, "
+                "leads."
+            )
         if outputs[0] and outputs[0][-1] != len(self.classes):
             raise ConfigError(
                 f"The contract names {len(self.classes)} classes "

@@ -96,9 +96,9 @@ def test_contract_lacks_a_field_or_has_an_unknown_name():
     [
         (
             {"n_samples": 3000},
-            "says 3000 samples; the model's input 'conv1d_input' has 2000",
+            "for 3000 samples of .* input 'conv1d_input' has the shape .*2000",
         ),
-        ({"leads": ("I", "II")}, "says 2 leads; .* has 12"),
+        ({"leads": ("I", "II")}, "samples of 2 leads; .* 12]"),
         ({"classes": ("a", "b", "c")}, "names 3 classes .* has 2"),
     ],
 )

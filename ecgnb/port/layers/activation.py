@@ -63,8 +63,13 @@ OVER_CHANNELS: dict[str, type[nn.Module]] = {
 }
 #: Layers without weights that other layers may have as their activation.
 LAYERS_AS_ACTIVATION = (
-    "Activation", "ELU", "LeakyReLU", "ReLU", "Softmax", "ThresholdedReLU"
-)  # fmt: skip
+    "Activation",
+    "ELU",
+    "LeakyReLU",
+    "ReLU",
+    "Softmax",
+    "ThresholdedReLU",
+)
 
 
 def making_of(name: str, keras: int, dim: int = -1) -> Making | None:
@@ -170,7 +175,7 @@ class Activation(ActivatedRule):
     layer can be seen.
     """
 
-    options = frozenset({"activation"})
+    options = {"activation"}
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
         if activation_name(self["activation"]) == "linear":

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from torch import nn
 
-from ecgnb.port.layers.base import LAYERS, Check, LayerRule, ModuleRule, State, as_list
+from ecgnb.port.layers.base import LAYERS, LayerRule, ModuleRule, State, as_list
 from ecgnb.port.modules.keras_activation import ClippedReLU, ParametricReLU, SoftmaxOver
 from ecgnb.port.network import Network, Value
 
@@ -32,8 +32,8 @@ def _limit_problem(value: Any) -> str | None:
 class ReLU(LayerRule):
     """max(x, 0), with an upper limit, a slope below the threshold, and a threshold."""
 
-    options = frozenset({"max_value", "negative_slope", "threshold"})
-    checks: ClassVar[dict[str, Check]] = {"max_value": _limit_problem}
+    options = {"max_value", "negative_slope", "threshold"}
+    checks = {"max_value": _limit_problem}
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
         limit = real(self.get("max_value"), INFINITE)
@@ -58,7 +58,7 @@ class LeakyReLU(ModuleRule):
     in both when left out.
     """
 
-    options = frozenset({"alpha", "negative_slope"})
+    options = {"alpha", "negative_slope"}
     module = nn.LeakyReLU
 
     def args(self, x: Value) -> tuple[float]:
@@ -70,7 +70,7 @@ class LeakyReLU(ModuleRule):
 class ELU(ModuleRule):
     """alpha (exp(x) - 1) below 0."""
 
-    options = frozenset({"alpha"})
+    options = {"alpha"}
     module = nn.ELU
 
     def module_options(self) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class ELU(ModuleRule):
 class ThresholdedReLU(ModuleRule):
     """x above theta, else 0."""
 
-    options = frozenset({"theta"})
+    options = {"theta"}
     module = nn.Threshold
 
     def args(self, x: Value) -> tuple[float, float]:
@@ -95,7 +95,7 @@ class PReLU(LayerRule):
     the shared axes.
     """
 
-    options = frozenset({"shared_axes"})
+    options = {"shared_axes"}
     weights = ("alpha",)
 
     def _axes(self, rank: int) -> list[int]:
@@ -129,7 +129,7 @@ class PReLU(LayerRule):
 class Softmax(LayerRule):
     """Softmax as a layer, over one axis or several."""
 
-    options = frozenset({"axis"})
+    options = {"axis"}
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
         axes, x = as_list(self.get("axis", -1)), net.keras(inputs[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any, ClassVar
 
-from ecgnb.port.layers.base import LAYERS, Check, LayerRule, Only, State, count_problem
+from ecgnb.port.layers.base import LAYERS, LayerRule, State, count_problem
 from ecgnb.port.modules.keras_attention import MultiHeadAttention as HeadsModule
 from ecgnb.port.modules.keras_attention import ScoredAttention
 from ecgnb.port.network import Network, Value
@@ -51,21 +51,36 @@ def _output_shape_problem(shape: Any) -> str | None:
 class MultiHeadAttention(AttentionRule):
     """Several heads over the time of ``[B, T, C]``."""
 
-    options = frozenset({
-        "num_heads", "key_dim", "value_dim", "dropout", "use_bias", "output_shape",
-        "query_shape", "key_shape", "value_shape", "flash_attention",
+    options = {
+        "num_heads",
+        "key_dim",
+        "value_dim",
+        "dropout",
+        "use_bias",
+        "output_shape",
+        "query_shape",
+        "key_shape",
+        "value_shape",
+        "flash_attention",
         "softmax_robust_masking",
-    })  # fmt: skip
-    only: ClassVar[Only] = {
+    }
+    only = {
         "attention_axes": (None, (1,), 1),
         "use_gate": (False,),
         "sliding_window": (None,),
     }
-    checks: ClassVar[dict[str, Check]] = {"output_shape": _output_shape_problem}
-    arguments = frozenset({
-        "query", "value", "key", "attention_mask", "query_mask", "value_mask",
-        "key_mask", "use_causal_mask", "return_attention_scores",
-    })  # fmt: skip
+    checks = {"output_shape": _output_shape_problem}
+    arguments = {
+        "query",
+        "value",
+        "key",
+        "attention_mask",
+        "query_mask",
+        "value_mask",
+        "key_mask",
+        "use_causal_mask",
+        "return_attention_scores",
+    }
 
     @property
     def _value_size(self) -> int:
@@ -148,8 +163,9 @@ class Scored(AttentionRule):
     ``[query, value, key]``.
     """
 
-    options = frozenset({"use_scale", "dropout", "causal"})
-    arguments = frozenset({"mask", "use_causal_mask", "return_attention_scores"})
+    options = {"use_scale", "dropout", "causal"}
+    arguments = {"mask", "use_causal_mask", "return_attention_scores"}
+    renames = {"scale": "scale", "concat_score_weight": "concat_score_weight"}
     scaled_by_default: ClassVar[bool] = False
 
     @property
@@ -191,11 +207,6 @@ class Scored(AttentionRule):
         )
         return self.outputs(net, module, kwargs)
 
-    def state(self) -> State:
-        """Return the weights in their shapes; some have no axis at all."""
-        arrays = self.layer.arrays
-        return {name: self.tensor(name).reshape(arrays[name].shape) for name in arrays}
-
 
 @LAYERS.register("Attention")
 class Attention(Scored):
@@ -203,7 +214,7 @@ class Attention(Scored):
     tanh.
     """
 
-    only: ClassVar[Only] = {"score_mode": ("dot", "concat")}
+    only = {"score_mode": ("dot", "concat")}
 
 
 @LAYERS.register("AdditiveAttention")

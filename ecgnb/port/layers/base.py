@@ -7,7 +7,7 @@ refused. A rule declares its options; `problems` compares a layer with them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,11 +23,23 @@ from ecgnb.port.reading.keras_weights import Variable
 LAYERS: Registry[type[LayerRule]] = Registry("Keras layer")
 
 #: Options of any layer that change nothing about what a trained model computes.
-WITHOUT_EFFECT = frozenset({
-    "name", "trainable", "dtype", "batch_input_shape", "batch_shape", "input_shape",
-    "input_dim", "input_length", "build_config", "seed", "autocast",
-    "activity_regularizer", "quantization_config",
-})  # fmt: skip
+WITHOUT_EFFECT = frozenset(
+    {
+        "name",
+        "trainable",
+        "dtype",
+        "batch_input_shape",
+        "batch_shape",
+        "input_shape",
+        "input_dim",
+        "input_length",
+        "build_config",
+        "seed",
+        "autocast",
+        "activity_regularizer",
+        "quantization_config",
+    }
+)
 _ENDINGS_WITHOUT_EFFECT = ("_initializer", "_regularizer", "_constraint")
 
 #: The largest count: a file may claim any number, and modules allocate their memory
@@ -35,7 +47,7 @@ _ENDINGS_WITHOUT_EFFECT = ("_initializer", "_regularizer", "_constraint")
 LARGEST = 10_000_000
 
 #: Options that may have a few values only.
-Only = dict[str, tuple[Any, ...]]
+Only = Mapping[str, tuple[Any, ...]]
 
 CHANNELS_LAST: Only = {"data_format": ("channels_last", None)}
 NO_LORA: Only = {"lora_rank": (None,), "lora_alpha": (None,)}
@@ -72,11 +84,27 @@ def probability_problem(value: Any) -> str | None:
 
 
 #: Checks of honoured options, the same in any layer.
-CHECKS: dict[str, Check] = dict.fromkeys((
-    "units", "filters", "kernel_size", "strides", "dilation_rate", "groups",
-    "depth_multiplier", "pool_size", "size", "num_heads", "key_dim", "value_dim",
-    "output_shape", "input_dim", "output_dim", "n",
-), count_problem)  # fmt: skip
+CHECKS: dict[str, Check] = dict.fromkeys(
+    (
+        "units",
+        "filters",
+        "kernel_size",
+        "strides",
+        "dilation_rate",
+        "groups",
+        "depth_multiplier",
+        "pool_size",
+        "size",
+        "num_heads",
+        "key_dim",
+        "value_dim",
+        "output_shape",
+        "input_dim",
+        "output_dim",
+        "n",
+    ),
+    count_problem,
+)
 CHECKS |= dict.fromkeys(("rate", "dropout", "recurrent_dropout"), probability_problem)
 
 
@@ -90,14 +118,16 @@ class LayerRule:
         only: options that are known, with the values that may be ported.
         checks: of honoured options, in place of those in `CHECKS`.
         arguments: what :meth:`build` honours when Keras passes it by name, in a call.
+        renames: for arrays that are only renamed, their names in PyTorch and Keras.
         weights: names of the arrays in Keras' order; a ``"bias"`` may be turned off.
         weight_group: where Keras 3 stores them below the layer.
     """
 
-    options: ClassVar[frozenset[str]] = frozenset()
+    options: ClassVar[Set[str]] = frozenset()
     only: ClassVar[Only] = {}
     checks: ClassVar[Mapping[str, Check]] = {}
-    arguments: ClassVar[frozenset[str]] = frozenset()
+    arguments: ClassVar[Set[str]] = frozenset()
+    renames: ClassVar[Mapping[str, str]] = {}
     weights: ClassVar[tuple[str, ...]] = ()
     weight_group: ClassVar[str] = ""
 
@@ -172,7 +202,9 @@ class LayerRule:
         """Return the layer's arrays in PyTorch's layout, by their path below the
         layer's module.
         """
-        return {}
+        arrays = self.layer.arrays
+        names = {key: name for key, name in self.renames.items() if name in arrays}
+        return {key: self.tensor(name) for key, name in names.items()}
 
     def tensor(self, variable: str, *shape: int | None) -> Tensor:
         """Return an array of the file as a float32 tensor.
@@ -194,7 +226,7 @@ class LayerRule:
                 f"{list(array.shape)}; its configuration makes [{sizes}]. The weights "
                 "are of another model, or the configuration was changed after training."
             )
-        return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+        return torch.from_numpy(np.asarray(array, dtype=np.float32, order="C"))
 
 
 class ModuleRule(LayerRule):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from ecgnb.port.layers.activation import ActivatedRule
-from ecgnb.port.layers.base import CHANNELS_LAST, LAYERS, NO_LORA, Only, State
+from ecgnb.port.layers.base import CHANNELS_LAST, LAYERS, NO_LORA, State
 from ecgnb.port.modules.basic import Crop1d, SamePad1d, SeparableConv1d
 from ecgnb.port.network import Network, Value
 
@@ -18,23 +17,23 @@ class Convolution(ActivatedRule):
 
     Attributes:
         module: PyTorch's class.
-        paddings: names of the paddings that can be ported.
-        bias_path: of the bias below the module.
     """
 
-    options = frozenset(
-        {"kernel_size", "strides", "padding", "dilation_rate", "activation", "use_bias"}
-    )
-    only: ClassVar[Only] = {**CHANNELS_LAST, **NO_LORA, "rank": (1,)}
+    options = {"kernel_size", "strides", "dilation_rate", "activation", "use_bias"}
+    only = {
+        **CHANNELS_LAST,
+        **NO_LORA,
+        "rank": (1,),
+        "padding": ("valid", "same", "causal"),
+    }
     weights: ClassVar[tuple[str, ...]] = ("kernel", "bias")
     module: ClassVar[type[nn.Module]] = nn.Conv1d
-    paddings: ClassVar[tuple[str, ...]] = ("valid", "same", "causal")
-    bias_path: ClassVar[str] = "bias"
+    renames = {"bias": "bias"}
 
     @property
     def padding(self) -> str:
         """The padding's name."""
-        return str(self.get("padding", "valid")).lower()
+        return str(self.get("padding", "valid"))
 
     @property
     def span(self) -> int:
@@ -48,13 +47,6 @@ class Convolution(ActivatedRule):
         """
         stride = self.number("strides")
         return self.padding == "same" and stride == 1 and self.span % 2 == 0
-
-    def problems(self) -> Iterator[str]:
-        """Yield unknown options, and a padding or activation that is not known."""
-        yield from super().problems()
-        if self.padding not in self.paddings:
-            known = ", ".join(map(repr, self.paddings))
-            yield f"padding={self['padding']!r} (only {known})"
 
     def padded(self, net: Network, name: str, x: Value) -> Value:
         """Write the padding as a module before the convolution; it depends on the
@@ -87,10 +79,7 @@ class Convolution(ActivatedRule):
         return options | self.bias_option
 
     def state(self) -> State:
-        state = self.kernels()
-        if self.has_bias:
-            state[self.bias_path] = self.tensor("bias")
-        return state
+        return {**self.kernels(), **super().state()}
 
     def kernels(self) -> State:
         """Return the kernels as PyTorch stores them: [K, in, out] -> [out, in, K]."""
@@ -126,9 +115,13 @@ class DepthwiseConv1D(Convolution):
     """One kernel per channel."""
 
     options = Convolution.options | {"depth_multiplier"}
-    only: ClassVar[Only] = {**Convolution.only, "filters": (None,), "groups": (None, 1)}
+    only = {
+        **Convolution.only,
+        "padding": ("valid", "same"),
+        "filters": (None,),
+        "groups": (None, 1),
+    }
     weights = ("depthwise_kernel", "bias")
-    paddings = ("valid", "same")
 
     def sizes(self, channels: int) -> tuple[int, ...]:
         filters = channels * self.number("depth_multiplier")
@@ -146,10 +139,10 @@ class SeparableConv1D(Convolution):
     """One kernel per channel, then one of width 1 over all of them."""
 
     options = Convolution.options | {"filters", "depth_multiplier"}
-    only: ClassVar[Only] = {**Convolution.only, "groups": (None, 1)}
+    only = {**Convolution.only, "groups": (None, 1)}
     weights = ("depthwise_kernel", "pointwise_kernel", "bias")
     module = SeparableConv1d
-    bias_path = "pointwise.bias"
+    renames = {"pointwise.bias": "bias"}
     padded_within = False
 
     def sizes(self, channels: int) -> tuple[int, ...]:
@@ -173,8 +166,7 @@ class Conv1DTranspose(Convolution):
     """
 
     options = Convolution.options | {"filters", "output_padding"}
-    only: ClassVar[Only] = {**Convolution.only, "groups": (None, 1)}
-    paddings = ("valid", "same")
+    only = {**Convolution.only, "padding": ("valid", "same"), "groups": (None, 1)}
     padded_within = False  # here padding crops
 
     def build_linear(self, net: Network, name: str, x: Value) -> Value:

@@ -15,34 +15,30 @@ from ecgnb.port.network import Network, Value
 class Dense(ActivatedRule):
     """A matrix on the last axis; Keras stores [in, out], PyTorch [out, in]."""
 
-    options = frozenset({"units", "activation", "use_bias"})
+    options = {"units", "activation", "use_bias"}
     only = NO_LORA
     weights = ("kernel", "bias")
+    renames = {"bias": "bias"}
 
     def build_linear(self, net: Network, name: str, x: Value) -> Value:
         sizes = x.shape[-1], self["units"]
         return net.apply(name, nn.Linear, net.keras(x), *sizes, **self.bias_option)
 
     def state(self) -> State:
-        state = {"weight": self.tensor("kernel").T}
-        if "bias" in self.layer.arrays:
-            state["bias"] = self.tensor("bias")
-        return state
+        return {"weight": self.tensor("kernel").T, **super().state()}
 
 
 @LAYERS.register("Embedding")
 class Embedding(LayerRule):
     """One row of a table for each whole number."""
 
-    options = frozenset({"input_dim", "output_dim", "mask_zero", "sparse"})
+    options = {"input_dim", "output_dim", "mask_zero", "sparse"}
     only = NO_LORA
     weights = ("embeddings",)
+    renames = {"weight": "embeddings"}
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
         x = net.keras(inputs[0])
         if x.example.is_floating_point():  # floats are truncated, as in Keras
             x = net.method("long", x)
         return net.apply(name, nn.Embedding, x, self["input_dim"], self["output_dim"])
-
-    def state(self) -> State:
-        return {"weight": self.tensor("embeddings")}

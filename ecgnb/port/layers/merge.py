@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
-from ecgnb.port.layers.base import LAYERS, Check, LayerRule
+from ecgnb.port.layers.base import LAYERS, LayerRule
 from ecgnb.port.modules import keras_merge as merge_modules
 from ecgnb.port.network import CHANNELS_FIRST, Network, Value
 
@@ -51,7 +51,7 @@ for _name in ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"):
 class Concatenate(Merge):
     """One input after the other along an axis."""
 
-    options = frozenset({"axis"})
+    options = {"axis"}
 
     def args(self, values: list[Value]) -> tuple[int, ...]:
         axis = self.number("axis", -1)
@@ -69,8 +69,8 @@ def _axes_problem(axes: Any) -> str | None:
 class Dot(LayerRule):
     """Products of two inputs, summed along an axis of each."""
 
-    options = frozenset({"axes", "normalize"})
-    checks: ClassVar[dict[str, Check]] = {"axes": _axes_problem}
+    options = {"axes", "normalize"}
+    checks = {"axes": _axes_problem}
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
         first, second = map(net.keras, input_list(inputs))

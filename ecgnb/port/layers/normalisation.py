@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
 
 from ecgnb.port.layers.base import (
     LAYERS,
-    Check,
     LayerRule,
     ModuleRule,
-    Only,
     State,
     as_list,
     count_problem,
@@ -27,6 +25,8 @@ from ecgnb.port.reading.keras_weights import Variable
 class Normalising(LayerRule):
     """Base of the layers that learn a scale and a shift."""
 
+    renames = {"weight": "gamma", "bias": "beta"}
+
     def variables(self) -> list[Variable]:
         """Return gamma and beta, unless options turn them off."""
         options = {"gamma": "scale", "beta": "center"}
@@ -36,19 +36,13 @@ class Normalising(LayerRule):
         """Return the axes as Keras counts them."""
         return as_list(self.get("axis", -1))
 
-    def affine(self) -> State:
-        """Return scale and shift, as far as they are stored."""
-        names = {"weight": "gamma", "bias": "beta"}
-        stored = self.layer.arrays
-        return {key: self.tensor(names[key]) for key in names if names[key] in stored}
-
     def state(self) -> State:
-        state = self.affine()
+        state = super().state()
         if not state:
             return state
-        known = next(iter(state.values()))  # of two, PyTorch has both or neither
-        ones, zeros = torch.ones_like(known), torch.zeros_like(known)
-        return {"weight": ones, "bias": zeros, **state}
+        known = next(iter(state.values()))  # PyTorch has scale and shift, or neither
+        neutral = {"weight": torch.ones_like(known), "bias": torch.zeros_like(known)}
+        return {**neutral, **state}
 
 
 def apply_in_order(
@@ -94,17 +88,29 @@ class BatchNormalization(Normalising):
     """
 
     # the last four change training alone, or nothing while ``renorm`` is off
-    options = frozenset({
-        "axis", "momentum", "epsilon", "center", "scale",
-        "fused", "synchronized", "renorm_clipping", "renorm_momentum",
-    })  # fmt: skip
-    only: ClassVar[Only] = {
+    options = {
+        "axis",
+        "momentum",
+        "epsilon",
+        "center",
+        "scale",
+        "fused",
+        "synchronized",
+        "renorm_clipping",
+        "renorm_momentum",
+    }
+    only = {
         "renorm": (False,),
         "virtual_batch_size": (None,),
         "adjustment": (None,),
         "mode": (0,),
     }
-    checks: ClassVar[dict[str, Check]] = {"axis": _one_axis_problem}
+    checks = {"axis": _one_axis_problem}
+    renames = {
+        "running_mean": "moving_mean",
+        "running_var": "moving_variance",
+        **Normalising.renames,
+    }
 
     def variables(self) -> list[Variable]:
         """Return gamma, beta and the moving statistics."""
@@ -124,15 +130,7 @@ class BatchNormalization(Normalising):
         return apply_in_order(net, name, kind, x, order, size, **options)
 
     def state(self) -> State:
-        mean = self.tensor("moving_mean")
-        return {
-            "weight": torch.ones_like(mean),
-            "bias": torch.zeros_like(mean),
-            "running_mean": mean,
-            "running_var": self.tensor("moving_variance"),
-            "num_batches_tracked": torch.tensor(0),
-            **self.affine(),
-        }
+        return {**super().state(), "num_batches_tracked": torch.tensor(0)}
 
 
 def _ascending_problem(axis: Any) -> str | None:
@@ -148,9 +146,9 @@ def _ascending_problem(axis: Any) -> str | None:
 class LayerNormalization(Normalising):
     """Mean 0 and variance 1 over one axis or several; epsilon is 1e-3 by default."""
 
-    options = frozenset({"axis", "epsilon", "center", "scale"})
-    only: ClassVar[Only] = {"rms_scaling": (False,)}
-    checks: ClassVar[dict[str, Check]] = {"axis": _ascending_problem}
+    options = {"axis", "epsilon", "center", "scale"}
+    only = {"rms_scaling": (False,)}
+    checks = {"axis": _ascending_problem}
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
         x = inputs[0]
@@ -188,8 +186,8 @@ class GroupNormalization(Normalising):
     each channel alone.
     """
 
-    options = frozenset({"groups", "axis", "epsilon", "center", "scale"})
-    checks: ClassVar[dict[str, Check]] = {
+    options = {"groups", "axis", "epsilon", "center", "scale"}
+    checks = {
         "groups": _group_count_problem,
         "axis": _group_axis_problem,
     }
@@ -214,9 +212,10 @@ def _last_axis_problem(axis: Any) -> str | None:
 class RMSNormalization(ModuleRule):
     """Mean square 1 over the last axis; only Keras 3 has it."""
 
-    options = frozenset({"axis", "epsilon"})
-    checks: ClassVar[dict[str, Check]] = {"axis": _last_axis_problem}
+    options = {"axis", "epsilon"}
+    checks = {"axis": _last_axis_problem}
     weights = ("scale",)
+    renames = {"weight": "scale"}
     module = nn.RMSNorm
     layout = KERAS
 
@@ -226,9 +225,6 @@ class RMSNormalization(ModuleRule):
     def module_options(self) -> dict[str, Any]:
         return {"eps": self.get("epsilon", 1e-6)}
 
-    def state(self) -> State:
-        return {"weight": self.tensor("scale")}
-
 
 @LAYERS.register("UnitNormalization")
 class UnitNormalization(ModuleRule):
@@ -236,7 +232,7 @@ class UnitNormalization(ModuleRule):
     in Keras 2 and 1e-12 in Keras 3.
     """
 
-    options = frozenset({"axis"})
+    options = {"axis"}
     module = UnitNormalizationModule
     layout = KERAS
 

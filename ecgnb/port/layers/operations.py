@@ -25,10 +25,18 @@ WRITERS: dict[str, Writer] = {}
 
 #: TensorFlow's names of arguments, where Keras 3 has others.
 ALIASES = {
-    "y": "x2", "x": "x1", "b": "x2", "perm": "axes", "newshape": "shape",
-    "paddings": "pad_width", "clip_value_min": "x_min", "clip_value_max": "x_max",
-    "multiples": "repeats", "slice_spec": "key", "alpha": "negative_slope",
-}  # fmt: skip
+    "y": "x2",
+    "x": "x1",
+    "b": "x2",
+    "perm": "axes",
+    "newshape": "shape",
+    "paddings": "pad_width",
+    "clip_value_min": "x_min",
+    "clip_value_max": "x_max",
+    "multiples": "repeats",
+    "slice_spec": "key",
+    "alpha": "negative_slope",
+}
 
 DTYPES = {
     "float32": torch.float32,
@@ -171,25 +179,57 @@ def _reduction(function: Callable[..., Any], **options: Any) -> Writer:
 
 #: Functions of one tensor that have one name in Keras and PyTorch.
 UNARY = (
-    "abs", "square", "sqrt", "rsqrt", "exp", "expm1", "log", "log1p", "sign", "floor",
-    "ceil", "sin", "cos", "reciprocal", "logical_not",
-)  # fmt: skip
+    "abs",
+    "square",
+    "sqrt",
+    "rsqrt",
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "sign",
+    "floor",
+    "ceil",
+    "sin",
+    "cos",
+    "reciprocal",
+    "logical_not",
+)
 UNARY_RENAMED = {
-    "negative": torch.neg, "absolute": torch.abs, "stop_gradient": torch.detach
-}  # fmt: skip
+    "negative": torch.neg,
+    "absolute": torch.abs,
+    "stop_gradient": torch.detach,
+}
 BINARY: dict[str, Callable[..., Any]] = {
-    "add": torch.add, "subtract": torch.sub, "multiply": torch.mul, "pow": torch.pow,
-    "power": torch.pow, "divide": torch.true_divide, "truediv": torch.true_divide,
-    "true_divide": torch.true_divide, "equal": torch.eq, "not_equal": torch.ne,
-    "greater": torch.gt, "greater_equal": torch.ge, "less": torch.lt,
+    "add": torch.add,
+    "subtract": torch.sub,
+    "multiply": torch.mul,
+    "pow": torch.pow,
+    "power": torch.pow,
+    "divide": torch.true_divide,
+    "truediv": torch.true_divide,
+    "true_divide": torch.true_divide,
+    "equal": torch.eq,
+    "not_equal": torch.ne,
+    "greater": torch.gt,
+    "greater_equal": torch.ge,
+    "less": torch.lt,
     "less_equal": torch.le,
-}  # fmt: skip
+}
 BINARY_OF_TENSORS = ("maximum", "minimum", "logical_and", "logical_or")
 MODULES: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU, "relu6": nn.ReLU6, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh,
-    "selu": nn.SELU, "silu": nn.SiLU, "swish": nn.SiLU, "softsign": nn.Softsign,
-    "softplus": nn.Softplus, "hard_sigmoid": nn.Hardsigmoid, "identity": nn.Identity,
-}  # fmt: skip
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "selu": nn.SELU,
+    "silu": nn.SiLU,
+    "swish": nn.SiLU,
+    "softsign": nn.Softsign,
+    "softplus": nn.Softplus,
+    "hard_sigmoid": nn.Hardsigmoid,
+    "identity": nn.Identity,
+}
 
 for _name in UNARY:
     operation(_name)(_unary(getattr(torch, _name)))

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from ecgnb.port.layers.base import CHANNELS_LAST, LAYERS, LayerRule, Only
+from ecgnb.port.layers.base import CHANNELS_LAST, LAYERS, LayerRule
 from ecgnb.port.modules.basic import (
     GlobalAveragePool1d,
     GlobalMaxPool1d,
@@ -19,8 +19,8 @@ from ecgnb.port.network import KERAS, Network, Value
 class Pooling(LayerRule):
     """Base of the poolings over windows."""
 
-    options = frozenset({"pool_size", "strides"})
-    only: ClassVar[Only] = {**CHANNELS_LAST, "padding": ("valid", "same")}
+    options = {"pool_size", "strides"}
+    only = {**CHANNELS_LAST, "padding": ("valid", "same")}
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
         size = self.number("pool_size", 2)
@@ -70,7 +70,7 @@ class AveragePooling1D(Pooling):
 class GlobalPooling(LayerRule):
     """One number per channel."""
 
-    options = frozenset({"keepdims"})
+    options = {"keepdims"}
     only = CHANNELS_LAST
     module: ClassVar[type[nn.Module]]
 

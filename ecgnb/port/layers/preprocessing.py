@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from ecgnb.port.layers.base import LAYERS, Check, LayerRule, State, as_list
+from ecgnb.port.layers.base import LAYERS, LayerRule, State, as_list
 from ecgnb.port.modules.keras_normalisation import Normalization as NormalizationModule
 from ecgnb.port.modules.keras_normalisation import Rescaling as RescalingModule
 from ecgnb.port.network import Network, Value
@@ -26,8 +26,8 @@ def _one_row_problem(value: Any) -> str | None:
 class Rescaling(LayerRule):
     """x * scale + offset, one number or one per channel."""
 
-    options = frozenset({"scale", "offset"})
-    checks: ClassVar[dict[str, Check]] = dict.fromkeys(options, _one_row_problem)
+    options = {"scale", "offset"}
+    checks = dict.fromkeys(options, _one_row_problem)
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
         x = inputs[0]
@@ -47,7 +47,7 @@ class Normalization(LayerRule):
     stored.
     """
 
-    options = frozenset({"axis", "mean", "variance", "invert"})
+    options = {"axis", "mean", "variance", "invert"}
     statistics: ClassVar[tuple[str, ...]] = ("mean", "variance")
 
     @property

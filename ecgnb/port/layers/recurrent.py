@@ -6,22 +6,30 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ecgnb.port.layers.activation import activation_name
-from ecgnb.port.layers.base import LAYERS, LayerRule, Only, State, as_list
+from ecgnb.port.layers.base import LAYERS, LayerRule, State, as_list
 from ecgnb.port.modules.keras_recurrent import SteppedRNN
 from ecgnb.port.network import Network, Value
 
 #: Keras' names of activations within recurrent layers, and those of `SteppedRNN`.
 STEP_ACTIVATIONS = {
-    "linear": "identity", "swish": "silu", "tanh": "tanh", "sigmoid": "sigmoid",
-    "relu": "relu", "elu": "elu", "selu": "selu", "silu": "silu",
-    "softplus": "softplus", "softsign": "softsign", "gelu": "gelu",
-}  # fmt: skip
+    "linear": "identity",
+    "swish": "silu",
+    "tanh": "tanh",
+    "sigmoid": "sigmoid",
+    "relu": "relu",
+    "elu": "elu",
+    "selu": "selu",
+    "silu": "silu",
+    "softplus": "softplus",
+    "softsign": "softsign",
+    "gelu": "gelu",
+}
 
 
 class Recurrent(LayerRule):
@@ -35,20 +43,31 @@ class Recurrent(LayerRule):
         defaults: the activations that `kind` has, by their option.
     """
 
-    options = frozenset({
-        "units", "use_bias", "return_sequences", "return_state", "go_backwards",
-        "activation", "recurrent_activation", "unit_forget_bias", "dropout",
-        "recurrent_dropout", "implementation", "unroll", "use_cudnn",
-        "zero_output_for_mask", "input_dtype",
-    })  # fmt: skip
-    only: ClassVar[Only] = {"stateful": (False,), "time_major": (False,)}
-    arguments = frozenset({"initial_state"})
+    options = {
+        "units",
+        "use_bias",
+        "return_sequences",
+        "return_state",
+        "go_backwards",
+        "activation",
+        "recurrent_activation",
+        "unit_forget_bias",
+        "dropout",
+        "recurrent_dropout",
+        "implementation",
+        "unroll",
+        "use_cudnn",
+        "zero_output_for_mask",
+        "input_dtype",
+    }
+    only = {"stateful": (False,), "time_major": (False,)}
+    arguments = {"initial_state"}
     weights = ("kernel", "recurrent_kernel", "bias")
     weight_group = "cell"
     cell: str
     kind: type[nn.Module]
     order: tuple[int, ...]
-    defaults: ClassVar[dict[str, str]] = {
+    defaults = {
         "activation": "tanh",
         "recurrent_activation": "sigmoid",
     }
@@ -208,7 +227,7 @@ class SimpleRNN(Recurrent):
     cell = "rnn"
     kind = nn.RNN
     order = (0,)
-    defaults: ClassVar[dict[str, str]] = {"activation": "tanh"}
+    defaults = {"activation": "tanh"}
 
     def stepped(self) -> str:
         own = self.activations()["activation"] in ("tanh", "relu")
@@ -224,9 +243,13 @@ class OfCuDNN(Recurrent):
     kernels in the layout of cuDNN.
     """
 
-    options = frozenset({
-        "units", "return_sequences", "return_state", "go_backwards", "unit_forget_bias"
-    })  # fmt: skip
+    options = {
+        "units",
+        "return_sequences",
+        "return_state",
+        "go_backwards",
+        "unit_forget_bias",
+    }
     weight_group = ""
 
     def state(self) -> State:

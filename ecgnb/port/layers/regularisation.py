@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import nn
 
-from ecgnb.port.layers.base import LAYERS, Check, LayerRule, ModuleRule, Only
+from ecgnb.port.layers.base import LAYERS, LayerRule, ModuleRule
 from ecgnb.port.modules.basic import GaussianDropout as GaussianDropoutModule
 from ecgnb.port.modules.basic import GaussianNoise as GaussianNoiseModule
 from ecgnb.port.network import CHANNELS_FIRST, Network, Value
@@ -23,7 +23,7 @@ def _noise_shape_problem(shape: Any) -> str | None:
 class RandomRule(ModuleRule):
     """A module that is built from one number: a rate or a standard deviation."""
 
-    options = frozenset({"rate"})
+    options = {"rate"}
     parameters = ("rate",)
 
     def args(self, x: Value) -> tuple[float, ...]:
@@ -36,8 +36,8 @@ class Dropout(LayerRule):
     channels.
     """
 
-    options = frozenset({"rate", "noise_shape"})
-    checks: ClassVar[dict[str, Check]] = {"noise_shape": _noise_shape_problem}
+    options = {"rate", "noise_shape"}
+    checks = {"noise_shape": _noise_shape_problem}
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
         rate = float(self["rate"])
@@ -50,7 +50,7 @@ class Dropout(LayerRule):
 class SpatialDropout1D(RandomRule):
     """Whole channels are dropped at random."""
 
-    only: ClassVar[Only] = {"noise_shape": (None,)}
+    only = {"noise_shape": (None,)}
     module = nn.Dropout1d
     layout = CHANNELS_FIRST
 
@@ -59,7 +59,7 @@ class SpatialDropout1D(RandomRule):
 class AlphaDropout(RandomRule):
     """Values are set to SELU's lower bound at random, mean and variance kept."""
 
-    only: ClassVar[Only] = {"noise_shape": (None,)}
+    only = {"noise_shape": (None,)}
     module = nn.AlphaDropout
 
 
@@ -67,7 +67,7 @@ class AlphaDropout(RandomRule):
 class GaussianNoise(RandomRule):
     """Noise is added."""
 
-    options = frozenset({"stddev"})
+    options = {"stddev"}
     module = GaussianNoiseModule
     parameters = ("stddev",)
 
@@ -83,5 +83,5 @@ class GaussianDropout(RandomRule):
 class ActivityRegularization(ModuleRule):
     """A term of Keras' loss, which a port does not carry; the values pass unchanged."""
 
-    options = frozenset({"l1", "l2"})
+    options = {"l1", "l2"}
     module = nn.Identity

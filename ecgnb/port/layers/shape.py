@@ -27,7 +27,7 @@ class Flatten(ModuleRule):
 class Reshape(ModuleRule):
     """Another shape."""
 
-    options = frozenset({"target_shape"})
+    options = {"target_shape"}
     module = ReshapeModule
     layout = KERAS
 
@@ -39,7 +39,7 @@ class Reshape(ModuleRule):
 class Permute(ModuleRule):
     """Axes in another order."""
 
-    options = frozenset({"dims"})
+    options = {"dims"}
     module = PermuteModule
     layout = KERAS
 
@@ -51,7 +51,7 @@ class Permute(ModuleRule):
 class RepeatVector(ModuleRule):
     """The same vector at each time step."""
 
-    options = frozenset({"n"})
+    options = {"n"}
     module = RepeatVectorModule
     layout = KERAS
     parameters = ("n",)
@@ -74,7 +74,7 @@ class Edges(ModuleRule):
 class ZeroPadding1D(Edges):
     """Zeros at both ends."""
 
-    options = frozenset({"padding"})
+    options = {"padding"}
     module = nn.ConstantPad1d
 
     def args(self, x: Value) -> tuple[Any, ...]:
@@ -85,7 +85,7 @@ class ZeroPadding1D(Edges):
 class Cropping1D(Edges):
     """Samples dropped at both ends."""
 
-    options = frozenset({"cropping"})
+    options = {"cropping"}
     module = Crop1d
 
     def args(self, x: Value) -> tuple[int, int]:
@@ -96,7 +96,7 @@ class Cropping1D(Edges):
 class UpSampling1D(ModuleRule):
     """Each sample several times."""
 
-    options = frozenset({"size"})
+    options = {"size"}
     module = nn.Upsample
     layout = CHANNELS_FIRST
 

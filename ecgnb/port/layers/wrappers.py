@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
-from ecgnb.port.layers.base import LAYERS, LayerRule, Only
+from ecgnb.port.layers.base import LAYERS, LayerRule
 from ecgnb.port.layers.recurrent import with_states
 from ecgnb.port.modules.functions import unfold_steps
 from ecgnb.port.network import Network, Value
@@ -36,9 +36,9 @@ class Wrapper(LayerRule):
 class Bidirectional(Wrapper):
     """One recurrent layer forwards, one backwards, and both outputs merged."""
 
-    options = frozenset({"layer", "backward_layer"})
-    only: ClassVar[Only] = {"merge_mode": ("concat", "sum", "mul", "ave", None)}
-    arguments = frozenset({"initial_state"})
+    options = {"layer", "backward_layer"}
+    only = {"merge_mode": ("concat", "sum", "mul", "ave", None)}
+    arguments = {"initial_state"}
 
     def problems(self) -> Iterator[str]:
         """Yield unknown options and wrapped layers that are not known to work in both
@@ -83,7 +83,7 @@ class TimeDistributed(Wrapper):
     step were a sample.
     """
 
-    options = frozenset({"layer"})
+    options = {"layer"}
 
     def wrap(
         self, net: Network, write: WriteChild, *inputs: Any, **kwargs: Any

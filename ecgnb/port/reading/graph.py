@@ -17,11 +17,26 @@ from ecgnb.port.reading.keras1 import modern_layer
 MODEL_CLASSES = ("Sequential", "Functional", "Model")
 
 #: Layers whose output changes when their input comes with a mask.
-MASK_USERS = frozenset({
-    "AdditiveAttention", "Attention", "Bidirectional", "CuDNNGRU", "CuDNNLSTM", "GRU",
-    "GlobalAveragePooling1D", "GroupQueryAttention", "LSTM", "Maximum", "Minimum",
-    "MultiHeadAttention", "Multiply", "SimpleRNN", "Softmax", "TimeDistributed",
-})  # fmt: skip
+MASK_USERS = frozenset(
+    {
+        "AdditiveAttention",
+        "Attention",
+        "Bidirectional",
+        "CuDNNGRU",
+        "CuDNNLSTM",
+        "GRU",
+        "GlobalAveragePooling1D",
+        "GroupQueryAttention",
+        "LSTM",
+        "Maximum",
+        "Minimum",
+        "MultiHeadAttention",
+        "Multiply",
+        "SimpleRNN",
+        "Softmax",
+        "TimeDistributed",
+    }
+)
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,20 @@ WEIGHT_FILES = (
 #: What h5py, zipfile, json and this package raise on a file that is not as Keras writes
 #: it.
 DAMAGE = (
-    OSError, zipfile.BadZipFile, zlib.error, ValueError, LookupError, TypeError,
-    AttributeError, RuntimeError, EOFError, ArithmeticError, AssertionError,
-    SyntaxError, MemoryError,
-)  # fmt: skip
+    OSError,
+    zipfile.BadZipFile,
+    zlib.error,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    EOFError,
+    ArithmeticError,
+    AssertionError,
+    SyntaxError,
+    MemoryError,
+)
 
 #: An archive may unpack to this many bytes, or to this many times its size.
 LARGEST_UNPACKED, MOST_PACKED = 64 * 2**20, 50
