@@ -13,7 +13,7 @@ from torch import nn
 
 from ecgnb.port.layers.base import LAYERS, LayerRule, as_list
 from ecgnb.port.layers.merge import in_common_layout
-from ecgnb.port.modules.functions import constant_like, unit_norm
+from ecgnb.port.modules.basic import constant_like, unit_norm
 from ecgnb.port.network import Network, Value
 
 #: Writes one function: takes the graph, the name of the node, then the function's

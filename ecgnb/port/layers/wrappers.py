@@ -9,7 +9,7 @@ import torch
 
 from ecgnb.port.layers.base import LAYERS, LayerRule
 from ecgnb.port.layers.recurrent import with_states
-from ecgnb.port.modules.functions import unfold_steps
+from ecgnb.port.modules.basic import unfold_steps
 from ecgnb.port.network import Network, Value
 
 #: Writes a wrapped layer, which is called by its name in `Layer.children`, and returns

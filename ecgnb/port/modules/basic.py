@@ -1,6 +1,8 @@
-"""Padding, pooling, separable convolution, shapes and noise as Keras has them."""
+"""Padding, pooling, separable convolution, shapes, noise and functions of Keras."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,26 @@ def same_padding(length: int, span: int, stride: int) -> tuple[int, int]:
     outputs = -(-length // stride)  # rounded up
     missing = max((outputs - 1) * stride + span - length, 0)
     return missing // 2, missing - missing // 2
+
+
+def unfold_steps(x: Tensor, steps: Tensor) -> Tensor:
+    """Undo the flattening of ``[B, T, ...]`` to ``[B * T, ...]``, with the sizes of the
+    tensor ``steps``.
+    """
+    return x.unflatten(0, steps.shape[:2])
+
+
+def constant_like(x: Tensor, values: Any) -> Tensor:
+    """Return a constant on the device of ``x``, of its dtype if that is floating."""
+    dtype = x.dtype if x.is_floating_point() else None
+    return torch.as_tensor(values, dtype=dtype, device=x.device)
+
+
+def unit_norm(x: Tensor, dim: tuple[int, ...], eps: float) -> Tensor:
+    """Divide by the Euclidean norm along ``dim``, which counts as ``eps`` where it is
+    smaller.
+    """
+    return x / torch.linalg.vector_norm(x, dim=dim, keepdim=True).clamp_min(eps)
 
 
 class SamePad1d(nn.Module):

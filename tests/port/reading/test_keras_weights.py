@@ -1,5 +1,4 @@
-"""Arrays reach the layers they belong to in every layout, or an error says why not;
-never silently another."""
+"""Weights in both layouts reach their layers, or are refused."""
 
 from __future__ import annotations
 
@@ -13,12 +12,16 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from layer_graphs import (
+    nested,
+)
+from small_keras import dense
 from zoo_cases import ZOO, ZooModel, check_model, zoo_models
 
 from ecgnb.core.errors import PortError
-from ecgnb.port import port_keras
+from ecgnb.port import port_keras, ported
 from ecgnb.port.layers import variables_of
-from ecgnb.port.reading.graph import Graph, Layer, parse_graph
+from ecgnb.port.reading.graph import Graph, parse_graph
 from ecgnb.port.reading.keras_weights import ListedWeights
 
 
@@ -250,6 +253,8 @@ def bound(graph: Graph, names: str) -> dict[str, list[float]]:
 
 
 TRAINED, KEPT = "gamma beta", "moving_mean moving_variance"
+
+
 #: Names without the layer in them: only the order tells. At the end, the places of what
 #: is stored for the norm.
 ORDERS: dict[str, tuple[Any, ...]] = {
@@ -324,17 +329,6 @@ def test_weights_of_a_frozen_wrapper_are_frozen_whatever_its_layer_says() -> Non
 def test_weights_that_names_contradict_are_refused(names: str) -> None:
     with pytest.raises(PortError, match="cannot be told apart safely"):
         bound(nested(dense("a"), norm("b")), names)
-
-
-def test_weights_of_keras_1_are_taken_in_their_order() -> None:
-    layer = Layer("dense_1", "Dense", {"name": "dense_1", "units": 2}, 1)
-    graph = Graph("model", {"dense_1": layer}, [], [], [])
-    stored = [("dense_1_W", np.zeros((3, 2))), ("dense_1_b", np.ones(2))]
-    ListedWeights({"dense_1": stored}).bind(graph, variables_of)
-    assert {name: array.shape for name, array in layer.arrays.items()} == {
-        "kernel": (3, 2),
-        "bias": (2,),
-    }
 
 
 def test_weights_of_the_wrong_shape_are_told(tmp_path: Path) -> None:

@@ -1,5 +1,4 @@
-"""Configurations of Keras 1, 2 and 3 become one graph: nested and shared models, nodes,
-functions, versions."""
+"""Configurations of Keras 1, 2 and 3 become one graph."""
 
 from __future__ import annotations
 
@@ -8,10 +7,20 @@ from typing import Any
 
 import pytest
 import torch
+from layer_graphs import (
+    INPUT,
+    entry,
+    functional,
+    graph_of,
+    layer,
+    nested,
+)
 from zoo_cases import ZOO, ZooModel, check_model, zoo_models
 
 from ecgnb.core.errors import PortError
-from ecgnb.port.build import write_graph
+from ecgnb.port.build import (
+    problems_in,
+)
 from ecgnb.port.ported import build_port
 from ecgnb.port.reading.graph import Graph, Ref, parse_graph, walk
 
@@ -23,32 +32,6 @@ def test_graph_of_whole_models_gives_keras_outputs_and_gradients(
     model: ZooModel,
 ) -> None:
     check_model(model)
-
-
-def functional(
-    *layers: dict[str, Any],
-    outputs: Any = (("f", 0, 0),),
-    inputs: Any = (("ecg", 0, 0),),
-) -> dict[str, Any]:
-    config = {
-        "name": "model",
-        "layers": list(layers),
-        "input_layers": inputs,
-        "output_layers": outputs,
-    }
-    return {"class_name": "Functional", "config": json.loads(json.dumps(config))}
-
-
-def entry(class_name: str, name: str, nodes: Any, **config: Any) -> dict[str, Any]:
-    return {
-        "class_name": class_name,
-        "name": name,
-        "config": {"name": name, **config},
-        "inbound_nodes": nodes,
-    }
-
-
-ECG = entry("InputLayer", "ecg", [], batch_input_shape=[None, 5, 3])
 
 
 def call_of(graph: Graph, layer: str) -> Any:
@@ -117,7 +100,9 @@ def test_graph_reads_nodes(
     keras: int, nodes: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     call = call_of(
-        parse_graph(functional(ECG, entry("Dense", "f", nodes, trainable=True)), keras),
+        parse_graph(
+            functional(INPUT, entry("Dense", "f", nodes, trainable=True)), keras
+        ),
         "f",
     )
     assert (call.args, call.kwargs) == (args, kwargs)
@@ -127,7 +112,9 @@ def test_graph_reads_functions_of_keras_2() -> None:
     def of(node: Any) -> Any:
         return call_of(
             parse_graph(
-                functional(ECG, entry("TFOpLambda", "f", [node], function="math.add")),
+                functional(
+                    INPUT, entry("TFOpLambda", "f", [node], function="math.add")
+                ),
                 2,
             ),
             "f",
@@ -140,7 +127,7 @@ def test_graph_reads_functions_of_keras_2() -> None:
 
 def test_graph_tells_functions_from_layers_of_one_name() -> None:
     config = functional(
-        ECG,
+        INPUT,
         entry("Add", "f", [keras_3(tensor("ecg"), 1.0)]),
         entry("Add", "g", [keras_3([tensor("ecg"), tensor("f")])], trainable=True),
         entry("SpatialDropout1D", "h", [keras_3(tensor("g"))], rate=0.1, seed=None),
@@ -169,23 +156,10 @@ def test_graph_knows_keras_3_where_the_file_does_not_say_it() -> None:
                 assert {layer.keras for _, layer in layers} == {keras}
 
 
-def nested(*nodes: Any, inputs: tuple[str, ...] = ("a",)) -> dict[str, Any]:
-    inner = functional(
-        *(
-            entry("InputLayer", name, [], batch_input_shape=[None, 5, 3])
-            for name in inputs
-        ),
-        entry("Subtract", "minus", [[[name, 0, 0, {}] for name in inputs]]),
-        inputs=[[name, 0, 0] for name in inputs],
-        outputs=[["minus", 0, 0]],
-    )
-    return {**inner, "name": "inner", "inbound_nodes": list(nodes)}
-
-
 def test_graph_counts_calls_of_nested_models_from_zero() -> None:
     add = entry("Add", "f", [[["inner", 1, 0, {}], ["inner", 2, 0, {}]]])
     graph = parse_graph(
-        functional(ECG, nested([["ecg", 0, 0, {}]], [["ecg", 0, 0, {}]]), add), 2
+        functional(INPUT, nested([["ecg", 0, 0, {}]], [["ecg", 0, 0, {}]]), add), 2
     )
     assert [call.label for call in graph.calls] == ["inner", "inner@1", "f"]
     assert call_of(graph, "f").args == ([Ref("inner", 0), Ref("inner", 1)],)
@@ -201,7 +175,7 @@ def test_graph_counts_calls_of_nested_models_from_zero() -> None:
 def test_graph_gives_nested_models_their_inputs_in_order(node: Any) -> None:
     other = entry("InputLayer", "other", [], batch_input_shape=[None, 5, 3])
     config = functional(
-        ECG,
+        INPUT,
         other,
         nested(node, inputs=("a", "b")),
         inputs=[["ecg", 0, 0], ["other", 0, 0]],
@@ -212,25 +186,9 @@ def test_graph_gives_nested_models_their_inputs_in_order(node: Any) -> None:
     torch.testing.assert_close(port(x, y), x - y)
 
 
-def test_graph_labels_second_calls_of_nested_models() -> None:
-    add = entry("Add", "f", [[["inner", 1, 0, {}], ["inner", 2, 0, {}]]])
-    inputs = ("a", "b")
-    twice = [[["ecg", 0, 0, {}], ["ecg", 0, 0, {}]]] * 2
-    written = write_graph(
-        parse_graph(functional(ECG, nested(*twice, inputs=inputs), add), 2), "NTC"
-    )
-    labels = [
-        node.meta["keras"]
-        for node in written.network.graph.nodes
-        if "keras" in node.meta
-    ]
-    assert labels == ["inner/minus", "inner@1/minus", "f"]
-    assert written.modules["inner/minus"] == "inner.minus"
-
-
 def test_graph_goes_through_dictionaries_by_their_keys() -> None:
     config = functional(
-        ECG,
+        INPUT,
         entry("InputLayer", "age", [], batch_input_shape=[None, 1]),
         inputs={"signal": ["ecg", 0, 0], "age": ["age", 0, 0]},
         outputs={"z": ["ecg", 0, 0], "b": ["age", 0, 0]},
@@ -240,31 +198,12 @@ def test_graph_goes_through_dictionaries_by_their_keys() -> None:
     assert graph.outputs == [Ref("age"), Ref("ecg")]
 
 
-def test_graph_two_layers_never_share_a_module() -> None:
-    dense = entry("Dense", "d", [[["ecg", 0, 0, {}]]], units=3, activation="tanh")
-    own = entry("Activation", "d_activation", [[["d", 0, 0, {}]]], activation="relu")
-    config = functional(ECG, dense, own, outputs=[["d_activation", 0, 0]])
-    port = build_port(parse_graph(config, 2), config, "2.6.0", "NTC")
-    x = torch.randn(2, 5, 3)
-    torch.testing.assert_close(port(x), torch.relu(torch.tanh(port.d(x))))
-    own = entry("Activation", "d_activation", [[["ecg", 0, 0, {}]]], activation="relu")
-    dense = entry(
-        "Dense", "d", [[["d_activation", 0, 0, {}]]], units=3, activation="tanh"
-    )
-    with pytest.raises(
-        PortError, match="would share the module 'd_activation' because of their names"
-    ):
-        write_graph(
-            parse_graph(functional(ECG, own, dense, outputs=[["d", 0, 0]]), 2), "NTC"
-        )
-
-
 BROKEN = {
     "Several layers are called f": functional(
-        ECG, *[entry("Add", "f", [[["ecg", 0, 0, {}]]])] * 2
+        INPUT, *[entry("Add", "f", [[["ecg", 0, 0, {}]]])] * 2
     ),
     "f takes a tensor that no layer makes": functional(
-        ECG, entry("Add", "f", [[["gone", 0, 0, {}]]])
+        INPUT, entry("Add", "f", [[["gone", 0, 0, {}]]])
     ),
     "whose code is not in the file": {
         "class_name": "MyNet",
@@ -283,3 +222,14 @@ def test_graph_refuses_what_contradicts_itself(
 ) -> None:
     with pytest.raises(PortError, match=said):
         parse_graph(config, 2)
+
+
+def test_layers_masks_are_refused_only_where_one_is_used() -> None:
+    embedding = layer("Embedding", input_dim=7, output_dim=3, mask_zero=True)
+    assert problems_in(graph_of(embedding, layer("Flatten"), shape=(20,))) == []
+    (problem,) = problems_in(
+        graph_of(embedding, layer("GlobalAveragePooling1D"), shape=(20,))
+    )
+    assert problem.startswith(
+        "layer_0 (Embedding): mask_zero=True makes a mask, which layer_1 may use"
+    )
