@@ -33,13 +33,14 @@ def as_manifest(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFram
     Missing text becomes "", a missing ``start`` 0; other numbers stay missing.
     """
     table = pd.DataFrame(rows if isinstance(rows, pd.DataFrame) else list(rows))
+    table = table.reindex(columns=list(COLUMNS))
     columns: dict[str, pd.Series] = {}
-    for name, column in table.reindex(columns=list(COLUMNS)).items():
-        kind = COLUMNS[name]
+    for name, kind in COLUMNS.items():
         if kind == "str":
-            columns[name] = column.astype(object).fillna("").astype("str")
+            columns[name] = table[name].astype(object).fillna("").astype("str")
         else:
-            columns[name] = pd.to_numeric(column).astype(kind)
+            dtype = pd.api.types.pandas_dtype(kind)
+            columns[name] = pd.to_numeric(table[name]).astype(dtype)
     return pd.DataFrame(columns).assign(start=columns["start"].fillna(0))
 
 
