@@ -1,8 +1,8 @@
 """Run all benchmarks and print one table: `python -m benchmarks`, or `python -m
 benchmarks --quick`.
 
-Ours and theirs are measured in the same run, turn by turn, and the medians are
-compared: the ratio holds on another machine where the seconds do not.
+ecgnb ("ours") and the common recipe ("theirs") are measured in the same run, alternating,
+and the medians are compared: ratios carry over to other machines, seconds do not.
 """
 
 from __future__ import annotations

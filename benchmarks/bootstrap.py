@@ -23,7 +23,7 @@ TARGET_S = 5.0
 
 def run(quick: bool) -> list[dict[str, Any]]:
     """Time a thousand resamples of the macro AUROC, and of all headline numbers, on
-    made predictions.
+    synthetic predictions.
 
     The scikit-learn loop is timed on fewer resamples and extrapolated, as its name in
     the rows says; both sides see the same resamples, and a difference of more than

@@ -31,7 +31,7 @@ LOAD = """
 import sys, time
 import torch
 from ecgnb.foundation.ecg_fm_checkpoint import load_ecg_fm
-import ecgnb.checkpoints.container, ecgnb.hub.download
+import ecgnb.checkpoints.container, ecgnb.hub.huggingface
 def peak():  # kB; of this program alone, which getrusage is not
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 before = peak()
@@ -66,16 +66,16 @@ def _loading(name: str, file: Path, repeats: int) -> list[dict[str, Any]]:
     """Load in fresh processes; every weight is read before the peak of the memory is
     taken.
     """
-    found = []
+    measured = []
     for _ in range(repeats):
-        told = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", LOAD, str(file)],
             check=True,
             capture_output=True,
             text=True,
         )
-        found.append([float(value) for value in told.stdout.split()])
-    seconds, memory, count = zip(*found, strict=True)
+        measured.append([float(value) for value in process.stdout.split()])
+    seconds, memory, count = zip(*measured, strict=True)
     label = f"ECG-FM {name} ({count[0]:,.0f} parameters, {file.stat().st_size / 1e9:.2f} GB)"
     return [
         row(f"load {label}", max(seconds), None, "s", "<= 2 s"),
@@ -127,7 +127,7 @@ def _rows(
 
 def _flops(model: nn.Module, x: Tensor) -> float:
     """Count the operations of the plain formulation: convolutions, projections and
-    attention, two a multiply-add.
+    attention, two per multiply-add.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -146,7 +146,7 @@ def _product(dtype: torch.dtype) -> Callable[[], Tensor]:
 
 def _by_turns(calls: list[Callable[[], Any]], repeats: int) -> list[float]:
     """Return the median seconds of each call; the product is short and runs many times
-    a turn.
+    per turn.
     """
     spent: list[list[float]] = [[] for _ in calls]
     for call in calls:
@@ -162,7 +162,7 @@ def _by_turns(calls: list[Callable[[], Any]], repeats: int) -> list[float]:
 
 
 class Plain(nn.Module):
-    """The same network as one would first write it."""
+    """The same network with explicit attention and a direct convolution."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()

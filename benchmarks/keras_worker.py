@@ -1,5 +1,5 @@
-"""A process that holds one Keras model on the torch backend and times calls when asked;
-for `benchmarks.port`.
+"""Process with one Keras model on the torch backend that times calls on request, for
+`benchmarks.port`.
 
 It needs Keras 3 and torch and nothing of ecgnb. Arguments: model, inputs (.npy). Each
 line on its input is a number of calls; it answers with the seconds that one took.

@@ -1,9 +1,9 @@
-"""What the training loop costs over a bare PyTorch loop with the same model, optimizer
+"""Overhead of the training loop over a bare PyTorch loop with the same model, optimizer
 and clipping.
 
 The bare loop has all signals as tensors in memory and does nothing but forward,
-backward, clipping and the step. Ours reads a signal store from disk, seeds each step,
-watches losses and gradients, follows a schedule and reports.
+backward, clipping and the step. The loop of ecgnb reads a signal store from disk, seeds
+each step, checks losses and gradients, follows a schedule and reports.
 
     python -m benchmarks --only loop [--quick]
 """
@@ -24,8 +24,8 @@ from torch import nn
 
 from benchmarks.measure import row
 from benchmarks.preparation import write_cohort
+from ecgnb.data.config import PrepareConfig
 from ecgnb.data.loading.loaders import Loader
-from ecgnb.data.signal.standardise import PrepareConfig
 from ecgnb.data.store.preparation import prepare_store
 from ecgnb.data.store.store import SignalStore
 from ecgnb.models.base import build_model
@@ -43,8 +43,8 @@ WARM_UP = 3
 
 
 def run(quick: bool = False) -> list[dict[str, Any]]:
-    """Measure steps of the default ResNet on 12 leads of 10 s at 100 Hz, one of ours
-    and one bare by turns.
+    """Measure steps of the default ResNet on 12 leads of 10 s at 100 Hz, alternating
+    between both loops.
 
     Returns:
         One row of `benchmarks.measure.row`, medians in ms.
@@ -67,7 +67,7 @@ def run(quick: bool = False) -> list[dict[str, Any]]:
 
 
 class Turns(Callback):
-    """After each step of ours one of the bare loop; ``times`` holds the ms of both."""
+    """Run a step of the bare loop after each step; ``times`` holds the ms of both."""
 
     def __init__(self, bare: Bare) -> None:
         self.bare = bare
@@ -78,9 +78,7 @@ class Turns(Callback):
         self.since = time.perf_counter()
 
     def on_step_end(self, training: Any) -> None:
-        """Stop it, and time a bare step, for which the settings of our loop do not
-        hold.
-        """
+        """Stop it, and time a bare step without the determinism of the loop."""
         ours = time.perf_counter() - self.since
         torch.use_deterministic_algorithms(False)
         started = time.perf_counter()
@@ -92,7 +90,7 @@ class Turns(Callback):
 
 
 class Bare:
-    """The loop that everybody writes first, with the signals in memory."""
+    """A minimal training loop with the signals in memory."""
 
     def __init__(self, signals: torch.Tensor, labels: torch.Tensor) -> None:
         self.signals, self.labels = signals, labels
@@ -133,7 +131,7 @@ def _take_turns(
     )
     first_of_epoch = range(
         0, len(turns.times), len(train)
-    )  # validation and checkpoint lie before them
+    )  # validation and checkpoint precede them
     kept = [
         times
         for number, times in enumerate(turns.times)

@@ -1,4 +1,4 @@
-"""The row of a measurement."""
+"""One row of the table of benchmarks."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import Any
 def row(
     name: str, ours: float, theirs: float | None, unit: str, target: str
 ) -> dict[str, Any]:
-    """Return one line of the table; ``ratio`` says how many times less ours is than
-    theirs.
-    """
+    """Return one row of the table; ``ratio`` is theirs divided by ours."""
     ratio = None if theirs is None else theirs / ours
     return {
         "name": name,

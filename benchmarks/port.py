@@ -1,5 +1,5 @@
-"""Ported Keras models: how long a port takes, and how fast it is beside Keras on the
-torch backend.
+"""Ported Keras models: time of the port, and inference against Keras on the torch
+backend.
 
 Keras runs in a process of its own, by the interpreter that ``ECGNB_KERAS_PYTHON`` names
 (this one, where it is not set); both take turns with the same batch of 8, the same
@@ -37,7 +37,10 @@ def run(quick: bool) -> list[dict[str, Any]]:
     """Time the port of each model, and its inference against Keras."""
     golden = Path(os.environ.get("ECGNB_TEST_GOLDEN", "")) / "keras"
     files = [golden / name for name in MODELS if (golden / name).is_file()] or [EXAMPLE]
-    return [each for file in files for each in _rows(file, 5 if quick else 20)]
+    rows = []
+    for file in files:
+        rows += _rows(file, 5 if quick else 20)
+    return rows
 
 
 def _rows(file: Path, turns: int) -> list[dict[str, Any]]:
@@ -67,8 +70,8 @@ def _rows(file: Path, turns: int) -> list[dict[str, Any]]:
 def _by_turns(
     port: torch.nn.Module, file: Path, x: np.ndarray, turns: int
 ) -> tuple[float, float | None]:
-    """Return the median seconds a call of ours and of Keras; ours alone where there is
-    no Keras.
+    """Return the median seconds per call of the port and of Keras (None without
+    Keras).
     """
     calls, signal = 10, torch.from_numpy(x)
     ours, theirs = [], []
@@ -92,7 +95,7 @@ def _by_turns(
 
 
 def _start(file: Path, x: np.ndarray, folder: Path) -> subprocess.Popen[str] | None:
-    """Start Keras; None, with a word on why, where there is none or it cannot read the
+    """Start Keras; None, with a printed reason, if it is missing or cannot read the
     file.
     """
     np.save(folder / "x.npy", x)
@@ -112,12 +115,12 @@ def _start(file: Path, x: np.ndarray, folder: Path) -> subprocess.Popen[str] | N
         print(f"  against Keras {answer[1]}")
         return worker
     print(
-        f"  {python} has no Keras that reads {file.name}: set ECGNB_KERAS_PYTHON; ours alone is timed"
+        f"  {python} has no Keras that reads {file.name}: set ECGNB_KERAS_PYTHON; only the port is timed"
     )
     worker.wait()
     return None
 
 
 if __name__ == "__main__":
-    for each in run(quick="--quick" in sys.argv):
-        print(each)
+    for result in run(quick="--quick" in sys.argv):
+        print(result)

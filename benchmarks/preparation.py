@@ -2,8 +2,8 @@
 process.
 
 The common recipe is ``wfdb.rdrecord``, ``scipy.signal.resample_poly`` where the rates
-differ, a z-score, and one ``np.savez_compressed`` a record, read back by a map-style
-Dataset. Ours reads, checks, resamples, quantises, hashes and writes whole shards with
+differ, a z-score, and one ``np.savez_compressed`` per record, read back by a map-style
+Dataset. ecgnb reads, checks, resamples, quantises, hashes and writes whole shards with
 their checksums, and reads batches by row number.
 """
 
@@ -37,10 +37,8 @@ PART = 64
 
 
 def run(quick: bool = False) -> list[dict[str, Any]]:
-    """Measure everything; return a row a figure: name, ours, theirs, ratio, unit,
-    target.
-    """
-    n = 512 if quick else 1024  # whole shards, as in earnest
+    """Measure everything; return one row per figure (`benchmarks.measure.row`)."""
+    n = 512 if quick else 1024  # whole shards, as in real use
     with tempfile.TemporaryDirectory() as name, _quiet():
         folder = Path(name)
         manifest = write_cohort(folder / "records", 4 * n)
@@ -134,7 +132,8 @@ def common_recipe(header: str, target_fs: float, folder: Path) -> None:
 def _preparation(
     folder: Path, manifest: pd.DataFrame, target_fs: float, rounds: int
 ) -> dict[str, Any]:
-    from ecgnb.data.store.preparation import PrepareConfig, prepare_store
+    from ecgnb.data.config import PrepareConfig
+    from ecgnb.data.store.preparation import prepare_store
 
     config = PrepareConfig(
         target_fs=target_fs, target_samples=int(target_fs * SECONDS), n_jobs=1
@@ -160,12 +159,12 @@ def _preparation(
         )
         theirs.append(seconds / len(part))
     name = f"prepare a 12 x {FS * SECONDS} record, {FS} -> {target_fs:g} Hz"
-    mine = 1000 * statistics.median(ours) / len(paths)
+    own_ms = 1000 * statistics.median(ours) / len(paths)
     return row(
         name,
-        mine,
+        own_ms,
         1000 * statistics.median(theirs),
-        "ms a record",
+        "ms per record",
         ">= 20x" if target_fs == FS else ">= 5x",
     )
 
@@ -201,7 +200,7 @@ def _batches(folder: Path, rounds: int) -> dict[str, Any]:
     return row(
         f"random batch of {BATCH}, 12 x {FS * SECONDS}",
         *medians,
-        "ms a record",
+        "ms per record",
         ">= 10x",
     )
 
@@ -222,7 +221,7 @@ def _peak_mb(folder: Path, n: int) -> float:
     """
     code = (
         "import re, resource, sys; from pathlib import Path; import pandas as pd;"
-        "from ecgnb.data.manifest import read_manifest; from ecgnb.data.store.preparation import *;"
+        "from ecgnb.data.manifest import read_manifest; from ecgnb.data.config import PrepareConfig; from ecgnb.data.store.preparation import prepare_store;"
         "folder, n = Path(sys.argv[1]), int(sys.argv[2]);"
         "prepare_store(read_manifest(folder / 'manifest.csv').head(n), PrepareConfig(n_jobs=1, shard_size=64),"
         " folder / f'memory-{n}');"

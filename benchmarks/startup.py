@@ -1,4 +1,4 @@
-"""How long a user waits for `import ecgnb` and for the first line of a cell."""
+"""Time of `import ecgnb` and of `open_run` in a cell."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ def run(quick: bool) -> list[dict[str, Any]]:
 
 
 def _import_row(repeats: int) -> dict[str, Any]:
-    """A fresh interpreter each time; what an empty one takes is subtracted run by
-    run.
-    """
+    """Time fresh interpreters; the time of an empty one is subtracted run by run."""
     spent = [_process("import ecgnb") - _process("pass") for _ in range(repeats)]
     return row("import ecgnb", statistics.median(spent), None, "s", "<= 0.2 s")
 

@@ -12,7 +12,7 @@ from ecgnb.core.files import read_json
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.bundle_folder import CARD, DESCRIPTION, WEIGHTS, load_bundle
 from ecgnb.deploy.card import model_card, without_paths
-from ecgnb.hub.download import fetch_folder
+from ecgnb.hub.huggingface import fetch_folder
 from ecgnb.hub.http_session import hub_session, offline, token
 
 
@@ -44,7 +44,7 @@ def from_hub(repository: str, revision: str | None = None) -> Bundle:
         CheckpointError: a file is damaged, or the weights are not those of
             ``bundle.json``.
         EcgnbError, FileError, MissingExtraError: it cannot be fetched, as
-            `ecgnb.hub.download.fetch` tells.
+            `ecgnb.hub.huggingface.fetch` tells.
     """
     return load_bundle(fetch_folder(repository, (DESCRIPTION, WEIGHTS), revision))
 

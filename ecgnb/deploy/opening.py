@@ -11,7 +11,7 @@ from ecgnb.core.progress import say
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.bundle_folder import DESCRIPTION, load_bundle
 from ecgnb.foundation.recipe import LabelHead, ecg_fm_recipe, known_head
-from ecgnb.hub.download import is_hub_name
+from ecgnb.hub.huggingface import is_hub_name
 from ecgnb.models.ecg_fm import EcgFM
 from ecgnb.port.backbone import backbone_of
 from ecgnb.port.contract import UNITS, Contract

@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 
-from ecgnb.checkpoints.container import Checkpoint, TensorRef, open_checkpoint, plain
+from ecgnb.checkpoints.container import Checkpoint, open_checkpoint
+from ecgnb.checkpoints.plain import plain
+from ecgnb.checkpoints.tensor_refs import TensorRef
 from ecgnb.checkpoints.inspection import Inspection, inspect_checkpoint
 from ecgnb.core.errors import CheckpointError, ConfigError
 from ecgnb.foundation.ecg_fm_config import architecture
@@ -143,7 +145,7 @@ def _located(name: str | Path, revision: str | None) -> tuple[Path, str, str]:
     """Return the file, and the repository and commit on the hub where it came from
     there.
     """
-    from ecgnb.hub.download import fetch, is_hub_name
+    from ecgnb.hub.huggingface import fetch, is_hub_name
 
     if not is_hub_name(str(name)):
         if revision is not None:

@@ -1,1 +1,1 @@
-"""One resumable, checksummed downloader, and sessions with model hubs."""
+"""Downloads: one resumable HTTP downloader, and the Hugging Face hub."""

@@ -1,344 +1,284 @@
-"""`fetch`: one file from the Hugging Face hub, resumed where it stopped, checked
-against the hub's own checksum.
+"""Resumable, checksummed download of one file over HTTP.
 
-Files lie in the hub's own cache, where other programs find them too. The token comes
-from the environment alone (``HF_TOKEN``); ``HF_HUB_OFFLINE``, ``HF_ENDPOINT`` and
-``HF_HOME`` work as everywhere.
+Bytes are collected in ``<name>.part`` and the file takes its name only when it is
+complete and its checksum is right. An interrupted download continues where it stopped,
+also in another process. Data sets (`ecgnb.data.catalog.download_dataset`) and models
+(`ecgnb.hub.huggingface`) both use it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import http.client
+import math
 import os
 import re
 import shutil
-from collections.abc import Sequence
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from ecgnb.core.errors import CheckpointError, ConfigError, FileError
-from ecgnb.core.files import sha256_file
-from ecgnb.core.progress import say
-from ecgnb.hub.http_session import hub_session, offline, token
+from ecgnb.core.errors import EcgnbError, FileError
+from ecgnb.core.files import DISK_FULL, sha256_file
+from ecgnb.core.progress import progress
 
-#: Endings of files that hold weights.
-WEIGHTS = (".pt", ".safetensors")
+#: Attempts in a row that bring no new byte before a file is given up.
+ATTEMPTS = 4
+#: Seconds before the second attempt; each further one waits twice as long.
+WAIT_S = 1.0
+#: Seconds without an answer before an attempt fails.
+TIMEOUT_S = 60.0
 
-_PART, _FILE = r"\w[\w.-]{0,95}", r"\w[^/\\:\n]{0,95}"
-_NAME = re.compile(rf"({_PART}/{_PART})(?:/((?:{_FILE}/)*{_FILE}))?", re.ASCII)
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-#: What the hub tells of a file's bytes: the SHA-256 of a large one, git's SHA-1 of a
-#: small one.
-_CHECKSUM = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
-#: Endings by which a name of two parts is a file here rather than a repository there.
-_FILES = (*WEIGHTS, ".pth", ".ckpt", ".bin", ".h5", ".keras", ".json")
+_BLOCK = 1 << 20  # bytes: 1 MiB, so that progress counts MiB
+_RETRIED_STATUS = (408, 425, 429, 500, 502, 503, 504)
+
+
+class ChecksumError(EcgnbError):
+    """A file arrived complete, and its bytes are not the published ones."""
+
+
+class _IncompleteError(Exception):
+    """An attempt that ended early; another one may bring the rest."""
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follow redirects, but keep the token from every other host.
+
+    The Hugging Face hub redirects to a storage provider, and urllib would send it all
+    headers.
+    """
+
+    def redirect_request(
+        self, req: urllib.request.Request, *args: Any
+    ) -> urllib.request.Request | None:
+        redirected = super().redirect_request(req, *args)
+        if redirected and (redirected.type, redirected.host) != (req.type, req.host):
+            redirected.remove_header("Authorization")
+        return redirected
 
 
 @dataclass(frozen=True)
-class Fetched:
-    """A file of the hub that lies on this machine.
+class _Job:
+    url: str
+    part: Path
+    name: str
+    headers: Mapping[str, str]
+    show_progress: bool
+    stop: threading.Event
 
-    Attributes:
-        path: where it lies.
-        repository: "owner/repository".
-        file: its path within the repository.
-        revision: the commit it is from, 40 hex digits.
-        sha256: of its bytes as they lie here.
-    """
-
-    path: Path
-    repository: str
-    file: str
-    revision: str
-    sha256: str
+    @property
+    def n_bytes(self) -> int:
+        """Number of bytes that have arrived, also in earlier processes."""
+        return self.part.stat().st_size if self.part.is_file() else 0
 
 
-def is_hub_name(text: str) -> bool:
-    """Return whether a text names something on the hub and nothing on this machine.
-
-    >>> [is_hub_name(text) for text in ("wanglab/ecg-fm", "wanglab/ecg-fm/model.pt", "./model.pt", "runs/model.pt")]
-    [True, True, False, False]
-    """
-    found = _NAME.fullmatch(text)
-    if found is None or Path(text).exists():
-        return False
-    return found[2].endswith(WEIGHTS) if found[2] else not found[1].endswith(_FILES)
-
-
-def fetch(name: str, revision: str | None = None) -> Fetched:
-    """Fetch one file, or find it in the cache.
-
-    A download that was cut goes on where it stopped, also in another process. Its bytes
-    are compared with the checksum that the hub tells, after a download and each time
-    the file is taken from the cache; only a cache without symbolic links (Windows
-    without developer mode) does not know it where the hub is not asked.
+def download_file(
+    url: str,
+    target: Path,
+    *,
+    name: str = "",
+    checksum: str = "",
+    size: int | None = None,
+    headers: Mapping[str, str] | None = None,
+    stop: threading.Event | None = None,
+    show_progress: bool = False,
+) -> bool:
+    """Download a file, unless it is there with the right checksum.
 
     Args:
-        name: "owner/repository/file.pt", or "owner/repository" for the only file of
-            weights in it.
-        revision: commit, tag or branch; None for the newest, and a line says which that
-            is. With a full commit, a cached file needs no network.
+        url: http or https.
+        target: path to write; its folder is made where it is missing.
+        name: what errors and progress call the file; None for the file's name.
+        checksum: published SHA-256 (64 hex digits) or git blob SHA-1 (40). Without one
+            the file is always fetched, from its first byte.
+        size: bytes of the whole file, where known; checked against the free space.
+        headers: further HTTP headers.
+        stop: set by another thread to end the download early.
+        show_progress: whether to show the MiB that have arrived.
+
+    Returns:
+        Whether it had to be fetched.
 
     Raises:
-        ConfigError: repository, file or revision are not there, or there are several
-            files to choose from.
-        CheckpointError: the bytes are not those that the hub tells.
-        FileError: the disk is full, or the cache cannot be written.
-        MissingExtraError: huggingface-hub is not installed.
-        EcgnbError: the repository is gated, or neither the hub nor the cache has an
-            answer.
+        ChecksumError: the bytes are not those of ``checksum``; they are deleted.
+        FileError: the disk is full, or ``target`` cannot be written.
+        EcgnbError: the server does not answer, refuses, or the connection broke.
     """
-    repository, file = _split(name)
-    with hub_session(repository, revision, file):
-        file = file or _only_weights(repository, revision)
-        path, told = _provide(repository, file, revision)
-        checksum = _checksum_in_cache(path) or told
-        sha256 = _verified(
-            path, checksum, f"Delete {path.resolve()} and fetch it again."
-        )
-    commit = path.parents[len(PurePosixPath(file).parts) - 1].name
-    if revision is None:
-        say(
-            f"{repository}: commit {commit}; with revision={commit!r} it stays this one."
-        )
-    return Fetched(path, repository, file, commit, sha256)
-
-
-def fetch_folder(
-    repository: str, files: Sequence[str], revision: str | None = None
-) -> Path:
-    """Fetch some files of one commit and return the folder with them; arguments and
-    errors are those of `fetch`.
-    """
-    first = fetch(f"{repository}/{files[0]}", revision)
-    for file in files[1:]:
-        fetch(f"{repository}/{file}", first.revision)
-    return first.path.parents[len(PurePosixPath(first.file).parts) - 1]
-
-
-def _split(name: str) -> tuple[str, str]:
-    found = _NAME.fullmatch(name)
-    if found is None:
-        raise ConfigError(
-            f"{name!r} names nothing on the hub. Give 'owner/repository' or 'owner/repository/file.pt'."
-        )
-    return found[1], found[2] or ""
-
-
-def _only_weights(repository: str, revision: str | None) -> str:
-    files = _list_files(repository, revision)
-    weights = [file for file in files if file.endswith(WEIGHTS)]
-    if len(weights) != 1:
-        held = ", ".join(weights or files) or "nothing"
-        many = f"{len(weights)} files of weights" if weights else "no file of weights"
-        raise ConfigError(
-            f"{repository} has {many}: {held}. Name the one to take, as '{repository}/<file>'."
-        )
-    return weights[0]
-
-
-def _list_files(repository: str, revision: str | None) -> list[str]:
-    """List the files of a repository; without network those that the cache has of
-    it.
-    """
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError
-
-    if not offline():
-        try:
-            told = (
-                HfApi(token=token()).model_info(repository, revision=revision).siblings
-            )
-            return sorted(each.rfilename for each in told or ())
-        except HTTPError as error:
-            if isinstance(error, HfHubHTTPError):
-                raise
-    folder = Path(
-        snapshot_download(
-            repository, revision=revision, token=token(), local_files_only=True
-        )
+    part = target.with_name(target.name + ".part")
+    job = _Job(
+        url,
+        part,
+        name or target.name,
+        headers or {},
+        show_progress,
+        stop or threading.Event(),
     )
-    return sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.is_file()
-    )
-
-
-def _provide(repository: str, file: str, revision: str | None) -> tuple[Path, str]:
-    """Return where a file lies in the cache, fetched where it is not there, and its
-    checksum where the hub was asked.
-
-    The library begins a download anew in each process, so the bytes are gathered here,
-    under the name that they have in its cache; it then finds them there.
-    """
-    from huggingface_hub import (
-        get_hf_file_metadata,
-        hf_hub_download,
-        hf_hub_url,
-        try_to_load_from_cache,
-    )
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError
-
-    about: dict[str, Any] = {"repo_id": repository, "filename": file}
-    cached = try_to_load_from_cache(**about, revision=revision)
-    here = isinstance(cached, str)
-    if offline() or (here and _COMMIT.fullmatch(revision or "")):
-        return Path(
-            hf_hub_download(
-                **about, revision=revision, token=token(), local_files_only=True
-            )
-        ), ""
-    try:
-        told = get_hf_file_metadata(
-            hf_hub_url(**about, revision=revision), token=token()
-        )
-    except HTTPError as error:
-        refused = isinstance(error, HfHubHTTPError) and error.response.status_code < 500
-        if refused or not isinstance(cached, str):
-            raise
-        say(
-            f"The Hugging Face hub does not answer; {repository}/{file} is the one in the cache."
-        )
-        return Path(cached), ""
-    checksum = told.etag if told.etag and _CHECKSUM.fullmatch(told.etag) else ""
-    if (
-        checksum
-        and told.commit_hash
-        and not isinstance(
-            try_to_load_from_cache(**about, revision=told.commit_hash), str
-        )
-    ):
-        _gather(about, told.commit_hash, checksum, told.size)
-    path = Path(hf_hub_download(**about, revision=revision, token=token()))
-    if (
-        checksum and not path.is_symlink()
-    ):  # the library copied it there: once is enough
-        _blob(repository, checksum).unlink(missing_ok=True)
-    return path, checksum
-
-
-def _blob(repository: str, checksum: str) -> Path:
-    """Return where the hub's cache has the bytes with a checksum."""
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-
-    return Path(
-        constants.HF_HUB_CACHE,
-        repo_folder_name(repo_id=repository, repo_type="model"),
-        "blobs",
-        checksum,
-    )
-
-
-def _gather(
-    about: dict[str, Any], commit: str, checksum: str, size: int | None
-) -> None:
-    """Bring the bytes of a file into the cache, going on where an earlier attempt
-    stopped.
-    """
-    from huggingface_hub.utils import WeakFileLock
-
-    blob = _blob(about["repo_id"], checksum)
-    part = blob.with_name(f"{checksum}.incomplete")
-    lock = blob.parents[2] / ".locks" / blob.parents[1].name / f"{checksum}.lock"
-    for folder in (blob.parent, lock.parent):
-        folder.mkdir(parents=True, exist_ok=True)
-    with WeakFileLock(lock):
-        if blob.exists():
-            return
-        part.touch()
+    with _readable_errors(job.name):
         if (
-            size is not None and part.stat().st_size > size
-        ):  # whatever it is, it does not begin this file
-            os.truncate(part, 0)
-        _announce(
-            f"{about['repo_id']}/{about['filename']}",
-            size,
-            part.stat().st_size,
-            blob.parent,
-        )
-        _complete(part, about, commit, size)
-        try:
-            _verified(part, checksum, "They were deleted; fetch the file again.")
-        except CheckpointError:
+            checksum
+            and target.is_file()
+            and file_checksum(target, checksum) == checksum
+        ):
+            return False
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not checksum:
+            part.unlink(missing_ok=True)
+        if size is not None:
+            _require_space(job, size)
+        resumed = part.is_file()
+        _fetch_remaining(job, size)
+        if resumed and file_checksum(part, checksum) != checksum:
+            # The part may be of an earlier version of the file: once more, from 0.
             part.unlink()
-            raise
-        os.replace(part, blob)
+            _fetch_remaining(job, size)
+        if checksum:
+            _require_checksum(job, checksum)
+        os.replace(part, target)
+    return True
 
 
-def _complete(part: Path, about: dict[str, Any], commit: str, size: int | None) -> None:
-    """Fetch what a partial file lacks, with as many attempts as bring something new."""
-    from huggingface_hub import hf_hub_url
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
-
-    headers = {**build_hf_headers(token=token()), "Accept-Encoding": "identity"}
-    words: dict[str, Any] = {
-        "headers": headers,
-        "expected_size": size,
-        "displayed_filename": about["filename"],
-    }
-    while True:
-        have = part.stat().st_size
-        try:
-            with part.open("ab") as target:
-                http_get(
-                    hf_hub_url(**about, revision=commit),
-                    target,
-                    resume_size=have,
-                    **words,
-                )
-            return
-        except HTTPError as error:
-            if isinstance(error, HfHubHTTPError) or part.stat().st_size == have:
-                raise
-
-
-def _announce(name: str, size: int | None, have: int, folder: Path) -> None:
-    if size is None:
-        say(f"Fetching {name}")
-        return
-    free = shutil.disk_usage(folder).free
-    if free < size - have:
-        raise FileError(
-            f"{name} has {size / 1e6:.1f} MB, and {folder} has room for {free / 1e6:.1f} MB. Make room, or set HF_HOME "
-            "to a folder on another disk."
-        )
-    say(
-        f"Fetching {name}, {size / 1e6:.1f} MB"
-        + (f", of which {have / 1e6:.1f} MB are here" if have else "")
-    )
-
-
-def _checksum_in_cache(path: Path) -> str:
-    """Return the checksum by which the cache knows a file: the name of what its link
-    points to.
-    """
-    name = path.readlink().name if path.is_symlink() else ""
-    return name if _CHECKSUM.fullmatch(name) else ""
-
-
-def _verified(path: Path, checksum: str, advice: str) -> str:
-    """Return the SHA-256 of a file whose checksum is the one told, where one is
-    told.
-    """
-    sha256 = sha256_file(path)
-    found = _git_checksum(path) if len(checksum) == 40 else sha256
-    if checksum and found != checksum:
-        raise CheckpointError(
-            f"The bytes of {path} have the checksum {found[:16]}..., the hub tells {checksum[:16]}.... {advice}"
-        )
-    return sha256
-
-
-def _git_checksum(path: Path) -> str:
-    """Return the SHA-1 by which git names a file's contents; the hub tells it for small
-    files.
-    """
+def file_checksum(path: Path, like: str = "") -> str:
+    """Return a file's SHA-256, or git's SHA-1 of it where ``like`` has 40 digits."""
+    if len(like) != 40:
+        return sha256_file(path)
     content = path.read_bytes()
-    return hashlib.sha1(
-        b"blob %d\0" % len(content) + content, usedforsecurity=False
-    ).hexdigest()
+    header = b"blob %d\0" % len(content)  # git hashes type and length as well
+    return hashlib.sha1(header + content, usedforsecurity=False).hexdigest()
+
+
+def _require_space(job: _Job, size: int) -> None:
+    folder = job.part.parent
+    free = shutil.disk_usage(folder).free
+    if free < size - job.n_bytes:
+        raise FileError(
+            f"{job.name} has {size / 1e6:.1f} MB, and {folder} has room for "
+            f"{free / 1e6:.1f} MB. Make room, or choose a folder on another disk "
+            "(for the Hugging Face hub: HF_HOME)."
+        )
+
+
+def _require_checksum(job: _Job, checksum: str) -> None:
+    actual = file_checksum(job.part, checksum)
+    if actual != checksum:
+        job.part.unlink()
+        raise ChecksumError(
+            f"{job.name} arrived with the checksum {actual[:16]}..., published is "
+            f"{checksum[:16]}.... It was deleted; fetch the file again. If it happens "
+            "again, the file or its checksum is wrong at the source."
+        )
+
+
+@contextlib.contextmanager
+def _readable_errors(name: str) -> Iterator[None]:
+    """Turn errors of the network and the disk into ours, with the file's name."""
+    again = "run the same again; what has arrived is kept"
+    try:
+        yield
+    except EcgnbError:
+        raise
+    except urllib.error.HTTPError as error:
+        address = (error.url or "").partition("?")[0]  # a query may hold a signature
+        raise EcgnbError(
+            f"{name} cannot be fetched: {error.code} {error.reason} for {address}."
+        ) from error
+    except _IncompleteError as error:
+        raise EcgnbError(
+            f"{name} cannot be fetched: {error}. Check the connection and proxy, and "
+            f"{again}."
+        ) from error
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            message = (
+                f"The disk is full: {name} cannot be written. Make room and {again}."
+            )
+        else:
+            message = (
+                f"{name} cannot be written: {error}. Choose a folder where you may "
+                f"write and {again}."
+            )
+        raise FileError(message, error.errno) from error
+
+
+def _fetch_remaining(job: _Job, size: int | None) -> None:
+    """Fetch the missing bytes, with as many attempts as bring something new."""
+    failures = 0
+    while True:
+        before = job.n_bytes
+        try:
+            _attempt(job)
+            if size is not None and job.n_bytes < size:
+                raise _IncompleteError(f"the server sent {job.n_bytes} of {size} bytes")
+            return
+        except urllib.error.HTTPError as error:
+            if error.code not in _RETRIED_STATUS:
+                raise
+            error.close()
+            problem: Exception = error
+        except _IncompleteError as error:
+            problem = error
+        failures = 1 if job.n_bytes > before else failures + 1
+        if failures >= ATTEMPTS or job.stop.wait(WAIT_S * 2 ** (failures - 1)):
+            raise problem
+
+
+def _attempt(job: _Job) -> None:
+    """Request the missing bytes once and write what comes."""
+    offset = job.n_bytes
+    headers = {"User-Agent": "ecgnb", **job.headers, "Accept-Encoding": "identity"}
+    if offset:
+        headers["Range"] = f"bytes={offset}-"
+    request = urllib.request.Request(job.url, headers=headers)
+    try:
+        opener = urllib.request.build_opener(_Redirects)
+        response = opener.open(request, timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and offset:  # nothing beyond offset: complete, or another
+            error.close()  # version of the file, which the checksum shows
+            return
+        raise
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise _IncompleteError(f"no answer ({reason})") from error
+    with response:
+        content_range = response.headers.get("Content-Range", "")
+        if response.status == 206 and not content_range.startswith(f"bytes {offset}-"):
+            job.part.unlink(missing_ok=True)
+            raise _IncompleteError("the server sent another range than requested")
+        if response.status != 206:
+            offset = 0  # a server without ranges sends the whole file again
+        _write(response, job, offset)
+
+
+def _write(response: http.client.HTTPResponse, job: _Job, offset: int) -> None:
+    """Append to the part from ``offset`` what the server sends."""
+    length = response.headers.get("Content-Length")
+    expected = int(length) if length and re.fullmatch(r"\d+", length) else None
+    arrived = 0
+    blocks: Iterator[bytes] = iter(lambda: _read(response), b"")
+    if job.show_progress:
+        n_blocks = math.ceil(expected / _BLOCK) if expected is not None else None
+        blocks = progress(blocks, total=n_blocks, title=f"{job.name} [MiB]")
+    with job.part.open("ab" if offset else "wb") as file:
+        for block in blocks:
+            file.write(block)
+            arrived += len(block)
+            if job.stop.is_set():
+                raise _IncompleteError("the download was stopped")
+    if expected is not None and arrived < expected:
+        raise _IncompleteError(
+            f"the connection ended after {offset + arrived} of "
+            f"{offset + expected} bytes"
+        )
+
+
+def _read(response: http.client.HTTPResponse) -> bytes:
+    """Read a block; an error here is the network's, any other one the disk's."""
+    try:
+        return response.read(_BLOCK)
+    except (OSError, http.client.HTTPException) as error:
+        raise _IncompleteError(f"the connection broke: {error}") from error

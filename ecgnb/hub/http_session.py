@@ -1,5 +1,7 @@
-"""How the house speaks with the Hugging Face hub: with which token, whether at all, and
-what its refusals mean.
+"""Sessions with the Hugging Face hub: token, offline mode, errors.
+
+``huggingface_hub`` is an optional extra (``ecgnb[hub]``), so it is imported inside
+functions.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from ecgnb.core.errors import (
 from ecgnb.core.files import DISK_FULL
 from ecgnb.core.progress import mode
 
-_SHOWN = 300  # characters of what the hub says of a request that it does not take
+_MAX_SHOWN = 300  # characters quoted from an answer of the hub
 
 
 def token() -> str | Literal[False]:
@@ -30,37 +32,38 @@ def token() -> str | Literal[False]:
     this machine.
 
     Raises:
-        ConfigError: ``HF_TOKEN`` holds what no token can hold, such as a line break
-            within.
+        ConfigError: ``HF_TOKEN`` holds characters that no token has, such as a line
+            break.
     """
-    found = os.environ.get("HF_TOKEN", "").strip()
-    if not re.fullmatch(r"[!-~]*", found):
+    value = os.environ.get("HF_TOKEN", "").strip()
+    if not re.fullmatch(r"[!-~]*", value):
         raise ConfigError(
-            "HF_TOKEN is no token of the hub: it holds spaces or signs beyond ASCII. Copy it once more."
+            "HF_TOKEN is no token of the hub: it contains spaces or characters beyond "
+            "ASCII. Copy it once more."
         )
-    return found or False
+    return value or False
 
 
 def offline() -> bool:
-    """Return whether ``HF_HUB_OFFLINE`` forbids the network, also when it was set after
-    the library was imported.
+    """Return whether ``HF_HUB_OFFLINE`` forbids the network.
+
+    The library reads the variable when it is imported; here it also counts later.
     """
     from huggingface_hub import constants
 
-    now = os.environ.get("HF_HUB_OFFLINE", "").upper() in constants.ENV_VARS_TRUE_VALUES
-    return bool(constants.HF_HUB_OFFLINE) or now
+    value = os.environ.get("HF_HUB_OFFLINE", "").upper()
+    return bool(constants.HF_HUB_OFFLINE) or value in constants.ENV_VARS_TRUE_VALUES
 
 
 @contextlib.contextmanager
 def hub_session(
     repository: str, revision: str | None = None, file: str = ""
 ) -> Iterator[None]:
-    """Run a block that speaks with the hub: its errors become ours, its bars show where
-    ours would.
+    """Run a block that uses the hub; its errors become ours, bars are shown or not.
 
     Raises:
         MissingExtraError: huggingface-hub is not installed.
-        ConfigError: repository, revision or file are not there, or the token is needed
+        ConfigError: repository, revision or file do not exist, or the token is needed
             and missing or refused.
         FileError: the disk is full, or the cache cannot be written.
         EcgnbError: the repository is gated, the hub does not answer, or the connection
@@ -72,21 +75,21 @@ def hub_session(
         raise MissingExtraError(
             "hub", "huggingface-hub", "The Hugging Face hub"
         ) from error
-    with _bars():
+    with _progress_bars():
         try:
             yield
         except EcgnbError:
             raise
         except Exception as error:
-            ours = _ours(error, repository, revision, file)
-            if ours is None:
+            translated = _translate(error, repository, revision, file)
+            if translated is None:
                 raise
-            raise ours from error
+            raise translated from error
 
 
 @contextlib.contextmanager
-def _bars() -> Iterator[None]:
-    """Hide the library's bars where the house shows none."""
+def _progress_bars() -> Iterator[None]:
+    """Hide the library's progress bars unless our display shows bars."""
     from huggingface_hub.utils import (
         are_progress_bars_disabled,
         disable_progress_bars,
@@ -103,124 +106,119 @@ def _bars() -> Iterator[None]:
         enable_progress_bars()
 
 
-def _ours(
+def _translate(
     error: Exception, repository: str, revision: str | None, file: str
 ) -> EcgnbError | None:
-    """Return our error for one of the library, or None for what is not the hub's
-    doing.
-    """
-    from huggingface_hub import errors as theirs
+    """Return our error for one of the library, or None for any other error."""
+    from huggingface_hub import errors
 
-    if isinstance(error, RuntimeError) and isinstance(
-        error.__cause__, Exception
-    ):  # as its upload threads raise them
-        return _ours(error.__cause__, repository, revision, file)
-    if isinstance(error, theirs.HFValidationError):
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
+        # the library's upload threads wrap their errors in a RuntimeError
+        return _translate(error.__cause__, repository, revision, file)
+    if isinstance(error, errors.HFValidationError):
         return ConfigError(
             f"{repository!r} is no name of a repository. Give it as 'owner/repository'."
         )
-    if isinstance(error, theirs.LocalEntryNotFoundError | theirs.OfflineModeIsEnabled):
-        return _absent(repository, file)
-    if isinstance(error, theirs.HfHubHTTPError):
-        return _refusal(error, repository, revision, file)
-    if isinstance(
-        error, theirs.HTTPError
-    ):  # the library's own name for all that its HTTP client raises
+    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
+        return _not_cached_error(f"{repository}/{file}" if file else repository)
+    if isinstance(error, errors.HfHubHTTPError):
+        return _status_error(error, repository, revision, file)
+    if isinstance(error, errors.HTTPError):  # the base of all that httpx raises
         return EcgnbError(
-            f"The Hugging Face hub does not answer ({type(error).__name__}: {_words(error)}). Check the connection, a "
-            "proxy, and HF_ENDPOINT where it is set, and run the same again; what came so far is kept."
+            f"The Hugging Face hub does not answer ({type(error).__name__}: "
+            f"{_quote(error)}). Check the connection, a proxy, and HF_ENDPOINT where "
+            "it is set, and run the same again; what has arrived is kept."
         )
     if isinstance(error, OSError):
-        return _disk(error, repository)
-    if isinstance(
-        error, ValueError | RuntimeError
-    ):  # metadata of a card, the large files of a push
-        return EcgnbError(f"The Hugging Face hub does not take this: {_words(error)}")
+        return _disk_error(error, repository)
+    if isinstance(error, ValueError | RuntimeError):
+        # a card's metadata or the large files of a push were refused
+        return EcgnbError(f"The Hugging Face hub refuses this: {_quote(error)}")
     return None
 
 
-def _refusal(
+def _status_error(
     error: Any, repository: str, revision: str | None, file: str
 ) -> EcgnbError:
-    """Return our error for an answer of the hub that is no success; ``error`` is an
-    ``HfHubHTTPError``.
-    """
-    from huggingface_hub import errors as theirs
+    """Return our error for an ``HfHubHTTPError``: the hub answered without success."""
+    from huggingface_hub import errors
 
     status = error.response.status_code
-    said = error.response.headers.get("X-Error-Message", "")
-    with_token = (
+    reason = error.response.headers.get("X-Error-Message", "")
+    used_token = (
         "the token in HF_TOKEN" if token() else "no token (HF_TOKEN is not set)"
     )
-    if isinstance(error, theirs.GatedRepoError):
+    if isinstance(error, errors.GatedRepoError):
         return EcgnbError(
-            f"{repository} is gated, and it was asked for with {with_token}. Ask for access on its page of the Hugging "
-            "Face hub, and set HF_TOKEN to a token of the account that has it."
+            f"{repository} is gated, and it was requested with {used_token}. Request "
+            "access on its page of the Hugging Face hub, and set HF_TOKEN to a token "
+            "of the account that has it."
         )
-    if isinstance(error, theirs.RevisionNotFoundError):
+    if isinstance(error, errors.RevisionNotFoundError):
         return ConfigError(
-            f"{repository} has no revision {revision!r}. Give a commit, a tag or a branch of it."
+            f"{repository} has no revision {revision!r}. Give a commit, a tag or a "
+            "branch of it."
         )
-    if isinstance(error, theirs.EntryNotFoundError):
-        at = f" at revision {revision}" if revision else ""
+    if isinstance(error, errors.EntryNotFoundError):
+        at_revision = f" at revision {revision}" if revision else ""
         return ConfigError(
-            f"{repository} has no file {file!r}{at}. Its page of the Hugging Face hub lists its files."
+            f"{repository} has no file {file!r}{at_revision}. Its page of the Hugging "
+            "Face hub lists its files."
         )
-    if status == 401 and said.startswith("Invalid credentials"):
+    if status == 401 and reason.startswith("Invalid credentials"):
         return ConfigError(
-            "The Hugging Face hub does not know the token in HF_TOKEN. Set a valid one, or unset it."
+            "The Hugging Face hub does not know the token in HF_TOKEN. Set a valid "
+            "one, or unset it."
         )
-    if isinstance(error, theirs.RepositoryNotFoundError) or status in (401, 404):
+    if isinstance(error, errors.RepositoryNotFoundError) or status in (401, 404):
         return ConfigError(
-            f"The Hugging Face hub has no repository {repository!r}, or a private one; it was asked with {with_token}. "
-            "Check the name, and for a private one HF_TOKEN. A file of this machine was meant? It is not there."
+            f"The Hugging Face hub has no repository {repository!r}, or a private one; "
+            f"it was requested with {used_token}. Check the name, and for a private "
+            "one HF_TOKEN. If a local file was meant: it does not exist."
         )
     if status == 403:
         return ConfigError(
-            f"The Hugging Face hub does not allow this with {repository} to {with_token}. Set HF_TOKEN to a token that "
-            "may read it, and to push one that may write it."
+            f"The Hugging Face hub does not allow this with {repository} to "
+            f"{used_token}. Set HF_TOKEN to a token that may read it, or write it for "
+            "a push."
         )
-    said = f": {_words(said)}" if said else ""
+    quoted = f": {_quote(reason)}" if reason else ""
     return EcgnbError(
-        f"The Hugging Face hub answers {status} for {repository}{said}. Run the same again later."
+        f"The Hugging Face hub answers {status} for {repository}{quoted}. Run the same "
+        "again later."
     )
 
 
-def _absent(repository: str, file: str) -> EcgnbError:
-    name = f"{repository}/{file}" if file else repository
+def _not_cached_error(name: str) -> EcgnbError:
     if offline():
         return EcgnbError(
-            f"{name} is not in the cache, and HF_HUB_OFFLINE forbids to fetch it. Unset it once to fetch, or copy the "
-            "cache of a machine that has it (HF_HOME)."
+            f"{name} is not in the cache, and HF_HUB_OFFLINE forbids to fetch it. "
+            "Unset it once to fetch, or copy the cache of a machine that has it "
+            "(HF_HOME)."
         )
     return EcgnbError(
-        f"{name} is not in the cache, and the Hugging Face hub does not answer. Check the connection."
+        f"{name} is not in the cache, and the Hugging Face hub does not answer. Check "
+        "the connection."
     )
 
 
-def _disk(error: OSError, repository: str) -> EcgnbError:
-    if (
-        error.errno is None
-    ):  # the library's words for fewer or more bytes than were announced
-        return CheckpointError(
-            f"{repository} did not arrive whole. Run the same again; what came so far is kept."
-        )
-    advice = (
-        "Make room"
-        if error.errno in DISK_FULL
-        else "Choose a folder where you may write (HF_HOME)"
-    )
-    where = error.filename or "The cache of the Hugging Face hub"
+def _disk_error(error: OSError, repository: str) -> EcgnbError:
+    again = "run the same again; what has arrived is kept"
+    if error.errno is None:  # raised by the library for a wrong number of bytes
+        return CheckpointError(f"{repository} did not arrive whole. {again}.")
+    advice = "Choose a folder where you may write (HF_HOME)"
+    if error.errno in DISK_FULL:
+        advice = "Make room"
+    path = error.filename or "The cache of the Hugging Face hub"
     return FileError(
-        f"{where} cannot be written: {error.strerror}. {advice} and run the same again; what came so far is kept.",
+        f"{path} cannot be written: {error.strerror}. {advice} and {again}.",
         error.errno,
     )
 
 
-def _words(said: object) -> str:
-    """Return what somebody else said, short and without the token, should it be
-    repeated there.
-    """
-    secret = token()
-    text = str(said).replace(secret, "...") if secret else str(said)
-    return text[:_SHOWN]
+def _quote(message: object) -> str:
+    """Return the start of a message, without the token should it be repeated there."""
+    text = str(message)
+    if secret := token():
+        text = text.replace(secret, "...")
+    return text[:_MAX_SHOWN]

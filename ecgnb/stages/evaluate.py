@@ -23,7 +23,7 @@ from ecgnb.evaluation.calibration import (
     fit_temperature,
     probabilities_from_logits,
 )
-from ecgnb.evaluation.metrics import evaluate as compute_metrics
+from ecgnb.evaluation.metrics import compute_metrics
 from ecgnb.evaluation.thresholds import choose_thresholds, decide
 from ecgnb.run.run import Run
 from ecgnb.stages.split import patient_groups

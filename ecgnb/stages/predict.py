@@ -98,7 +98,7 @@ def find_bundle(run: str | Path | Run) -> Bundle:
     """
     from ecgnb.deploy.bundle_folder import load_bundle
     from ecgnb.deploy.opening import is_bundle, open_bundle
-    from ecgnb.hub.download import WEIGHTS
+    from ecgnb.hub.huggingface import WEIGHTS
 
     if isinstance(run, str | Path):
         missing_place = not Path(run).exists() and (

@@ -17,7 +17,7 @@ import pandas as pd
 from ecgnb.core.errors import ConfigError
 from ecgnb.core.files import fingerprint, sha256_file, write_json
 from ecgnb.core.progress import say
-from ecgnb.data.labels.mapping import encode
+from ecgnb.data.labels.targets import encode
 from ecgnb.run.run import Run, read_dict
 from ecgnb.run.session import find_run, log_to
 from ecgnb.stages.split import patient_groups, split_inputs
@@ -168,7 +168,7 @@ def training_inputs(run: Run) -> dict[str, Any]:
 
 
 def _start_weights_sha256(start_from: str) -> str:
-    from ecgnb.hub.download import fetch, is_hub_name
+    from ecgnb.hub.huggingface import fetch, is_hub_name
 
     path = fetch(start_from).path if is_hub_name(start_from) else Path(start_from)
     weights = path if path.is_file() else path / "model.safetensors"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import typing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePath
 from typing import Any, Literal
 
 from ecgnb.core.errors import ConfigError
-from ecgnb.core.registry import did_you_mean
+from ecgnb.core.parameters import check_choices
 
 _AT_LEAST = {
     "epochs": 1,
@@ -29,9 +28,6 @@ _AT_LEAST = {
 }
 #: Fields that do not change which weights come out.
 _NOT_IDENTITY = ("checkpoint_every_steps", "device", "devices", "callbacks")
-#: Fields that came later, with what was done before: at that value they leave the names
-#: and checkpoints of older runs as they are.
-ADDED_LATER: dict[str, Any] = {"freeze": "", "layer_decay": 1.0}
 
 
 @dataclass(frozen=True)
@@ -118,9 +114,7 @@ class TrainConfig:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
-        for name, hint in typing.get_type_hints(TrainConfig).items():
-            if typing.get_origin(hint) is Literal:
-                _check_choice(name, getattr(self, name), typing.get_args(hint))
+        check_choices(self)
         for name, lowest in _AT_LEAST.items():
             _check_at_least(name, getattr(self, name), lowest)
         if not (math.isfinite(self.lr) and self.lr > 0):
@@ -173,20 +167,10 @@ class TrainConfig:
         """Return the values that decide which weights come out, to compare a checkpoint
         with.
         """
-        return {
-            name: value
-            for name, value in asdict(self).items()
-            if name not in _NOT_IDENTITY
-            and not (name in ADDED_LATER and value == ADDED_LATER[name])
-        }
-
-
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(
-            f"{name} is {value!r}, which is not one of "
-            f"{', '.join(map(repr, choices))}.{did_you_mean(str(value), choices)}"
-        )
+        values = asdict(self)
+        for name in _NOT_IDENTITY:
+            del values[name]
+        return values
 
 
 def _check_at_least(name: str, value: float, lowest: int) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ecgnb.core.errors import ConfigError
 from ecgnb.data.loading.loaders import Loader
 from ecgnb.evaluation.calibration import probabilities_from_logits
-from ecgnb.evaluation.metrics import evaluate
+from ecgnb.evaluation.metrics import compute_metrics
 from ecgnb.objectives.base import Learner, Objective, compute_loss
 
 
@@ -189,7 +189,7 @@ def validation_scores(
         where a number is not defined, such as the AUROC of a class without records.
     """
     probabilities = probabilities_from_logits(logits, task)
-    results = evaluate(targets, probabilities, tuple(classes), task)
+    results = compute_metrics(targets, probabilities, tuple(classes), task)
     scores = {name: results["headline"][name] for name in ("macro_f1", "macro_auroc")}
     for name in ("f1", "auroc"):
         for row in results["per_class"]:

@@ -373,13 +373,13 @@ def convert_file(folder: Path) -> Any:
 
 
 def fetch_file(folder: Path) -> Any:
-    from ecgnb.hub.download import fetch
+    from ecgnb.hub.huggingface import fetch
 
     return fetch("owner/repository/model.pt")
 
 
 def fetch_files(folder: Path) -> Any:
-    from ecgnb.hub.download import fetch_folder
+    from ecgnb.hub.huggingface import fetch_folder
 
     return fetch_folder("owner/repository", ["model.pt"])
 
@@ -403,7 +403,7 @@ def open_from_hub(folder: Path) -> Any:
 
 
 def push_bundle(folder: Path) -> Any:
-    from ecgnb.data.signal.standardise import PrepareConfig
+    from ecgnb.data.config import PrepareConfig
     from ecgnb.deploy.bundle import Bundle
     from ecgnb.deploy.bundle_folder import save_bundle
     from ecgnb.deploy.hub_bundles import push_to_hub
@@ -444,7 +444,7 @@ WAYS: dict[str, tuple[str, set[str], list[Callable[[Path], Any]]]] = {
     ),
     "hub": (
         "huggingface_hub",
-        {"ecgnb.hub.download", "ecgnb.hub.http_session", "ecgnb.deploy.hub_bundles"},
+        {"ecgnb.hub.huggingface", "ecgnb.hub.http_session", "ecgnb.deploy.hub_bundles"},
         [
             fetch_file,
             fetch_files,

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hub_server import FakeHub, hub_at_home
+from hub_server import FakeHub, running_hub
 
 from ecgnb.core.errors import CheckpointError, ConfigError, EcgnbError
 from ecgnb.core.files import read_json, write_json
+from ecgnb.data.config import PrepareConfig
 from ecgnb.data.recording import Recording
 from ecgnb.data.signal.leads import STANDARD_12
-from ecgnb.data.signal.standardise import PrepareConfig
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.bundle_folder import load_bundle, save_bundle
 from ecgnb.deploy.card import model_card
@@ -35,7 +35,7 @@ from ecgnb.transforms.pipeline import build_pipeline
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     home = tmp_path / "home"
     home.mkdir()
-    with hub_at_home(home, monkeypatch) as running:
+    with running_hub(home, monkeypatch) as running:
         monkeypatch.setenv("HF_TOKEN", "hf_writer")
         yield running
 

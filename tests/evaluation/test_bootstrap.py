@@ -9,15 +9,14 @@ from sklearn import metrics as reference
 
 import ecgnb.evaluation.bootstrap as module
 from ecgnb.core.errors import ConfigError, EcgnbError
-from ecgnb.evaluation.arrays import check_inputs
 from ecgnb.evaluation.bootstrap import (
     bootstrap,
     bootstrap_per_class,
     bootstrap_score,
     resample_counts,
 )
-from ecgnb.evaluation.metrics import evaluate
-from ecgnb.evaluation.scorer import Scorer, headline_metrics
+from ecgnb.evaluation.metrics import compute_metrics
+from ecgnb.evaluation.scorer import HEADLINE, Scorer
 
 
 def predictions(seed, n, n_classes, levels, prevalence=0.3):
@@ -46,9 +45,7 @@ def test_each_resample_equals_scikit_learn_on_the_drawn_rows(
     seed, n, n_classes, levels, prevalence
 ):
     y, p = predictions(seed, n, n_classes, levels, prevalence)
-    scorer = Scorer(
-        check_inputs(y, p, [str(k) for k in range(n_classes)], "multilabel")
-    )
+    scorer = Scorer(y, p, [str(k) for k in range(n_classes)], "multilabel")
     counts = next(resample_counts(n, 5, seed))
     ours = scorer.headline(counts)
     for number, rows in enumerate(rows_of(counts)):
@@ -78,9 +75,11 @@ def test_multilabel_numbers_of_a_resample_equal_those_of_the_drawn_rows(seed):
     y, p = predictions(seed, 80, 4, 50)
     names, limits = list("abcd"), [0.3, 0.5, 0.5, 0.7]
     counts = next(resample_counts(80, 6, seed))
-    ours = Scorer(check_inputs(y, p, names, "multilabel"), limits).headline(counts)
+    ours = Scorer(y, p, names, "multilabel", limits).headline(counts)
     for number, rows in enumerate(rows_of(counts)):
-        expected = evaluate(y[rows], p[rows], names, "multilabel", limits)["headline"]
+        expected = compute_metrics(y[rows], p[rows], names, "multilabel", limits)[
+            "headline"
+        ]
         for name, value in expected.items():
             assert ours[name][number] == pytest.approx(value, abs=1e-12), name
         decided = (p[rows] >= limits).astype(int)
@@ -98,7 +97,7 @@ def test_multiclass_numbers_of_a_resample_equal_those_of_the_drawn_rows(seed):
     p = rng.dirichlet(np.ones(5), 60).round(2) + 0.01
     p /= p.sum(axis=1, keepdims=True)
     counts = next(resample_counts(60, 20, seed))
-    ours = Scorer(check_inputs(y, p, list("abcde"), "multiclass")).headline(counts)
+    ours = Scorer(y, p, list("abcde"), "multiclass").headline(counts)
     for number, rows in enumerate(rows_of(counts)):
         decided = p[rows].argmax(axis=1)
         with warnings.catch_warnings():
@@ -109,7 +108,9 @@ def test_multiclass_numbers_of_a_resample_equal_those_of_the_drawn_rows(seed):
         assert ours["balanced_accuracy"][number] == pytest.approx(balanced, abs=1e-12)
         f1 = reference.f1_score(y[rows], decided, average="macro", zero_division=np.nan)
         assert ours["macro_f1"][number] == pytest.approx(f1, abs=1e-12)
-        expected = evaluate(y[rows], p[rows], list("abcde"), "multiclass")["headline"]
+        expected = compute_metrics(y[rows], p[rows], list("abcde"), "multiclass")[
+            "headline"
+        ]
         for name, value in expected.items():
             assert ours[name][number] == pytest.approx(value, abs=1e-12), name
 
@@ -124,8 +125,10 @@ def test_table_has_every_headline_number_with_its_own_value():
         "high",
         "n_valid_resamples",
     ]
-    assert tuple(table["metric"]) == headline_metrics("multilabel")
-    expected = evaluate(y, p, list("abc"), "multilabel", [0.4, 0.5, 0.6])["headline"]
+    assert tuple(table["metric"]) == HEADLINE["multilabel"]
+    expected = compute_metrics(y, p, list("abc"), "multilabel", [0.4, 0.5, 0.6])[
+        "headline"
+    ]
     assert table["value"].tolist() == list(expected.values())
     assert (table["n_valid_resamples"] == 200).all()
     inside = (table["low"] <= table["value"]) & (table["value"] <= table["high"])
@@ -256,7 +259,7 @@ def test_per_class_intervals():
     ).set_index(["class", "metric"])
     rows = {
         row["class"]: row
-        for row in evaluate(y, p, list("abc"), "multilabel")["per_class"]
+        for row in compute_metrics(y, p, list("abc"), "multilabel")["per_class"]
     }
     assert table.loc[("b", "auroc"), "value"] == rows["b"]["auroc"]
     assert table.loc[("a", "recall"), "value"] == rows["a"]["recall"]

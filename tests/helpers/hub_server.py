@@ -1,9 +1,7 @@
-"""A small Hugging Face hub on localhost: what its library asks of it, answered as the
-hub does, and written down.
+"""A small Hugging Face hub on localhost that records its requests.
 
-Large files lie on a second server, as the hub's lie with another host: the hub answers
-with a redirect, the checksum in ``X-Linked-Etag``. Uploads go the way of git LFS.
-Nothing sleeps.
+Large files are on a second server, as the hub's are with another host: the hub answers
+with a redirect, the checksum in ``X-Linked-Etag``. Uploads use git LFS. Nothing sleeps.
 """
 
 from __future__ import annotations
@@ -332,7 +330,7 @@ _ROUTES = [
 
 
 @contextmanager
-def hub_at_home(home: Any, patch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+def running_hub(home: Any, patch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     """Run a hub that the library in this process speaks with, its cache below ``home``,
     and no token set."""
     from huggingface_hub import close_session, constants, file_download
@@ -355,7 +353,8 @@ def hub_at_home(home: Any, patch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     }
     for name, value in values.items():
         patch.setattr(constants, name, value)
-    # It waits a second before it goes on with a broken download.
+    # No waiting before an interrupted download goes on.
+    patch.setattr("ecgnb.hub.download.WAIT_S", 0.0)
     patch.setattr(file_download, "time", SimpleNamespace(sleep=lambda _: None))
     close_session()
     with hub.running():

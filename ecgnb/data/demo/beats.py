@@ -1,6 +1,4 @@
-"""What one heartbeat looks like: ten waves of the heart vector, and how a disease
-changes them.
-"""
+"""Heartbeat templates: ten waves of the heart vector, normal and with each disease."""
 
 from __future__ import annotations
 
@@ -26,9 +24,9 @@ WAVES = (
     "U",
 )
 P, QRS, REPOLARISATION = slice(0, 2), slice(2, 7), slice(7, 10)
-# Times in ms: peak, rise and fall of a raised cosine. P counts from the onset of P, all
-# others from the R peak of a heart that beats once a second. Vector in mV: x left, y
-# feet, z front.
+# Columns: peak, rise and fall of a raised cosine in ms, then the vector in mV (x left,
+# y feet, z front). Times of P count from the onset of P, all others from the R peak, at
+# a heart rate of 60 per minute.
 _NORMAL = np.array(
     [
         [38, 38, 46, 0.030, 0.085, 0.050],
@@ -43,7 +41,7 @@ _NORMAL = np.array(
         [470, 70, 90, 0.012, 0.010, 0.025],
     ]
 )
-# The waves of each disease at severity 1; waves that are not named stay normal.
+# Waves of each disease at severity 1; all other waves are normal.
 _DISEASES: dict[str, dict[str, tuple[float, ...]]] = {
     "lbbb": {
         "septal": (-32, 22, 26, 0.22, 0.08, -0.10),
@@ -84,6 +82,8 @@ _DISEASES: dict[str, dict[str, tuple[float, ...]]] = {
         "T": (292, 138, 88, 0.16, 0.13, 0.10),
     },
 }
+# Vectors of a ventricular beat as factors of the direction of its focus; no P wave, T
+# opposite to the QRS complex.
 _ECTOPIC = {
     "septal": (-50, 30, 34, 0.15, 0.15, 0.15),
     "R first": (0, 60, 48, 1.0, 1.0, 1.0),
@@ -91,11 +91,10 @@ _ECTOPIC = {
     "ST": (205, 115, 150, -0.20, -0.20, -0.20),
     "T": (330, 150, 110, -0.45, -0.45, -0.45),
 }
-# Where ectopic beats may come from: outflow tract, apex of the left ventricle, its
-# base.
+# Directions of ventricular foci: outflow tract, apex of the left ventricle, its base.
 _FOCI = np.array([[0.45, 1.15, -0.85], [-0.75, -0.90, 0.80], [-0.55, 0.80, 1.05]])
-# An evolved infarct turns its T wave away from the injured wall.
-_INVERTED_T = {
+# T vectors of an evolved infarct point away from the injured wall, in mV.
+_EVOLVED_T = {
     "mi_anterior": (-0.10, 0.05, -0.25),
     "mi_inferior": (0.15, -0.20, 0.15),
     "mi_lateral": (-0.20, 0.15, 0.10),
@@ -104,7 +103,7 @@ _INVERTED_T = {
 
 @dataclass(frozen=True, eq=False)
 class Beat:
-    """The waves of one kind of beat.
+    """Waves of one kind of beat.
 
     Attributes:
         waves: float64 ``[10, 6]``: peak, rise and fall in seconds, then x, y and z in
@@ -115,46 +114,44 @@ class Beat:
 
     @cached_property
     def qrs(self) -> tuple[float, float]:
-        """Onset and end of the QRS complex, seconds from its R peak."""
-        present = self.waves[QRS][np.abs(self.waves[QRS, 3:]).max(axis=1) > 0.02]
-        return float((present[:, 0] - present[:, 1]).min()), float(
-            (present[:, 0] + present[:, 2]).max()
-        )
+        """Onset and end of the QRS complex, in seconds from its R peak."""
+        visible = np.abs(self.waves[QRS, 3:]).max(axis=1) > 0.02  # mV
+        peak, rise, fall = self.waves[QRS, :3][visible].T
+        return float((peak - rise).min()), float((peak + fall).max())
 
     def at_interval(self, rr: float) -> np.ndarray:
-        """Return the waves after an interval of ``rr`` seconds: repolarisation follows
-        its square root (Bazett).
+        """Return the waves after an RR interval of ``rr`` seconds.
+
+        Times of the repolarisation scale with the square root of ``rr`` (Bazett 1920).
         """
         factor = np.sqrt(np.clip(rr, 0.36, 1.44))
-        waves, end = self.waves.copy(), self.qrs[1]
+        waves = self.waves.copy()
+        end = self.qrs[1]
         waves[REPOLARISATION, 0] = end + factor * (waves[REPOLARISATION, 0] - end)
         waves[REPOLARISATION, 1:3] *= factor
         return waves
 
 
 def sinus_beat(case: Case, evolution: float) -> Beat:
-    """Return a beat that started in the sinus node or the atria.
+    """Return a beat of sinus node or atria.
 
     Args:
-        case: whose heart it is, and what it suffers from, how badly.
-        evolution: 0 for a fresh infarct, 1 for an evolved one whose T wave has turned;
-            without effect elsewhere.
+        case: the patient, the disease and its severity.
+        evolution: 0 for a fresh infarct, 1 for an evolved one with inverted T wave;
+            ignored for other diseases.
     """
     typical = _with_waves(_NORMAL, _DISEASES.get(case.resembles, {}))
-    if case.resembles in _INVERTED_T:
-        t_wave = WAVES.index("T")
-        typical[t_wave, 3:] += evolution * (
-            np.array(_INVERTED_T[case.resembles]) - typical[t_wave, 3:]
-        )
-    return Beat(_personal(_NORMAL + case.severity * (typical - _NORMAL), case.patient))
+    if case.resembles in _EVOLVED_T:
+        t_vector = typical[WAVES.index("T"), 3:]  # a view
+        t_vector += evolution * (np.array(_EVOLVED_T[case.resembles]) - t_vector)
+    waves = _NORMAL + case.severity * (typical - _NORMAL)
+    return Beat(_personal(waves, case.patient))
 
 
 def ectopic_beat(case: Case) -> Beat:
-    """Return a ventricular beat of this patient's own focus: wide, no P, T against the
-    QRS.
-    """
-    which, *own = case.patient.ectopic
-    direction = _FOCI[int(which * len(_FOCI))] + own
+    """Return a ventricular beat of the patient's focus: wide QRS, no P, inverted T."""
+    focus, *deviation = case.patient.ectopic
+    direction = _FOCI[int(focus * len(_FOCI))] + deviation
     waves = np.zeros_like(_NORMAL)
     waves[:, :3] = _NORMAL[:, :3]
     waves = _with_waves(waves, _ECTOPIC)
@@ -172,12 +169,12 @@ def _with_waves(
 
 
 def _personal(waves: np.ndarray, patient: Patient) -> np.ndarray:
-    """Give a beat the patient's own shape and turn milliseconds into seconds."""
-    own = waves.copy()
-    size = np.abs(waves[:, 3:]).max(axis=1, keepdims=True)
-    own[:, 3:] = patient.gain * (
-        waves[:, 3:] * patient.wave_gains + size * patient.wave_shifts
-    )
+    """Apply the patient's variation to waves and convert ms to seconds."""
+    personal = waves.copy()
+    vectors = waves[:, 3:]
+    size = np.abs(vectors).max(axis=1, keepdims=True)
+    varied = vectors * patient.wave_gains + size * patient.wave_shifts
+    personal[:, 3:] = patient.gain * varied
     for part, stretch in zip((P, QRS, REPOLARISATION), patient.wave_times, strict=True):
-        own[part, :3] *= stretch / 1000
-    return own
+        personal[part, :3] *= stretch / 1000  # ms to seconds
+    return personal

@@ -1,13 +1,9 @@
-"""The demo cohort: synthetic twelve-lead recordings as WFDB files, with labels, for
-trying everything without data.
-"""
+"""Demo cohort on disk: synthetic twelve-lead WFDB files with labels, no download."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,49 +21,16 @@ from ecgnb.core.files import (
     write_text,
 )
 from ecgnb.core.progress import progress
-from ecgnb.data.demo.patients import CLASSES, DATASET, SUBTYPES, DemoConfig, plan_case
+from ecgnb.data.demo.patients import (
+    CLASSES,
+    DATASET,
+    SUBTYPES,
+    DemoConfig,
+    plan_case,
+    record_name,
+)
 from ecgnb.data.demo.synthesise import ADC_PER_MV, synthesise, to_adc
 from ecgnb.data.recording import Recording
-
-
-def write_record(folder: Path, recording: Recording) -> None:
-    """Write ``<record_id>.dat`` (format 16, multiplexed) and ``<record_id>.hea``, each
-    whole or not at all.
-
-    The header comes last: a record that has one is complete.
-
-    Args:
-        folder: where to write; must exist or be creatable.
-        recording: signal in mV; ``metadata`` needs ``age``, ``sex`` and ``subtype``.
-    """
-    samples = to_adc(recording.signal)
-    with atomic_write(folder / f"{recording.record_id}.dat") as temporary:
-        temporary.write_bytes(np.ascontiguousarray(samples.T, dtype="<i2").tobytes())
-    write_text(folder / f"{recording.record_id}.hea", header_text(recording, samples))
-
-
-def header_text(recording: Recording, samples: np.ndarray) -> str:
-    """Return the WFDB header of a recording whose samples ``[n_leads, n_samples]`` are
-    int16.
-
-    A checksum is the sum of a lead's samples modulo 65536, unsigned as the ``wfdb``
-    package writes it.
-    """
-    name = recording.record_id
-    sums = samples.sum(axis=1, dtype=np.int64) % 65536
-    lines = [f"{name} {recording.n_leads} {recording.fs:g} {recording.n_samples}"]
-    for lead, first, checksum in zip(recording.leads, samples[:, 0], sums, strict=True):
-        lines.append(
-            f"{name}.dat 16 {ADC_PER_MV}(0)/mV 16 0 {first} {checksum} 0 {lead}"
-        )
-    lines += [
-        f"# age: {recording.metadata['age']}",
-        f"# sex: {recording.metadata['sex']}",
-        f"# Patient ID: {recording.patient_id}",
-        "# Source: synthetic, made by the demo generator of ecgnb",
-    ]
-    return "\n".join(lines) + "\n"
-
 
 __all__ = [
     "CLASSES",
@@ -82,19 +45,16 @@ RECORDS_FOLDER = "records"
 MAPPING_FILE = "unified_label_mapping.csv"
 RECORDS_FILE = "demo_records.csv"
 FINISHED_FILE = "demo.json"
-#: Stands beside the records while they are being made.
+#: Exists while the records are being written.
 STARTED_FILE = "demo-started.json"
-# Raise it with every change of the signals, so that an older cohort is not taken for a
-# present one.
+# Increase it with every change of the signals, so that an older cohort is refused.
 _GENERATOR_VERSION = 1
-_CHUNK = 50  # recordings a task of a worker
-_WORTH_WORKERS = (
-    400  # starting workers takes as long as making about so many recordings
-)
+# Starting workers takes as long as making about this many recordings.
+_MIN_RECORDS_FOR_WORKERS = 400
 
 
 def demo_fingerprint(config: DemoConfig) -> str:
-    """Return a hash of everything that decides what the cohort looks like."""
+    """Return a hash of everything that decides the content of the cohort."""
     return fingerprint({"generator": _GENERATOR_VERSION, **dataclasses.asdict(config)})
 
 
@@ -103,18 +63,16 @@ def make_demo(
 ) -> Path:
     """Write the demo cohort into ``folder``; return the folder.
 
-    A cohort that is there is not made again, and one that was interrupted or lost files
-    is completed. The folder holds ``records/D00001.hea`` and ``.dat`` and so on;
-    ``unified_label_mapping.csv`` (dataset, record_id, mapped_label: what a model is
-    trained with, a few per cent of it wrong); ``demo_records.csv`` (record_id,
-    patient_id, label: the truth, subtype, borderline, age, sex); and, written last,
-    ``demo.json``.
+    An existing cohort is not made again; an interrupted or incomplete one is completed.
+    The folder holds ``records/D00001.hea`` and ``.dat`` and so on;
+    ``unified_label_mapping.csv`` (dataset, record_id, mapped_label: the training label,
+    a few per cent of them wrong); ``demo_records.csv`` (record_id, patient_id, label:
+    the truth, subtype, borderline, age, sex); and, written last, ``demo.json``.
 
     Args:
         folder: where to write; made when missing.
-        config: what the cohort is made of; the default is 1,000 recordings.
-        n_jobs: processes, -1 for one a core; small cohorts are made in this process
-            alone.
+        config: of the cohort; the default has 1,000 recordings.
+        n_jobs: processes, -1 for one per core; small cohorts are made in this process.
 
     Raises:
         ConfigError: the folder holds another demo cohort.
@@ -123,14 +81,10 @@ def make_demo(
         >>> make_demo("artifacts/demo", DemoConfig(n_records=64))  # doctest: +SKIP
     """
     folder, config = Path(folder), config or DemoConfig()
-    finished = _refuse_another_cohort(folder, config)
+    _refuse_another_cohort(folder, config)
     missing = _missing_records(folder, config)
-    if (
-        finished
-        and not missing
-        and (folder / MAPPING_FILE).is_file()
-        and (folder / RECORDS_FILE).is_file()
-    ):
+    last_files = [folder / MAPPING_FILE, folder / RECORDS_FILE, folder / FINISHED_FILE]
+    if not missing and all(file.is_file() for file in last_files):
         return folder
     identity = {
         "fingerprint": demo_fingerprint(config),
@@ -139,109 +93,126 @@ def make_demo(
     write_json(folder / STARTED_FILE, identity)
     remove_leftovers(folder)
     _write_records(folder / RECORDS_FOLDER, missing, config, n_jobs)
-    table = _describe(config)
+    table = _records_table(config)
     write_csv(folder / MAPPING_FILE, table[["dataset", "record_id", "mapped_label"]])
     write_csv(folder / RECORDS_FILE, table.drop(columns=["dataset", "mapped_label"]))
-    write_json(
-        folder / FINISHED_FILE,
-        identity | {"counts": table["label"].value_counts().to_dict()},
-    )
+    counts = table["label"].value_counts().to_dict()
+    write_json(folder / FINISHED_FILE, {**identity, "counts": counts})
     (folder / STARTED_FILE).unlink(missing_ok=True)
     return folder
 
 
-def _refuse_another_cohort(folder: Path, config: DemoConfig) -> bool:
-    """Return whether a finished cohort of this configuration is there; raise when it is
-    one of another.
+def write_record(folder: Path, recording: Recording) -> None:
+    """Write ``<record_id>.dat`` (format 16, multiplexed) and ``<record_id>.hea``.
+
+    The header is written last: a record that has one is complete.
+
+    Args:
+        folder: where to write; made when missing.
+        recording: signal in mV; ``metadata`` needs ``age`` and ``sex``.
     """
-    found = [
-        folder / name
-        for name in (FINISHED_FILE, STARTED_FILE)
-        if (folder / name).is_file()
+    samples = to_adc(recording.signal)
+    with atomic_write(folder / f"{recording.record_id}.dat") as temporary:
+        temporary.write_bytes(np.ascontiguousarray(samples.T, dtype="<i2").tobytes())
+    write_text(folder / f"{recording.record_id}.hea", header_text(recording, samples))
+
+
+def header_text(recording: Recording, samples: np.ndarray) -> str:
+    """Return the WFDB header for int16 samples ``[n_leads, n_samples]``.
+
+    A checksum is the sum of a lead's samples modulo 65536, unsigned as the ``wfdb``
+    package writes it.
+    """
+    name = recording.record_id
+    sums = samples.sum(axis=1, dtype=np.int64) % 65536
+    lines = [f"{name} {recording.n_leads} {recording.fs:g} {recording.n_samples}"]
+    for lead, first, checksum in zip(recording.leads, samples[:, 0], sums, strict=True):
+        adc = f"{ADC_PER_MV}(0)/mV 16 0"
+        lines.append(f"{name}.dat 16 {adc} {first} {checksum} 0 {lead}")
+    lines += [
+        f"# age: {recording.metadata['age']}",
+        f"# sex: {recording.metadata['sex']}",
+        f"# Patient ID: {recording.patient_id}",
+        "# Source: synthetic, made by the demo generator of ecgnb",
     ]
-    for file in found:
-        identity = _identity(file)
-        if identity.get("fingerprint") != demo_fingerprint(config):
-            differences = (
-                _differences(identity.get("config", {}), config)
-                or "it was made by another generator version"
-            )
+    return "\n".join(lines) + "\n"
+
+
+def _refuse_another_cohort(folder: Path, config: DemoConfig) -> None:
+    for path in (folder / FINISHED_FILE, folder / STARTED_FILE):
+        if not path.is_file():
+            continue
+        try:
+            identity = read_json(path)
+        except ValueError:
+            identity = None
+        if not isinstance(identity, dict):
             raise ConfigError(
-                f"{folder} holds another demo cohort: {differences}. "
-                "Choose another folder, delete this one, or ask for the same configuration."
+                f"{path} is damaged. Delete the folder {folder} to make the demo "
+                "cohort again."
             )
-    return bool(found) and found[0].name == FINISHED_FILE
+        if identity.get("fingerprint") != demo_fingerprint(config):
+            raise ConfigError(
+                f"{folder} holds another demo cohort: "
+                f"{_differences(identity.get('config', {}), config)}. Choose another "
+                "folder, delete this one, or use the same configuration."
+            )
 
 
-def _identity(file: Path) -> dict[str, Any]:
-    try:
-        content = read_json(file)
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        raise ConfigError(
-            f"{file} is damaged. Delete the folder {file.parent} to make the demo cohort again."
-        )
-    return content
-
-
-def _differences(had: dict[str, Any], config: DemoConfig) -> str:
-    wanted = dataclasses.asdict(config)
-    return ", ".join(
-        f"{name} is {had.get(name)!r}, not {value!r}"
-        for name, value in wanted.items()
-        if had.get(name) != value
-    )
+def _differences(existing: dict[str, object], config: DemoConfig) -> str:
+    differences = []
+    for name, value in dataclasses.asdict(config).items():
+        if existing.get(name) != value:
+            differences.append(f"{name} is {existing.get(name)!r}, not {value!r}")
+    return ", ".join(differences) or "it was made by another generator version"
 
 
 def _missing_records(folder: Path, config: DemoConfig) -> list[int]:
-    """Return the positions of records that lack a header or all of their samples."""
-    sizes = {
-        file.name: file.stat().st_size
-        for file in (folder / RECORDS_FOLDER).glob("D*.*")
-    }
-    whole = 2 * 12 * config.n_samples
-    names = [(index, f"D{index + 1:05d}") for index in range(config.n_records)]
-    return [
-        index
-        for index, name in names
-        if sizes.get(f"{name}.dat") != whole or not sizes.get(f"{name}.hea")
-    ]
+    """Return the positions of records without header or without all samples."""
+    sizes = {}
+    for file in (folder / RECORDS_FOLDER).glob("D*.*"):
+        sizes[file.name] = file.stat().st_size
+    complete = 2 * 12 * config.n_samples  # bytes of twelve int16 leads
+    missing = []
+    for index in range(config.n_records):
+        name = record_name(index)
+        if sizes.get(f"{name}.dat") != complete or not sizes.get(f"{name}.hea"):
+            missing.append(index)
+    return missing
 
 
 def _write_records(
     folder: Path, indices: list[int], config: DemoConfig, n_jobs: int
 ) -> None:
     make_folder(folder)
-    chunks = [
-        indices[start : start + _CHUNK] for start in range(0, len(indices), _CHUNK)
-    ]
-    if len(indices) < _WORTH_WORKERS:
+    if len(indices) < _MIN_RECORDS_FOR_WORKERS:
         n_jobs = 1
-    tasks = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(
-        delayed(_write_chunk)(folder, chunk, config) for chunk in chunks
-    )
-    for _ in progress(tasks, total=len(chunks), title="demo cohort, parts"):
+    pool = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
+    written = pool(delayed(_make_record)(folder, index, config) for index in indices)
+    for _ in progress(written, total=len(indices), title="demo cohort"):
         pass
 
 
-def _write_chunk(folder: Path, indices: Iterable[int], config: DemoConfig) -> None:
-    for index in indices:
-        write_record(folder, synthesise(index, config))
+def _make_record(folder: Path, index: int, config: DemoConfig) -> None:
+    write_record(folder, synthesise(index, config))
 
 
-def _describe(config: DemoConfig) -> pd.DataFrame:
-    cases = [plan_case(index, config) for index in range(config.n_records)]
-    return pd.DataFrame(
-        {
-            "dataset": DATASET,
-            "record_id": [case.record_id for case in cases],
-            "mapped_label": [case.label for case in cases],
-            "patient_id": [case.patient.patient_id for case in cases],
-            "label": [case.true_label for case in cases],
-            "subtype": [case.subtype for case in cases],
-            "borderline": [case.borderline for case in cases],
-            "age": [case.patient.age for case in cases],
-            "sex": [case.patient.sex for case in cases],
-        }
-    )
+def _records_table(config: DemoConfig) -> pd.DataFrame:
+    """Return one row per recording with its patient, diagnosis and mapped label."""
+    rows = []
+    for index in range(config.n_records):
+        case = plan_case(index, config)
+        rows.append(
+            {
+                "dataset": DATASET,
+                "record_id": case.record_id,
+                "mapped_label": case.label,
+                "patient_id": case.patient.patient_id,
+                "label": case.true_label,
+                "subtype": case.subtype,
+                "borderline": case.borderline,
+                "age": case.patient.age,
+                "sex": case.patient.sex,
+            }
+        )
+    return pd.DataFrame(rows)

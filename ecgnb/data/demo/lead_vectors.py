@@ -1,15 +1,16 @@
-"""From a heart vector to twelve leads: one lead field for electrodes, one matrix for
-the leads made of them.
+"""Lead field of the torso: from the heart vector to electrodes and twelve leads.
+
+Axes of the heart vector: x to the patient's left, y to the feet, z to the front.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-#: Axes of the heart vector: x to the patient's left, y to the feet, z to the front.
-ELECTRODES = ("RA", "LA", "LL", "V1", "V2", "V3", "V4", "V5", "V6")
-LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+from ecgnb.data.signal.leads import STANDARD_12
 
+#: Number of electrodes: RA, LA, LL, V1 to V6.
+N_ELECTRODES = 9
 # Lead vectors of I, II, V1-V6 on Frank's axes (x left, y feet, z back): Dower, Machado
 # and Osborne, "On deriving the electrocardiogram from vectorcardiographic leads", Clin
 # Cardiol 1980;3:87-95.
@@ -28,49 +29,43 @@ _DOWER = np.array(
 
 
 def electrode_field() -> np.ndarray:
-    """Return the potential of each electrode for a unit heart vector, float64 ``[9,
-    3]``.
+    """Return electrode potentials of a unit heart vector, float64 ``[9, 3]``.
 
-    Potentials are against Wilson's central terminal, so RA, LA and LL sum to zero: from
-    I = LA - RA and II = LL - RA follow RA = -(I + II) / 3, LA = (2 I - II) / 3 and LL =
+    Potentials are relative to Wilson's central terminal, so RA, LA and LL sum to zero:
+    I = LA - RA and II = LL - RA give RA = -(I + II) / 3, LA = (2 I - II) / 3 and LL =
     (2 II - I) / 3.
     """
-    one, two, chest = (
-        row * [1.0, 1.0, -1.0] for row in (_DOWER[0], _DOWER[1], _DOWER[2:])
-    )
-    return np.vstack(
-        [-(one + two) / 3, (2 * one - two) / 3, (2 * two - one) / 3, chest]
-    )
+    vectors = _DOWER * [1.0, 1.0, -1.0]  # Frank's z axis points to the back
+    one, two = vectors[:2]
+    limbs = [-(one + two) / 3, (2 * one - two) / 3, (2 * two - one) / 3]
+    return np.vstack([*limbs, vectors[2:]])
 
 
 def lead_matrix() -> np.ndarray:
-    """Return the matrix ``[12, 9]`` that makes the standard leads of electrode
-    potentials.
+    """Return the matrix ``[12, 9]`` from electrode potentials to the standard leads.
 
-    Every lead is a difference of potentials, so Einthoven's and Goldberger's laws hold
-    whatever the electrodes pick up, noise and wander included.
+    Every lead is a difference of potentials. So Einthoven's and Goldberger's laws hold
+    for any potentials, including noise and baseline wander.
 
     >>> leads = lead_matrix()
     >>> bool(np.allclose(leads[2], leads[1] - leads[0]))  # III = II - I
     True
     """
-    matrix = np.zeros((12, 9))
-    right, left, foot = np.eye(9)[:3]
+    matrix = np.zeros((len(STANDARD_12), N_ELECTRODES))
+    right, left, foot = np.eye(N_ELECTRODES)[:3]
     matrix[0:3] = left - right, foot - right, foot - left
-    matrix[3:6] = (
-        right - (left + foot) / 2,
-        left - (right + foot) / 2,
-        foot - (right + left) / 2,
-    )
-    matrix[6:] = np.eye(9)[3:] - (right + left + foot) / 3
+    matrix[3] = right - (left + foot) / 2
+    matrix[4] = left - (right + foot) / 2
+    matrix[5] = foot - (right + left) / 2
+    matrix[6:] = np.eye(N_ELECTRODES)[3:] - (right + left + foot) / 3
     return matrix
 
 
 def project(matrix: np.ndarray, signals: np.ndarray) -> np.ndarray:
     """Return ``matrix [m, k] @ signals [k, n_samples]`` without BLAS.
 
-    Starting the threads of BLAS costs many times this small product, and their number
-    would decide the last bit.
+    Starting BLAS threads takes longer than this small product, and the number of
+    threads changes the last bit.
 
     >>> project(np.array([[1.0, 2.0]]), np.array([[1.0, 0.0], [0.0, 1.0]]))
     array([[1., 2.]])
@@ -79,20 +74,25 @@ def project(matrix: np.ndarray, signals: np.ndarray) -> np.ndarray:
 
 
 def rotation(frontal: float, transverse: float, sagittal: float) -> np.ndarray:
-    """Return the rotation ``[3, 3]`` of a heart within its chest; angles in radians.
+    """Return the rotation ``[3, 3]`` of a heart in its chest; angles in radians.
 
     Args:
         frontal: turns the electrical axis towards the feet (clockwise on the hexaxial
             circle).
         transverse: turns the heart to the front, which moves R > S towards V1.
-        sagittal: tips what points to the feet towards the front.
+        sagittal: turns the feet direction towards the front.
     """
-    return _turn(0, 1, frontal) @ _turn(0, 2, transverse) @ _turn(1, 2, sagittal)
+    return (
+        _plane_rotation(0, 1, frontal)
+        @ _plane_rotation(0, 2, transverse)
+        @ _plane_rotation(1, 2, sagittal)
+    )
 
 
-def _turn(first: int, second: int, angle: float) -> np.ndarray:
-    """Rotate axis ``first`` towards axis ``second``."""
+def _plane_rotation(first: int, second: int, angle: float) -> np.ndarray:
+    """Return the rotation of axis ``first`` towards axis ``second``."""
     matrix = np.eye(3)
     matrix[first, first] = matrix[second, second] = np.cos(angle)
-    matrix[second, first], matrix[first, second] = np.sin(angle), -np.sin(angle)
+    matrix[second, first] = np.sin(angle)
+    matrix[first, second] = -np.sin(angle)
     return matrix

@@ -1,6 +1,4 @@
-"""Who is in the demo cohort and what each recording shows, as pure functions of seed
-and index.
-"""
+"""Patients and diagnoses of the demo cohort, as pure functions of seed and index."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from ecgnb.core.errors import ConfigError
 CLASSES = ("NORM", "AF", "BBB", "MI", "OTHER")
 DATASET = "demo"
 
-#: Subtypes of each class and how often a patient of this class has them.
+#: Subtypes of each class and their frequency among patients of this class.
 SUBTYPES: dict[str, dict[str, float]] = {
     "NORM": {"sinus_rhythm": 1.0},
     "AF": {"af_controlled": 0.6, "af_rapid": 0.4},
@@ -28,12 +26,12 @@ SUBTYPES: dict[str, dict[str, float]] = {
         "sinus_bradycardia": 0.175,
     },
 }
-# Twenty consecutive patients always hold these shares, so that a small cohort has every
+# Classes of twenty consecutive patients, in random order: a small cohort has every
 # class too.
 _BLOCK = ("NORM",) * 7 + ("OTHER",) * 4 + ("AF",) * 3 + ("BBB",) * 3 + ("MI",) * 3
 _RECORDINGS_SHARE = (0.45, 0.75, 0.9, 1.0)  # cumulative: 1, 2, 3 or 4 recordings
-_SAME_DIAGNOSIS = 0.85
-# What a normal recording may faintly resemble.
+_SAME_DIAGNOSIS = 0.85  # probability that a recording shows the patient's class
+# Subtypes that a borderline normal recording may resemble.
 _LOOKALIKES = (
     "af_controlled",
     "lbbb",
@@ -45,25 +43,34 @@ _LOOKALIKES = (
     "sinus_tachycardia",
     "sinus_bradycardia",
 )
-# Streams of random numbers that must not touch each other.
+# Independent streams of random numbers.
 _COUNTS, _PATIENT, _BLOCKS, _CASE, _LABEL, SIGNAL = range(6)
+_LIMITS: dict[str, tuple[float, float]] = {
+    "n_records": (1, 99_999),
+    "seed": (0, 2**32 - 1),
+    "fs": (100, 4000),
+    "seconds": (5, 600),
+    "label_noise": (0, 0.8),
+    "borderline": (0, 1),
+    "noise": (0, 10),
+}
 
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """What the demo cohort is made of.
+    """Configuration of the demo cohort.
 
     Attributes:
         n_records: recordings in the cohort; a smaller cohort is the beginning of a
             larger one.
         seed: of all random numbers.
-        fs: samples a second, in Hz.
+        fs: sampling rate in Hz.
         seconds: length of each recording.
         label_noise: probability that the mapped label is wrong.
-        borderline: probability that a recording shows its diagnosis only faintly, or a
-            normal one resembles another.
-        noise: scale of everything that is not the heart (muscle, electrodes, breathing,
-            mains); 0 is a clean signal.
+        borderline: probability that a recording shows its diagnosis only faintly, or
+            that a normal one resembles another class.
+        noise: scale of all noise (muscle, electrodes, breathing, mains); 0 gives a
+            clean signal.
 
     Raises:
         ConfigError: when a value is out of its range.
@@ -78,33 +85,21 @@ class DemoConfig:
     noise: float = 1.0
 
     def __post_init__(self) -> None:
-        limits: dict[str, tuple[float, float]] = {
-            "n_records": (1, 99_999),
-            "seed": (0, 2**32 - 1),
-            "fs": (100, 4000),
-            "seconds": (5, 600),
-            "label_noise": (0, 0.8),
-            "borderline": (0, 1),
-            "noise": (0, 10),
-        }
-        for name, (low, high) in limits.items():
-            value, kind = (
-                getattr(self, name),
-                int if name in ("n_records", "seed") else float,
-            )
+        for name, (low, high) in _LIMITS.items():
+            value = getattr(self, name)
+            kind = type(getattr(DemoConfig, name))  # int or float, of the default
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not low <= value <= high or value != kind(value):
                 noun = "a whole number" if kind is int else "a number"
                 raise ConfigError(
-                    f"demo {name} is {value!r}; give {noun} from {low:g} to {high:g}."
+                    f"demo {name} is {value!r}; use {noun} from {low:g} to {high:g}."
                 )
-            object.__setattr__(
-                self, name, kind(value)
-            )  # 500 and 500.0 are the same cohort
+            # Convert: 500 and 500.0 are the same cohort with the same fingerprint.
+            object.__setattr__(self, name, kind(value))
 
     @property
     def n_samples(self) -> int:
-        """Samples a lead."""
+        """Samples per lead."""
         return round(self.fs * self.seconds)
 
 
@@ -114,19 +109,20 @@ class Patient:
 
     Attributes:
         patient_id: such as ``"P00012"``.
-        age: years.
+        age: in years.
         sex: ``"male"`` or ``"female"``.
-        label: the class that most recordings of this person show.
+        label: class that most recordings of this person show.
         subtypes: for each class, the subtype that this person would show.
-        angles: frontal, transverse and sagittal turn of the heart, radians.
-        gain: of the whole heart vector.
-        chest_gains: of the six chest electrodes, which sit nearer or farther ``[6]``.
-        rate: usual heart rate, beats a minute.
+        angles: frontal, transverse and sagittal rotation of the heart in radians.
+        gain: factor of the whole heart vector.
+        chest_gains: factors of the six chest electrodes for their distance ``[6]``.
+        rate: usual heart rate, beats per minute.
         pr: usual PR interval, seconds.
-        wave_gains: multiplies the vector of each wave of a beat ``[n_waves, 3]``.
-        wave_shifts: is added to it, as a share of its largest part ``[n_waves, 3]``.
-        wave_times: stretches times of P, QRS and T ``[3]``.
-        ectopic: which ectopic focus, and its own direction ``[4]``.
+        wave_gains: factors of the vector of each wave of a beat ``[n_waves, 3]``.
+        wave_shifts: added to the vector, relative to its largest component
+            ``[n_waves, 3]``.
+        wave_times: factors of the times of P, QRS and T ``[3]``.
+        ectopic: choice of the ectopic focus and deviation of its direction ``[4]``.
     """
 
     patient_id: str
@@ -147,7 +143,7 @@ class Patient:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """What one recording of the cohort shows.
+    """Content of one recording of the cohort.
 
     Attributes:
         index: position in the cohort.
@@ -174,28 +170,41 @@ class Case:
 
 
 def generator(config: DemoConfig, stream: int, number: int = 0) -> np.random.Generator:
-    """Return the random numbers of one stream, patient or recording."""
+    """Return the random generator of one stream and one patient or recording."""
     return np.random.default_rng([config.seed, stream, number])
 
 
+def lognormal(
+    rng: np.random.Generator, median: Any, sigma: float, size: int | None = None
+) -> np.ndarray:
+    """Draw log-normal numbers: ``median`` times the exponential of a normal number."""
+    return median * np.exp(sigma * rng.standard_normal(size))
+
+
+def record_name(index: int) -> str:
+    """Return the name of recording ``index`` and of its files.
+
+    >>> record_name(0)
+    'D00001'
+    """
+    return f"D{index + 1:05d}"
+
+
 def plan_case(index: int, config: DemoConfig) -> Case:
-    """Decide who is recorded at ``index`` and what the recording shows."""
+    """Draw the patient and the diagnosis of recording ``index``."""
     rng = generator(config, _CASE, index)
     patient = _plan_patient(_patient_number(index, config), config)
     usual, other, faint, amount, twin = rng.random(5)
-    label = (
-        patient.label if usual < _SAME_DIAGNOSIS else _BLOCK[int(other * len(_BLOCK))]
-    )
-    subtype = patient.subtypes[label]
+    label = patient.label
+    if usual >= _SAME_DIAGNOSIS:
+        label = _BLOCK[int(other * len(_BLOCK))]
     borderline = bool(faint < config.borderline)
-    resembles = (
-        _LOOKALIKES[int(twin * len(_LOOKALIKES))]
-        if label == "NORM" and borderline
-        else subtype
-    )
+    subtype = resembles = patient.subtypes[label]
+    if label == "NORM" and borderline:
+        resembles = _LOOKALIKES[int(twin * len(_LOOKALIKES))]
     return Case(
         index=index,
-        record_id=f"D{index + 1:05d}",
+        record_id=record_name(index),
         patient=patient,
         true_label=label,
         label=_mapped_label(label, index, config),
@@ -213,6 +222,7 @@ def _severity(label: str, borderline: bool, amount: float) -> float:
 
 
 def _mapped_label(label: str, index: int, config: DemoConfig) -> str:
+    """Return the label, or with the probability ``label_noise`` another class."""
     wrong, which = generator(config, _LABEL, index).random(2)
     if wrong >= config.label_noise:
         return label
@@ -221,49 +231,45 @@ def _mapped_label(label: str, index: int, config: DemoConfig) -> str:
 
 
 def _patient_number(index: int, config: DemoConfig) -> int:
-    """Return which patient recording ``index`` belongs to; the draws of a longer cohort
-    begin with the same ones.
+    """Return the patient of recording ``index``.
+
+    The draws of a longer cohort begin with those of a shorter one.
     """
-    counts = 1 + np.searchsorted(
-        _RECORDINGS_SHARE, generator(config, _COUNTS).random(index + 1), side="right"
-    )
+    draws = generator(config, _COUNTS).random(index + 1)
+    counts = 1 + np.searchsorted(_RECORDINGS_SHARE, draws, side="right")
     return int(np.searchsorted(np.cumsum(counts), index, side="right"))
 
 
 def _plan_patient(number: int, config: DemoConfig) -> Patient:
+    # The order of the draws below decides all cohorts: keep it.
     rng = generator(config, _PATIENT, number)
-    block, place = divmod(number, len(_BLOCK))
-    label = _BLOCK[generator(config, _BLOCKS, block).permutation(len(_BLOCK))[place]]
-    middle = 50 if label == "NORM" else 66
+    block, position = divmod(number, len(_BLOCK))
+    order = generator(config, _BLOCKS, block).permutation(len(_BLOCK))
+    label = _BLOCK[order[position]]
+    mean_age = 50 if label == "NORM" else 66
     return Patient(
         patient_id=f"P{number + 1:05d}",
-        age=int(np.clip(rng.normal(middle, 14), 18, 94)),
+        age=int(np.clip(rng.normal(mean_age, 14), 18, 94)),
         sex="female" if rng.random() < 0.48 else "male",
         label=label,
         subtypes={
-            name: str(rng.choice(list(kinds), p=list(kinds.values())))
-            for name, kinds in SUBTYPES.items()
+            name: str(rng.choice(list(shares), p=list(shares.values())))
+            for name, shares in SUBTYPES.items()
         },
-        **_draw_heart(rng),
+        angles=np.radians([15.0, 11.0, 9.0]) * _bounded_normal(rng, 3),
+        gain=float(np.exp(0.24 * _bounded_normal(rng, 1)[0])),
+        chest_gains=np.exp(0.18 * _bounded_normal(rng, 6)),
+        rate=float(np.clip(rng.normal(71, 9), 56, 93)),
+        pr=float(np.clip(rng.normal(0.155, 0.015), 0.125, 0.188)),
+        wave_gains=np.exp(0.18 * _bounded_normal(rng, (10, 3))),
+        wave_shifts=0.10 * _bounded_normal(rng, (10, 3)),
+        wave_times=np.exp([0.08, 0.05, 0.04] * _bounded_normal(rng, 3)),
+        ectopic=np.append(rng.random(), 0.15 * _bounded_normal(rng, 3)),
     )
 
 
-def _draw_heart(rng: np.random.Generator) -> dict[str, Any]:
-    """Draw what makes one heart different from another."""
-    spread = np.radians([15.0, 11.0, 9.0])
-    return {
-        "angles": spread * _bounded(rng, 3),
-        "gain": float(np.exp(0.24 * _bounded(rng, 1)[0])),
-        "chest_gains": np.exp(0.18 * _bounded(rng, 6)),
-        "rate": float(np.clip(rng.normal(71, 9), 56, 93)),
-        "pr": float(np.clip(rng.normal(0.155, 0.015), 0.125, 0.188)),
-        "wave_gains": np.exp(0.18 * _bounded(rng, (10, 3))),
-        "wave_shifts": 0.10 * _bounded(rng, (10, 3)),
-        "wave_times": np.exp([0.08, 0.05, 0.04] * _bounded(rng, 3)),
-        "ectopic": np.append(rng.random(), 0.15 * _bounded(rng, 3)),
-    }
-
-
-def _bounded(rng: np.random.Generator, size: int | tuple[int, ...]) -> np.ndarray:
-    """Normal numbers without the tails that would make another diagnosis."""
+def _bounded_normal(
+    rng: np.random.Generator, size: int | tuple[int, ...]
+) -> np.ndarray:
+    """Draw normal numbers within 2 sd; the tails would be another diagnosis."""
     return np.clip(rng.standard_normal(size), -2, 2)
