@@ -10,7 +10,7 @@ from ecgnb.core.console import printable
 from ecgnb.core.environment import package_version
 from ecgnb.figures.html_report import Section, write_report
 from ecgnb.port.contract import Contract, contract_facts
-from ecgnb.port.inspection.inspect_keras import NOT_TOLD, KerasInspection
+from ecgnb.port.inspection.inspect_keras import NOT_IN_FILE, KerasInspection
 from ecgnb.port.ported import PortedModel
 from ecgnb.port.proof.compare import Comparison
 
@@ -34,7 +34,7 @@ _NOT_COMPARED = """\
 The port was not compared with Keras. Give a golden file or a Python with Keras to
 `ecgnb port verify`, which compares every layer, the logits and the input gradients."""
 _NO_CONTRACT = f"""\
-The file does not contain: {NOT_TOLD}. Ask whoever trained the model, and give it to the
+The file does not contain: {NOT_IN_FILE}. Ask whoever trained the model, and give it to the
 port (port.agree, or --contract); a wrong guess fails nowhere, the answers are only
 wrong."""
 _CONTRACT = """\
