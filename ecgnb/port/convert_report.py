@@ -34,8 +34,8 @@ _NOT_COMPARED = """\
 The port was not compared with Keras. Give a golden file or a Python with Keras to
 `ecgnb port verify`, which compares every layer, the logits and the input gradients."""
 _NO_CONTRACT = f"""\
-The file does not contain: {NOT_IN_FILE}. Ask whoever trained the model, and give it to the
-port (port.agree, or --contract); a wrong guess fails nowhere, the answers are only
+The file does not contain: {NOT_IN_FILE}. Ask whoever trained the model, and give it to
+the port (port.agree, or --contract); a wrong guess fails nowhere, the answers are only
 wrong."""
 _CONTRACT = """\
 What a recording must be before the model may see it. It was given, not read from the

@@ -131,7 +131,8 @@ def test_contract_of_another_task_than_the_activation_is_refused(
 
 def test_contract_is_needed_for_a_bundle(golden_dir):
     with pytest.raises(
-        ConfigError, match="does not tell rate, units, lead order, filters and classes"
+        ConfigError,
+        match="does not contain rate, units, lead order, filters and classes",
     ):
         bundle_of_port(port_keras(golden_dir / "keras/generic_ecg/model.keras"))
 

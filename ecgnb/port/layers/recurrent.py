@@ -230,8 +230,8 @@ class SimpleRNN(Recurrent):
     defaults = {"activation": "tanh"}
 
     def stepped(self) -> str:
-        own = self.activations()["activation"] in ("tanh", "relu")
-        return "" if own else self.cell
+        known = self.activations()["activation"] in ("tanh", "relu")
+        return "" if known else self.cell
 
     def nonlinearity(self) -> dict[str, Any]:
         name = self.activations()["activation"]

@@ -12,14 +12,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from layer_graphs import (
-    nested,
-)
-from small_keras import dense
 from zoo_cases import ZOO, ZooModel, check_model, zoo_models
 
 from ecgnb.core.errors import PortError
-from ecgnb.port import port_keras, ported
+from ecgnb.port import port_keras
 from ecgnb.port.layers import variables_of
 from ecgnb.port.reading.graph import Graph, parse_graph
 from ecgnb.port.reading.keras_weights import ListedWeights
