@@ -213,8 +213,8 @@ def backbone_of(port: PortedModel) -> KerasBackbone:
     contract = port.contract
     if contract is None:
         raise ConfigError(
-            "The port has no contract: the Keras file does not contain rate, units, lead "
-            "order, filters and classes. Give them with `ecgnb port convert --contract "
+            "The port has no contract: the Keras file does not contain rate, units, "
+            "lead order, filters and classes. Give them with `ecgnb port convert --contract "
             "FILE`, or in Python with port.agree(Contract(...))."
         )
     model = KerasBackbone(

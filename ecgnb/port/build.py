@@ -16,17 +16,8 @@ from ecgnb.core.registry import nearest
 from ecgnb.port.layers import LAYERS, rule_of
 from ecgnb.port.layers.wrappers import Wrapper
 from ecgnb.port.network import CHANNELS_FIRST, KERAS, Network, Value, module_name
-from ecgnb.port.reading.graph import (
-    Call,
-    Graph,
-    Layer,
-    Ref,
-    input_shape,
-    map_nested,
-    mask_problems,
-    refs_in,
-    walk,
-)
+from ecgnb.port.reading.calls import Call, Ref, map_nested, refs_in
+from ecgnb.port.reading.graph import Graph, Layer, input_shape, mask_problems, walk
 
 #: Length of a dimension that the model leaves free, such as the time of a fully
 #: convolutional network.

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ecgnb.port.reading.graph import map_nested
+from ecgnb.port.reading.calls import map_nested
 
 #: Layouts of a tensor: as Keras has it, or channels before time (rank 3 only).
 KERAS, CHANNELS_FIRST = "keras", "nct"

@@ -10,7 +10,8 @@ import torch
 from ecgnb.core.errors import PortError
 from ecgnb.port.build import GraphWriter, before_activation, problems_of, write_graph
 from ecgnb.port.network import CHANNELS_FIRST
-from ecgnb.port.reading.graph import Graph, Layer, input_shape, refs_in, walk
+from ecgnb.port.reading.calls import refs_in
+from ecgnb.port.reading.graph import Graph, Layer, input_shape, walk
 
 #: A shape; ``None`` where the model leaves it free.
 Shape = tuple[int | None, ...]

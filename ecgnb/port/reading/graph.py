@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -11,6 +11,14 @@ from typing import Any
 import numpy as np
 
 from ecgnb.core.errors import PortError
+from ecgnb.port.reading.calls import (
+    Call,
+    Ref,
+    in_order,
+    parse_call,
+    refs_of,
+    renumbered,
+)
 from ecgnb.port.reading.keras1 import modern_layer
 
 #: Classes that are models within models.
@@ -37,15 +45,6 @@ MASK_USERS = frozenset(
         "TimeDistributed",
     }
 )
-
-
-@dataclass(frozen=True)
-class Ref:
-    """One tensor: output ``output`` of call number ``call`` of a layer."""
-
-    layer: str
-    call: int = 0
-    output: int = 0
 
 
 @dataclass
@@ -81,26 +80,6 @@ class Layer:
         return f"layer {self.name!r} ({self.class_name})"
 
 
-@dataclass(frozen=True)
-class Call:
-    """One call of a layer; `args` and `kwargs` hold a `Ref` for each tensor."""
-
-    layer: str
-    index: int
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-    @property
-    def label(self) -> str:
-        """The layer's name, with ``@1`` for its second call."""
-        return f"{self.layer}@{self.index}" if self.index else self.layer
-
-    @property
-    def refs(self) -> list[Ref]:
-        """The tensors among its arguments."""
-        return [*refs_in(self.args), *refs_in(self.kwargs)]
-
-
 @dataclass
 class Graph:
     """A model: layers, their calls in executable order, inputs and outputs."""
@@ -110,35 +89,6 @@ class Graph:
     calls: list[Call]
     inputs: list[Ref]
     outputs: list[Ref]
-
-
-def map_nested(value: Any, function: Callable[[Any], Any]) -> Any:
-    """Replace items of nested lists, tuples and dictionaries.
-
-    Args:
-        value: the outermost container, or one item.
-        function: returns what replaces an item or container; a container that it
-            returns unchanged is searched for more.
-    """
-    replaced = function(value)
-    if replaced is not value:
-        return replaced
-    if isinstance(value, dict):
-        return {key: map_nested(item, function) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)([map_nested(item, function) for item in value])
-    return value
-
-
-def refs_in(value: Any) -> Iterator[Ref]:
-    """Yield every tensor in the arguments of a call."""
-    if isinstance(value, Ref):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from refs_in(item)
-    elif isinstance(value, dict):
-        yield from refs_in(list(value.values()))
 
 
 def fits(sizes: Sequence[int | None], shape: Sequence[int]) -> bool:
@@ -253,44 +203,14 @@ def _parse_functional(config: dict[str, Any], keras: int) -> Graph:
     calls: list[Call] = []
     for layer, entry in zip(layers, config["layers"], strict=True):
         for index, node in enumerate(entry.get("inbound_nodes") or []):
-            calls.append(_parse_call(layer, index, node))
-    inputs, outputs = _refs(config["input_layers"]), _refs(config["output_layers"])
+            is_function = layer.class_name.startswith("op:")
+            calls.append(parse_call(layer.name, index, node, is_function))
+    inputs, outputs = refs_of(config["input_layers"]), refs_of(config["output_layers"])
     models = {layer.name for layer in layers if layer.inner}
-    calls, outputs = _renumbered(calls, outputs, models)
-    ordered = _in_order(calls, [layer for layer in layers if _is_input(layer)])
-    return Graph(config.get("name", "model"), by_name, ordered, inputs, outputs)
-
-
-def _is_input(layer: Layer) -> bool:
-    return layer.class_name == "InputLayer"
-
-
-def _renumbered(
-    calls: list[Call], outputs: list[Ref], models: set[str]
-) -> tuple[list[Call], list[Ref]]:
-    """Number the calls of nested models from 0: Keras 2 counts the construction of a
-    model as its first call.
-    """
-    first: dict[str, int] = {}
-    for ref in [*outputs, *(ref for call in calls for ref in call.refs)]:
-        if ref.layer in models:
-            first[ref.layer] = min(first.get(ref.layer, ref.call), ref.call)
-
-    def renumber(value: Any) -> Any:
-        if not isinstance(value, Ref):
-            return value
-        return Ref(value.layer, value.call - first.get(value.layer, 0), value.output)
-
-    renumbered = [
-        Call(
-            call.layer,
-            call.index,
-            map_nested(call.args, renumber),
-            map_nested(call.kwargs, renumber),
-        )
-        for call in calls
-    ]
-    return renumbered, map_nested(outputs, renumber)
+    calls, outputs = renumbered(calls, outputs, models)
+    starts = [layer.name for layer in layers if layer.class_name == "InputLayer"]
+    calls = in_order(calls, starts)
+    return Graph(config.get("name", "model"), by_name, calls, inputs, outputs)
 
 
 def _by_name(layers: list[Layer]) -> dict[str, Layer]:
@@ -358,83 +278,6 @@ def _wrapped(layer: Layer) -> dict[str, Layer]:
         options = {**first.config, "go_backwards": backwards}
         second = Layer(first.name, first.class_name, options, keras)
     return {"forward_layer": first, "backward_layer": second}
-
-
-def _parse_call(layer: Layer, index: int, node: Any) -> Call:
-    """Read a node: of Keras 3 ``{args, kwargs}``, of Keras 1 and 2 ``[[layer, node,
-    tensor, kwargs], ...]`` or one such entry alone.
-    """
-    if isinstance(node, dict) and "args" in node:
-        kwargs = map_nested(node.get("kwargs") or {}, _ref_3)
-        return Call(layer.name, index, tuple(map_nested(node["args"], _ref_3)), kwargs)
-    if isinstance(node, dict):  # a nested model that is called with a dictionary
-        named = {key: map_nested(entry[:3], _ref_2) for key, entry in node.items()}
-        return Call(layer.name, index, (named,), {})
-    alone = bool(node) and isinstance(node[0], str)
-    entries = [node] if alone else node
-    tensors = [map_nested(entry[:3], _ref_2) for entry in entries]
-    kwargs = map_nested(entries[0][3] if len(entries[0]) > 3 else {}, _ref_2)
-    # a function takes a list of one tensor as a list, a layer as the tensor
-    single = alone or len(tensors) == 1
-    if layer.class_name.startswith("op:"):
-        kwargs.pop("name", None)
-        single = alone
-    return Call(layer.name, index, (tensors[0] if single else tensors,), kwargs)
-
-
-def _ref_3(value: Any) -> Any:
-    """Return the `Ref` for an object with which Keras 3 writes a tensor."""
-    kind = value.get("class_name") if isinstance(value, dict) else None
-    if kind == "__keras_tensor__":
-        return Ref(*value["config"]["keras_history"])
-    if kind == "__tuple__":
-        return tuple(map_nested(value["items"], _ref_3))
-    return value
-
-
-def _ref_2(value: Any) -> Any:
-    """Return the `Ref` for ``[layer, node, tensor]`` of Keras 2, the value of
-    ``["_CONSTANT_VALUE", -1, value]``.
-    """
-    if not isinstance(value, list) or len(value) < 3:
-        return value
-    if value[0] == "_CONSTANT_VALUE":
-        return value[2]
-    numbered = all(type(number) is int for number in value[1:3])
-    if len(value) <= 4 and isinstance(value[0], str) and numbered:
-        return Ref(*value[:3])
-    return value
-
-
-def _refs(listed: Any) -> list[Ref]:
-    """Read ``input_layers`` or ``output_layers``: one entry, a list of them, or a
-    dictionary.
-    """
-    if isinstance(listed, dict):  # Keras takes dictionaries in the order of their keys
-        listed = [listed[key] for key in sorted(listed)]
-    if listed and isinstance(listed[0], str):
-        return [Ref(*listed[:3])]
-    return [ref for entry in listed for ref in _refs(entry)]
-
-
-def _in_order(calls: list[Call], inputs: list[Layer]) -> list[Call]:
-    """Sort calls so that each comes after those whose tensors it takes."""
-    ready = {(layer.name, 0) for layer in inputs}
-    waiting, ordered = list(calls), []
-    while waiting:
-        now = []
-        for call in waiting:
-            if ready.issuperset((ref.layer, ref.call) for ref in call.refs):
-                now.append(call)
-        if not now:
-            raise PortError(
-                f"The graph is broken: {waiting[0].label} takes a tensor that no layer "
-                "makes."
-            )
-        ordered += now
-        ready.update((call.layer, call.index) for call in now)
-        waiting = [call for call in waiting if call not in now]
-    return ordered
 
 
 def mask_problems(graph: Graph) -> Iterator[str]:

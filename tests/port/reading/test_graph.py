@@ -22,7 +22,8 @@ from ecgnb.port.build import (
     problems_in,
 )
 from ecgnb.port.ported import build_port
-from ecgnb.port.reading.graph import Graph, Ref, parse_graph, walk
+from ecgnb.port.reading.calls import Ref
+from ecgnb.port.reading.graph import parse_graph, walk
 
 FAMILIES = ("nested_", "shared_", "inputs_", "names_", "sequential_", "squeeze_")
 
@@ -32,97 +33,6 @@ def test_graph_of_whole_models_gives_keras_outputs_and_gradients(
     model: ZooModel,
 ) -> None:
     check_model(model)
-
-
-def call_of(graph: Graph, layer: str) -> Any:
-    (call,) = [call for call in graph.calls if call.layer == layer]
-    return call
-
-
-def keras_3(*args: Any, **kwargs: Any) -> dict[str, Any]:
-    return {"args": list(args), "kwargs": kwargs}
-
-
-def tensor(layer: str, call: int = 0, output: int = 0) -> dict[str, Any]:
-    return {
-        "class_name": "__keras_tensor__",
-        "config": {"keras_history": [layer, call, output]},
-    }
-
-
-NODES = {
-    "one tensor": (2, [[["ecg", 0, 0, {}]]], (Ref("ecg"),), {}),
-    "Keras 1 without arguments": (1, [[["ecg", 0, 0]]], (Ref("ecg"),), {}),
-    "several tensors": (
-        2,
-        [[["ecg", 0, 0, {"axis": 1}], ["ecg", 0, 0, {}]]],
-        ([Ref("ecg")] * 2,),
-        {"axis": 1},
-    ),
-    "tensors by name": (
-        2,
-        [
-            [
-                [
-                    "ecg",
-                    0,
-                    0,
-                    {
-                        "value": ["ecg", 0, 0],
-                        "masks": [["ecg", 0, 0], None],
-                        "n": [1, 2, 3],
-                    },
-                ]
-            ]
-        ],
-        (Ref("ecg"),),
-        {"value": Ref("ecg"), "masks": [Ref("ecg"), None], "n": [1, 2, 3]},
-    ),
-    "of Keras 3": (
-        3,
-        [keras_3([tensor("ecg"), tensor("ecg")], mask=tensor("ecg"), training=False)],
-        ([Ref("ecg")] * 2,),
-        {"mask": Ref("ecg"), "training": False},
-    ),
-    "tuple of Keras 3": (
-        3,
-        [keras_3({"class_name": "__tuple__", "items": [tensor("ecg"), 2]})],
-        ((Ref("ecg"), 2),),
-        {},
-    ),
-}
-
-
-@pytest.mark.parametrize(
-    ("keras", "nodes", "args", "kwargs"), NODES.values(), ids=NODES
-)
-def test_graph_reads_nodes(
-    keras: int, nodes: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> None:
-    call = call_of(
-        parse_graph(
-            functional(INPUT, entry("Dense", "f", nodes, trainable=True)), keras
-        ),
-        "f",
-    )
-    assert (call.args, call.kwargs) == (args, kwargs)
-
-
-def test_graph_reads_functions_of_keras_2() -> None:
-    def of(node: Any) -> Any:
-        return call_of(
-            parse_graph(
-                functional(
-                    INPUT, entry("TFOpLambda", "f", [node], function="math.add")
-                ),
-                2,
-            ),
-            "f",
-        )
-
-    assert of(["ecg", 0, 0, {"y": 2.0, "name": "sum"}]).kwargs == {"y": 2.0}
-    assert of(["_CONSTANT_VALUE", -1, 2.0, {"y": ["ecg", 0, 0]}]).args == (2.0,)
-    assert of([["ecg", 0, 0, {"axis": 1}]]).args == ([Ref("ecg")],)
 
 
 def test_graph_tells_functions_from_layers_of_one_name() -> None:
@@ -154,15 +64,6 @@ def test_graph_knows_keras_3_where_the_file_does_not_say_it() -> None:
                 config = json.loads((ZOO / model.files[0]).read_text(encoding="utf-8"))
                 layers = walk(parse_graph(config, 2).layers)
                 assert {layer.keras for _, layer in layers} == {keras}
-
-
-def test_graph_counts_calls_of_nested_models_from_zero() -> None:
-    add = entry("Add", "f", [[["inner", 1, 0, {}], ["inner", 2, 0, {}]]])
-    graph = parse_graph(
-        functional(INPUT, nested([["ecg", 0, 0, {}]], [["ecg", 0, 0, {}]]), add), 2
-    )
-    assert [call.label for call in graph.calls] == ["inner", "inner@1", "f"]
-    assert call_of(graph, "f").args == ([Ref("inner", 0), Ref("inner", 1)],)
 
 
 @pytest.mark.parametrize(
