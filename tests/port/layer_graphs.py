@@ -85,6 +85,10 @@ def refusal(graph: Graph) -> str:
     return str(caught.value)
 
 
+def named_layer(class_name: str, name: str = "layer", **config: Any) -> dict[str, Any]:
+    return {"class_name": class_name, "config": {"name": name, **config}}
+
+
 def sequential(
     *layers: dict[str, Any], shape: tuple[int, ...] = (7, 3), keras: int = 2
 ) -> Graph:
@@ -225,3 +229,14 @@ def module_problems(module: Any) -> list[str]:
         if options and kind.extra_repr is nn.Module.extra_repr:
             problems.append(f"{name} does not show its options")
     return sorted(problems)
+
+
+def keras_3(*args: Any, **kwargs: Any) -> dict[str, Any]:
+    return {"args": list(args), "kwargs": kwargs}
+
+
+def tensor(layer: str, call: int = 0, output: int = 0) -> dict[str, Any]:
+    return {
+        "class_name": "__keras_tensor__",
+        "config": {"keras_history": [layer, call, output]},
+    }

@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from layer_graphs import (
-    filled,
-    layer,
-)
+from layer_graphs import filled
+from layer_graphs import named_layer as layer
 from zoo_cases import ZooModel, check_model, zoo_models
 
 from ecgnb.core.errors import PortError

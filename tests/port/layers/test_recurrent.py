@@ -7,12 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from layer_graphs import (
-    filled,
-    layer,
-    random_arrays,
-    sequential,
-)
+from layer_graphs import filled, random_arrays, sequential
+from layer_graphs import named_layer as layer
 from torch import nn
 from zoo_cases import ZooModel, check_model, difference, zoo_models
 

@@ -9,7 +9,9 @@ from layer_graphs import (
     INPUT,
     entry,
     functional,
+    keras_3,
     nested,
+    tensor,
 )
 
 from ecgnb.port.reading.calls import Ref
@@ -19,17 +21,6 @@ from ecgnb.port.reading.graph import Graph, parse_graph
 def call_of(graph: Graph, layer: str) -> Any:
     (call,) = [call for call in graph.calls if call.layer == layer]
     return call
-
-
-def keras_3(*args: Any, **kwargs: Any) -> dict[str, Any]:
-    return {"args": list(args), "kwargs": kwargs}
-
-
-def tensor(layer: str, call: int = 0, output: int = 0) -> dict[str, Any]:
-    return {
-        "class_name": "__keras_tensor__",
-        "config": {"keras_history": [layer, call, output]},
-    }
 
 
 NODES = {

@@ -12,8 +12,10 @@ from layer_graphs import (
     entry,
     functional,
     graph_of,
+    keras_3,
     layer,
     nested,
+    tensor,
 )
 from zoo_cases import ZOO, ZooModel, check_model, zoo_models
 
