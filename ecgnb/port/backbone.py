@@ -13,6 +13,7 @@ from ecgnb.core.errors import ConfigError
 from ecgnb.models.base import MODELS, Backbone, FeatureInfo
 from ecgnb.port.network import CHANNELS_FIRST
 from ecgnb.port.ported import PortedModel, build_port, major
+from ecgnb.port.reading.calls import Config
 from ecgnb.port.reading.graph import fits, parse_graph
 
 #: A node and the shape of its output, [1, C, T].
@@ -42,7 +43,7 @@ class KerasBackbone(Backbone):
     def __init__(
         self,
         *,
-        keras_config: dict[str, Any] | None = None,
+        keras_config: Config | None = None,
         keras_version: str = "",
         **words: Any,
     ) -> None:
@@ -214,8 +215,8 @@ def backbone_of(port: PortedModel) -> KerasBackbone:
     if contract is None:
         raise ConfigError(
             "The port has no contract: the Keras file does not contain rate, units, "
-            "lead order, filters and classes. Give them with `ecgnb port convert --contract "
-            "FILE`, or in Python with port.agree(Contract(...))."
+            "lead order, filters and classes. Give them with `ecgnb port convert "
+            "--contract FILE`, or in Python with port.agree(Contract(...))."
         )
     model = KerasBackbone(
         keras_config=port.origin.config,

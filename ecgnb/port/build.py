@@ -16,7 +16,7 @@ from ecgnb.core.registry import nearest
 from ecgnb.port.layers import LAYERS, rule_of
 from ecgnb.port.layers.wrappers import Wrapper
 from ecgnb.port.network import CHANNELS_FIRST, KERAS, Network, Value, module_name
-from ecgnb.port.reading.calls import Call, Ref, map_nested, refs_in
+from ecgnb.port.reading.calls import Call, Config, Ref, map_nested, refs_in
 from ecgnb.port.reading.graph import Graph, Layer, input_shape, mask_problems, walk
 
 #: Length of a dimension that the model leaves free, such as the time of a fully
@@ -200,7 +200,7 @@ class GraphWriter:
         layer: Layer,
         module: str,
         args: Any,
-        kwargs: dict[str, Any],
+        kwargs: Config,
         path: str,
         label: str,
     ) -> list[Value]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -25,6 +24,7 @@ from ecgnb.core.files import (
 )
 from ecgnb.port.build import load_state, refuse_unknown
 from ecgnb.port.ported import PortedModel, build_port, major
+from ecgnb.port.reading.calls import Config
 from ecgnb.port.reading.graph import parse_graph
 from ecgnb.port.reading.keras_file import DAMAGE
 from ecgnb.port.source.source import source_code
@@ -131,7 +131,7 @@ def _refuse_damaged(port: PortedModel, state: dict[str, torch.Tensor]) -> None:
         )
 
 
-def _description(port: PortedModel, folder: Path, notes: str) -> dict[str, Any]:
+def _description(port: PortedModel, folder: Path, notes: str) -> Config:
     origin = port.origin
     ends = zip(origin.outputs, origin.activations, strict=True)
     description = {
@@ -150,13 +150,13 @@ def _description(port: PortedModel, folder: Path, notes: str) -> dict[str, Any]:
     return {**description, "model_sha256": _model_checksum(description)}
 
 
-def _model_checksum(described: dict[str, Any]) -> str:
+def _model_checksum(described: Config) -> str:
     """Return a checksum of all that decides the architecture."""
     names = ("config", "keras_version", "input_layout")
     return fingerprint([described.get(name) for name in names], 64)
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
+def _read_description(folder: Path) -> Config:
     file = folder / DESCRIPTION
     try:
         described = dict(read_json(file))
@@ -179,7 +179,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
     return described
 
 
-def _read_weights(file: Path, described: dict[str, Any]) -> dict[str, torch.Tensor]:
+def _read_weights(file: Path, described: Config) -> dict[str, torch.Tensor]:
     if not file.is_file() or sha256_file(file) != described.get("weights_sha256"):
         raise CheckpointError(
             f"{file} is missing or not the file that {DESCRIPTION} was written for "

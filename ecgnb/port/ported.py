@@ -24,6 +24,7 @@ from ecgnb.port.build import (
 from ecgnb.port.contract import Contract, contract_of
 from ecgnb.port.layers import variables_of
 from ecgnb.port.network import Made
+from ecgnb.port.reading.calls import Config
 from ecgnb.port.reading.graph import Graph, fits, input_shape, parse_graph
 from ecgnb.port.reading.keras_file import KerasFile, read_keras, refuse_damaged
 
@@ -46,7 +47,7 @@ class Origin:
         made: how each module was built.
     """
 
-    config: dict[str, Any]
+    config: Config
     keras_version: str
     input_layout: str
     modules: dict[str, str]
@@ -200,7 +201,7 @@ def port_keras(
 
 
 def build_port(
-    graph: Graph, config: dict[str, Any], keras_version: str, input_layout: str
+    graph: Graph, config: Config, keras_version: str, input_layout: str
 ) -> PortedModel:
     """Build the PyTorch model of a graph, with random weights."""
     if input_layout not in LAYOUTS:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from ecgnb.port.layers.base import LAYERS, LayerRule, ModuleRule
+from ecgnb.port.layers.base import LAYERS, LayerRule, ModuleRule, Options
 from ecgnb.port.modules.keras_activation import (
     Exponential,
     HardSigmoid,
@@ -19,7 +19,7 @@ from ecgnb.port.network import CHANNELS_FIRST, Network, Value
 from ecgnb.port.reading.graph import Layer
 
 #: A module's class and the keyword arguments of its constructor.
-Making = tuple[type[nn.Module], dict[str, Any]]
+Making = tuple[type[nn.Module], Options]
 
 #: Modules of the activations that are the same in every version of Keras.
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -146,7 +146,7 @@ def activate(
     return net.apply(path, making[0], value, **making[1])
 
 
-def _rule_of(activation: dict[str, Any], keras: int) -> LayerRule:
+def _rule_of(activation: Options, keras: int) -> LayerRule:
     kind, config = activation["class_name"], activation["config"]
     return LAYERS.get(kind)(Layer(str(config.get("name", kind)), kind, config, keras))
 

@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ecgnb.port.layers.base import LAYERS, LayerRule, ModuleRule, State, as_list
+from ecgnb.port.layers.base import (
+    LAYERS,
+    Args,
+    LayerRule,
+    ModuleRule,
+    Options,
+    State,
+    as_list,
+)
 from ecgnb.port.modules.keras_activation import ClippedReLU, ParametricReLU, SoftmaxOver
 from ecgnb.port.network import Network, Value
 
@@ -61,7 +69,7 @@ class LeakyReLU(ModuleRule):
     options = {"alpha", "negative_slope"}
     module = nn.LeakyReLU
 
-    def args(self, x: Value) -> tuple[float]:
+    def args(self, x: Value) -> Args:
         alpha = real(self.get("alpha"), 0.3)
         return (real(self.get("negative_slope"), alpha),)
 
@@ -73,7 +81,7 @@ class ELU(ModuleRule):
     options = {"alpha"}
     module = nn.ELU
 
-    def module_options(self) -> dict[str, Any]:
+    def module_options(self) -> Options:
         alpha = real(self.get("alpha"), 1.0)
         return {} if alpha == 1 else {"alpha": alpha}
 
@@ -85,7 +93,7 @@ class ThresholdedReLU(ModuleRule):
     options = {"theta"}
     module = nn.Threshold
 
-    def args(self, x: Value) -> tuple[float, float]:
+    def args(self, x: Value) -> Args:
         return real(self.get("theta"), 1.0), 0.0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any, ClassVar
 
-from ecgnb.port.layers.base import LAYERS, LayerRule, State, count_problem
+from ecgnb.port.layers.base import LAYERS, LayerRule, Options, State, count_problem
 from ecgnb.port.modules.keras_attention import MultiHeadAttention as HeadsModule
 from ecgnb.port.modules.keras_attention import ScoredAttention
 from ecgnb.port.network import Network, Value
@@ -23,15 +23,13 @@ PROJECTIONS = {
 class AttentionRule(LayerRule):
     """Base of the attention layers, whose modules return the output and the weights."""
 
-    def outputs(
-        self, net: Network, module: Value, kwargs: dict[str, Any]
-    ) -> list[Value]:
+    def outputs(self, net: Network, module: Value, kwargs: Options) -> list[Value]:
         """Return the output, and the weights where Keras returns them."""
         count = 2 if kwargs.get("return_attention_scores") else 1
         return [net.function(operator.getitem, module, index) for index in range(count)]
 
     @property
-    def dropout(self) -> dict[str, Any]:
+    def dropout(self) -> Options:
         """The dropout of the weights as a module's option, if there is one."""
         return {"dropout": self["dropout"]} if self.get("dropout") else {}
 
@@ -122,7 +120,7 @@ class MultiHeadAttention(AttentionRule):
         )
         return self.outputs(net, module, kwargs)
 
-    def _masks(self, net: Network, kwargs: dict[str, Any]) -> list[Any]:
+    def _masks(self, net: Network, kwargs: Options) -> list[Any]:
         """Return what else the module is called with: only what is needed."""
         causal = bool(kwargs.get("use_causal_mask"))
         names = ("attention_mask", "query_mask", "value_mask", "key_mask")

@@ -55,6 +55,12 @@ NO_LORA: Only = {"lora_rank": (None,), "lora_alpha": (None,)}
 #: Returns why the value of an option cannot be ported; nothing if it can.
 Check = Callable[[Any], str | None]
 
+#: Keyword arguments of a module's constructor, or of a call.
+Options = dict[str, Any]
+
+#: Arguments of a module's constructor.
+Args = tuple[Any, ...]
+
 #: Arrays of a layer as tensors of PyTorch, by their path below the layer's module.
 State = dict[str, Tensor]
 
@@ -151,7 +157,7 @@ class LayerRule:
         return bool(self.get("use_bias", True))
 
     @property
-    def bias_option(self) -> dict[str, Any]:
+    def bias_option(self) -> Options:
         """What a constructor of PyTorch needs to leave the bias out."""
         return {} if self.has_bias else {"bias": False}
 
@@ -247,11 +253,11 @@ class ModuleRule(LayerRule):
         x = net.in_layout(inputs[0], self.layout)
         return net.apply(name, self.module, x, *self.args(x), **self.module_options())
 
-    def args(self, x: Value) -> tuple[Any, ...]:
+    def args(self, x: Value) -> Args:
         """Return the arguments of the constructor."""
         return tuple(self[option] for option in self.parameters)
 
-    def module_options(self) -> dict[str, Any]:
+    def module_options(self) -> Options:
         """Return the keyword arguments of the constructor: what is not a default."""
         return {}
 

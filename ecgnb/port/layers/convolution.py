@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from ecgnb.port.layers.activation import ActivatedRule
-from ecgnb.port.layers.base import CHANNELS_LAST, LAYERS, NO_LORA, State
+from ecgnb.port.layers.base import CHANNELS_LAST, LAYERS, NO_LORA, Options, State
 from ecgnb.port.modules.basic import Crop1d, SamePad1d, SeparableConv1d
 from ecgnb.port.network import Network, Value
 
@@ -70,9 +70,9 @@ class Convolution(ActivatedRule):
         """Return channels in, channels out and the kernel's length."""
         return channels, self["filters"], self.number("kernel_size")
 
-    def module_options(self, channels: int) -> dict[str, Any]:
+    def module_options(self, channels: int) -> Options:
         """Return what differs from the defaults of `nn.Conv1d`."""
-        options: dict[str, Any] = {"padding": "same"} if self.padded_within else {}
+        options: Options = {"padding": "same"} if self.padded_within else {}
         for option, of_keras in (("stride", "strides"), ("dilation", "dilation_rate")):
             if self.number(of_keras) > 1:
                 options[option] = self.number(of_keras)
@@ -103,7 +103,7 @@ class Conv1D(Convolution):
 
     options = Convolution.options | {"filters", "groups"}
 
-    def module_options(self, channels: int) -> dict[str, Any]:
+    def module_options(self, channels: int) -> Options:
         options = super().module_options(channels)
         if self.number("groups") > 1:
             options["groups"] = self.number("groups")
@@ -127,7 +127,7 @@ class DepthwiseConv1D(Convolution):
         filters = channels * self.number("depth_multiplier")
         return channels, filters, self.number("kernel_size")
 
-    def module_options(self, channels: int) -> dict[str, Any]:
+    def module_options(self, channels: int) -> Options:
         return {**super().module_options(channels), "groups": channels}
 
     def kernels(self) -> State:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ecgnb.port.layers.base import LAYERS, LayerRule
+from ecgnb.port.layers.base import LAYERS, Args, LayerRule, Options
 from ecgnb.port.modules import keras_merge as merge_modules
 from ecgnb.port.network import CHANNELS_FIRST, Network, Value
 
 
-def input_list(inputs: tuple[Any, ...]) -> list[Value]:
+def input_list(inputs: Args) -> list[Value]:
     """Return what a merge layer is called with: a list, a tuple, or one value alone."""
     return list(inputs[0]) if isinstance(inputs[0], list | tuple) else list(inputs)
 
@@ -38,7 +38,7 @@ class Merge(LayerRule):
         module = getattr(merge_modules, self.layer.class_name)
         return net.apply(name, module, tuple(values), *self.args(values))
 
-    def args(self, values: list[Value]) -> tuple[int, ...]:
+    def args(self, values: list[Value]) -> Args:
         """Return the arguments of the module's constructor."""
         return ()
 
@@ -53,7 +53,7 @@ class Concatenate(Merge):
 
     options = {"axis"}
 
-    def args(self, values: list[Value]) -> tuple[int, ...]:
+    def args(self, values: list[Value]) -> Args:
         axis = self.number("axis", -1)
         if values[0].layout == CHANNELS_FIRST:
             axis = (0, 2, 1)[axis]
@@ -77,7 +77,7 @@ class Dot(LayerRule):
         axes = self["axes"]
         one, other = (axes, axes) if isinstance(axes, int) else axes
         dims = one % first.rank, other % second.rank
-        options: dict[str, Any] = {}
+        options: Options = {}
         if self.get("normalize", False):  # shorter vectors are divided by eps
             options["eps"] = 1e-7 if self.layer.keras >= 3 else 1e-6
         return net.apply(name, merge_modules.Dot, (first, second), *dims, **options)

@@ -9,8 +9,10 @@ from torch import nn
 
 from ecgnb.port.layers.base import (
     LAYERS,
+    Args,
     LayerRule,
     ModuleRule,
+    Options,
     State,
     as_list,
     count_problem,
@@ -154,7 +156,7 @@ class LayerNormalization(Normalising):
         x = inputs[0]
         axes = [axis % x.rank for axis in self.axes()]
         shape = [x.shape[axis - 1] for axis in axes]
-        options: dict[str, Any] = {"eps": self.get("epsilon", 1e-3)}
+        options: Options = {"eps": self.get("epsilon", 1e-3)}
         if not self.variables():
             options["elementwise_affine"] = False
         elif not self.get("center", True):
@@ -196,7 +198,7 @@ class GroupNormalization(Normalising):
         order, size = channels_second(inputs[0], self.axes()[0])
         groups = self.get("groups", 32)
         args = size if groups == -1 else groups, size
-        options: dict[str, Any] = {"eps": self.get("epsilon", 1e-3)}
+        options: Options = {"eps": self.get("epsilon", 1e-3)}
         if not self.variables():
             options["affine"] = False
         return apply_in_order(
@@ -219,10 +221,10 @@ class RMSNormalization(ModuleRule):
     module = nn.RMSNorm
     layout = KERAS
 
-    def args(self, x: Value) -> tuple[list[int]]:
+    def args(self, x: Value) -> Args:
         return ([x.shape[-1]],)
 
-    def module_options(self) -> dict[str, Any]:
+    def module_options(self) -> Options:
         return {"eps": self.get("epsilon", 1e-6)}
 
 
@@ -236,8 +238,8 @@ class UnitNormalization(ModuleRule):
     module = UnitNormalizationModule
     layout = KERAS
 
-    def args(self, x: Value) -> tuple[tuple[int, ...]]:
+    def args(self, x: Value) -> Args:
         return (tuple(as_list(self.get("axis", -1))),)
 
-    def module_options(self) -> dict[str, Any]:
+    def module_options(self) -> Options:
         return {"eps": 1e-12 if self.layer.keras >= 3 else 1e-6}

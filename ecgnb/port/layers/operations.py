@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ecgnb.port.layers.base import LAYERS, LayerRule, as_list
+from ecgnb.port.layers.base import LAYERS, LayerRule, Options, as_list
 from ecgnb.port.layers.merge import in_common_layout
 from ecgnb.port.modules.basic import constant_like, unit_norm
 from ecgnb.port.network import Network, Value
@@ -19,6 +19,9 @@ from ecgnb.port.network import Network, Value
 #: Writes one function: takes the graph, the name of the node, then the function's
 #: arguments.
 Writer = Callable[..., Value | list[Value]]
+
+#: A function of PyTorch.
+Function = Callable[..., Any]
 
 #: All known functions by their name in a graph, ``"op:<name>"``.
 WRITERS: dict[str, Writer] = {}
@@ -80,7 +83,7 @@ class Operation(LayerRule):
         """Return the parameters of the writer that are the function's arguments."""
         return list(inspect.signature(WRITERS[self.layer.class_name]).parameters)[2:]
 
-    def _configured(self) -> dict[str, Any]:
+    def _configured(self) -> Options:
         if self.layer.keras < 3:
             return {}
         of_layers = {"name", "trainable", "dtype"} - set(self._parameters())
@@ -133,14 +136,14 @@ def in_one_layout(net: Network, values: list[Any]) -> list[Any]:
     return converted
 
 
-def _unary(function: Callable[..., Any]) -> Writer:
+def _unary(function: Function) -> Writer:
     def write(net: Network, name: str, x: Value) -> Value:
         return net.function(function, x, layout=x.layout)
 
     return write
 
 
-def _binary(function: Callable[..., Any], tensors_only: bool = False) -> Writer:
+def _binary(function: Function, tensors_only: bool = False) -> Writer:
     def write(net: Network, name: str, x1: Any, x2: Any) -> Value:
         values = in_one_layout(net, [x1, x2])
         like = values[0] if isinstance(values[0], Value) else values[1]
@@ -167,7 +170,7 @@ def _over_axis(kind: type[nn.Module]) -> Writer:
     return write
 
 
-def _reduction(function: Callable[..., Any], **options: Any) -> Writer:
+def _reduction(function: Function, **options: Any) -> Writer:
     def write(
         net: Network, name: str, x: Value, axis: Any = None, keepdims: bool = False
     ) -> Value:
@@ -200,7 +203,7 @@ UNARY_RENAMED = {
     "absolute": torch.abs,
     "stop_gradient": torch.detach,
 }
-BINARY: dict[str, Callable[..., Any]] = {
+BINARY: dict[str, Function] = {
     "add": torch.add,
     "subtract": torch.sub,
     "multiply": torch.mul,

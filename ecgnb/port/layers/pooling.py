@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from ecgnb.port.layers.base import CHANNELS_LAST, LAYERS, LayerRule
+from ecgnb.port.layers.base import CHANNELS_LAST, LAYERS, LayerRule, Options
 from ecgnb.port.modules.basic import (
     GlobalAveragePool1d,
     GlobalMaxPool1d,
@@ -43,7 +43,7 @@ class MaxPooling1D(Pooling):
         self, net: Network, name: str, x: Value, size: int, stride: int, same: bool
     ) -> Value:
         if same:
-            options: dict[str, Any] = {"stride": stride, "value": float("-inf")}
+            options: Options = {"stride": stride, "value": float("-inf")}
             x = net.apply(f"{name}_padding", SamePad1d, x, size, **options)
         return net.apply(name, nn.MaxPool1d, x, size, stride=stride)
 
@@ -59,7 +59,7 @@ class AveragePooling1D(Pooling):
     def pooled(
         self, net: Network, name: str, x: Value, size: int, stride: int, same: bool
     ) -> Value:
-        options: dict[str, Any] = {"stride": stride}
+        options: Options = {"stride": stride}
         if same and (stride > 1 or size % 2 == 0):
             return net.apply(name, SameAvgPool1d, x, size, stride)
         if same:

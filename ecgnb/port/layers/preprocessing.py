@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from ecgnb.port.layers.base import LAYERS, LayerRule, State, as_list
+from ecgnb.port.layers.base import LAYERS, LayerRule, Options, State, as_list
 from ecgnb.port.modules.keras_normalisation import Normalization as NormalizationModule
 from ecgnb.port.modules.keras_normalisation import Rescaling as RescalingModule
 from ecgnb.port.network import Network, Value
@@ -77,7 +77,7 @@ class Normalization(LayerRule):
             raise ValueError(
                 f"mean holds {count} numbers, the axes {axes} have {prod(shape)}"
             )
-        options: dict[str, Any] = {"invert": True} if self.get("invert", False) else {}
+        options: Options = {"invert": True} if self.get("invert", False) else {}
         return net.apply(name, NormalizationModule, x, *shape, **options)
 
     def state(self) -> State:

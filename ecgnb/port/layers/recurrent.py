@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ecgnb.port.layers.activation import activation_name
-from ecgnb.port.layers.base import LAYERS, LayerRule, State, as_list
+from ecgnb.port.layers.base import LAYERS, Args, LayerRule, Options, State, as_list
 from ecgnb.port.modules.keras_recurrent import SteppedRNN
 from ecgnb.port.network import Network, Value
 
@@ -119,7 +119,7 @@ class Recurrent(LayerRule):
             outputs.append(net.function(item, cell_state, 0))
         return outputs
 
-    def _call(self, net: Network, name: str, inputs: tuple[Any, ...]) -> Value:
+    def _call(self, net: Network, name: str, inputs: Args) -> Value:
         sizes, options = (inputs[0].shape[-1], self["units"]), self.bias_option
         if not self.stepped():
             options = {"batch_first": True, **options, **self.nonlinearity()}
@@ -133,7 +133,7 @@ class Recurrent(LayerRule):
         """
         return "" if self.activations() == self.defaults else self.cell
 
-    def nonlinearity(self) -> dict[str, Any]:
+    def nonlinearity(self) -> Options:
         """Return what PyTorch's class needs to know of the activation."""
         return {}
 
@@ -165,7 +165,7 @@ class Recurrent(LayerRule):
         return torch.cat([blocks[index] for index in self.order], -1)
 
 
-def with_states(inputs: tuple[Any, ...], initial_state: Any) -> list[Value]:
+def with_states(inputs: Args, initial_state: Any) -> list[Value]:
     """Return a recurrent layer's input and its first states, however Keras passed
     them.
     """
@@ -233,7 +233,7 @@ class SimpleRNN(Recurrent):
         known = self.activations()["activation"] in ("tanh", "relu")
         return "" if known else self.cell
 
-    def nonlinearity(self) -> dict[str, Any]:
+    def nonlinearity(self) -> Options:
         name = self.activations()["activation"]
         return {} if name == "tanh" else {"nonlinearity": name}
 

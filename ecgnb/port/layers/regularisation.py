@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from ecgnb.port.layers.base import LAYERS, LayerRule, ModuleRule
+from ecgnb.port.layers.base import LAYERS, Args, LayerRule, ModuleRule
 from ecgnb.port.modules.basic import GaussianDropout as GaussianDropoutModule
 from ecgnb.port.modules.basic import GaussianNoise as GaussianNoiseModule
 from ecgnb.port.network import CHANNELS_FIRST, Network, Value
@@ -26,7 +26,7 @@ class RandomRule(ModuleRule):
     options = {"rate"}
     parameters = ("rate",)
 
-    def args(self, x: Value) -> tuple[float, ...]:
+    def args(self, x: Value) -> Args:
         return tuple(float(self[option]) for option in self.parameters)
 
 

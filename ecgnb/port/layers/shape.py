@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
-from ecgnb.port.layers.base import CHANNELS_LAST, LAYERS, ModuleRule
+from ecgnb.port.layers.base import CHANNELS_LAST, LAYERS, Args, ModuleRule, Options
 from ecgnb.port.modules.basic import Crop1d
 from ecgnb.port.modules.basic import Permute as PermuteModule
 from ecgnb.port.modules.basic import RepeatVector as RepeatVectorModule
@@ -31,7 +29,7 @@ class Reshape(ModuleRule):
     module = ReshapeModule
     layout = KERAS
 
-    def args(self, x: Value) -> tuple[int, ...]:
+    def args(self, x: Value) -> Args:
         return tuple(-1 if size is None else size for size in self["target_shape"])
 
 
@@ -43,7 +41,7 @@ class Permute(ModuleRule):
     module = PermuteModule
     layout = KERAS
 
-    def args(self, x: Value) -> tuple[int, ...]:
+    def args(self, x: Value) -> Args:
         return tuple(self["dims"])
 
 
@@ -77,7 +75,7 @@ class ZeroPadding1D(Edges):
     options = {"padding"}
     module = nn.ConstantPad1d
 
-    def args(self, x: Value) -> tuple[Any, ...]:
+    def args(self, x: Value) -> Args:
         return self.sides("padding"), 0.0
 
 
@@ -88,7 +86,7 @@ class Cropping1D(Edges):
     options = {"cropping"}
     module = Crop1d
 
-    def args(self, x: Value) -> tuple[int, int]:
+    def args(self, x: Value) -> Args:
         return self.sides("cropping")
 
 
@@ -100,6 +98,6 @@ class UpSampling1D(ModuleRule):
     module = nn.Upsample
     layout = CHANNELS_FIRST
 
-    def module_options(self) -> dict[str, Any]:
+    def module_options(self) -> Options:
         # "nearest" rounds to the wrong sample at some sizes, such as 41
         return {"scale_factor": self.number("size", 2), "mode": "nearest-exact"}

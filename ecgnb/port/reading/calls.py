@@ -8,6 +8,9 @@ from typing import Any
 
 from ecgnb.core.errors import PortError
 
+#: Options as Keras serialised them.
+Config = dict[str, Any]
+
 
 @dataclass(frozen=True)
 class Ref:
@@ -25,7 +28,7 @@ class Call:
     layer: str
     index: int
     args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    kwargs: Config
 
     @property
     def label(self) -> str:

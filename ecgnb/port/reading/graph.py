@@ -13,6 +13,7 @@ import numpy as np
 from ecgnb.core.errors import PortError
 from ecgnb.port.reading.calls import (
     Call,
+    Config,
     Ref,
     in_order,
     parse_call,
@@ -65,7 +66,7 @@ class Layer:
 
     name: str
     class_name: str
-    config: dict[str, Any]
+    config: Config
     keras: int
     inner: Graph | None = None
     children: dict[str, Layer] = field(default_factory=dict)
@@ -110,7 +111,7 @@ def walk(layers: dict[str, Layer], prefix: str = "") -> Iterator[tuple[str, Laye
             yield from walk(layer.inner.layers, f"{path}/")
 
 
-def parse_graph(config: dict[str, Any], keras: int) -> Graph:
+def parse_graph(config: Config, keras: int) -> Graph:
     """Read the configuration of a model.
 
     Args:
@@ -152,7 +153,7 @@ def _is_of_keras_3(config: Any) -> bool:
     return False
 
 
-def _parse_sequential(config: dict[str, Any] | list[Any], keras: int) -> Graph:
+def _parse_sequential(config: Config | list[Any], keras: int) -> Graph:
     if isinstance(config, list):  # Keras 1 and early 2 write the list alone
         config = {"layers": config}
     layers = [_parse_layer(entry, keras) for entry in config["layers"]]
@@ -166,7 +167,7 @@ def _parse_sequential(config: dict[str, Any] | list[Any], keras: int) -> Graph:
     return Graph(config.get("name", "sequential"), _by_name(layers), calls, *ends)
 
 
-def _input_before(first: Layer, config: dict[str, Any]) -> Layer:
+def _input_before(first: Layer, config: Config) -> Layer:
     """Return the input layer that a Sequential model leaves out."""
     shape = (
         first.config.get("batch_input_shape")
@@ -197,7 +198,7 @@ def input_shape(layer: Layer) -> list[int | None]:
     return list(shape)
 
 
-def _parse_functional(config: dict[str, Any], keras: int) -> Graph:
+def _parse_functional(config: Config, keras: int) -> Graph:
     layers = [_parse_layer(entry, keras) for entry in config["layers"]]
     by_name = _by_name(layers)
     calls: list[Call] = []
@@ -224,7 +225,7 @@ def _by_name(layers: list[Layer]) -> dict[str, Layer]:
     return dict(zip(names, layers, strict=True))
 
 
-def _parse_layer(entry: dict[str, Any], keras: int) -> Layer:
+def _parse_layer(entry: Config, keras: int) -> Layer:
     config, kind = entry["config"], _class_of(entry)
     options = config if isinstance(config, dict) else {}
     name = entry.get("name") or options.get("name")
@@ -243,7 +244,7 @@ def _parse_layer(entry: dict[str, Any], keras: int) -> Layer:
     return layer
 
 
-def _class_of(entry: dict[str, Any]) -> str:
+def _class_of(entry: Config) -> str:
     """Return a layer's class, ``package>Class`` if it is not one of Keras, whatever it
     is called.
     """
@@ -254,7 +255,7 @@ def _class_of(entry: dict[str, Any]) -> str:
     return str(registered) if ">" in str(registered) else f"custom>{registered}"
 
 
-def _is_operation(entry: dict[str, Any], config: dict[str, Any]) -> bool:
+def _is_operation(entry: Config, config: Config) -> bool:
     """Whether Keras 3 wrote a function, which may have the name of a layer."""
     module = str(entry.get("module", ""))
     if module:

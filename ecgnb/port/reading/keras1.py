@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
+
+from ecgnb.port.reading.calls import Config
 
 #: Options that have another name in Keras 2, in any layer.
 _OPTIONS = {
@@ -54,7 +55,7 @@ _ARRAYS = {
 _GATES = {"LSTM": "ifco", "GRU": "zrh"}
 
 
-def modern_layer(kind: str, config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def modern_layer(kind: str, config: Config) -> tuple[str, Config]:
     """Return a layer's class and options as Keras 2 writes them."""
     kept = [name for name in config if name not in _GONE]
     options = {_OPTIONS.get(name, name): config[name] for name in kept}

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ecgnb.core.errors import EcgnbError, MissingExtraError, PortError
+from ecgnb.port.reading.calls import Config
 from ecgnb.port.reading.keras_weights import Weights, read_weights, text
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class KerasFile:
     weights_path: Path
     container: str
     keras_version: str
-    config: dict[str, Any]
+    config: Config
     weights: Weights
 
 
@@ -212,7 +213,7 @@ def _refuse_bomb(path: Path, archive: zipfile.ZipFile) -> None:
         )
 
 
-def _model_config(config: Any, path: Path) -> dict[str, Any]:
+def _model_config(config: Any, path: Path) -> Config:
     if isinstance(config, dict) and {"class_name", "config"} <= config.keys():
         return config
     raise PortError(
