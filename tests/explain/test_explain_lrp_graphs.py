@@ -355,7 +355,7 @@ def test_rules_that_change_weights_need_one_weight():
     "make", [lambda: Epsilon(-1.0), lambda: AlphaBeta(2, 0), lambda: AlphaBeta(0, -1)]
 )
 def test_wrong_parameters_of_rules_are_refused(make):
-    with pytest.raises(ConfigError, match=r"epsilon is|alpha - beta is 1"):
+    with pytest.raises(ConfigError, match=r"epsilon is|alpha - beta must be 1"):
         make()
 
 
