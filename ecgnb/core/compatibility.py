@@ -37,6 +37,7 @@ NEWEST_TESTED = {
     "pandas": "3.1.1",
     "scipy": "1.17.1",
     "scikit-learn": "1.9.1",
+    "jinja2": "3.1.6",
     "matplotlib": "3.11.2",
     "seaborn": "0.13.2",
     "wfdb": "4.3.1",
