@@ -21,7 +21,7 @@ from ecgnb.core.environment import describe_gpus
 from ecgnb.core.errors import CheckpointError, ConfigError, EcgnbError
 from ecgnb.data.config import DataConfig
 from ecgnb.data.labels.assign import DEMO_RECORDS, MAPPING_NAME, resolve
-from ecgnb.data.labels.mapping import read_mapping
+from ecgnb.data.labels.mapping_file import read_mapping
 from ecgnb.data.readers.base import reader_for_suffix, recording_suffixes
 from ecgnb.run.run import Run
 
