@@ -1,4 +1,4 @@
-"""Attributions on ECG paper: bubbles on the samples that speak for or against a class."""
+"""Attributions on ECG paper: bubbles on samples that are for or against a class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTML report: text, tables and figures in one self-contained file (jinja2 template)."""
+"""HTML report: text, tables and figures in one self-contained file (jinja2)."""
 
 from __future__ import annotations
 

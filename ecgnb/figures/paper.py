@@ -170,7 +170,9 @@ def _draw_probabilities(
     y = page.height - 5.5
     for name in order[:_MAX_PROBABILITIES]:
         value = float(probabilities[name])
-        weight, colour = ("bold", PALETTE[0]) if name in called else ("normal", "#A9BFD0")
+        weight, colour = (
+            ("bold", PALETTE[0]) if name in called else ("normal", "#A9BFD0")
+        )
         look = {"va": "center", "fontsize": SMALL, "fontweight": weight}
         page.ax.text(left - 2, y, shorten(name, 26), ha="right", **look)
         for width, facecolor in ((1.0, "#EFEFEF"), (value, colour)):

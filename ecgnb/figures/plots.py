@@ -1,4 +1,4 @@
-"""Plots of labels and training: records per class, training curves, scores per class."""
+"""Plots of labels and training: records and scores per class, training curves."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ def plot_training(
     known = history.columns[history.notna().any()]
     shown = []
     for panel in _PANELS:
-        lines = {column: label for column, label in panel.lines.items() if column in known}
+        lines = {
+            column: label for column, label in panel.lines.items() if column in known
+        }
         if lines:
             shown.append(panel._replace(lines=lines))
     if not shown:
@@ -103,7 +105,9 @@ def plot_training(
     plural = "s" if len(history) != 1 else ""
     note = ""
     if best_epoch is not None:
-        note = f"Dotted line: epoch {best_epoch}, the best one, whose weights were kept."
+        note = (
+            f"Dotted line: epoch {best_epoch}, the best one, whose weights were kept."
+        )
     set_title(figure, f"Training over {len(history)} epoch{plural}", note)
     return figure, history[columns].copy()
 

@@ -235,8 +235,8 @@ def plot_reliability(
         n_bins: bins of equal width.
 
     Returns:
-        The figure, and its points: ``which`` (``before`` or ``after``; ``model`` without
-        ``uncalibrated``) with the columns of `reliability_table`.
+        The figure, and its points: ``which`` (``before`` or ``after``; ``model`` if
+        ``uncalibrated`` is missing) with the columns of `reliability_table`.
 
     Raises:
         EcgnbError, LabelError, ConfigError: see `reliability_table`.
@@ -262,7 +262,9 @@ def plot_reliability(
         tables.append(table)
     top.set(xlim=(0, 1), ylim=(0, 1))
     if task == "multiclass":
-        top.set_ylabel("observed: share in which the\nrecord was of the predicted class")
+        top.set_ylabel(
+            "observed: share in which the\nrecord was of the predicted class"
+        )
         bottom.set_ylabel("records")
         bottom.set_xlabel("confidence: probability of the predicted class")
     else:

@@ -1,4 +1,4 @@
-"""Plots of ranking: ROC curves, precision-recall curves, histograms of probabilities."""
+"""Plots of ranking: ROC and precision-recall curves, histograms of probabilities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plot of a port's comparison: differences of every layer from Keras and from float64."""
+"""Plot of a port: differences of every layer from Keras and from float64."""
 
 from __future__ import annotations
 

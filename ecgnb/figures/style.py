@@ -1,4 +1,4 @@
-"""Figure style: colour-blind safe palette, font sizes, empty figures, PNG and SVG files.
+"""Figure style: colour-blind safe palette, font sizes, empty figures, image files.
 
 Figures are made without pyplot, so drawing requires no display, changes no backend and
 leaves no figure open.
@@ -84,7 +84,7 @@ def figure_style() -> AbstractContextManager[None]:
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Run a drawing function in `figure_style`; matplotlib's settings stay unchanged."""
+    """Run a drawing function in `figure_style`; other figures are not affected."""
 
     @functools.wraps(draw)
     def draw_in_style(*args: P.args, **kwargs: P.kwargs) -> R:
