@@ -9,7 +9,7 @@ import pandas as pd
 from ecgnb.core.files import fingerprint, write_csv
 from ecgnb.data.labels import assign as cohorts
 from ecgnb.data.manifest import manifest_fingerprint, write_manifest
-from ecgnb.data.store.preparation import limit_records
+from ecgnb.data.store.rows import limit_records
 from ecgnb.run.run import Run
 
 #: Seed of the sample for PREPROCESS_LIMIT: fixed, so that runs with different training
