@@ -279,13 +279,13 @@ def check_store(run: Run) -> Iterator[Finding]:
 
 def check_splits(run: Run) -> Iterator[Finding]:
     """No patient and no identical signal is in two splits, where splits are made."""
-    from ecgnb.data.splits.splits import find_leakage
+    from ecgnb.data.splits.leakage import find_leakage
 
     if run.record("split") is None:
         yield Finding("splits", "pass", "not made yet")
         return
     try:
-        leaks = find_leakage(run.records, run.splits)
+        leaks = find_leakage(run.records, run.splits.parts)
     except EcgnbError as error:
         yield Finding(
             "splits", "warn", str(error), "Run the preparation and the split again."
