@@ -28,7 +28,7 @@ from ecgnb.data.config import DataConfig
 from ecgnb.data.labels.assign import DEMO_RECORDS, MAPPING_NAME, resolve
 from ecgnb.data.labels.mapping_file import read_mapping
 from ecgnb.data.readers.base import reader_for_suffix, recording_suffixes
-from ecgnb.data.splits.splits import find_leakage
+from ecgnb.data.splits.leakage import find_leakage
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.opening import open_bundle
 from ecgnb.models import build_model
@@ -249,7 +249,7 @@ def check_splits(run: Run) -> Iterator[Verdict]:
         yield Verdict("pass", "not made yet")
         return
     try:
-        n_leaks = len(find_leakage(run.records, run.splits))
+        n_leaks = len(find_leakage(run.records, run.splits.parts))
     except EcgnbError as error:
         yield Verdict("warn", str(error), "Run the preparation and the split again.")
         return

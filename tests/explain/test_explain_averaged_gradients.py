@@ -10,10 +10,10 @@ from torch import nn
 
 from ecgnb.core.errors import ConfigError
 from ecgnb.explain import (
+    averaged_gradients,
     completeness_gap,
     gradient,
     integrated_gradients,
-    sampling,
     smoothgrad,
     vargrad,
 )
@@ -76,7 +76,7 @@ def test_chunks_change_nothing(monkeypatch):
         for method in (integrated_gradients, smoothgrad, vargrad)
     ]
     monkeypatch.setattr(
-        sampling, "_AT_ONCE", 7
+        averaged_gradients, "MAX_RECORDS", 7
     )  # three versions of two records at once; 50 is no multiple
     for method, expected in zip(
         (integrated_gradients, smoothgrad, vargrad), whole, strict=True

@@ -1,5 +1,5 @@
-"""Explanations that average gradients over many versions of the input: along a path, or
-with noise.
+"""Explanations by gradients averaged over versions of the input: integrated gradients,
+SmoothGrad, VarGrad.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ecgnb.core.errors import ConfigError
-from ecgnb.explain.base import EXPLAINERS, Case, Inputs, Target, asked
+from ecgnb.explain.base import EXPLAINERS, Case, Inputs, Target, prepared
 
 #: Records that pass through the model at once.
-_AT_ONCE = 64
+MAX_RECORDS = 64
 
 Baseline = float | Tensor | tuple[Tensor, ...]
 
@@ -31,8 +31,8 @@ def integrated_gradients(
     al. 2017, equation 1).
 
     The integral is taken by the midpoint rule. In the limit the attributions of a
-    record sum to the logit's change from the baseline to the input; `completeness_gap`
-    tells by how much they miss it.
+    record sum to the logit's change from the baseline to the input; see
+    `completeness_gap`.
 
     Args:
         model: gives logits ``[B, K]``.
@@ -46,27 +46,25 @@ def integrated_gradients(
         Attributions of the inputs' shapes, in logits.
 
     Raises:
-        ConfigError: ``steps`` is below 1 or the baseline does not fit; else as
-            `ecgnb.explain.base.asked` tells.
+        ConfigError: ``steps`` is below 1 or the baseline does not fit; else see
+            `ecgnb.explain.base.prepared`.
     """
     _check_count("steps", steps)
-    with asked(model, inputs, target) as case:
-        start = _baseline(baseline, case.inputs)
-        ways = tuple(x - low for x, low in zip(case.inputs, start, strict=True))
+    with prepared(model, inputs, target) as case:
+        starts = _baselines(baseline, case.inputs)
+        spans = [x - start for x, start in zip(case.inputs, starts, strict=True)]
 
         def version(step: int) -> tuple[Tensor, ...]:
-            return tuple(
-                low + (step + 0.5) / steps * way
-                for low, way in zip(start, ways, strict=True)
-            )
+            fraction = (step + 0.5) / steps
+            line = zip(starts, spans, strict=True)
+            return tuple(start + fraction * span for start, span in line)
 
         sums = [torch.zeros_like(x) for x in case.inputs]
-        for slopes in _gradients_of_versions(case, version, steps):
-            for total, slope in zip(sums, slopes, strict=True):
-                total += slope.sum(0)
-        return case.pack(
-            tuple(way * total / steps for way, total in zip(ways, sums, strict=True))
-        )
+        for gradients in _gradients_of_versions(case, version, steps):
+            for total, gradient in zip(sums, gradients, strict=True):
+                total += gradient.sum(0)
+        integrals = zip(spans, sums, strict=True)
+        return case.pack(tuple(span * total / steps for span, total in integrals))
 
 
 def completeness_gap(
@@ -77,34 +75,33 @@ def completeness_gap(
     *,
     baseline: Baseline = 0.0,
 ) -> Tensor:
-    """Return by how much a record's attributions miss the logit's change from the
-    baseline, ``[B]``, in logits.
+    """Return each record's sum of attributions - (logit of the input - logit of the
+    baseline): 0 when they are complete.
 
     Args:
         model: as for `integrated_gradients`.
         inputs: as for `integrated_gradients`.
-        attribution: what a method returned for these inputs.
-        target: as given to that method.
-        baseline: likewise.
+        attribution: result of a method for these inputs.
+        target: as in the call of that method.
+        baseline: as in the call of that method.
 
     Returns:
-        Sum of the attributions - (logit of the input - logit of the baseline): 0 when
-        they are complete.
+        ``[B]``, in logits.
 
     Raises:
-        ConfigError: the baseline or the attribution does not fit; else as
-            `ecgnb.explain.base.asked` tells.
+        ConfigError: the baseline or the attribution does not fit; else see
+            `ecgnb.explain.base.prepared`.
     """
     parts = attribution if isinstance(attribution, tuple) else (attribution,)
-    with asked(model, inputs, target) as case, torch.no_grad():
-        if [part.shape for part in parts] != [x.shape for x in case.inputs]:
+    shapes = [list(part.shape) for part in parts]
+    with prepared(model, inputs, target) as case, torch.no_grad():
+        input_shapes = [list(x.shape) for x in case.inputs]
+        if shapes != input_shapes:
             raise ConfigError(
-                f"The attribution has shapes {[list(part.shape) for part in parts]}, the inputs "
-                f"{[list(x.shape) for x in case.inputs]}."
+                f"The attribution has shapes {shapes}, the inputs {input_shapes}."
             )
-        change = case.scores(*case.inputs) - case.scores(
-            *_baseline(baseline, case.inputs)
-        )
+        starts = _baselines(baseline, case.inputs)
+        change = case.scores(*case.inputs) - case.scores(*starts)
         return torch.stack([part.flatten(1).sum(1) for part in parts]).sum(0) - change
 
 
@@ -129,22 +126,22 @@ def smoothgrad(
         noise: standard deviation of the normal noise as a fraction of each record's
             range (maximum - minimum).
         samples: noisy copies.
-        seed: of the noise, which is drawn on the CPU in the tensor's own order and the
-            same for every record and machine. The same model with its input in another
-            layout (``[B, T, C]`` for ``[B, C, T]``) meets other noise, so its map
-            differs by the error of the estimate, which falls with the root of
+        seed: of the noise, which is drawn on the CPU in the tensor's memory order and
+            is the same for every record and machine. The same model with its input in
+            another layout (``[B, T, C]`` for ``[B, C, T]``) gets other noise, so its
+            map differs by the error of the estimate, which falls with the root of
             ``samples``.
 
     Returns:
         Attributions of the inputs' shapes, in logits per unit of the input.
 
     Raises:
-        ConfigError: ``samples`` is below 1 or ``noise`` negative; else as
-            `ecgnb.explain.base.asked` tells.
+        ConfigError: ``samples`` is below 1 or ``noise`` negative; else see
+            `ecgnb.explain.base.prepared`.
     """
-    with asked(model, inputs, target) as case:
-        mean, _ = _noisy_moments(case, noise, samples, seed)
-        return case.pack(mean)
+    with prepared(model, inputs, target) as case:
+        means, _ = _noisy_moments(case, noise, samples, seed)
+        return case.pack(means)
 
 
 @EXPLAINERS.register("vargrad")
@@ -163,9 +160,9 @@ def vargrad(
     Arguments and errors as `smoothgrad`; the variance is that of the ``samples``
     gradients (division by their number), never negative.
     """
-    with asked(model, inputs, target) as case:
-        _, variance = _noisy_moments(case, noise, samples, seed)
-        return case.pack(variance)
+    with prepared(model, inputs, target) as case:
+        _, variances = _noisy_moments(case, noise, samples, seed)
+        return case.pack(variances)
 
 
 def _noisy_moments(
@@ -180,30 +177,30 @@ def _noisy_moments(
             f"noise is {noise!r}; give a fraction of the input's range, at least 0."
         )
     generator = torch.Generator().manual_seed(seed)
-    widths = [
-        noise * (x.flatten(1).amax(1) - x.flatten(1).amin(1)) for x in case.inputs
-    ]
+    deviations = []
+    for x in case.inputs:
+        deviation = noise * (x.flatten(1).amax(1) - x.flatten(1).amin(1))
+        deviations.append(deviation.view(-1, *[1] * (x.ndim - 1)))
 
     def version(_: int) -> tuple[Tensor, ...]:
-        return tuple(
-            x
-            + width.view(-1, *[1] * (x.ndim - 1))
-            * torch.randn(x.shape[1:], generator=generator).to(x)
-            for x, width in zip(case.inputs, widths, strict=True)
-        )
+        noisy = []
+        for x, deviation in zip(case.inputs, deviations, strict=True):
+            normal = torch.randn(x.shape[1:], generator=generator).to(x)
+            noisy.append(x + deviation * normal)
+        return tuple(noisy)
 
     means = [torch.zeros_like(x) for x in case.inputs]
     squares = [torch.zeros_like(x) for x in case.inputs]
     seen = 0
-    for slopes in _gradients_of_versions(case, version, samples):
-        count = len(slopes[0])
-        for mean, square, slope in zip(means, squares, slopes, strict=True):
-            centre = slope.mean(0)
-            away = centre - mean
-            square += (slope - centre).square().sum(0) + away.square() * (
-                seen * count / (seen + count)
-            )
-            mean += away * (count / (seen + count))
+    for gradients in _gradients_of_versions(case, version, samples):
+        count = len(gradients[0])
+        for mean, square, gradient in zip(means, squares, gradients, strict=True):
+            chunk_mean = gradient.mean(0)
+            shift = chunk_mean - mean
+            within = (gradient - chunk_mean).square().sum(0)
+            between = shift.square() * (seen * count / (seen + count))
+            square += within + between
+            mean += shift * (count / (seen + count))
         seen += count
     return tuple(means), tuple(square / samples for square in squares)
 
@@ -215,27 +212,24 @@ def _gradients_of_versions(
     them at a time.
     """
     n_records = len(case.inputs[0])
-    chunk = max(1, _AT_ONCE // n_records)
-    for first in range(0, count, chunk):
-        versions = [
-            version(number) for number in range(first, min(first + chunk, count))
-        ]
+    numbers = torch.arange(count)
+    for chunk in numbers.split(max(1, MAX_RECORDS // n_records)):
+        versions = [version(number) for number in chunk.tolist()]
         stacked = [torch.cat(parts) for parts in zip(*versions, strict=True)]
-        slopes = case.gradients(*stacked)
-        yield tuple(slope.unflatten(0, (len(versions), n_records)) for slope in slopes)
+        gradients = case.gradients(*stacked)
+        yield tuple(x.unflatten(0, (len(versions), n_records)) for x in gradients)
 
 
-def _baseline(baseline: Baseline, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    given = baseline if isinstance(baseline, tuple) else (baseline,) * len(inputs)
+def _baselines(baseline: Baseline, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    starts = baseline if isinstance(baseline, tuple) else (baseline,) * len(inputs)
     try:
-        return tuple(
-            torch.as_tensor(low).to(x).expand_as(x)
-            for low, x in zip(given, inputs, strict=True)
-        )
+        pairs = zip(starts, inputs, strict=True)
+        return tuple(torch.as_tensor(start).to(x).expand_as(x) for start, x in pairs)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ConfigError(
-            f"The baseline does not fit inputs of shapes {[list(x.shape) for x in inputs]}: {error}. Give a number, or "
-            "tensors that broadcast to the inputs."
+            "The baseline does not fit inputs of shapes "
+            f"{[list(x.shape) for x in inputs]}: {error}. Give a number, or tensors "
+            "that broadcast to the inputs."
         ) from error
 
 

@@ -22,7 +22,7 @@ def test_the_default_is_lrp_epsilon_std():
     assert torch.equal(explain(cnn(), signals()), lrp_epsilon_std(cnn(), signals()))
 
 
-def test_unknown_names_are_told_with_the_nearest():
+def test_unknown_names_are_refused_with_the_nearest():
     with pytest.raises(
         ConfigError,
         match=r"no explainer called 'lrp_epsilonstd'. Did you mean 'lrp_epsilon_std'",
@@ -72,13 +72,13 @@ class Functional(nn.Module):
 @pytest.mark.parametrize(
     "model", [dense(nn.Softmax(dim=-1)), dense(nn.Sigmoid()), Functional().double()]
 )
-def test_probabilities_are_told(model):
+def test_probabilities_raise_a_warning(model):
     with pytest.warns(UserWarning, match="gives probabilities"):
         explain(model, signals(), "gradient")
 
 
 @pytest.mark.parametrize("last", [nn.Softmax(dim=-1), nn.Sigmoid(), None])
-def test_probabilities_of_a_graph_are_told(last):
+def test_probabilities_of_a_graph_raise_a_warning(last):
     graph = torch.fx.symbolic_trace(dense(last) if last else Functional().double())
     with pytest.warns(UserWarning, match="gives probabilities"):
         explain(graph, signals(), "gradient")
@@ -95,7 +95,7 @@ def test_logits_between_zero_and_one_are_no_probabilities():
         explain(model, signals(), "gradient")
 
 
-def test_a_dead_record_is_told():
+def test_a_record_without_gradient_raises_a_warning():
     model = dense(nn.ReLU())
     with torch.no_grad():
         model[1].weight.fill_(1.0)
