@@ -32,7 +32,9 @@ from ecgnb.data.splits.leakage import find_leakage
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.opening import open_bundle
 from ecgnb.models import build_model
+from ecgnb.objectives import check_options
 from ecgnb.run.run import Run
+from ecgnb.training.callbacks import build_callbacks
 from ecgnb.training.freezing import freeze
 from ecgnb.transforms.pipeline import build_pipeline
 
@@ -150,9 +152,11 @@ def _check_label_file(data: DataConfig, root: Path) -> Verdict:
 
 
 def check_model(run: Run) -> Iterator[Verdict]:
-    """Check that model, options and transforms can be built."""
+    """Check that model, transforms, objective and callbacks can be built."""
     model, training = run.config.model, run.config.training
     try:
+        check_options(training.objective, training.objective_options)
+        build_callbacks(training.callbacks)
         steps = _build_transforms(run)
         if model.start_from:
             yield from _check_start(run, open_bundle(model.start_from))

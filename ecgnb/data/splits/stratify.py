@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ecgnb.data.loading.sampling import epoch_order
+from ecgnb.data.loading.sampler import epoch_order
 
 
 def class_counts(targets: np.ndarray) -> np.ndarray:
