@@ -110,7 +110,7 @@ class RunConfig:
             name: value for name, value in parameters.items() if value is not None
         }
         profile = {**variables, **notebook}.get("PROFILE", cls.profile)
-        convert("PROFILE", profile, field_types(cls)["profile"])
+        convert("PROFILE", profile, parameter_types()["PROFILE"])
         values: dict[str, Any] = {}
         sources: dict[str, str] = {}
         for source, layer in (
@@ -212,7 +212,7 @@ def parameters_from_namespace(namespace: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _sections() -> dict[str, type]:
+def _sections() -> dict[str, Any]:
     """Return the dataclass of each section of `RunConfig`."""
     types = field_types(RunConfig).items()
     return {name: kind for name, kind in types if dataclasses.is_dataclass(kind)}

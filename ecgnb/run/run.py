@@ -168,8 +168,8 @@ class Run:
         results = self.require(stage)
         if not self.is_done(stage, inputs):
             raise StageError(
-                f"Recordings, labels or parameters changed after stage {stage!r} of run "
-                f"{self.name}. Run again: {STAGES[stage].call}"
+                f"Recordings, labels or parameters changed after stage {stage!r} of "
+                f"run {self.name}. Run again: {STAGES[stage].call}"
             )
         return results
 
