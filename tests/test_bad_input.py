@@ -383,7 +383,7 @@ def test_a_class_that_a_part_lacks_is_reported(
         recordings, lambda place, _: "MI" if place == 0 else ("NORM", "AF")[place % 2]
     )
     run = job(STAGES[:3], DATASET_DIR=str(recordings))
-    assert "Class MI has 1 patients only" in capsys.readouterr().out
+    assert "Class MI has only 1 patients" in capsys.readouterr().out
     assert any(
         "Class MI is missing in" in warning for warning in run.splits.report["warnings"]
     )
@@ -452,7 +452,7 @@ PARAMETERS: dict[str, tuple[dict[str, object], type[EcgnbError], str]] = {
     "test of NaN": ({"TEST_FRACTION": float("nan")}, ConfigError, r"TEST_FRACTION is nan .*finite number"),
     "infinite rate": ({"LR": "inf"}, ConfigError, r"LR is inf .*finite number"),
     "no such fold": ({"SPLIT": "kfold", "N_FOLDS": 3, "TEST_FOLD": 3}, ConfigError, r"TEST_FOLD is 3; give 0 to 2"),
-    "more folds than patients": ({"SPLIT": "kfold", "N_FOLDS": 100}, SplitError, r"cannot be parted into 100.*N_FOLDS"),
+    "more folds than patients": ({"SPLIT": "kfold", "N_FOLDS": 100}, SplitError, r"cannot be divided into 100.*N_FOLDS"),
     "no official folds": ({"SPLIT": "official"}, SplitError, r"0 official folds.*Set SPLIT to 'stratified'"),
     "seed of twenty digits": ({"SEED": 10**20}, ConfigError, r"seed is 1000.*at most 18 digits"),
     "leads nobody has": ({"LEADS": ["X9"]}, StoreError, r"None of the 40 .* 40 missing_leads\. See"),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecgnb.core.errors import ConfigError
-from ecgnb.data.loading.sampling import (
+from ecgnb.data.loading.sampler import (
     balanced_weights,
     count_batches,
     epoch_order,
