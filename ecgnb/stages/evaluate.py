@@ -242,7 +242,7 @@ def _split_facts(run: Run) -> dict[str, Any]:
 def _predictions(
     run: Run, test: Outputs, probabilities: np.ndarray, thresholds: list[float] | None
 ) -> pd.DataFrame:
-    from ecgnb.deploy.predict import called_classes
+    from ecgnb.deploy.windows import called_classes
 
     records = run.records.iloc[run.splits.test].reset_index(drop=True)
     called = called_classes(run.classes, run.task, probabilities, thresholds)

@@ -102,8 +102,8 @@ def explain_recording(
     """
     from ecgnb.data.readers.reading import read_recording
     from ecgnb.data.recording import Recording
-    from ecgnb.deploy.predict import model_input, predict
-    from ecgnb.deploy.windows import windows_of
+    from ecgnb.deploy.inference import predict_recordings
+    from ecgnb.deploy.windows import model_input, windows_of
     from ecgnb.explain import explain
 
     bundle = find_bundle(run)
@@ -111,7 +111,7 @@ def explain_recording(
     recording = (
         source if isinstance(source, Recording) else read_recording(source, **options)
     )
-    row = predict(bundle, recording).iloc[0]
+    row = predict_recordings(bundle, recording).iloc[0]
     probabilities = {name: float(row[name]) for name in bundle.classes}
     chosen = (
         max(probabilities, key=probabilities.__getitem__) if target is None else target

@@ -168,7 +168,7 @@ def test_what_is_no_model_is_refused(tmp_path) -> None:
     page.write_text("<html>sign in</html>", encoding="utf-8")
     for place, message in (
         (page, "web page"),
-        (tmp_path, "holds no readable bundle.json"),
+        (tmp_path, "has no readable bundle.json"),
         (tmp_path / "none", "no"),
     ):
         with pytest.raises(CheckpointError, match=message):
