@@ -111,10 +111,7 @@ class Int8Linear(nn.Module):
             sums = _multiply(unsigned, self._packed_weight(), self.scale)
         else:
             sums = self._float_sums(rounded)
-        if self.bias is None:
-            y = sums * step
-        else:
-            y = torch.addcmul(self.bias, sums, step)
+        y = sums * step if self.bias is None else torch.addcmul(self.bias, sums, step)
         return y.view(*x.shape[:-1], self.out_features)
 
     def _packed_weight(self) -> Tensor:

@@ -311,10 +311,7 @@ def test_a_bundle_of_another_precision_than_it_says_is_refused(
     assert (
         description["precision"] == "int8" and load_bundle(folder).precision == "int8"
     )
-    write_json(
-        folder / "bundle.json",
-        {key: value for key, value in description.items() if key != "precision"},
-    )
+    write_json(folder / "bundle.json", description | {"precision": "float32"})
     with pytest.raises(CheckpointError, match="do not fit model 'ecg_fm'"):
         load_bundle(folder)
     write_json(folder / "bundle.json", description | {"precision": "int4"})

@@ -29,7 +29,7 @@ from ecgnb.models import (
 )
 from ecgnb.models.base import FeatureInfo
 from ecgnb.models.ecg_fm import EcgFM
-from ecgnb.models.layers import PoolHead
+from ecgnb.models.layers import ConvNorm, PoolHead
 from ecgnb.transforms.pipeline import build_pipeline
 
 #: Trainable parameters with 12 leads, 5000 samples at 500 Hz and 71 classes.
@@ -41,7 +41,7 @@ PARAMETERS = {
     "xresnet1d101": 1_880_775,
     "xresnet1d152": 2_799_047,
     "ecg_fm": 90_427_847,
-    "outside": 12 * 8 * 5 + 8 + 8 * 71 + 71,
+    "outside": 16 * (12 * 5 + 3 * 16 * 3) + 4 * 32 + 16 * 71 + 71,
 }
 #: Options for all other tests of a model that is too large for them.
 OPTIONS = {
@@ -71,18 +71,30 @@ SIZES = [
 
 
 class Outside(Backbone):
-    """A model from outside the package: one strided convolution."""
+    """A model from outside the package: four convolutions."""
 
-    def __init__(self, *, width: int = 8, **words: Unpack[Words]) -> None:
+    def __init__(self, *, width: int = 16, **words: Unpack[Words]) -> None:
         super().__init__(**words)
-        self.stem = nn.Conv1d(self.n_leads, width, 5, stride=2, padding=2)
-        self.body = nn.GELU()
+        self.stem = ConvNorm(self.n_leads, width, 5, stride=2)
+        self.stages = nn.ModuleList(ConvNorm(width, width, 3) for _ in range(3))
         self.head = PoolHead(width, self.n_classes)
-        self.feature_info = [FeatureInfo(name="stem", channels=width, reduction=2)]
+        self.feature_info = [
+            FeatureInfo(name=f"stages.{index}", channels=width, reduction=2)
+            for index in range(3)
+        ]
 
     def forward_intermediates(self, x, indices=None):
-        x = self.body(self.stem(x))
-        return x, [x for _ in self._resolve_indices(indices)]
+        maps = []
+        x = self.stem(x)
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return x, [maps[index] for index in self._resolve_indices(indices)]
+
+    def layer_groups(self):
+        prefixes = ["stem.", "stages.0.", "stages.1.", "stages.2.", "head."]
+        names = [name for name, _ in self.named_parameters()]
+        return [[n for n in names if n.startswith(prefix)] for prefix in prefixes]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -283,7 +295,7 @@ def test_spec_holds_every_option_and_shares_none(name):
     assert one.n_parameters() == model.n_parameters()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SHALLOW)
 def test_reset_classifier(name):
     model = build(name).double()
     body = {

@@ -145,14 +145,19 @@ def test_contract_is_kept_at_prediction(avb):
         STANDARD_12[number] for number in (3, 1, 0, 2, 11, 10, 9, 8, 7, 6, 5, 4)
     ]
     np.testing.assert_allclose(
-        predict_recordings(bundle, recording(leads=shuffled))["AVB"], expected["AVB"], rtol=1e-4
+        predict_recordings(bundle, recording(leads=shuffled))["AVB"],
+        expected["AVB"],
+        rtol=1e-4,
     )
     np.testing.assert_allclose(
-        predict_recordings(bundle, recording(fs=1000.0))["AVB"], expected["AVB"], atol=0.02
+        predict_recordings(bundle, recording(fs=1000.0))["AVB"],
+        expected["AVB"],
+        atol=0.02,
     )
     assert "cropped:10 s to 4 s" in expected["flags"].iloc[0]
     assert (
-        "padded:3 s to 4 s" in predict_recordings(bundle, recording(seconds=3.0))["flags"].iloc[0]
+        "padded:3 s to 4 s"
+        in predict_recordings(bundle, recording(seconds=3.0))["flags"].iloc[0]
     )
     with pytest.raises(ReadError, match="no values in lead V6"):
         predict_recordings(bundle, recording(leads=STANDARD_12[:-1]))

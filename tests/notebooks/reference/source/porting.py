@@ -36,7 +36,9 @@ from ecgnb.data.demo.cohort_files import synthesise
 from ecgnb.deploy.opening import bundle_of_port
 from ecgnb.deploy.inference import predict_recordings
 
-predict_recordings(bundle_of_port(port), [synthesise(number) for number in (0, 25, 26)]).round(3)
+predict_recordings(
+    bundle_of_port(port), [synthesise(number) for number in (0, 25, 26)]
+).round(3)
 
 # %%
 import numpy as np
