@@ -268,7 +268,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], object], type[EcgnbError], str]] = {
     "no rows": (label_file(HEAD), LabelError, r"None of the 40 recordings is in the mapping of 0 rows.*Make record_id"),
     "unknown records": (label_file(HEAD + "x,ghost,AF\n"), LabelError, r"None of the 40 .* the mapping names ghost"),
     "contradiction": (label_file(HEAD + "x,D00001,AF\nx,D00001,MI\n"), LabelError, r"D00001 = AF and D00001 = MI\. "),
-    "ragged": (label_file(HEAD + "x,D00001,AF\nx,D00002,MI,1,2\n"), LabelError, r"line 3, saw 5\. Mend that line"),
+    "ragged": (label_file(HEAD + "x,D00001,AF\nx,D00002,MI,1,2\n"), LabelError, r"line 3, saw 5\. Correct that line"),
     "nameless": (label_file(HEAD + "x,D00001,AF\nx,,MI\n"), LabelError, r"1 rows without a record_id: rows 3"),
     "one class": (lambda folder: relabel(folder, lambda *_: "NORM"), LabelError, r"All 40 .* labelled 'NORM'.*Add"),
     "two recordings": (
@@ -302,7 +302,7 @@ def test_no_folder_and_a_file_for_a_folder(project: Path, recordings: Path) -> N
             ReadError, match=rf"There is no folder .*{folder.name}.*Check the path"
         ):
             job(DATASET_DIR=str(folder))
-    with pytest.raises(ConfigError, match="DATASET_DIR is empty; give the folder"):
+    with pytest.raises(ConfigError, match="DATASET_DIR is empty; give its folder"):
         job(DATASET="ptbxl")
 
 
@@ -383,7 +383,7 @@ def test_a_class_that_a_part_lacks_is_told_of(
         recordings, lambda place, _: "MI" if place == 0 else ("NORM", "AF")[place % 2]
     )
     run = job(STAGES[:3], DATASET_DIR=str(recordings))
-    assert "Class MI has 1 patients only" in capsys.readouterr().out
+    assert "Class MI has only 1 patients" in capsys.readouterr().out
     assert any(
         "Class MI is missing in" in warning for warning in run.splits.report["warnings"]
     )
@@ -433,7 +433,7 @@ def test_only_short_recordings_are_padded_and_masked(
 PARAMETERS: dict[str, tuple[dict[str, object], type[EcgnbError], str]] = {
     "unknown": ({"EPOCSH": 3}, ConfigError, r"no parameter 'EPOCSH' \(value 3\)\. Did you mean EPOCHS"),
     "wrong type": ({"EPOCHS": "three"}, ConfigError, r"EPOCHS is 'three' \(str\); it needs a value of type int"),
-    "unknown profile": ({"PROFILE": "large"}, ConfigError, r"PROFILE is 'large'; choose one of smoke, medium, full"),
+    "unknown profile": ({"PROFILE": "large"}, ConfigError, r"PROFILE is 'large'; choose one of 'smoke', 'medium', 'full'"),
     "unknown data set": ({"DATASET": "ptbx"}, ConfigError, r"no data set called 'ptbx'\. Did you mean 'ptbxl'"),
     "unknown label set": ({"LABEL_SET": "all"}, ConfigError, r"no label set 'all'.*It has: unified"),
     "unknown model": ({"MODEL": "resnet1"}, ConfigError, r"no model called 'resnet1'\. Did you mean 'resnet1d'"),
@@ -452,7 +452,7 @@ PARAMETERS: dict[str, tuple[dict[str, object], type[EcgnbError], str]] = {
     "test of NaN": ({"TEST_FRACTION": float("nan")}, ConfigError, r"TEST_FRACTION is nan .*finite number"),
     "infinite rate": ({"LR": "inf"}, ConfigError, r"LR is inf .*finite number"),
     "no such fold": ({"SPLIT": "kfold", "N_FOLDS": 3, "TEST_FOLD": 3}, ConfigError, r"TEST_FOLD is 3; give 0 to 2"),
-    "more folds than patients": ({"SPLIT": "kfold", "N_FOLDS": 100}, SplitError, r"cannot be parted into 100.*N_FOLDS"),
+    "more folds than patients": ({"SPLIT": "kfold", "N_FOLDS": 100}, SplitError, r"cannot be divided into 100.*N_FOLDS"),
     "no official folds": ({"SPLIT": "official"}, SplitError, r"0 official folds.*Set SPLIT to 'stratified'"),
     "seed of twenty digits": ({"SEED": 10**20}, ConfigError, r"seed is 1000.*at most 18 digits"),
     "leads nobody has": ({"LEADS": ["X9"]}, StoreError, r"None of the 40 .* 40 missing_leads\. See"),

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ecgnb.core.errors import ConfigError
 from ecgnb.core.files import fingerprint
@@ -21,6 +21,9 @@ from ecgnb.core.registry import nearest
 from ecgnb.data.config import DataConfig, PrepareConfig, SplitConfig
 from ecgnb.evaluation.config import EvaluationConfig
 from ecgnb.training.config import ModelConfig, TrainConfig, TransformConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: What each profile sets; everything else keeps its default.
 PROFILES: dict[str, dict[str, Any]] = {
@@ -37,9 +40,18 @@ PROFILES: dict[str, dict[str, Any]] = {
     "full": {"PREPROCESS_LIMIT": 0, "EPOCHS": 50},
 }
 
+#: Where a value may come from; a source overrides those after it.
+SOURCES = ("notebook", "environment", "profile", "default")
+
 #: Parameters that change how fast a run is or how it is judged, not what is trained;
 #: they are not part of its name.
-NOT_IN_KEY = ("N_JOBS", "CHECKPOINT_EVERY_STEPS", "BOOTSTRAP_RESAMPLES", "CONFIDENCE")
+NOT_IN_KEY = (
+    "N_JOBS",
+    "CHECKPOINT_EVERY_STEPS",
+    "CALLBACKS",
+    "BOOTSTRAP_RESAMPLES",
+    "CONFIDENCE",
+)
 
 #: Environment variables that are no parameters, besides ``ECGNB_TEST_*``.
 RESERVED_ENVIRONMENT = (
@@ -98,7 +110,7 @@ class RunConfig:
             name: value for name, value in parameters.items() if value is not None
         }
         profile = {**variables, **notebook}.get("PROFILE", cls.profile)
-        convert("PROFILE", profile, field_types(cls)["profile"])
+        convert("PROFILE", profile, parameter_types()["PROFILE"])
         values: dict[str, Any] = {}
         sources: dict[str, str] = {}
         for source, layer in (
@@ -147,6 +159,20 @@ class RunConfig:
         """
         return {name: self._sources.get(name, "default") for name in self.parameters()}
 
+    def table(self) -> pd.DataFrame:
+        """Return one row per parameter: ``parameter, value, source, help``; defaults
+        come last.
+        """
+        import pandas as pd
+
+        helps, sources = parameter_help(), self.sources()
+        rows = []
+        for name, value in self.parameters().items():
+            rows.append((name, value, sources[name], helps[name]))
+        rows.sort(key=lambda row: SOURCES.index(row[2]))
+        columns = ["parameter", "value", "source", "help"]
+        return pd.DataFrame(rows, columns=columns, dtype=object)
+
     def key(self) -> str:
         """Return the hash that names the run: equal results, equal key."""
         values = self.parameters()
@@ -186,7 +212,7 @@ def parameters_from_namespace(namespace: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _sections() -> dict[str, type]:
+def _sections() -> dict[str, Any]:
     """Return the dataclass of each section of `RunConfig`."""
     types = field_types(RunConfig).items()
     return {name: kind for name, kind in types if dataclasses.is_dataclass(kind)}

@@ -243,7 +243,7 @@ def test_what_cannot_be_compared_is_refused(bundle: Bundle) -> None:
         (bundle, "int4", one, {}, "no precision 'int4'.*Did you mean 'int8'"),
         (bundle, "float32", one, {}, "in float32 already"),
         (lowered, "int8", one, {}, "in int8 already"),
-        (lowered, "bfloat16", one, {}, "in int8 and cannot come to bfloat16"),
+        (lowered, "bfloat16", one, {}, "in int8 and cannot be converted to bfloat16"),
         (bundle, "int8", [], {}, "needs recordings"),
         (bundle, "int8", one, {"max_change": 2}, "max_change is 2"),
         (bundle, "int8", one, {"max_change": float("nan")}, "max_change is nan"),

@@ -34,7 +34,7 @@ def test_by_hand_behind_an_average():
     )
 
 
-def test_stretching_centres_each_step_on_its_samples():
+def test_interpolation_centres_each_step_on_its_samples():
     class Spike(nn.Module):
         def __init__(self):
             super().__init__()
@@ -117,7 +117,7 @@ def test_maps_in_keras_layout_give_the_same():
     assert not torch.allclose(grad_cam(model, x, 0, layer=turned), same)
 
 
-def test_the_graph_tells_which_axis_is_time():
+def test_the_time_axis_is_that_of_the_graph():
     model, x = port(), port_inputs()
     assert grad_cam(model, x).shape == (4, 20)
     next(iter(model.graph.nodes)).meta["layout"] = (

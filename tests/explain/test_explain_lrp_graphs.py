@@ -135,7 +135,7 @@ BETWEEN = {
 
 
 @pytest.mark.parametrize("name", BETWEEN)
-def test_relevance_passes_unharmed_through_what_is_piecewise_linear(name):
+def test_relevance_is_kept_by_piecewise_linear_operations(name):
     """All of these have no bias: LRP-z is the gradient times the input, and sums to the
     logit."""
     torch.manual_seed(0)
@@ -167,7 +167,7 @@ class Aliased(nn.Module):
         return (z + self.act(y)).sum(-1)
 
 
-def test_operations_in_place_do_not_spoil_what_is_kept():
+def test_operations_in_place_do_not_change_recorded_values():
     model, x = filled(Aliased()), waves(1, 1, 8, pace=1.1)
     apart = nn.Sequential(model.first, Apart(model.conv))
     torch.testing.assert_close(lrp_z(model, x), gradient_x_input(apart, x))
@@ -355,11 +355,11 @@ def test_rules_that_change_weights_need_one_weight():
     "make", [lambda: Epsilon(-1.0), lambda: AlphaBeta(2, 0), lambda: AlphaBeta(0, -1)]
 )
 def test_wrong_parameters_of_rules_are_refused(make):
-    with pytest.raises(ConfigError, match=r"epsilon is|alpha - beta is 1"):
+    with pytest.raises(ConfigError, match=r"epsilon is|alpha - beta must be 1"):
         make()
 
 
-def test_whole_numbers_end_the_way():
+def test_relevance_ends_at_integers():
     """A mask made of the input is a gate, and no relevance goes to the comparison it
     came from."""
 
