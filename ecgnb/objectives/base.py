@@ -134,14 +134,7 @@ def build_objective(
     Raises:
         ConfigError: the name or an option is unknown, or a value is refused.
     """
-    kind = OBJECTIVES.get(name)
-    known = option_names(kind)
-    for option in options:
-        if option not in known:
-            raise ConfigError(
-                f"OBJECTIVE_OPTIONS: the objective {name!r} has no option {option!r}."
-                f"{did_you_mean(option, known)} It has: {', '.join(known) or 'none'}."
-            )
+    kind = check_options(name, options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(context.seed)
         try:
@@ -160,10 +153,22 @@ def build_objective(
     return objective
 
 
-def option_names(kind: type[Objective]) -> list[str]:
-    """Return the keyword-only parameters of an objective's constructor."""
+def check_options(name: str, options: Mapping[str, Any]) -> type[Objective]:
+    """Return a registered objective after a check of the names of its options.
+
+    Raises:
+        ConfigError: there is no such objective, or it has no such option.
+    """
+    kind = OBJECTIVES.get(name)
     parameters = inspect.signature(kind).parameters.values()
-    return [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    known = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    for option in options:
+        if option not in known:
+            raise ConfigError(
+                f"OBJECTIVE_OPTIONS: the objective {name!r} has no option {option!r}."
+                f"{did_you_mean(option, known)} It has: {', '.join(known) or 'none'}."
+            )
+    return kind
 
 
 class Learner(nn.Module):

@@ -24,7 +24,7 @@ from ecgnb.core.errors import ConfigError, EcgnbError
 from ecgnb.core.files import remove_leftovers
 from ecgnb.core.progress import progress, say
 from ecgnb.data.loading.loaders import Batch, Loader
-from ecgnb.data.loading.sampling import mix
+from ecgnb.data.loading.sampler import mix
 from ecgnb.objectives.base import Learner, Objective, compute_loss
 from ecgnb.training.callbacks import Callback, EpochLines
 from ecgnb.training.checkpoint import check_identity, read_checkpoint

@@ -2,7 +2,7 @@
 
 A batch is gathered from the memory map by index in one operation, by one thread that
 stays a few batches ahead; a store that fits on the GPU is copied there once and
-gathered there. The functions of `ecgnb.data.loading.sampling` decide which records and
+gathered there. The functions of `ecgnb.data.loading.sampler` decide which records and
 windows make up a batch, so an epoch can be entered at any batch.
 """
 
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ecgnb.core.errors import ConfigError
-from ecgnb.data.loading.sampling import (
+from ecgnb.data.loading.sampler import (
     Slice,
     check_weights,
     count_batches,
