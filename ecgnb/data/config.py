@@ -63,8 +63,8 @@ class DataConfig:
             classes_of(self.name, self.label_set or None)
         if self.preprocess_limit < 0:
             raise ConfigError(
-                f"PREPROCESS_LIMIT is {self.preprocess_limit}; give 0 (all) or a positive "
-                "number."
+                f"PREPROCESS_LIMIT is {self.preprocess_limit}; give 0 (all) or a "
+                "positive number."
             )
         if len(set(self.label_order)) != len(self.label_order):
             raise ConfigError(
@@ -168,15 +168,16 @@ class SplitConfig:
         ):
             raise ConfigError(
                 f"VALID_FRACTION {self.valid_fraction:g} and TEST_FRACTION "
-                f"{self.test_fraction:g} must be above 0 and leave something for training."
+                f"{self.test_fraction:g} must be above 0 and leave something for "
+                "training."
             )
         if self.n_folds < 3:
             raise ConfigError(
-                f"N_FOLDS is {self.n_folds}; three are needed: to train, to validate and "
-                "to test."
+                f"N_FOLDS is {self.n_folds}; three are needed: to train, to validate "
+                "and to test."
             )
         if self.split == "kfold" and not -1 <= self.test_fold < self.n_folds:
             raise ConfigError(
-                f"TEST_FOLD is {self.test_fold}; give 0 to {self.n_folds - 1}, or -1 for "
-                "the last."
+                f"TEST_FOLD is {self.test_fold}; give 0 to {self.n_folds - 1}, or -1 "
+                "for the last."
             )
