@@ -11,9 +11,9 @@ import pytest
 from notebook_runs import (
     ROOT,
     check_again,
-    stderr_of,
     executed,
     figures_of,
+    stderr_of,
     text_of,
 )
 
