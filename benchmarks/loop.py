@@ -24,8 +24,8 @@ from torch import nn
 
 from benchmarks.measure import row
 from benchmarks.preparation import write_cohort
+from ecgnb.data.config import PrepareConfig
 from ecgnb.data.loading.loaders import Loader
-from ecgnb.data.signal.standardise import PrepareConfig
 from ecgnb.data.store.preparation import prepare_store
 from ecgnb.data.store.store import SignalStore
 from ecgnb.models.base import build_model

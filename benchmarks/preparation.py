@@ -132,7 +132,8 @@ def common_recipe(header: str, target_fs: float, folder: Path) -> None:
 def _preparation(
     folder: Path, manifest: pd.DataFrame, target_fs: float, rounds: int
 ) -> dict[str, Any]:
-    from ecgnb.data.store.preparation import PrepareConfig, prepare_store
+    from ecgnb.data.config import PrepareConfig
+    from ecgnb.data.store.preparation import prepare_store
 
     config = PrepareConfig(
         target_fs=target_fs, target_samples=int(target_fs * SECONDS), n_jobs=1
@@ -220,7 +221,7 @@ def _peak_mb(folder: Path, n: int) -> float:
     """
     code = (
         "import re, resource, sys; from pathlib import Path; import pandas as pd;"
-        "from ecgnb.data.manifest import read_manifest; from ecgnb.data.store.preparation import *;"
+        "from ecgnb.data.manifest import read_manifest; from ecgnb.data.config import PrepareConfig; from ecgnb.data.store.preparation import prepare_store;"
         "folder, n = Path(sys.argv[1]), int(sys.argv[2]);"
         "prepare_store(read_manifest(folder / 'manifest.csv').head(n), PrepareConfig(n_jobs=1, shard_size=64),"
         " folder / f'memory-{n}');"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ecgnb.core.errors import ConfigError
-from ecgnb.data.signal.standardise import PrepareConfig
+from ecgnb.data.config import PrepareConfig
 from ecgnb.models.base import Backbone
 from ecgnb.models.lowering import precision_of
 from ecgnb.transforms.pipeline import Pipeline

@@ -22,7 +22,7 @@ from ecgnb.core.files import (
     write_json,
     write_text,
 )
-from ecgnb.data.signal.standardise import PrepareConfig
+from ecgnb.data.config import PrepareConfig
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.card import model_card
 from ecgnb.models import build_model

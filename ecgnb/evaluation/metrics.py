@@ -17,17 +17,17 @@ from ecgnb.evaluation.scorer import Scorer, headline_metrics
 
 __all__ = [
     "confusion",
-    "evaluate",
+    "compute_metrics",
     "headline_metrics",
     "macro_auroc",
-    "per_class_table",
+    "per_class_metrics",
 ]
 
 #: Probabilities nearer than this to 0 or 1 say that the logits ran away.
 _SATURATED = 1e-7
 
 
-def evaluate(
+def compute_metrics(
     targets: Any,
     probabilities: Any,
     classes: tuple[str, ...] | list[str],
@@ -53,7 +53,7 @@ def evaluate(
     Returns:
         ``task, n_records, classes, thresholds, headline`` (name to number, see
         `headline_metrics`), ``per_class`` (a dict a class, the columns of
-        `per_class_table`), ``confusion_matrix`` (see `confusion`), ``left_out`` (macro
+        `per_class_metrics`), ``confusion_matrix`` (see `confusion`), ``left_out`` (macro
         number to class names) and ``warnings`` (sentences).
 
     Raises:
@@ -83,14 +83,14 @@ def evaluate(
     }
 
 
-def per_class_table(
+def per_class_metrics(
     targets: Any,
     probabilities: Any,
     classes: tuple[str, ...] | list[str],
     task: str,
     thresholds: Any = None,
 ) -> pd.DataFrame:
-    """Return a row a class; arguments and errors are those of `evaluate`.
+    """Return a row a class; arguments and errors are those of `compute_metrics`.
 
     Returns:
         Columns ``class, support`` (positives), ``called`` (decisions for the class),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ecgnb.core.errors import ConfigError
 from ecgnb.data.catalog.cinc2020 import challenge_weights
-from ecgnb.data.signal.standardise import PrepareConfig
+from ecgnb.data.config import PrepareConfig
 from ecgnb.foundation.ecg_fm_checkpoint import FS, LEADS, N_SAMPLES
 
 #: The 17 labels of the MIMIC-IV-ECG head in the order of its outputs, and how the

@@ -17,8 +17,8 @@ from typing import Any, Literal
 from ecgnb.core.errors import ConfigError
 from ecgnb.core.files import read_json
 from ecgnb.core.registry import did_you_mean
+from ecgnb.data.config import PrepareConfig
 from ecgnb.data.signal.leads import STANDARD_12, normalise_lead
-from ecgnb.data.signal.standardise import PrepareConfig
 
 #: Units a model may have been trained in, as a factor of millivolts.
 UNITS = {"mV": 1.0, "uV": 1e3, "V": 1e-3}

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ecgnb.core.errors import ConfigError, EcgnbError
+from ecgnb.core.parameters import convert
 from ecgnb.core.registry import nearest
-from ecgnb.run.config import RunConfig, convert, parameter_types
+from ecgnb.run.config import RunConfig, parameter_types
 from ecgnb.run.run import Run
 from ecgnb.run.session import project_root
 

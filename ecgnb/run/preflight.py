@@ -19,7 +19,8 @@ import pandas as pd
 from ecgnb.core.compatibility import installed_versions, judge_extras, judge_versions
 from ecgnb.core.environment import describe_gpus
 from ecgnb.core.errors import CheckpointError, ConfigError, EcgnbError
-from ecgnb.data.labels.assign import DEMO_RECORDS, MAPPING_NAME, DataConfig, resolve
+from ecgnb.data.config import DataConfig
+from ecgnb.data.labels.assign import DEMO_RECORDS, MAPPING_NAME, resolve
 from ecgnb.data.labels.mapping import read_mapping
 from ecgnb.run.run import Run
 

@@ -23,7 +23,7 @@ from ecgnb.evaluation.calibration import (
     fit_temperature,
     probabilities_from_logits,
 )
-from ecgnb.evaluation.metrics import evaluate as measure
+from ecgnb.evaluation.metrics import compute_metrics
 from ecgnb.evaluation.thresholds import choose_thresholds, decide
 from ecgnb.run.run import Run
 from ecgnb.stages.train import (
@@ -213,7 +213,7 @@ def _measure(
     if score := challenge_scorer_of(run, test.targets, decisions):
         headline.append(bootstrap_score(score, len(decisions), **options))
     return {
-        **measure(*about),
+        **compute_metrics(*about),
         "intervals": pd.concat(headline).to_dict(orient="records"),
         "per_class_intervals": bootstrap_per_class(*about, **options).to_dict(
             orient="records"

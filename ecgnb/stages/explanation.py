@@ -15,8 +15,9 @@ from ecgnb.run.run import Run
 from ecgnb.stages.predict import find_bundle
 
 if TYPE_CHECKING:
+    from ecgnb.data.config import PrepareConfig
     from ecgnb.data.recording import Recording
-    from ecgnb.data.signal.standardise import PrepareConfig, Standardised
+    from ecgnb.data.signal.standardise import Standardised
     from ecgnb.deploy.bundle import Bundle
 
 

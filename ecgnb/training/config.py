@@ -34,9 +34,6 @@ _AT_LEAST = {
 }
 #: Fields that say where and how safely a run is computed, not which weights come out.
 _NOT_IDENTITY = ("checkpoint_every_steps", "device", "devices")
-#: Fields that came later, with what was done before: at that value they leave the names
-#: and checkpoints of older runs as they are.
-ADDED_LATER: dict[str, Any] = {"freeze": "", "layer_decay": 1.0}
 
 
 @dataclass(frozen=True)
@@ -167,7 +164,6 @@ class TrainConfig:
             name: value
             for name, value in asdict(self).items()
             if name not in _NOT_IDENTITY
-            and not (name in ADDED_LATER and value == ADDED_LATER[name])
         }
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ecgnb.core.errors import ConfigError
 from ecgnb.data.loading.loaders import Loader
 from ecgnb.evaluation.calibration import probabilities_from_logits
-from ecgnb.evaluation.metrics import evaluate
+from ecgnb.evaluation.metrics import compute_metrics
 from ecgnb.objectives.base import Objective
 
 
@@ -163,7 +163,7 @@ def validation_scores(
         where a class has no records (or nothing but them) and the number is not
         defined.
     """
-    found = evaluate(
+    found = compute_metrics(
         targets, probabilities_from_logits(logits, task), tuple(classes), task
     )
     scores = {name: found["headline"][name] for name in ("macro_f1", "macro_auroc")}

@@ -24,11 +24,12 @@ def prepare(out: str) -> None:
     """Write signals [n, 1000, 12] at 250 Hz in mV, and whether a bundle branch is blocked."""
     import pandas as pd
 
-    from ecgnb.data.demo.cohort_files import DemoConfig, make_demo
-    from ecgnb.data.signal.leads import STANDARD_12
-    from ecgnb.data.readers.reading import read_recording
-    from ecgnb.data.signal.standardise import PrepareConfig, standardise
     from ecgnb.core.errors import ReadError
+    from ecgnb.data.config import PrepareConfig
+    from ecgnb.data.demo.cohort_files import DemoConfig, make_demo
+    from ecgnb.data.readers.reading import read_recording
+    from ecgnb.data.signal.leads import STANDARD_12
+    from ecgnb.data.signal.standardise import standardise
 
     folder = make_demo(
         Path(tempfile.mkdtemp()) / "demo", DemoConfig(n_records=1200, seed=7)

@@ -403,7 +403,7 @@ def open_from_hub(folder: Path) -> Any:
 
 
 def push_bundle(folder: Path) -> Any:
-    from ecgnb.data.signal.standardise import PrepareConfig
+    from ecgnb.data.config import PrepareConfig
     from ecgnb.deploy.bundle import Bundle
     from ecgnb.deploy.bundle_folder import save_bundle
     from ecgnb.deploy.hub_bundles import push_to_hub

@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 
 from ecgnb.core.errors import CheckpointError, ConfigError
 from ecgnb.core.files import read_json, sha256_file, write_json
+from ecgnb.data.config import PrepareConfig
 from ecgnb.data.signal.leads import STANDARD_12
-from ecgnb.data.signal.standardise import PrepareConfig
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.bundle_folder import load_bundle, save_bundle
 from ecgnb.models import build_model

@@ -9,8 +9,8 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 
+from ecgnb.data.config import PrepareConfig
 from ecgnb.data.signal.leads import STANDARD_12
-from ecgnb.data.signal.standardise import PrepareConfig
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.bundle_folder import load_bundle
 from ecgnb.deploy.card import model_card, without_paths

@@ -19,9 +19,9 @@ from hub_server import FakeHub, running_hub
 
 from ecgnb.core.errors import CheckpointError, ConfigError, EcgnbError
 from ecgnb.core.files import read_json, write_json
+from ecgnb.data.config import PrepareConfig
 from ecgnb.data.recording import Recording
 from ecgnb.data.signal.leads import STANDARD_12
-from ecgnb.data.signal.standardise import PrepareConfig
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.bundle_folder import load_bundle, save_bundle
 from ecgnb.deploy.card import model_card

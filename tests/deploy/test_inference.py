@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from ecgnb.core.errors import ConfigError, EcgnbError, ReadError
+from ecgnb.data.config import PrepareConfig
 from ecgnb.data.readers.reading import read_recording
 from ecgnb.data.recording import Recording
 from ecgnb.data.signal.leads import STANDARD_12
-from ecgnb.data.signal.standardise import PrepareConfig, standardise_windows
+from ecgnb.data.signal.standardise import standardise_windows
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.bundle_folder import load_bundle, save_bundle
 from ecgnb.deploy.inference import Inference, infer, model_fingerprint, peak_memory_mb

@@ -16,9 +16,9 @@ import torch
 
 from ecgnb.core.errors import CheckpointError, ConfigError, ReadError
 from ecgnb.core.files import read_json, write_json
+from ecgnb.data.config import PrepareConfig
 from ecgnb.data.recording import Recording
 from ecgnb.data.signal.leads import STANDARD_12
-from ecgnb.data.signal.standardise import PrepareConfig
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.bundle_folder import load_bundle, save_bundle
 from ecgnb.deploy.opening import bundle_of_ecg_fm

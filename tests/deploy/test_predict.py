@@ -12,11 +12,11 @@ import torch
 
 import ecgnb
 from ecgnb.core.errors import EcgnbError, ReadError, StageError
+from ecgnb.data.config import PrepareConfig
 from ecgnb.data.demo.cohort_files import DemoConfig, make_demo
 from ecgnb.data.readers.reading import read_recording
 from ecgnb.data.recording import Recording
 from ecgnb.data.signal.leads import STANDARD_12
-from ecgnb.data.signal.standardise import PrepareConfig
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.bundle_folder import save_bundle
 from ecgnb.deploy.predict import predict

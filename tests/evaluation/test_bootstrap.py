@@ -16,7 +16,7 @@ from ecgnb.evaluation.bootstrap import (
     bootstrap_score,
     resample_counts,
 )
-from ecgnb.evaluation.metrics import evaluate
+from ecgnb.evaluation.metrics import compute_metrics
 from ecgnb.evaluation.scorer import Scorer, headline_metrics
 
 
@@ -80,7 +80,9 @@ def test_multilabel_numbers_of_a_resample_equal_those_of_the_drawn_rows(seed):
     counts = next(resample_counts(80, 6, seed))
     ours = Scorer(check_inputs(y, p, names, "multilabel"), limits).headline(counts)
     for number, rows in enumerate(rows_of(counts)):
-        expected = evaluate(y[rows], p[rows], names, "multilabel", limits)["headline"]
+        expected = compute_metrics(y[rows], p[rows], names, "multilabel", limits)[
+            "headline"
+        ]
         for name, value in expected.items():
             assert ours[name][number] == pytest.approx(value, abs=1e-12), name
         decided = (p[rows] >= limits).astype(int)
@@ -109,7 +111,9 @@ def test_multiclass_numbers_of_a_resample_equal_those_of_the_drawn_rows(seed):
         assert ours["balanced_accuracy"][number] == pytest.approx(balanced, abs=1e-12)
         f1 = reference.f1_score(y[rows], decided, average="macro", zero_division=np.nan)
         assert ours["macro_f1"][number] == pytest.approx(f1, abs=1e-12)
-        expected = evaluate(y[rows], p[rows], list("abcde"), "multiclass")["headline"]
+        expected = compute_metrics(y[rows], p[rows], list("abcde"), "multiclass")[
+            "headline"
+        ]
         for name, value in expected.items():
             assert ours[name][number] == pytest.approx(value, abs=1e-12), name
 
@@ -125,7 +129,9 @@ def test_table_has_every_headline_number_with_its_own_value():
         "n_valid_resamples",
     ]
     assert tuple(table["metric"]) == headline_metrics("multilabel")
-    expected = evaluate(y, p, list("abc"), "multilabel", [0.4, 0.5, 0.6])["headline"]
+    expected = compute_metrics(y, p, list("abc"), "multilabel", [0.4, 0.5, 0.6])[
+        "headline"
+    ]
     assert table["value"].tolist() == list(expected.values())
     assert (table["n_valid_resamples"] == 200).all()
     inside = (table["low"] <= table["value"]) & (table["value"] <= table["high"])
@@ -256,7 +262,7 @@ def test_per_class_intervals():
     ).set_index(["class", "metric"])
     rows = {
         row["class"]: row
-        for row in evaluate(y, p, list("abc"), "multilabel")["per_class"]
+        for row in compute_metrics(y, p, list("abc"), "multilabel")["per_class"]
     }
     assert table.loc[("b", "auroc"), "value"] == rows["b"]["auroc"]
     assert table.loc[("a", "recall"), "value"] == rows["a"]["recall"]

@@ -8,11 +8,11 @@ from sklearn import metrics as reference
 
 from ecgnb.core.errors import ConfigError, EcgnbError, LabelError
 from ecgnb.evaluation.metrics import (
+    compute_metrics,
     confusion,
-    evaluate,
     headline_metrics,
     macro_auroc,
-    per_class_table,
+    per_class_metrics,
 )
 from ecgnb.evaluation.ranking import class_areas
 from ecgnb.evaluation.scorer import F_MAX_GRID, FMax
@@ -42,7 +42,7 @@ def multilabel(seed=0, n=300, n_classes=4, decimals=2):
 def test_multiclass_equals_scikit_learn(seed):
     y, p = multiclass(seed)
     decided = p.argmax(axis=1)
-    result = evaluate(y, p, NAMES, "multiclass")
+    result = compute_metrics(y, p, NAMES, "multiclass")
     onehot = np.eye(4)[y]
     expected = {
         "macro_auroc": reference.roc_auc_score(
@@ -70,7 +70,7 @@ def test_multilabel_equals_scikit_learn(seed):
     y, p = multilabel(seed)
     limits = np.array([0.3, 0.4, 0.5, 0.6])
     decided = (p >= limits).astype(int)
-    result = evaluate(y, p, NAMES, "multilabel", limits)
+    result = compute_metrics(y, p, NAMES, "multilabel", limits)
     expected = {
         "macro_auroc": reference.roc_auc_score(y, p, average="macro"),
         "macro_average_precision": reference.average_precision_score(
@@ -163,7 +163,7 @@ def test_areas_of_a_hand_worked_case():
 def test_macro_auroc_leaves_out_classes_without_both_outcomes_and_says_which():
     y, p = multilabel()
     y[:, 1], y[:, 2] = 0, 1
-    result = evaluate(y, p, NAMES, "multilabel")
+    result = compute_metrics(y, p, NAMES, "multilabel")
     expected = reference.roc_auc_score(y[:, [0, 3]], p[:, [0, 3]], average="macro")
     assert macro_auroc(y, p) == pytest.approx(expected, abs=1e-12)
     assert result["headline"]["macro_auroc"] == macro_auroc(y, p)
@@ -181,7 +181,7 @@ def test_macro_auroc_leaves_out_classes_without_both_outcomes_and_says_which():
 def test_f1_of_a_class_neither_present_nor_called_is_left_out():
     y, p = multiclass(n_classes=3)
     p = np.hstack([p, np.zeros((len(p), 1))])
-    headline = evaluate(y, p, NAMES, "multiclass")["headline"]
+    headline = compute_metrics(y, p, NAMES, "multiclass")["headline"]
     decided = p.argmax(axis=1)
     kwargs = {"labels": range(4), "zero_division": np.nan}
     assert headline["macro_f1"] == pytest.approx(
@@ -198,7 +198,7 @@ def test_f1_of_a_class_neither_present_nor_called_is_left_out():
 def test_f1_of_a_class_called_but_absent_is_zero_and_counts():
     # Class 2 is called once and never true: F1 1, 2/3 and 0.
     p = [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]]
-    headline = evaluate([0, 1, 1], p, ("a", "b", "c"), "multiclass")["headline"]
+    headline = compute_metrics([0, 1, 1], p, ("a", "b", "c"), "multiclass")["headline"]
     assert headline["macro_f1"] == pytest.approx((1 + 2 / 3 + 0) / 3)
     assert headline["balanced_accuracy"] == pytest.approx((1 + 0.5) / 2)
 
@@ -223,7 +223,7 @@ def f_max_slowly(truth, probabilities, grid):
 def test_f_max_equals_its_definition(seed):
     y, p = multilabel(seed, n=40, decimals=seed + 1)
     assert (y.sum(axis=1) == 0).any()  # records without a label have no recall
-    value = evaluate(y, p, NAMES, "multilabel")["headline"]["f_max"]
+    value = compute_metrics(y, p, NAMES, "multilabel")["headline"]["f_max"]
     assert value == pytest.approx(
         f_max_slowly(y.astype(bool), p, F_MAX_GRID), abs=1e-12
     )
@@ -245,10 +245,12 @@ def test_f_max_of_a_hand_worked_case():
 
 
 def test_perfect_and_worst_predictions():
-    perfect = evaluate([0, 1, 2], np.eye(3), ("a", "b", "c"), "multiclass")["headline"]
+    perfect = compute_metrics([0, 1, 2], np.eye(3), ("a", "b", "c"), "multiclass")[
+        "headline"
+    ]
     lower = {"brier", "ece", "hamming_loss"}
     assert all(value == (0 if name in lower else 1) for name, value in perfect.items())
-    worst = evaluate(
+    worst = compute_metrics(
         [0, 1, 2], np.roll(np.eye(3), 1, axis=1), ("a", "b", "c"), "multiclass"
     )["headline"]
     assert worst["accuracy"] == worst["macro_f1"] == 0
@@ -256,7 +258,7 @@ def test_perfect_and_worst_predictions():
 
 
 def test_one_record():
-    result = evaluate([1], [[0.3, 0.7]], ("a", "b"), "multiclass")
+    result = compute_metrics([1], [[0.3, 0.7]], ("a", "b"), "multiclass")
     assert result["headline"]["macro_auroc"] is None
     assert result["headline"]["accuracy"] == 1
     assert result["headline"]["brier"] == pytest.approx(0.18)
@@ -265,31 +267,33 @@ def test_one_record():
 
 
 def test_constant_scores_rank_at_chance_and_are_warned_of():
-    result = evaluate([0, 1, 1, 0], np.full((4, 2), 0.5), ("a", "b"), "multiclass")
+    result = compute_metrics(
+        [0, 1, 1, 0], np.full((4, 2), 0.5), ("a", "b"), "multiclass"
+    )
     assert result["headline"]["macro_auroc"] == 0.5
     assert result["headline"]["macro_average_precision"] == 0.5
     assert "same probabilities" in result["warnings"][0]
 
 
 def test_saturated_outputs_are_warned_of():
-    result = evaluate([0, 1], [[1.0, 0.0], [1.0, 0.0]], ("a", "b"), "multiclass")
+    result = compute_metrics([0, 1], [[1.0, 0.0], [1.0, 0.0]], ("a", "b"), "multiclass")
     assert "same probabilities" in result["warnings"][0]
-    result = evaluate([0, 1], [[1.0, 0.0], [0.0, 1.0]], ("a", "b"), "multiclass")
+    result = compute_metrics([0, 1], [[1.0, 0.0], [0.0, 1.0]], ("a", "b"), "multiclass")
     assert "saturated" in result["warnings"][0]
-    assert evaluate(*multiclass(), NAMES, "multiclass")["warnings"] == []
+    assert compute_metrics(*multiclass(), NAMES, "multiclass")["warnings"] == []
 
 
 def test_result_is_plain_json():
     y, p = multilabel()
     y[:, 0] = 0
-    result = evaluate(
+    result = compute_metrics(
         y.astype(np.float32), p.astype(np.float32), list(NAMES), "multilabel"
     )
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
 def test_per_class_table_has_one_row_a_class():
-    table = per_class_table(*multiclass(), NAMES, "multiclass")
+    table = per_class_metrics(*multiclass(), NAMES, "multiclass")
     assert table["class"].tolist() == list(NAMES)
     assert table["support"].sum() == 300
     assert table["threshold"].isna().all()
@@ -317,7 +321,7 @@ def test_probabilities_that_are_not_finite_are_refused(bad):
     with pytest.raises(
         EcgnbError, match=r"1 of 300 records are NaN or infinite \(first: row 7"
     ):
-        evaluate(y, p, NAMES, "multiclass")
+        compute_metrics(y, p, NAMES, "multiclass")
     with pytest.raises(EcgnbError, match="row 7"):
         macro_auroc(y, p)
 
@@ -325,33 +329,33 @@ def test_probabilities_that_are_not_finite_are_refused(bad):
 def test_arguments_that_do_not_fit_are_refused():
     y, p = multiclass()
     with pytest.raises(EcgnbError, match=r"\(299,\).*\(300, 4\)"):
-        evaluate(y[1:], p, NAMES, "multiclass")
+        compute_metrics(y[1:], p, NAMES, "multiclass")
     with pytest.raises(EcgnbError, match=r"\(300,\).*multilabel.*\(300, 4\)"):
-        evaluate(y, p, NAMES, "multilabel")
+        compute_metrics(y, p, NAMES, "multilabel")
     with pytest.raises(EcgnbError, match="299"):
         macro_auroc(y[1:], p)
     with pytest.raises(ConfigError, match="3 class names"):
-        evaluate(y, p, NAMES[:3], "multiclass")
+        compute_metrics(y, p, NAMES[:3], "multiclass")
     with pytest.raises(ConfigError, match="'multi'"):
-        evaluate(y, p, NAMES, "multi")
+        compute_metrics(y, p, NAMES, "multi")
     with pytest.raises(LabelError, match="first is 4"):
-        evaluate(np.where(y == 3, 4, y), p, NAMES, "multiclass")
+        compute_metrics(np.where(y == 3, 4, y), p, NAMES, "multiclass")
     with pytest.raises(LabelError, match="0 or 1"):
-        evaluate(np.full(p.shape, 0.5), p, NAMES, "multilabel")
+        compute_metrics(np.full(p.shape, 0.5), p, NAMES, "multilabel")
     with pytest.raises(EcgnbError, match="logits"):
-        evaluate(y, 4 * p - 1, NAMES, "multiclass")
+        compute_metrics(y, 4 * p - 1, NAMES, "multiclass")
     with pytest.raises(EcgnbError, match="sum to"):
-        evaluate(y, p / 2, NAMES, "multiclass")
+        compute_metrics(y, p / 2, NAMES, "multiclass")
     with pytest.raises(EcgnbError, match=r"\(0, 4\)"):
-        evaluate([], np.empty((0, 4)), NAMES, "multiclass")
+        compute_metrics([], np.empty((0, 4)), NAMES, "multiclass")
     with pytest.raises(ConfigError, match="no thresholds"):
-        evaluate(y, p, NAMES, "multiclass", [0.5] * 4)
+        compute_metrics(y, p, NAMES, "multiclass", [0.5] * 4)
 
 
 def test_targets_of_any_number_type_are_the_same():
     y, p = multilabel()
     results = [
-        evaluate(y.astype(kind), p, NAMES, "multilabel")
+        compute_metrics(y.astype(kind), p, NAMES, "multilabel")
         for kind in (bool, np.float32, np.int8)
     ]
     assert results[0] == results[1] == results[2]
@@ -362,8 +366,8 @@ def test_targets_of_any_number_type_are_the_same():
 def test_order_of_records_and_classes_does_not_matter(seed, order):
     y, p = multilabel(seed, n=25)
     rows = np.random.default_rng(seed).permutation(25)
-    first = evaluate(y, p, NAMES, "multilabel")["headline"]
-    second = evaluate(y[rows][:, order], p[rows][:, order], NAMES, "multilabel")[
+    first = compute_metrics(y, p, NAMES, "multilabel")["headline"]
+    second = compute_metrics(y[rows][:, order], p[rows][:, order], NAMES, "multilabel")[
         "headline"
     ]
     assert first == pytest.approx(second, abs=1e-12, nan_ok=True)

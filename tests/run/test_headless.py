@@ -18,8 +18,8 @@ import pytest
 
 import ecgnb
 from ecgnb.core.errors import ConfigError, EcgnbError
-from ecgnb.run.headless import check_parameters, notebook_parameters, run_notebook
 from ecgnb.run import session
+from ecgnb.run.headless import check_parameters, notebook_parameters, run_notebook
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 MASTER = NOTEBOOKS / "master_pipeline.ipynb"

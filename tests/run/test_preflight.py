@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from ecgnb.core.errors import EcgnbError
+from ecgnb.run import preflight as checks
 from ecgnb.run import session
 from ecgnb.run.run import Run
-from ecgnb.run import preflight as checks
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 
 from ecgnb.core.errors import CheckpointError, ConfigError, StageError
 from ecgnb.core.files import read_json, write_json
-from ecgnb.run.config import RunConfig
 from ecgnb.run import session
+from ecgnb.run.config import RunConfig
 from ecgnb.run.run import STAGES, Stage
 
 

@@ -10,14 +10,11 @@ import torch
 
 import ecgnb
 from ecgnb.core.errors import ConfigError, LabelError, ReadError
+from ecgnb.data.config import PrepareConfig
 from ecgnb.data.demo.cohort_files import synthesise
 from ecgnb.data.recording import Recording
 from ecgnb.data.signal.leads import STANDARD_12
-from ecgnb.data.signal.standardise import (
-    PrepareConfig,
-    standardise,
-    standardise_windows,
-)
+from ecgnb.data.signal.standardise import standardise, standardise_windows
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.bundle_folder import save_bundle
 from ecgnb.deploy.predict import model_input

@@ -4,77 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
 from ecgnb.core.errors import ConfigError, LabelError
 from ecgnb.core.progress import say
 from ecgnb.data.catalog import UNIFIED, classes_of, find_records
+from ecgnb.data.config import DataConfig
 from ecgnb.data.demo.cohort_files import DemoConfig, make_demo
 from ecgnb.data.labels.mapping import Coverage, apply_mapping, infer_task, read_mapping
 
 MAPPING_NAME = "unified_label_mapping.csv"
 DEMO_RECORDS = 1000  # size of the demo cohort where no limit says otherwise
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which recordings a run uses and what they are called.
-
-    Attributes:
-        dataset: name in the catalogue; empty: ``demo`` without a ``dataset_dir``,
-            ``folder`` with one.
-        dataset_dir: folder of the recordings.
-        mapping_csv: label file (dataset, record_id, mapped_label); empty:
-            ``unified_label_mapping.csv`` in the folder.
-        label_set: which of the data set's label sets; empty: its own default.
-        label_order: the classes in order; empty: those of the label set, or of the
-            label file.
-        likelihood: PTB-XL: count a diagnostic statement only with at least this
-            likelihood (0-100).
-        task: "multiclass", "multilabel" or "auto" (multilabel as soon as one recording
-            has two labels).
-        unmapped: recordings without a label become "other" or are dropped; both are
-            counted.
-        preprocess_limit: use that many recordings, drawn at random with a fixed seed; 0
-            uses all.
-        demo_seed: seed of the demo cohort.
-    """
-
-    dataset: str = ""
-    dataset_dir: str = ""
-    mapping_csv: str = ""
-    label_set: str = ""
-    label_order: tuple[str, ...] = ()
-    likelihood: float = 0.0
-    task: Literal["auto", "multiclass", "multilabel"] = "auto"
-    unmapped: Literal["other", "drop"] = "other"
-    preprocess_limit: int = 0
-    demo_seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.dataset == "demo" and self.dataset_dir:
-            raise ConfigError(
-                f"DATASET is 'demo', which is made, not read, but DATASET_DIR is {self.dataset_dir!r}. Drop one."
-            )
-        if self.name not in ("demo", "folder"):
-            classes_of(
-                self.name, self.label_set or None
-            )  # an unknown data set or label set is refused at once
-        if self.preprocess_limit < 0:
-            raise ConfigError(
-                f"PREPROCESS_LIMIT is {self.preprocess_limit}; give 0 (all) or a positive number."
-            )
-        if len(set(self.label_order)) != len(self.label_order):
-            raise ConfigError(
-                f"LABEL_ORDER names a class twice: {', '.join(self.label_order)}."
-            )
-
-    @property
-    def name(self) -> str:
-        """The data set's name with "empty" resolved."""
-        return self.dataset or ("folder" if self.dataset_dir else "demo")
 
 
 @dataclass(frozen=True)

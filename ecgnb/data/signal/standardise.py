@@ -5,16 +5,14 @@ used to train and to predict.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
 
-from ecgnb.core.errors import ConfigError, ReadError
+from ecgnb.core.errors import ReadError
+from ecgnb.data.config import PrepareConfig
 from ecgnb.data.recording import Recording
 from ecgnb.data.signal.leads import normalise_lead, select_leads
 from ecgnb.data.signal.quality import (
-    MAX_FS,
-    MIN_FS,
     Extremes,
     check_duration,
     find_clipped,
@@ -30,70 +28,6 @@ from ecgnb.data.signal.resample import (
     resampled_length,
     resampling_ratio,
 )
-
-
-@dataclass(frozen=True)
-class PrepareConfig:
-    """The form of the stored signals.
-
-    Attributes:
-        target_fs: rate in Hz.
-        target_samples: length in samples; longer recordings are cropped, shorter ones
-            padded with zeros.
-        leads: names of the leads in order; empty: the data set's own.
-        missing_leads: what to do with a recording that lacks a lead: "reject" it, or
-            store "zero" in its place.
-        crop: keep the middle of a recording ("center") or its beginning ("start");
-            padding follows the same rule.
-        resampling: by a "filter" that lets no alias through
-            (`ecgnb.data.signal.resample`), or "linear" over the whole recording, for
-            models that were trained so (`ecgnb.data.signal.resample`).
-        filters: what is done to the whole recording at ``target_fs`` before it is
-            cropped, each a name or ``{"name": ..., option: ...}``
-            (`ecgnb.data.signal.recording_filters`).
-        store_dtype: "int16" with a scale a record and lead, or "float16".
-        shard_size: recordings a file.
-        n_jobs: processes; -1 uses all cores, 1 works without a pool.
-    """
-
-    target_fs: float = 500.0
-    target_samples: int = 5000
-    leads: tuple[str, ...] = ()
-    missing_leads: Literal["reject", "zero"] = "reject"
-    crop: Literal["center", "start"] = "center"
-    resampling: Literal["filter", "linear"] = "filter"
-    filters: tuple[Any, ...] = ()
-    store_dtype: Literal["int16", "float16"] = "int16"
-    shard_size: int = 512
-    n_jobs: int = -1
-
-    def __post_init__(self) -> None:
-        if not MIN_FS <= self.target_fs <= MAX_FS:
-            raise ConfigError(
-                f"TARGET_FS is {self.target_fs:g}; give a rate from {MIN_FS:g} to {MAX_FS:g} Hz."
-            )
-        for name in ("target_samples", "shard_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(
-                    f"{name.upper()} is {getattr(self, name)}; give a positive number."
-                )
-        if len(set(self.leads)) != len(self.leads):
-            raise ConfigError(f"LEADS names a lead twice: {', '.join(self.leads)}.")
-        if self.n_jobs == 0:
-            raise ConfigError(
-                "N_JOBS is 0; give a number of processes, or -1 for all cores."
-            )
-        for name, known in (
-            ("missing_leads", ("reject", "zero")),
-            ("crop", ("center", "start")),
-            ("resampling", ("filter", "linear")),
-            ("store_dtype", ("int16", "float16")),
-        ):
-            if getattr(self, name) not in known:
-                raise ConfigError(
-                    f"{name.upper()} is {getattr(self, name)!r}; choose one of {', '.join(known)}."
-                )
-        build_filters(self.filters, self.target_fs)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,13 +8,14 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ecgnb.core import files
-from ecgnb.core.errors import ConfigError, SplitError
+from ecgnb.core.errors import SplitError
+from ecgnb.data.config import SplitConfig
 from ecgnb.data.labels.record_keys import without_rate
 from ecgnb.data.splits.stratify import assign_groups, class_counts
 
@@ -204,52 +205,6 @@ def _keys(records: pd.DataFrame) -> dict[str, pd.Series]:
         "signal": signal.where(signal != "", None),
         "twin": dataset + records["record_id"].astype(str).map(without_rate),
     }
-
-
-@dataclass(frozen=True)
-class SplitConfig:
-    """How the records are parted.
-
-    Attributes:
-        split: "stratified" by label; "official" folds of the data set; "kfold"
-            cross-validation.
-        valid_fraction: part of the records for validation, with "stratified".
-        test_fraction: part of the records for the test, with "stratified".
-        n_folds: number of folds, with "kfold".
-        test_fold: fold that is the test; -1 is the last. With "kfold" folds count from
-            0 and the next one validates; with "official" this is the data set's own
-            number and the fold before it validates.
-        split_seed: decides which of the possible divisions it is.
-    """
-
-    split: Literal["stratified", "official", "kfold"] = "stratified"
-    valid_fraction: float = 0.1
-    test_fraction: float = 0.1
-    n_folds: int = 10
-    test_fold: int = -1
-    split_seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.split not in ("stratified", "official", "kfold"):
-            raise ConfigError(
-                f"SPLIT is {self.split!r}; choose one of stratified, official, kfold."
-            )
-        if (
-            min(self.valid_fraction, self.test_fraction) <= 0
-            or self.valid_fraction + self.test_fraction >= 1
-        ):
-            raise ConfigError(
-                f"VALID_FRACTION {self.valid_fraction:g} and TEST_FRACTION {self.test_fraction:g} must be above 0 and "
-                "leave something for training."
-            )
-        if self.n_folds < 3:
-            raise ConfigError(
-                f"N_FOLDS is {self.n_folds}; three are needed: to train, to validate and to test."
-            )
-        if self.split == "kfold" and not -1 <= self.test_fold < self.n_folds:
-            raise ConfigError(
-                f"TEST_FOLD is {self.test_fold}; give 0 to {self.n_folds - 1}, or -1 for the last."
-            )
 
 
 @dataclass(frozen=True, eq=False)

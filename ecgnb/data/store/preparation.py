@@ -19,7 +19,8 @@ import pandas as pd
 from ecgnb.core import files
 from ecgnb.core.errors import StoreError
 from ecgnb.core.progress import progress, say
-from ecgnb.data.signal.standardise import PrepareConfig, Standardised, standardise
+from ecgnb.data.config import PrepareConfig
+from ecgnb.data.signal.standardise import Standardised, standardise
 from ecgnb.data.store.rows import (
     Row,
     limit_records,
@@ -38,7 +39,6 @@ from ecgnb.data.store.shard import (
 from ecgnb.data.store.store import FORMAT, SignalStore, read_manifest
 
 __all__ = [
-    "PrepareConfig",
     "Standardised",
     "limit_records",
     "prepare_store",

@@ -18,10 +18,10 @@ import pandas as pd
 
 from ecgnb.core import files
 from ecgnb.core.errors import EcgnbError, StoreError
+from ecgnb.data.config import PrepareConfig
 from ecgnb.data.loading.sampling import epoch_order
 from ecgnb.data.readers.reading import read_recording
 from ecgnb.data.signal.leads import STANDARD_12, normalise_lead
-from ecgnb.data.signal.standardise import PrepareConfig
 from ecgnb.data.store.store import FORMAT
 
 #: Columns of a manifest that the store depends on; labels are not among them.

@@ -20,9 +20,10 @@ import numpy as np
 
 from ecgnb.core import files
 from ecgnb.core.errors import ReadError
+from ecgnb.data.config import PrepareConfig
 from ecgnb.data.readers.reading import read_recording
 from ecgnb.data.recording import Recording
-from ecgnb.data.signal.standardise import PrepareConfig, Standardised, standardise
+from ecgnb.data.signal.standardise import Standardised, standardise
 from ecgnb.data.store.rows import Row
 from ecgnb.data.store.store import (
     quantise,

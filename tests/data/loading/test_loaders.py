@@ -1,18 +1,15 @@
 from __future__ import annotations
 
-import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from training_fakes import FakeStore
 
 from ecgnb.core.errors import ConfigError
 from ecgnb.data.loading.loaders import Batch, Loader, decode, valid_mask
 from ecgnb.data.loading.sampling import epoch_order
-
-from training_fakes import FakeStore
 
 ROWS = np.arange(1, 50, 2)  # 25 odd rows
 

@@ -7,9 +7,10 @@ import pytest
 from scipy import signal as sps
 
 from ecgnb.core.errors import ConfigError, ReadError
+from ecgnb.data.config import PrepareConfig
 from ecgnb.data.recording import Recording
 from ecgnb.data.signal.recording_filters import FILTERS, build_filters
-from ecgnb.data.signal.standardise import PrepareConfig, standardise
+from ecgnb.data.signal.standardise import standardise
 
 FS = 500.0
 EXAMPLES = {

@@ -9,13 +9,10 @@ from hypothesis import strategies as st
 from store_helpers import TWELVE
 
 from ecgnb.core.errors import ConfigError, ReadError
+from ecgnb.data.config import PrepareConfig
 from ecgnb.data.recording import Recording
 from ecgnb.data.signal.resample import resample, resample_linear
-from ecgnb.data.signal.standardise import (
-    PrepareConfig,
-    standardise,
-    standardise_windows,
-)
+from ecgnb.data.signal.standardise import standardise, standardise_windows
 
 PLAIN = PrepareConfig(target_fs=500, target_samples=5000)
 

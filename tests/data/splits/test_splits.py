@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgnb.core.errors import ConfigError, SplitError
+from ecgnb.data.config import SplitConfig
 from ecgnb.data.splits.splits import (
-    SplitConfig,
     Splits,
     find_leakage,
     make_splits,

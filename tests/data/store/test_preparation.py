@@ -25,16 +25,16 @@ from store_helpers import (
 
 from ecgnb.core import files
 from ecgnb.core.errors import StoreError
+from ecgnb.data.config import PrepareConfig
 from ecgnb.data.manifest import write_manifest
+from ecgnb.data.store import preparation as prepare_module
+from ecgnb.data.store import shard as shard_module
 from ecgnb.data.store.preparation import (
-    PrepareConfig,
     limit_records,
     prepare_store,
     store_fingerprint,
     with_leads,
 )
-from ecgnb.data.store import preparation as prepare_module
-from ecgnb.data.store import shard as shard_module
 
 SMALL = PrepareConfig(target_fs=500, target_samples=1000, shard_size=4, n_jobs=1)
 
@@ -123,7 +123,8 @@ def test_a_damaged_shard_is_made_again_and_only_that(manifest, undisturbed, tmp_
 PREPARE = """
 import sys
 from ecgnb.data.manifest import read_manifest
-from ecgnb.data.store.preparation import PrepareConfig, prepare_store
+from ecgnb.data.config import PrepareConfig
+from ecgnb.data.store.preparation import prepare_store
 if __name__ == "__main__":
     config = PrepareConfig(target_fs=500, target_samples=1000, shard_size=4, n_jobs=int(sys.argv[3]))
     prepare_store(read_manifest(sys.argv[1]), config, sys.argv[2])

@@ -10,9 +10,10 @@ import pytest
 from store_helpers import TWELVE, manifest_of, wave_steps, write_wfdb
 
 from ecgnb.core.errors import StoreError
-from ecgnb.data.store.preparation import PrepareConfig, prepare_store
-from ecgnb.data.store.store import SignalStore, quantise, signal_hash
+from ecgnb.data.config import PrepareConfig
 from ecgnb.data.store import store as store_module
+from ecgnb.data.store.preparation import prepare_store
+from ecgnb.data.store.store import SignalStore, quantise, signal_hash
 
 N, SHARD = 23, 5
 CONFIG = PrepareConfig(target_fs=500, target_samples=1000, shard_size=SHARD, n_jobs=1)

@@ -17,7 +17,7 @@ from ecgnb.evaluation.calibration import (
     probabilities_from_logits,
     reliability_table,
 )
-from ecgnb.evaluation.metrics import evaluate, per_class_table
+from ecgnb.evaluation.metrics import compute_metrics, per_class_metrics
 from ecgnb.evaluation.thresholds import choose_thresholds, decide
 from ecgnb.figures import plots, plots_decisions, plots_ranking
 
@@ -34,13 +34,13 @@ print(np.bincount(targets))
 print(probabilities[:4].round(4))
 
 # %%
-measured = evaluate(targets, probabilities, CLASSES, "multiclass")
+measured = compute_metrics(targets, probabilities, CLASSES, "multiclass")
 for name, value in measured["headline"].items():
     print(f"{name:<24} {value:.4f}")
 print(np.array(measured["confusion_matrix"]))
 
 # %%
-per_class_table(targets, probabilities, CLASSES, "multiclass").round(4)
+per_class_metrics(targets, probabilities, CLASSES, "multiclass").round(4)
 
 # %% [markdown]
 # Intervals from 200 resamples of 60 patients with four recordings each.
@@ -80,7 +80,7 @@ print(labels.sum(axis=0), thresholds.round(4))
 print(decide(scores, "multilabel", thresholds).sum(axis=0))
 
 # %%
-per_class_table(labels, scores, CLASSES, "multilabel", thresholds).round(4)
+per_class_metrics(labels, scores, CLASSES, "multilabel", thresholds).round(4)
 
 # %% [markdown]
 # The tables behind the figures.
@@ -115,7 +115,7 @@ _, bars = plots_ranking.plot_score_histograms(
 bars.head(6).round(4)
 
 # %%
-counts = per_class_table(targets, probabilities, CLASSES, "multiclass")[
+counts = per_class_metrics(targets, probabilities, CLASSES, "multiclass")[
     ["class", "support"]
 ]
 plots.plot_class_distribution(counts)[1].round(4)

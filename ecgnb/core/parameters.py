@@ -1,0 +1,165 @@
+"""Fields of configuration dataclasses as parameters: types, choices, help, conversion."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import json
+import math
+import os
+import re
+import types
+import typing
+from typing import Any
+
+from ecgnb.core.errors import ConfigError
+from ecgnb.core.registry import did_you_mean
+
+
+@functools.cache
+def field_types(config: type) -> dict[str, Any]:
+    """Return the resolved type of every field of a dataclass, by field name."""
+    hints = typing.get_type_hints(config)
+    return {field.name: hints[field.name] for field in dataclasses.fields(config)}
+
+
+@functools.cache
+def field_help(config: type) -> dict[str, str]:
+    """Return the help of every field, from the ``Attributes`` section of the docstring.
+
+    >>> from ecgnb.evaluation.config import EvaluationConfig
+    >>> field_help(EvaluationConfig)["bootstrap_resamples"]
+    'resamples behind each interval'
+    """
+    docstring = inspect.getdoc(config) or ""
+    section = re.search(r"^Attributes:\n(.*?)(?=^\S|\Z)", docstring, re.M | re.S)
+    if section is None:
+        return {}
+    entries = re.findall(
+        r"^ {4}(\w+): (.*?)(?=^ {4}\w+: |\Z)", section.group(1), re.M | re.S
+    )
+    return {name: " ".join(text.split()).rstrip(".") for name, text in entries}
+
+
+def choices_of(hint: Any) -> tuple[Any, ...]:
+    """Return the values of a ``Literal`` type, () for any other type."""
+    return typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+
+
+def check_choices(config: Any) -> None:
+    """Check each ``Literal`` field of a dataclass; call it in ``__post_init__``.
+
+    Raises:
+        ConfigError: a value is not among the choices of its field.
+    """
+    for name, hint in field_types(type(config)).items():
+        if choices := choices_of(hint):
+            _check_choice(name.upper(), getattr(config, name), choices)
+
+
+def _check_choice(name: str, value: object, choices: tuple[Any, ...]) -> None:
+    if value not in choices:
+        hint = did_you_mean(str(value), [str(choice) for choice in choices])
+        known = ", ".join(map(repr, choices))
+        raise ConfigError(f"{name} is {value!r}; choose one of {known}.{hint}")
+
+
+def convert(name: str, value: Any, hint: Any) -> Any:
+    """Convert a value to the type of parameter ``name`` where its meaning is certain.
+
+    Text is parsed as the type requires ("true" or "false" as a bool, ``a,b`` as a
+    list, JSON as a dictionary), because papermill's ``-p`` and environment variables
+    are text. Any other value must have the right type already.
+
+    Raises:
+        ConfigError: the value has another type, or is not among the choices.
+    """
+    kind = typing.get_origin(hint) or hint
+    if kind is typing.Literal:
+        _check_choice(name, value, typing.get_args(hint))
+        return value
+    if kind in (tuple, list):
+        item_hint, *_ = typing.get_args(hint) or (Any,)
+        return _convert_sequence(name, value, item_hint)
+    if kind is dict:
+        return _convert_dict(name, value)
+    if kind in (types.UnionType, typing.Union):  # X | None; None is never passed
+        kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+        return convert(name, value, kinds[0])
+    if hint is bool:
+        return _convert_bool(name, value)
+    if hint in (int, float):
+        return _convert_number(name, value, hint)
+    if hint is str and isinstance(value, str | os.PathLike):
+        return os.fspath(value)
+    raise _wrong_type(name, value, hint)
+
+
+def _convert_number(name: str, value: Any, hint: type) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise _wrong_type(name, value, hint)
+    try:
+        number = float(value)
+        if hint is int and (isinstance(value, str) or number.is_integer()):
+            return int(value)
+    except (ValueError, OverflowError) as error:
+        raise _wrong_type(name, value, hint) from error
+    if hint is int:
+        raise _wrong_type(name, value, hint)
+    if not math.isfinite(number):
+        raise ConfigError(
+            f"{name} is {number!r} (float); it needs a finite number, such as 1.0."
+        )
+    return number
+
+
+def _wrong_type(name: str, value: Any, hint: Any) -> ConfigError:
+    wanted = getattr(hint, "__name__", hint)
+    return ConfigError(
+        f"{name} is {value!r} ({type(value).__name__}); it needs a value of type "
+        f"{wanted}."
+    )
+
+
+def _convert_bool(name: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = value.strip().lower() if isinstance(value, str) else ""
+    if text not in ("true", "false"):
+        raise ConfigError(f"{name} is {value!r}; it needs True or False.")
+    return text == "true"
+
+
+def _convert_sequence(name: str, value: Any, item_hint: Any) -> tuple[Any, ...]:
+    if isinstance(value, str) and value.strip().startswith("["):
+        value = _parse_json(name, value)
+    elif isinstance(value, str):
+        value = [part.strip() for part in re.split(r"[,|]", value) if part.strip()]
+    if not isinstance(value, list | tuple):
+        raise ConfigError(
+            f"{name} is {value!r}; it needs a list such as ['a', 'b'] or the text 'a,b'."
+        )
+    if item_hint is Any:
+        return tuple(value)
+    return tuple(convert(f"an item of {name}", item, item_hint) for item in value)
+
+
+def _convert_dict(name: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, str):
+        value = _parse_json(name, value) if value.strip() else {}
+    if not isinstance(value, dict):
+        raise ConfigError(
+            f"{name} is {value!r}; it needs a dictionary, or JSON text such as "
+            "'{\"width\": 64}'."
+        )
+    return dict(value)
+
+
+def _parse_json(name: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(
+            f"{name} is {text!r}, which is no valid JSON: {error}."
+        ) from error
