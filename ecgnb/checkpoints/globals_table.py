@@ -1,6 +1,4 @@
-"""What loading a checkpoint the ordinary way would have done with each thing its pickle
-names.
-"""
+"""Effects of the globals in a pickle: what `torch.load` would import and run."""
 
 from __future__ import annotations
 
@@ -8,84 +6,82 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from ecgnb.checkpoints.constructors import CONSTRUCTORS, Inert, brief, modern
+from ecgnb.checkpoints.constructors import CONSTRUCTORS, python3_name
+from ecgnb.checkpoints.inert import brief, brief_name
 from ecgnb.checkpoints.opcodes import Use
 from ecgnb.checkpoints.tensor_refs import DTYPES, STORAGES, UNTYPED_STORAGE
 
-#: Names are compared whole: ``torch._utils._rebuild_tensor_v2.__globals__`` would be
-#: another matter.
-_TENSOR_NAMES = frozenset((
-    *(f"torch._utils._rebuild_{name}" for name in (
-        "tensor", "tensor_v2", "tensor_v3", "parameter", "parameter_with_state", "qtensor", "sparse_tensor",
-        "meta_tensor_no_storage", "nested_tensor", "wrapper_subclass", "device_tensor_from_numpy",
-        "device_tensor_from_cpu_tensor",
-    )),
-    "torch._tensor._rebuild_from_type_v2", "torch.Tensor", "torch.nn.parameter.Parameter", "torch.Size", "torch.device",
-    "torch.serialization._get_layout", UNTYPED_STORAGE, "torch.storage.TypedStorage", *STORAGES, *DTYPES,
-    *(f"torch.{name}Storage" for name in ("QInt8", "QUInt8", "QInt32", "QUInt4x2", "QUInt2x4")),
-    *(f"torch.per_{name}" for name in ("tensor_affine", "tensor_symmetric", "channel_affine", "channel_symmetric",
-                                       "channel_affine_float_qparams")),
+_REBUILD_FUNCTIONS = frozenset((
+    "tensor", "tensor_v2", "tensor_v3", "parameter", "parameter_with_state", "qtensor",
+    "sparse_tensor", "meta_tensor_no_storage", "nested_tensor", "wrapper_subclass",
+    "device_tensor_from_numpy", "device_tensor_from_cpu_tensor",
 ))  # fmt: skip
-_PLAIN_TYPES = frozenset(
-    f"builtins.{name}"
-    for name in (
-        "int",
-        "long",
-        "float",
-        "str",
-        "unicode",
-        "bool",
-        "object",
-        "slice",
-        "range",
-    )
-)
-#: What NumPy arrays are pickled with.
-ARRAYS = frozenset(
-    f"numpy{module}.{name}"
-    for module, names in {"": ("ndarray", "dtype"), ".core.multiarray": ("_reconstruct", "scalar"),
-                          "._core.multiarray": ("_reconstruct", "scalar")}.items()
-    for name in names
-)  # fmt: skip
+_QUANTIZED_STORAGES = ("QInt8", "QUInt8", "QInt32", "QUInt4x2", "QUInt2x4")
+_QUANTIZATIONS = frozenset((
+    "tensor_affine", "tensor_symmetric", "channel_affine", "channel_symmetric",
+    "channel_affine_float_qparams",
+))  # fmt: skip
+#: Compared as a whole: ``torch._utils._rebuild_tensor_v2.__globals__`` is not harmless.
+_TENSOR_NAMES = frozenset((
+    *(f"torch._utils._rebuild_{name}" for name in _REBUILD_FUNCTIONS),
+    *(f"torch.{name}Storage" for name in _QUANTIZED_STORAGES),
+    *(f"torch.per_{name}" for name in _QUANTIZATIONS),
+    *STORAGES, *DTYPES, UNTYPED_STORAGE, "torch.storage.TypedStorage",
+    "torch._tensor._rebuild_from_type_v2", "torch.Tensor", "torch.Size", "torch.device",
+    "torch.nn.parameter.Parameter", "torch.serialization._get_layout",
+))  # fmt: skip
+_PLAIN_TYPES = frozenset((
+    "builtins.int", "builtins.long", "builtins.float", "builtins.str",
+    "builtins.unicode", "builtins.bool", "builtins.object", "builtins.slice",
+    "builtins.range",
+))  # fmt: skip
+#: Globals in pickles of NumPy arrays.
+ARRAYS = frozenset((
+    "numpy.ndarray", "numpy.dtype", "numpy.core.multiarray._reconstruct",
+    "numpy.core.multiarray.scalar", "numpy._core.multiarray._reconstruct",
+    "numpy._core.multiarray.scalar",
+))  # fmt: skip
 _CONFIGURATION = re.compile(
-    r"argparse\.Namespace|typing\.[A-Za-z]+|omegaconf\.(dictconfig\.DictConfig|listconfig\.ListConfig|nodes\.[A-Za-z]+Node"
+    r"argparse\.Namespace|typing\.[A-Za-z]+"
+    r"|omegaconf\.(dictconfig\.DictConfig|listconfig\.ListConfig|nodes\.[A-Za-z]+Node"
     r"|base\.(Container)?Metadata)"
 )
 #: Modules whose functions run commands or other programs, or fetch and write files;
-#: `builtins` beyond its plain types. The list makes the warning louder. What is not in
-#: it is not harmless.
+#: `builtins` beyond its plain types; a "result of" another call.
+#: The list makes the warning louder. A module outside it is not harmless.
 _DANGEROUS = frozenset((
-    "os", "posix", "nt", "sys", "subprocess", "builtins", "runpy", "pty", "socket", "shutil", "importlib", "imp",
-    "ctypes", "code", "codeop", "pdb", "bdb", "webbrowser", "platform", "pickle", "_pickle", "marshal", "operator",
-    "multiprocessing", "asyncio", "urllib", "http", "requests", "ftplib", "timeit", "cProfile", "profile", "trace",
-    "pip", "commands", "signal", "what",
+    "os", "posix", "nt", "sys", "subprocess", "builtins", "runpy", "pty", "socket",
+    "shutil", "importlib", "imp", "ctypes", "code", "codeop", "pdb", "bdb",
+    "webbrowser", "platform", "pickle", "_pickle", "marshal", "operator",
+    "multiprocessing", "asyncio", "urllib", "http", "requests", "ftplib", "timeit",
+    "cProfile", "profile", "trace", "pip", "commands", "signal", "result",
 ))  # fmt: skip
 
 #: What ``torch.load(weights_only=True)`` builds beside tensors, and the instructions it
 #: knows (PyTorch 2.6 to 2.13).
 _ACCEPTED = frozenset((
-    "collections.OrderedDict", "collections.Counter", "_codecs.encode", "builtins.bytearray", "builtins.set",
-    "builtins.complex",
+    "collections.OrderedDict", "collections.Counter", "_codecs.encode",
+    "builtins.bytearray", "builtins.set", "builtins.complex",
 ))  # fmt: skip
 _KNOWN_OPCODES = frozenset((
-    "GLOBAL", "NEWOBJ", "REDUCE", "BUILD", "APPEND", "APPENDS", "SETITEM", "SETITEMS", "MARK", "TUPLE", "TUPLE1",
-    "TUPLE2", "TUPLE3", "NONE", "NEWFALSE", "NEWTRUE", "EMPTY_TUPLE", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET", "BININT",
-    "BININT1", "BININT2", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "BINPERSID", "BINGET", "LONG_BINGET", "BINPUT",
-    "LONG_BINPUT", "LONG1", "PROTO", "STOP",
+    "GLOBAL", "NEWOBJ", "REDUCE", "BUILD", "APPEND", "APPENDS", "SETITEM", "SETITEMS",
+    "MARK", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "NONE", "NEWFALSE", "NEWTRUE",
+    "EMPTY_TUPLE", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET", "BININT", "BININT1",
+    "BININT2", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "BINPERSID", "BINGET",
+    "LONG_BINGET", "BINPUT", "LONG_BINPUT", "LONG1", "PROTO", "STOP",
 ))  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What a global would have done.
+    """Effect that a global would have had.
 
     Attributes:
         text: in words.
         foreign: whether code outside PyTorch, NumPy and plain Python would have been
             imported.
-        runs: what of it would have run, calls with their arguments; empty where it only
-            holds values.
-        dangerous: whether that is what attacks are made of.
+        runs: what would have run, calls with their arguments; empty for mere values.
+        dangerous: whether attacks are made of it.
     """
 
     text: str
@@ -95,54 +91,45 @@ class Effect:
 
 
 def effect_of(name: str, use: Use) -> Effect:
-    """Return what an ordinary `torch.load`, which unpickles, would have done with a
-    global.
-    """
-    known = modern(name)
-    module, shown = brief(Inert(name.rpartition(".")[0])), brief(Inert(name))
+    """Return what an ordinary `torch.load`, which unpickles, would do with a global."""
+    known = python3_name(name)
+    module, shown = brief_name(name.rpartition(".")[0]), brief_name(name)
     if use.changed:
-        return Effect(
-            f"changes {shown} itself", True, (f"a change of {shown} itself",), True
-        )
+        change = f"a change of {shown} itself"
+        return Effect(f"changes {shown} itself", True, (change,), True)
     if known in _TENSOR_NAMES:
         return Effect("builds tensors")
-    if known in CONSTRUCTORS or known in _PLAIN_TYPES:
-        return Effect(
-            "plain value"
-            if known in _PLAIN_TYPES or known == "_codecs.encode"
-            else "plain container"
-        )
+    if known in _PLAIN_TYPES or known == "_codecs.encode":
+        return Effect("plain value")
+    if known in CONSTRUCTORS:
+        return Effect("plain container")
     if known in ARRAYS:
         return Effect("builds NumPy arrays")
     if _CONFIGURATION.fullmatch(known):
-        return Effect(
-            f"imports {module}" + " and builds a configuration" * bool(use.called),
-            foreign=True,
-        )
-    dangerous = known.partition(".")[0].partition(" ")[0] in _DANGEROUS
-    if not use.called:  # another call may get it as an argument, and call it
-        return Effect(
-            f"imports {module} and hands over {shown}",
-            True,
-            (f"the import of {shown}",),
-            dangerous,
-        )
+        builds = " and builds a configuration" if use.called else ""
+        return Effect(f"imports {module}{builds}", foreign=True)
+    dangerous = known.split(".")[0].split(" ")[0] in _DANGEROUS
+    if not use.called:  # it may be an argument of another call, which calls it
+        text = f"imports {module} and passes {shown} on"
+        return Effect(text, True, (f"the import of {shown}",), dangerous)
     calls = tuple(map(brief, use.examples))
-    more = f" and {use.called - len(calls)} more" if use.called > len(calls) else ""
-    imports = f"imports {module} and calls " if use.named else "calls "
-    return Effect(imports + "; ".join(calls) + more, True, calls, dangerous)
+    text = f"calls {'; '.join(calls)}"
+    if use.named:
+        text = f"imports {module} and {text}"
+    if use.called > len(calls):
+        text += f" and {use.called - len(calls)} more"
+    return Effect(text, True, calls, dangerous)
 
 
 def refused_by_weights_only(
-    found: Mapping[str, Use], opcodes: Collection[str]
+    uses: Mapping[str, Use], opcodes: Collection[str]
 ) -> list[str]:
-    """Return what ``torch.load(weights_only=True)`` would refuse in a pickle; empty
-    where it accepts the file.
-    """
-    names = [name for name in found if modern(name) not in _TENSOR_NAMES | _ACCEPTED]
-    changed = [name for name, use in found.items() if use.changed and name not in names]
-    return [
-        *(brief(Inert(name)) for name in names),
-        *(f"a change of {brief(Inert(name))}" for name in changed),
-        *(f"the instruction {name}" for name in sorted(set(opcodes) - _KNOWN_OPCODES)),
-    ]
+    """Return what ``torch.load(weights_only=True)`` would refuse in a pickle."""
+    refused, changed = [], []
+    for name, use in uses.items():
+        if python3_name(name) not in _TENSOR_NAMES | _ACCEPTED:
+            refused.append(brief_name(name))
+        elif use.changed:
+            changed.append(f"a change of {brief_name(name)}")
+    unknown = sorted(set(opcodes) - _KNOWN_OPCODES)
+    return refused + changed + [f"the instruction {name}" for name in unknown]

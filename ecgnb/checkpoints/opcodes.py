@@ -1,11 +1,11 @@
-"""What a pickle says, without doing any of it.
+"""Safe pickle interpreter: builds plain values, imports and calls nothing.
 
 A pickle is a program for a stack machine; three of its instructions import and call
-things, which is how a checkpoint can run commands on the machine that loads it. Here
-`pickletools`, which only parses, takes the instructions apart, and this module carries
-out those that build plain values. What would have been imported or called becomes an
-`Inert` note. Instructions:
-https://github.com/python/cpython/blob/main/Lib/pickletools.py, protocols 0 to 5.
+functions, which is how a checkpoint can run commands on the machine that loads it. Here
+`pickletools`, which only parses, yields the instructions, and those that build plain
+values are carried out. An object that would be imported or called becomes an `Inert`
+note. Instructions, protocols 0 to 5:
+https://github.com/python/cpython/blob/main/Lib/pickletools.py.
 """
 
 from __future__ import annotations
@@ -18,29 +18,28 @@ from typing import Any, Protocol
 from ecgnb.checkpoints.constructors import (
     CONSTRUCTORS,
     Constructor,
-    Inert,
-    brief,
     checked_key,
-    cost,
-    modern,
+    construction_steps,
+    python3_name,
 )
+from ecgnb.checkpoints.inert import Inert
 from ecgnb.core.errors import CheckpointError
 
-#: Instructions of one pickle, what constructors build included. Published checkpoints
-#: have some 30,000; the limit keeps a file of a few bytes an instruction from filling
-#: the memory (with 4 million empty sets, 0.9 GB).
-MOST_STEPS = 4_000_000
+#: Instructions of one pickle, including what constructors build. Published checkpoints
+#: have some 30,000; the limit keeps a small file from filling the memory (4 million
+#: empty sets take 0.9 GB).
+MAX_STEPS = 4_000_000
 
-#: Calls of a global that are kept as examples.
-_MOST_EXAMPLES = 3
+_MAX_EXAMPLES = 3  # calls kept for each global
 
 #: Instructions whose argument is the value.
 _LITERALS = frozenset((
-    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
-    "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES",
-    "BINBYTES8", "BYTEARRAY8",
+    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT",
+    "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE",
+    "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
+    "BYTEARRAY8",
 ))  # fmt: skip
-_FRESH: Mapping[str, Callable[[], Any]] = {
+_NEW_VALUES: Mapping[str, Callable[[], Any]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
     "NEWFALSE": lambda: False,
@@ -49,10 +48,19 @@ _FRESH: Mapping[str, Callable[[], Any]] = {
     "EMPTY_DICT": dict,
     "EMPTY_SET": set,
 }
+#: Errors that a damaged pickle causes in the interpreter.
+_DAMAGE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    AssertionError,
+    MemoryError,
+)
 
 
 class Stream(Protocol):
-    """What a pickle is read from: a file, `io.BytesIO` or `mmap.mmap`."""
+    """Source of a pickle: a file, `io.BytesIO` or `mmap.mmap`."""
 
     def read(self, n: int, /) -> bytes:
         """Return up to n bytes."""
@@ -61,18 +69,18 @@ class Stream(Protocol):
         """Return bytes up to the end of a line."""
 
     def tell(self) -> int:
-        """Return the place in the file."""
+        """Return the position in the file."""
 
 
 @dataclass(slots=True)
 class Use:
-    """What a pickle does with one global.
+    """How a pickle uses one global.
 
     Attributes:
         named: how often the pickle names it.
         called: how often it calls it.
-        changed: how often it changes the thing itself: an attribute of a class, an item
-            of ``sys.modules``.
+        changed: how often it changes the object itself: an attribute of a class, an
+            item of ``sys.modules``.
         examples: the first calls that are not built here.
     """
 
@@ -84,13 +92,12 @@ class Use:
 
 @dataclass(frozen=True, eq=False)
 class Unpickled:
-    """What a pickle holds.
+    """Contents of a pickle.
 
     Attributes:
-        value: plain values, with `Inert` notes and what ``persistent`` returned among
-            them.
+        value: plain values, with `Inert` notes and the values of ``persistent`` in it.
         globals: what it would have imported, by module and name.
-        opcodes: names of the instructions it is made of.
+        opcodes: names of the instructions in it.
     """
 
     value: Any
@@ -108,11 +115,11 @@ def interpret(
     """Interpret one pickle up to its end; nothing is imported, called or looked up.
 
     Args:
-        stream: stands behind the pickle afterwards.
-        source: what to call it in errors.
-        constructors: calls that are done, by module and name; each may raise a
+        stream: positioned behind the pickle afterwards.
+        source: name of the pickle in errors.
+        constructors: calls that are carried out, by module and name; each may raise a
             ``ValueError``.
-        persistent: gives the value of a persistent id (a storage in a checkpoint);
+        persistent: returns the value of a persistent id (a storage in a checkpoint);
             `None` leaves a note.
 
     Raises:
@@ -121,25 +128,17 @@ def interpret(
     machine = _Machine(constructors, persistent)
     try:
         value = machine.run(stream)
-    except (
-        ValueError,
-        LookupError,
-        TypeError,
-        ArithmeticError,
-        AssertionError,
-        MemoryError,
-    ) as error:
+    except _DAMAGE as error:
+        reason = str(error)[:200] or type(error).__name__
         raise CheckpointError(
-            f"{source} cannot be read: its pickle is damaged near byte {machine.position} "
-            f"({str(error)[:200] or type(error).__name__}). Copy or download the file again."
+            f"{source} cannot be read: its pickle is damaged near byte "
+            f"{machine.position} ({reason}). Copy or download the file again."
         ) from error
     return Unpickled(value, machine.globals, machine.opcodes)
 
 
 class _Machine:
-    """The stack machine. A method ``_op_<name>`` an instruction, each with the
-    instruction's own argument.
-    """
+    """The stack machine: one method ``_op_<name>`` per instruction."""
 
     def __init__(
         self, constructors: Mapping[str, Constructor], persistent: Callable[[Any], Any]
@@ -154,7 +153,7 @@ class _Machine:
         self.steps = 0
 
     def run(self, stream: Stream) -> Any:
-        """Carry out the instructions up to the end of the pickle; return its value."""
+        """Carry out the instructions of one pickle and return its value."""
         for opcode, argument, position in pickletools.genops(stream):  # type: ignore[arg-type]
             self.position = position or 0
             self._spend(1)
@@ -164,30 +163,32 @@ class _Machine:
                 break
             if name in _LITERALS:
                 self.stack.append(argument)
-            elif name in _FRESH:
-                self.stack.append(_FRESH[name]())
+            elif name in _NEW_VALUES:
+                self.stack.append(_NEW_VALUES[name]())
             else:
                 getattr(self, f"_op_{name.lower()}", self._unsupported)(argument)
         return self._pop()
 
     def _spend(self, steps: int) -> None:
         self.steps += steps
-        if self.steps > MOST_STEPS:
+        if self.steps > MAX_STEPS:
             raise ValueError(
-                f"it takes more than {MOST_STEPS:,} instructions, which no checkpoint does"
+                f"it takes more than {MAX_STEPS:,} instructions, which no checkpoint "
+                "does"
             )
 
     def _unsupported(self, _: Any) -> None:
-        raise ValueError("it needs buffers that are kept outside the file")
+        raise ValueError("it needs buffers outside the file")
 
-    # The stack, the marks and the memo.
+    # Stack, marks and memo
 
-    def _floor(self) -> int:
-        return self.marks[-1] if self.marks else 0
+    def _n_available(self) -> int:
+        """Return the number of values above the last mark."""
+        return len(self.stack) - (self.marks[-1] if self.marks else 0)
 
     def _take(self, count: int) -> list[Any]:
-        """Remove and return the last values, which must lie above the last mark."""
-        if len(self.stack) - self._floor() < count:
+        """Remove and return the last values."""
+        if self._n_available() < count:
             raise ValueError("an instruction takes more values than there are")
         taken = self.stack[-count:]
         del self.stack[-count:]
@@ -197,7 +198,7 @@ class _Machine:
         return self._take(1)[0]
 
     def _top(self) -> Any:
-        if len(self.stack) <= self._floor():
+        if not self._n_available():
             raise ValueError("an instruction needs a value, and there is none")
         return self.stack[-1]
 
@@ -214,7 +215,7 @@ class _Machine:
             raise ValueError(f"pickle protocol {version} is unknown")
 
     def _op_frame(self, _: Any) -> None:
-        """Frames only tell how much to read at once."""
+        """A frame is only the number of bytes to read at once."""
 
     def _op_mark(self, _: Any) -> None:
         self.marks.append(len(self.stack))
@@ -246,7 +247,7 @@ class _Machine:
 
     _op_binget = _op_long_binget = _op_get
 
-    # Containers.
+    # Containers
 
     def _op_tuple(self, _: Any) -> None:
         self.stack.append(tuple(self._since_mark()))
@@ -301,75 +302,68 @@ class _Machine:
     def _set_items(self, values: list[Any]) -> None:
         if len(values) % 2:
             raise ValueError("a key has no value")
-        target, pairs = self._top(), zip(values[::2], values[1::2], strict=True)
+        target = self._top()
+        pairs = zip(values[::2], values[1::2], strict=True)
         if isinstance(target, dict):
             target.update((checked_key(key), value) for key, value in pairs)
         else:
             self._changed(target, "sets items of").items.extend(pairs)
 
-    # What would have been imported and called.
+    # Imports and calls, none of which happens
 
-    def _name(self, name: str) -> Inert:
+    def _push_global(self, name: str) -> None:
         self.globals.setdefault(name, Use()).named += 1
-        return Inert(name)
+        self.stack.append(Inert(name))
 
-    def _call(self, what: Any, args: Any, kwargs: Any) -> None:
-        if (
-            not isinstance(what, Inert)
-            or not isinstance(args, tuple)
-            or not isinstance(kwargs, dict)
-        ):
+    def _call(self, function: Any, args: Any, kwargs: Any) -> None:
+        has_arguments = isinstance(args, tuple) and isinstance(kwargs, dict)
+        if not isinstance(function, Inert) or not has_arguments:
             raise ValueError(
-                f"it calls a {type(what).__name__} with a {type(args).__name__}"
+                f"it calls a {type(function).__name__} with a {type(args).__name__}"
             )
-        name = what.name
-        if what.called:  # the result of a call is called: getattr(os, "system")("...")
-            name = name if name.startswith("what ") else f"what {name} returned"
+        name = function.name
+        # The result of a call may be called: getattr(os, "system")("...")
+        if function.called and not name.startswith("result of "):
+            name = f"result of {name}"
         use = self.globals.setdefault(name, Use())
         use.called += 1
-        constructor = (
-            self.constructors.get(modern(name))
-            if not kwargs and not what.called
-            else None
-        )
-        built = None
-        if constructor:
-            self._spend(cost(args))
-            built = constructor(args)
-        if built is None:
-            built = Inert(name, args, kwargs)
-            if len(use.examples) < _MOST_EXAMPLES:
-                use.examples.append(built)
-        self.stack.append(built)
+        constructor = self.constructors.get(python3_name(name))
+        value = None
+        if constructor and not kwargs and not function.called:
+            self._spend(construction_steps(args))
+            value = constructor(args)
+        if value is None:
+            value = Inert(name, args, kwargs)
+            if len(use.examples) < _MAX_EXAMPLES:
+                use.examples.append(value)
+        self.stack.append(value)
 
-    def _changed(self, target: Any, does: str) -> Inert:
-        """Return the note of what the pickle changes, which is a thing of its own
-        making or a global itself.
-        """
+    def _changed(self, target: Any, action: str) -> Inert:
+        """Return the note of an object that the pickle changes, and count globals."""
         if not isinstance(target, Inert):
-            raise ValueError(f"it {does} a {type(target).__name__}")
+            raise ValueError(f"it {action} a {type(target).__name__}")
         if not target.called:
             self.globals[target.name].changed += 1
         return target
 
     def _op_global(self, name: str) -> None:
         module, _, attribute = name.partition(" ")
-        self.stack.append(self._name(f"{module}.{attribute}"))
+        self._push_global(f"{module}.{attribute}")
 
     def _op_stack_global(self, _: Any) -> None:
         module, attribute = self._take(2)
         if not isinstance(module, str) or not isinstance(attribute, str):
             raise ValueError("the name of a global is no text")
-        self.stack.append(self._name(f"{module}.{attribute}"))
+        self._push_global(f"{module}.{attribute}")
 
     def _op_ext1(self, code: int) -> None:
-        self.stack.append(self._name(f"copyreg.extension_{code}"))
+        self._push_global(f"copyreg.extension_{code}")
 
     _op_ext2 = _op_ext4 = _op_ext1
 
     def _op_reduce(self, _: Any) -> None:
-        what, args = self._take(2)
-        self._call(what, args, {})
+        function, args = self._take(2)
+        self._call(function, args, {})
 
     _op_newobj = _op_reduce
 
@@ -379,7 +373,7 @@ class _Machine:
     def _op_obj(self, _: Any) -> None:
         values = self._since_mark()
         if not values:
-            raise ValueError("it makes an object of no class")
+            raise ValueError("it creates an object of no class")
         self._call(values[0], tuple(values[1:]), {})
 
     def _op_inst(self, name: str) -> None:
@@ -389,9 +383,8 @@ class _Machine:
 
     def _op_build(self, _: Any) -> None:
         state = self._pop()
-        if not isinstance(
-            self._top(), dict
-        ):  # attributes of an OrderedDict, such as `_metadata`, have no place
+        # A dict was an OrderedDict; its attributes, such as `_metadata`, are dropped.
+        if not isinstance(self._top(), dict):
             self._changed(self._top(), "sets attributes of").state = state
 
     def _op_persid(self, key: str) -> None:
@@ -400,9 +393,3 @@ class _Machine:
 
     def _op_binpersid(self, _: Any) -> None:
         self._op_persid(self._pop())
-
-
-def brief_globals(found: Mapping[str, Use], most: int = 5) -> str:
-    """Return the first names of what a pickle would have imported."""
-    told = ", ".join(brief(Inert(name)) for name in list(found)[:most])
-    return told + (f" and {len(found) - most} more" if len(found) > most else "")

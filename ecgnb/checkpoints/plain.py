@@ -1,25 +1,21 @@
-"""Values of a checkpoint for use: configurations without their classes, and a walk
-through everything.
-"""
+"""Walk through a checkpoint's values, and reduce configurations to plain dicts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ecgnb.checkpoints.constructors import Inert, brief
+from ecgnb.checkpoints.inert import Inert, brief
 from ecgnb.core.errors import CheckpointError
 
-#: Deeper nesting is no configuration and no state dict.
-_MOST_LEVELS = 64
-_LONGEST_KEY = 200
+_MAX_LEVELS = 64  # no configuration and no state dict is nested deeper
+_MAX_KEY_CHARACTERS = 200
 
 
 def plain(value: Any) -> Any:
-    """Return a value with the objects of omegaconf and argparse in it as the dicts,
-    lists and values that they hold.
+    """Replace objects of omegaconf and argparse by the dicts, lists and values in them.
 
-    Other `Inert` notes and tensors stay as they are. What is shared stays shared.
+    Other `Inert` notes and tensors stay as they are, and shared objects stay shared.
 
     Raises:
         CheckpointError: it is nested deeper than any configuration.
@@ -30,77 +26,77 @@ def plain(value: Any) -> Any:
     return _plain(value, {}, 0)
 
 
-def _plain(value: Any, made: dict[int, Any], level: int) -> Any:
-    if level > _MOST_LEVELS:
+def _plain(value: Any, done: dict[int, Any], level: int) -> Any:
+    if level > _MAX_LEVELS:
         raise CheckpointError(
-            f"A value of the checkpoint is nested deeper than {_MOST_LEVELS} levels."
+            f"A value of the checkpoint is nested deeper than {_MAX_LEVELS} levels."
         )
-    if id(value) in made:
-        return made[id(value)]
-    new: Any = value
+    if id(value) in done:
+        return done[id(value)]
+    result: Any = value
     if isinstance(value, Inert):
-        if _held(value) is not value:
-            new = _plain(_held(value), made, level + 1)
+        content = _configuration(value)
+        if content is not value:
+            result = _plain(content, done, level + 1)
     elif isinstance(value, dict):
-        new = made[id(value)] = {}  # before it is filled, as it may hold itself
-        new.update({key: _plain(item, made, level + 1) for key, item in value.items()})
+        result = done[id(value)] = {}  # entered before it is filled: it may be cyclic
+        for key, item in value.items():
+            result[key] = _plain(item, done, level + 1)
     elif isinstance(value, list):
-        new = made[id(value)] = []
-        new.extend(_plain(item, made, level + 1) for item in value)
+        result = done[id(value)] = []
+        for item in value:
+            result.append(_plain(item, done, level + 1))
     elif isinstance(value, tuple):
-        new = tuple(_plain(item, made, level + 1) for item in value)
-    made[id(value)] = new
-    return new
+        result = tuple(_plain(item, done, level + 1) for item in value)
+    done[id(value)] = result
+    return result
 
 
-def _held(value: Inert) -> Any:
-    """Return what an object of omegaconf or argparse holds; any other as it is."""
+def _configuration(value: Inert) -> Any:
+    """Return the contents of an omegaconf or argparse object, any other as it is."""
     state = value.state
     if isinstance(state, dict) and value.name.startswith("omegaconf."):
-        return state["_content"] if "_content" in state else state.get("_val", value)
+        if "_content" in state:  # DictConfig, ListConfig
+            return state["_content"]
+        return state.get("_val", value)  # a node
     if isinstance(state, dict) and value.name == "argparse.Namespace":
         return state
     return value
 
 
 def walk(value: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Yield everything in a value in its order, itself first; what is shared is entered
-    once, so cycles end.
+    """Yield a value and everything in it; shared objects are entered once.
 
     Yields:
-        The names of what holds it, joined by dots; its own name or number; and the
-        thing itself.
+        The path of the object's container, keys joined by dots; its own key or index;
+        and the object.
     """
     waiting: list[tuple[str, Any, Any, int]] = [("", "", value, 0)]
-    seen: dict[int, Any] = {}
+    seen: dict[int, Any] = {}  # keeps the objects alive, so that ids stay theirs
     while waiting:
-        where, name, item, level = waiting.pop()
-        yield where, name, item
-        if id(item) in seen or level > _MOST_LEVELS:
+        path, name, item, level = waiting.pop()
+        yield path, name, item
+        if id(item) in seen or level > _MAX_LEVELS:
             continue
-        within = _within(item)
-        if within:
+        children = list(_children(item))
+        if children:
             seen[id(item)] = item
-            waiting.extend(
-                (place(where, name), key, each, level + 1)
-                for key, each in reversed(within)
-            )
+        for key, child in reversed(children):
+            waiting.append((join_path(path, name), key, child, level + 1))
 
 
-def _within(item: Any) -> list[tuple[Any, Any]]:
+def _children(item: Any) -> Iterable[tuple[Any, Any]]:
     if isinstance(item, dict):
-        return list(item.items())
+        return item.items()
     if isinstance(item, list | tuple):
-        return list(enumerate(item))
+        return enumerate(item)
     if not isinstance(item, Inert):
-        return []
+        return ()
     state = item.state if isinstance(item.state, dict) else {"state": item.state}
     return [*state.items(), *enumerate(item.args or ()), *enumerate(item.items)]
 
 
-def place(where: str, name: Any) -> str:
-    """Return the place of a thing: the names of what holds it and its own, joined by
-    dots.
-    """
-    own = name[:_LONGEST_KEY] if isinstance(name, str) else brief(name)
-    return f"{where}.{own}".strip(".")
+def join_path(path: str, name: Any) -> str:
+    """Return the path of an object: that of its container and its own key."""
+    key = name[:_MAX_KEY_CHARACTERS] if isinstance(name, str) else brief(name)
+    return f"{path}.{key}".strip(".")

@@ -1,215 +1,212 @@
-"""`ecgnb port`: inspect, convert and verify Keras models; a thin shell over
-`ecgnb.port`.
-"""
+"""Commands `ecgnb port`: inspect, convert and verify Keras models."""
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecgnb.core.console import add_command, filled, terminal_width, text_table
+import click
+
+from ecgnb.cli.base import group, json_option, print_json, print_table, table_rows
+from ecgnb.core.console import filled, terminal_width
 from ecgnb.core.errors import ConfigError, PortError
 
 if TYPE_CHECKING:
+    from ecgnb.port.inspection.inspect_keras import KerasInspection
     from ecgnb.port.proof.reference import Reference
 
+_TABLE_NOTE = (
+    "max|d|: largest difference; relative: to the layer's scale; float64: the port "
+    "from itself in float64."
+)
 
-def add_port_commands(commands: Any) -> None:
-    """Add ``port`` and its own commands to the shell."""
-    text = "bring Keras models to PyTorch, without Keras or TensorFlow"
-    port = commands.add_parser(
-        "port", help=text, description=text[0].upper() + text[1:] + "."
-    )
-    below = port.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_inspect(below)
-    _add_convert(below)
-    _add_verify(below)
-
-
-def _add_inspect(commands: Any) -> None:
-    command = add_command(
-        commands,
-        "inspect",
-        _inspect,
-        "show layers, shapes, parameters and what the file does not tell",
-    )
-    command.add_argument(
-        "files", nargs="+", metavar="FILE", help=".keras, whole .h5, or model.json"
-    )
-    _add_weights(command)
-    command.add_argument(
-        "--dump",
-        nargs=2,
-        metavar=("LAYER", "OUT.npz"),
-        help="write the arrays of one layer under their Keras names",
-    )
+weights_option = click.option(
+    "--weights",
+    metavar="FILE",
+    help="The weights of a model.json (default: beside it).",
+)
 
 
-def _add_weights(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--weights",
-        metavar="FILE",
-        help="the weights of a model.json (default: beside it)",
-    )
+def _reference_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    function = click.option(
+        "--python",
+        metavar="PYTHON",
+        help="Interpreter that has Keras, to run the file in (verify: default "
+        "ECGNB_KERAS_PYTHON, then this one).",
+    )(function)
+    return click.option(
+        "--reference", metavar="GOLDEN.npz", help="Outputs of Keras, from a file."
+    )(function)
 
 
-def _inspect(options: argparse.Namespace) -> None:
+def _refuse_both(reference: str | None, python: str | None) -> None:
+    if reference and python:
+        raise ConfigError("Give --reference or --python, not both.")
+
+
+@group()
+def port() -> None:
+    """Convert Keras models to PyTorch, without Keras or TensorFlow."""
+
+
+@port.command("inspect")
+@click.argument("files", nargs=-1, required=True)
+@weights_option
+@click.option(
+    "--dump",
+    nargs=2,
+    metavar="LAYER OUT.npz",
+    help="Write the arrays of one layer under their Keras names.",
+)
+@json_option
+def inspect_files(
+    files: tuple[str, ...],
+    weights: str | None,
+    dump: tuple[str, str] | None,
+    as_json: bool,
+) -> None:
+    """Show layers, shapes, parameters and what the file does not contain.
+
+    FILES are .keras, whole .h5, or model.json.
+    """
     from ecgnb.port.inspection.inspect_keras import dump_weights, inspect_keras
 
-    if len(options.files) > 1 and (options.weights or options.dump):
+    if len(files) > 1 and (weights or dump):
         raise ConfigError(
             "--weights and --dump are for one file; inspect the others without them."
         )
-    if options.dump:
-        layer, out = options.dump
-        print(dump_weights(options.files[0], layer, out, weights=options.weights))
+    if dump:
+        layer, out = dump
+        print(dump_weights(files[0], layer, out, weights=weights))
         return
-    failed = []
-    for place, file in enumerate(options.files):
-        print("" if place == 0 else "\n", end="")
+    inspections: list[KerasInspection] = []
+    problems = []
+    for file in files:
         try:
-            print(inspect_keras(file, options.weights))
+            inspections.append(inspect_keras(file, weights))
         except PortError as error:
-            failed.append(str(error))
-    if failed:
-        raise PortError("\n".join(failed))
+            problems.append(str(error))
+    if as_json:
+        print_json([_inspection_as_json(inspection) for inspection in inspections])
+    else:
+        print("\n\n".join(map(str, inspections)))
+    if problems:
+        raise PortError("\n".join(problems))
 
 
-def _add_convert(commands: Any) -> None:
-    command = add_command(
-        commands,
-        "convert",
-        _convert,
-        "write a Keras model as a folder with a PyTorch model",
-    )
-    command.add_argument(
-        "file", metavar="FILE", help=".keras, whole .h5, or model.json"
-    )
-    command.add_argument(
-        "--out",
-        required=True,
-        metavar="DIR",
-        help="gets model.py, model.safetensors, port.json and report.html",
-    )
-    _add_weights(command)
-    command.add_argument(
-        "--input-layout", choices=("NTC", "NCT"), default="NTC",
-        help="axes of the signal: batch, time, channel as in Keras (default), or channel before time",
-    )  # fmt: skip
-    _add_against(command)
-    command.add_argument(
-        "--contract", metavar="NAME|FILE",
-        help="rate, leads, units, filters and classes: a known one such as pathology_avb, or a JSON file",
-    )  # fmt: skip
-    command.add_argument(
-        "--class-name",
-        default="Model",
-        help="of the class in model.py (default: Model)",
-    )
-    command.add_argument(
-        "--notes", default="", help="licence and attribution of the weights"
-    )
+def _inspection_as_json(inspection: KerasInspection) -> dict[str, Any]:
+    return {**inspection.summary, "layers": table_rows(inspection.table)}
 
 
-def _convert(options: argparse.Namespace) -> None:
-    from ecgnb.port.convert import convert
+@port.command()
+@click.argument("file")
+@click.option(
+    "--out",
+    required=True,
+    metavar="DIR",
+    help="Gets model.py, model.safetensors, port.json and report.html.",
+)
+@weights_option
+@click.option(
+    "--input-layout",
+    type=click.Choice(["NTC", "NCT"]),
+    default="NTC",
+    show_default=True,
+    help="Axes of the signal: batch, time, channel as in Keras, or channel before "
+    "time.",
+)
+@_reference_options
+@click.option(
+    "--contract",
+    metavar="NAME|FILE",
+    help="Rate, leads, units, filters and classes: a known one such as "
+    "pathology_avb, or a JSON file.",
+)
+@click.option(
+    "--class-name", default="Model", show_default=True, help="Class in model.py."
+)
+@click.option("--notes", default="", help="Licence and attribution of the weights.")
+def convert(
+    file: str, reference: str | None, python: str | None, **options: Any
+) -> None:
+    """Write a Keras model as a folder with a PyTorch model.
+
+    FILE is .keras, whole .h5, or model.json.
+    """
+    from ecgnb.port.convert import convert as convert_model
     from ecgnb.port.proof.reference import Reference
 
-    asked = options.python and Reference.from_keras(
-        options.file, weights=options.weights, python=options.python
-    )
-    made = convert(
-        options.file,
-        options.out,
-        weights=options.weights,
-        input_layout=options.input_layout,
-        contract=options.contract,
-        reference=options.reference or asked,
-        class_name=options.class_name,
-        notes=options.notes,
-    )
+    _refuse_both(reference, python)
+    expected: Reference | str | None = reference
+    if python:
+        weights = options["weights"]
+        expected = Reference.from_keras(file, weights=weights, python=python)
+    folder = options.pop("out")
+    conversion = convert_model(file, folder, reference=expected, **options)
     for name in ("model.py", "model.safetensors", "port.json", "report.html"):
-        print(made.folder / name)
-    if made.comparison is None:
+        print(conversion.folder / name)
+    if conversion.comparison is None:
         print(
-            "\nNot compared with Keras: --reference names what Keras computed, --python one that can be asked."
+            "\nNot compared with Keras: --reference names a file of its outputs, "
+            "--python an interpreter that has it."
         )
         return
-    print("\n" + filled(str(made.comparison), terminal_width()))
-    made.comparison.raise_if_failed()
+    print("\n" + filled(str(conversion.comparison), terminal_width()))
+    conversion.comparison.raise_if_failed()
 
 
-def _add_verify(commands: Any) -> None:
-    command = add_command(
-        commands,
-        "verify",
-        _verify,
-        "compare a port with Keras: every layer, logits, outputs and input gradients",
-    )
-    command.add_argument(
-        "path",
-        metavar="FILE|DIR",
-        help="a Keras file, or a folder that `ecgnb port convert` wrote",
-    )
-    _add_weights(command)
-    _add_against(command)
-    command.add_argument(
-        "--plot", metavar="OUT.png", help="draw the difference of every layer"
-    )
+@port.command()
+@click.argument("path")
+@weights_option
+@_reference_options
+@click.option("--plot", metavar="OUT.png", help="Draw the difference of every layer.")
+@json_option
+def verify(
+    path: str,
+    weights: str | None,
+    reference: str | None,
+    python: str | None,
+    plot: str | None,
+    as_json: bool,
+) -> None:
+    """Compare a port with Keras: every layer, logits, outputs and input gradients.
 
-
-def _add_against(command: argparse.ArgumentParser) -> None:
-    against = command.add_mutually_exclusive_group()
-    against.add_argument(
-        "--reference", metavar="GOLDEN.npz", help="what Keras computed, kept in a file"
-    )
-    against.add_argument(
-        "--python", metavar="PYTHON",
-        help="interpreter that has Keras, to run the file in (verify: default ECGNB_KERAS_PYTHON, then this one)",
-    )  # fmt: skip
-
-
-def _verify(options: argparse.Namespace) -> None:
+    PATH is a Keras file, or a folder that `ecgnb port convert` wrote.
+    """
     from ecgnb.port.convert_report import differences
     from ecgnb.port.port_folder import is_port, load_port
     from ecgnb.port.ported import port_keras
     from ecgnb.port.proof.compare import compare
-
-    port = (
-        load_port(options.path)
-        if is_port(options.path)
-        else port_keras(options.path, weights=options.weights)
-    )
-    found = compare(port, _reference(options))
-    width = terminal_width()
-    print(
-        text_table(differences(found.table).drop(columns=["class", "reference"]), width)
-    )
-    words = "max|d|: largest difference; relative: to the layer's scale; float64: the port from itself in float64."
-    print(filled(words, width), end="\n\n")
-    print(filled(str(found), width))
-    if options.plot:
-        _save_figure(found.plot(), Path(options.plot))
-    if not found.passed:
-        raise PortError(
-            f"The port of {options.path} does not agree with its reference; see above."
-        )
-
-
-def _reference(options: argparse.Namespace) -> Reference | str:
-    from ecgnb.port.port_folder import is_port
     from ecgnb.port.proof.reference import Reference
 
-    if options.reference:
-        return str(options.reference)
-    if is_port(options.path):
-        raise ConfigError(
-            f"{options.path} holds a port, which Keras cannot run. Give --reference, or verify the Keras file itself."
+    _refuse_both(reference, python)
+    if is_port(path):
+        if not reference:
+            raise ConfigError(
+                f"{path} holds a port, which Keras cannot run. Give --reference, or "
+                "verify the Keras file itself."
+            )
+        model = load_port(path)
+    else:
+        model = port_keras(path, weights=weights)
+    expected = reference or Reference.from_keras(path, weights=weights, python=python)
+    comparison = compare(model, expected)
+    if as_json:
+        print_json({"passed": comparison.passed, "rows": table_rows(comparison.table)})
+    else:
+        table = differences(comparison.table)
+        print_table(table.drop(columns=["class", "reference"]))
+        width = terminal_width()
+        print(filled(_TABLE_NOTE, width), end="\n\n")
+        print(filled(str(comparison), width))
+    if plot:
+        _save_figure(comparison.plot(), Path(plot))
+        click.echo(plot, err=as_json)
+    if not comparison.passed:
+        raise PortError(
+            f"The port of {path} does not agree with its reference; see above."
         )
-    return Reference.from_keras(
-        options.path, weights=options.weights, python=options.python
-    )
 
 
 def _save_figure(figure: Any, path: Path) -> None:
@@ -219,4 +216,3 @@ def _save_figure(figure: Any, path: Path) -> None:
         raise ConfigError(f"--plot writes PNG; {path.name!r} does not end in .png.")
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=150)
-    print(path)

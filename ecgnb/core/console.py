@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import shutil
 import textwrap
@@ -129,24 +128,6 @@ def filled(text: str, width: int) -> str:
         textwrap.fill(printable(line), width, break_on_hyphens=False)
         for line in text.split("\n")
     )
-
-
-def add_command(
-    commands: Any, name: str, do: Callable[[argparse.Namespace], None], text: str
-) -> argparse.ArgumentParser:
-    """Add a command to the shell.
-
-    Args:
-        commands: of ``add_subparsers``.
-        name: what is typed.
-        do: called with the parsed options.
-        text: one sentence for its help, without a capital and a full stop.
-    """
-    command = commands.add_parser(
-        name, help=text, description=text[0].upper() + text[1:] + "."
-    )
-    command.set_defaults(do=do)
-    return command
 
 
 def html_table(

@@ -39,7 +39,11 @@ def field_help(config: type) -> dict[str, str]:
     entries = re.findall(
         r"^ {4}(\w+): (.*?)(?=^ {4}\w+: |\Z)", section.group(1), re.M | re.S
     )
-    return {name: " ".join(text.split()).rstrip(".") for name, text in entries}
+    texts = {}
+    for name, text in entries:
+        plain = text.replace("``", "")  # markup of Sphinx, noise in a terminal
+        texts[name] = " ".join(plain.split()).rstrip(".")
+    return texts
 
 
 def choices_of(hint: Any) -> tuple[Any, ...]:

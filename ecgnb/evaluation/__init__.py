@@ -1,1 +1,1 @@
-"""Metrics, intervals, calibration, figures and the report."""
+"""All numbers: metrics, bootstrap intervals, calibration, thresholds."""

@@ -1,9 +1,8 @@
-"""The arrays that every number of the evaluation is made from, checked once and said
-plainly when they are wrong.
-"""
+"""Input checks: shapes and values of targets, probabilities and class names."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +10,10 @@ import numpy as np
 
 from ecgnb.core.errors import ConfigError, EcgnbError, LabelError
 
-#: One class a record, or any number of classes a record.
+#: One class per record, or any number of classes per record.
 TASKS = ("multiclass", "multilabel")
 #: How far the probabilities of a multi-class record may be from summing to 1; half
-#: precision needs some room.
+#: precision needs this much.
 _SUM_TOLERANCE = 1e-2
 
 
@@ -36,7 +35,7 @@ class Inputs:
 
 
 def check_inputs(
-    targets: Any, probabilities: Any, classes: tuple[str, ...] | list[str], task: str
+    targets: Any, probabilities: Any, classes: Sequence[str] | None, task: str
 ) -> Inputs:
     """Check targets, probabilities and class names against each other.
 
@@ -44,11 +43,8 @@ def check_inputs(
         targets: int ``[n]`` class numbers (multi-class) or 0/1 ``[n, n_classes]``
             (multi-label).
         probabilities: ``[n, n_classes]`` between 0 and 1.
-        classes: names of the classes, one a column.
+        classes: one name per column; ``None`` numbers the columns.
         task: ``"multiclass"`` or ``"multilabel"``.
-
-    Returns:
-        The arrays as the evaluation uses them.
 
     Raises:
         EcgnbError: there are no records, shapes disagree, or probabilities are not
@@ -58,35 +54,41 @@ def check_inputs(
             columns.
     """
     scores = check_scores(probabilities)
+    if classes is None:
+        classes = [str(column) for column in range(scores.shape[1])]
     if len(classes) != scores.shape[1]:
         raise ConfigError(
-            f"There are {len(classes)} class names for probabilities of shape {scores.shape}. "
-            "Give one name for each column, in the order of the model's outputs."
+            f"There are {len(classes)} class names for probabilities of shape "
+            f"{scores.shape}. Give one name for each column, in the order of the "
+            "model's outputs."
         )
     truth = one_hot(targets, scores.shape, task)
     _check_probabilities(scores, task)
-    return Inputs(truth, scores, tuple(str(name) for name in classes), task)
+    return Inputs(truth, scores, tuple(map(str, classes)), task)
 
 
 def check_scores(scores: Any, what: str = "probabilities") -> np.ndarray:
-    """Return ``scores`` as finite float64 ``[n, n_classes]``, or raise ``EcgnbError``
-    that says what is wrong.
+    """Return ``scores`` as finite float64 ``[n, n_classes]``.
 
     Args:
         scores: probabilities or logits.
-        what: the word for them in the message.
+        what: the word for them in error messages.
+
+    Raises:
+        EcgnbError: the shape is another one, or a value is not finite.
     """
     array = np.asarray(scores, dtype=np.float64)
     if array.ndim != 2 or 0 in array.shape:
         raise EcgnbError(
-            f"The {what} have shape {array.shape}; [n_records, n_classes] with at least one of each is needed."
+            f"The {what} have shape {array.shape}; [n_records, n_classes] with at "
+            "least one of each is required."
         )
-    broken = ~np.isfinite(array).all(axis=1)
-    if broken.any():
-        first = int(np.flatnonzero(broken)[0])
+    broken = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    if broken.size:
         raise EcgnbError(
-            f"The {what} of {int(broken.sum())} of {len(array)} records are NaN or infinite (first: row {first}). "
-            "The model has diverged or a recording holds NaN; look at the training loss and at that record's flags."
+            f"The {what} of {broken.size} of {len(array)} records are NaN or infinite "
+            f"(first: row {broken[0]}). The model has diverged or a recording contains "
+            "NaN; look at the training loss and at that record's flags."
         )
     return array
 
@@ -105,49 +107,48 @@ def one_hot(targets: Any, shape: tuple[int, ...], task: str) -> np.ndarray:
         ConfigError: the task is unknown.
     """
     check_task(task)
+    multilabel = task == "multilabel"
     array = np.asarray(targets)
-    expected = shape if task == "multilabel" else shape[:1]
-    if array.shape != tuple(expected):
+    expected_shape = tuple(shape) if multilabel else tuple(shape[:1])
+    if array.shape != expected_shape:
         raise EcgnbError(
-            f"The targets have shape {array.shape}, but a {task} task with scores of shape {tuple(shape)} needs "
-            f"{tuple(expected)}. Check that both come from the same split and that the task is right."
+            f"The targets have shape {array.shape}, but a {task} task with scores of "
+            f"shape {tuple(shape)} requires {expected_shape}. Check that both come "
+            "from the same split and that the task is right."
         )
-    if task == "multilabel":
-        wrong = array[(array != 0) & (array != 1)]
-        _refuse(wrong, "0 or 1")
+    values = np.arange(2 if multilabel else shape[1])
+    wrong = array[~np.isin(array, values)]
+    if wrong.size:
+        allowed = "0 or 1" if multilabel else f"a class number from 0 to {values[-1]}"
+        raise LabelError(
+            f"{wrong.size} targets are not {allowed}; the first is {wrong[0]}. "
+            "Encode the labels with the model's own classes."
+        )
+    if multilabel:
         return array.astype(bool)
-    wrong = array[~np.isin(array, np.arange(shape[1]))]
-    _refuse(wrong, f"a class number from 0 to {shape[1] - 1}")
-    return array.astype(np.int64)[:, None] == np.arange(shape[1])
+    return array.astype(np.int64)[:, None] == values
 
 
 def check_task(task: str) -> None:
     """Raise ``ConfigError`` unless ``task`` is one of `TASKS`."""
     if task not in TASKS:
-        raise ConfigError(
-            f"The task is {task!r}; give {' or '.join(map(repr, TASKS))}."
-        )
-
-
-def _refuse(wrong: np.ndarray, expected: str) -> None:
-    if wrong.size:
-        raise LabelError(
-            f"{wrong.size} targets are not {expected}; the first is {wrong.flat[0]}. "
-            "Encode the labels with the model's own classes."
-        )
+        names = " or ".join(map(repr, TASKS))
+        raise ConfigError(f"The task is {task!r}; give {names}.")
 
 
 def _check_probabilities(probabilities: np.ndarray, task: str) -> None:
     low, high = probabilities.min(), probabilities.max()
     if low < 0 or high > 1:
         raise EcgnbError(
-            f"Probabilities must lie between 0 and 1, these go from {low:.4g} to {high:.4g}. "
-            "If they are logits, pass them through probabilities_from_logits(logits, task) first."
+            f"Probabilities must be between 0 and 1, these are from {low:.4g} to "
+            f"{high:.4g}. If they are logits, pass them through "
+            "probabilities_from_logits(logits, task) first."
         )
-    off = np.abs(probabilities.sum(axis=1) - 1)
-    if task == "multiclass" and off.max() > _SUM_TOLERANCE:
-        row = int(off.argmax())
+    sums = probabilities.sum(axis=1)
+    row = int(np.abs(sums - 1).argmax())
+    if task == "multiclass" and abs(sums[row] - 1) > _SUM_TOLERANCE:
         raise EcgnbError(
-            f"The probabilities of row {row} sum to {probabilities[row].sum():.4g}, not to 1, so this is no softmax "
-            "of a multi-class model. Give task='multilabel' for independent classes."
+            f"The probabilities of row {row} sum to {sums[row]:.4g}, not to 1, so they "
+            "are not the softmax of a multi-class model. Give task='multilabel' for "
+            "independent classes."
         )

@@ -1,23 +1,21 @@
-"""Intervals by the bootstrap: how much would a number move, had other records of the
-same kind been drawn.
+"""Bootstrap: percentile intervals of metrics over resampled patients or records.
 
-Percentile intervals (Efron and Tibshirani 1993, "An introduction to the bootstrap",
-chapter 13). A resample in which a class lacks an outcome leaves that class out of the
-macro averages of this resample, so they are what scikit-learn gives on the classes that
-are present. A resample that does not define a number at all is left out of that
-number's interval; ``n_valid_resamples`` says how many were not.
+Percentile intervals after Efron and Tibshirani 1993, "An introduction to the
+bootstrap", chapter 13. A class that lacks an outcome in a resample is left out of the
+macro averages of this resample, so they equal scikit-learn's on the classes that are
+present. A resample that does not define a number at all is left out of that number's
+interval; ``n_valid_resamples`` counts the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ecgnb.core.errors import ConfigError, EcgnbError
-from ecgnb.evaluation.arrays import check_inputs
 from ecgnb.evaluation.scorer import Scorer
 
 #: Numbers per class that get an interval.
@@ -29,7 +27,7 @@ PER_CLASS_METRICS = (
     "specificity",
     "f1",
 )
-#: Entries of one block of counts; 8 MB, so that memory does not grow with records times
+#: Entries of one block of counts: 8 MB, so that memory does not grow with records times
 #: resamples.
 _BLOCK_ENTRIES = 1 << 20
 
@@ -40,14 +38,10 @@ Score = Callable[[np.ndarray], dict[str, np.ndarray]]
 def bootstrap(
     targets: Any,
     probabilities: Any,
-    classes: tuple[str, ...] | list[str],
+    classes: Sequence[str],
     task: str,
     thresholds: Any = None,
-    *,
-    n_resamples: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
-    groups: Any = None,
+    **options: Any,
 ) -> pd.DataFrame:
     """Return every headline number with its bootstrap interval.
 
@@ -58,42 +52,25 @@ def bootstrap(
         task: ``"multiclass"`` or ``"multilabel"``.
         thresholds: ``[n_classes]`` for multi-label tasks (chosen on validation),
             ``None`` for 0.5.
-        n_resamples: number of resamples.
-        seed: the same seed gives the same intervals.
-        confidence: coverage, between 0 and 1.
-        groups: ``[n]`` patients. Given, whole patients are drawn, as records of one
-            patient are not independent; an empty or missing name is a patient of its
-            own.
+        **options: ``n_resamples, seed, confidence, groups`` of `bootstrap_score`.
 
     Returns:
-        A row a headline number: ``metric, value, low, high, n_valid_resamples``.
+        One row per headline number: ``metric, value, low, high, n_valid_resamples``.
 
     Raises:
-        EcgnbError, LabelError, ConfigError: as `check_inputs` tells; also for a wrong
-            number of resamples or groups.
+        EcgnbError, LabelError, ConfigError: see `check_inputs` and `bootstrap_score`.
     """
-    scorer = Scorer(check_inputs(targets, probabilities, classes, task), thresholds)
-    return bootstrap_score(
-        scorer.headline,
-        len(scorer.decided),
-        n_resamples=n_resamples,
-        seed=seed,
-        confidence=confidence,
-        groups=groups,
-    )
+    scorer = Scorer(targets, probabilities, classes, task, thresholds)
+    return bootstrap_score(scorer.headline, len(scorer.decided), **options)
 
 
 def bootstrap_per_class(
     targets: Any,
     probabilities: Any,
-    classes: tuple[str, ...] | list[str],
+    classes: Sequence[str],
     task: str,
     thresholds: Any = None,
-    *,
-    n_resamples: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
-    groups: Any = None,
+    **options: Any,
 ) -> pd.DataFrame:
     """Return the numbers of each class (`PER_CLASS_METRICS`) with their bootstrap
     intervals.
@@ -101,23 +78,16 @@ def bootstrap_per_class(
     Arguments and errors are those of `bootstrap`.
 
     Returns:
-        A row a class and number: ``class, metric, value, low, high,
+        One row per number and class: ``class, metric, value, low, high,
         n_valid_resamples``.
     """
-    scorer = Scorer(check_inputs(targets, probabilities, classes, task), thresholds)
+    scorer = Scorer(targets, probabilities, classes, task, thresholds)
 
     def score(counts: np.ndarray) -> dict[str, np.ndarray]:
-        each = scorer.per_class(counts)
-        return {name: each[name] for name in PER_CLASS_METRICS}
+        numbers = scorer.per_class(counts)
+        return {name: numbers[name] for name in PER_CLASS_METRICS}
 
-    table = bootstrap_score(
-        score,
-        len(scorer.decided),
-        n_resamples=n_resamples,
-        seed=seed,
-        confidence=confidence,
-        groups=groups,
-    )
+    table = bootstrap_score(score, len(scorer.decided), **options)
     table.insert(0, "class", list(scorer.inputs.classes) * len(PER_CLASS_METRICS))
     return table
 
@@ -131,44 +101,52 @@ def bootstrap_score(
     confidence: float = 0.95,
     groups: Any = None,
 ) -> pd.DataFrame:
-    """Return any numbers that are functions of how often each record counts, with their
-    intervals.
+    """Return numbers that are functions of record counts with their intervals.
 
     Args:
         score: takes counts float64 ``[n_records, n_resamples]`` and returns named
             arrays, each ``[n_resamples]`` or ``[k, n_resamples]``.
         n_records: number of records.
         n_resamples: number of resamples.
-        seed: seed of the resamples.
+        seed: the same seed gives the same intervals.
         confidence: coverage, between 0 and 1.
-        groups: ``[n_records]`` patients, or ``None``.
+        groups: ``[n_records]`` patients; whole patients are drawn then, as records of
+            one patient are not independent. A record with an empty or missing name is a
+            patient of its own. ``None`` draws records.
 
     Returns:
-        A row a number (``k`` rows for an array of ``k``): ``metric, value, low, high,
-        n_valid_resamples``.
+        One row per number (``k`` rows for an array of ``k``): ``metric, value, low,
+        high, n_valid_resamples``.
 
     Raises:
         ConfigError: there is no resample, or the confidence is not between 0 and 1.
-        EcgnbError: there is not one group a record.
+        EcgnbError: there is not one group per record.
     """
     if not 0 < confidence < 1:
         raise ConfigError(
-            f"The confidence is {confidence}; give a number between 0 and 1, such as 0.95."
+            f"The confidence is {confidence}; give a number between 0 and 1, such as "
+            "0.95."
         )
     values = score(np.ones((n_records, 1)))
-    blocks = [
-        score(counts)
-        for counts in resample_counts(n_records, n_resamples, seed, groups)
-    ]
-    tables = []
+    blocks = []
+    for counts in resample_counts(n_records, n_resamples, seed, groups):
+        blocks.append(score(counts))
+    rows = []
     for name, value in values.items():
-        resampled = np.concatenate(
-            [np.atleast_2d(block[name]) for block in blocks], axis=1
-        )
-        tables.append(
-            _intervals(name, np.atleast_2d(value)[:, 0], resampled, confidence)
-        )
-    return pd.concat(tables, ignore_index=True)
+        resampled = [np.atleast_2d(block[name]) for block in blocks]
+        draws = np.concatenate(resampled, axis=1)
+        for number, drawn in zip(np.atleast_2d(value)[:, 0], draws, strict=True):
+            valid = drawn[~np.isnan(drawn)]
+            rows.append((name, number, *_percentiles(valid, confidence), valid.size))
+    columns = ["metric", "value", "low", "high", "n_valid_resamples"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _percentiles(draws: np.ndarray, confidence: float) -> tuple[float, float]:
+    if not draws.size:
+        return np.nan, np.nan
+    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return low, high
 
 
 def resample_counts(
@@ -177,74 +155,54 @@ def resample_counts(
     """Draw resamples and yield how often each record is in them, in blocks of bounded
     size.
 
-    Each resample has a generator of its own, made of the seed and its number, so the
-    blocks change nothing.
+    Each resample has its own generator, seeded with the seed and its number, so the
+    block size changes nothing.
 
     Args:
         n_records: number of records.
         n_resamples: number of resamples.
         seed: seed of the resamples.
-        groups: ``[n_records]`` patients to be drawn whole, or ``None``.
+        groups: ``[n_records]`` patients that are drawn whole, or ``None``.
 
     Yields:
         float64 ``[n_records, n_resamples of this block]``.
 
     Raises:
         ConfigError: there is no resample.
-        EcgnbError: there is not one group a record.
+        EcgnbError: there is not one group per record.
     """
     if n_resamples < 1:
         raise ConfigError(
-            f"The number of resamples is {n_resamples}; give at least 1 (1000 is usual)."
+            f"The number of resamples is {n_resamples}; give at least 1 (1000 is "
+            "usual)."
         )
-    unit_of = _units(groups, n_records)
-    n_units = int(unit_of.max()) + 1
+    unit_of_record = _sampling_units(groups, n_records)
+    n_units = int(unit_of_record.max()) + 1
     width = max(1, _BLOCK_ENTRIES // n_records)
     for first in range(0, n_resamples, width):
-        numbers = range(first, min(first + width, n_resamples))
-        drawn = np.stack([_draw(n_units, seed, number) for number in numbers], axis=1)
-        yield drawn if groups is None else drawn[unit_of]
+        columns = []
+        for number in range(first, min(first + width, n_resamples)):
+            generator = np.random.default_rng([seed, number])
+            drawn = generator.integers(0, n_units, n_units)
+            columns.append(np.bincount(drawn, minlength=n_units))
+        counts = np.stack(columns, axis=1).astype(np.float64)
+        yield counts if groups is None else counts[unit_of_record]
 
 
-def _draw(n_units: int, seed: int, number: int) -> np.ndarray:
-    drawn = np.random.default_rng([seed, number]).integers(0, n_units, n_units)
-    return np.bincount(drawn, minlength=n_units).astype(np.float64)
-
-
-def _units(groups: Any, n_records: int) -> np.ndarray:
-    """Number the units that are drawn: patients, or records where the patient is not
-    known.
+def _sampling_units(groups: Any, n_records: int) -> np.ndarray:
+    """Return the number of each record's unit: its patient, or the record itself where
+    the patient is unknown.
     """
     if groups is None:
         return np.arange(n_records)
     names = pd.Series(groups).reset_index(drop=True)
     if len(names) != n_records:
         raise EcgnbError(
-            f"There are {len(names)} groups for {n_records} records; give the patient of each record."
+            f"There are {len(names)} groups for {n_records} records; give the patient "
+            "of each record."
         )
-    unknown = names.isna() | (names.astype(str) == "")
-    keys = names.astype(str).where(~unknown, "")
-    codes, _ = pd.factorize(keys)
-    codes = np.asarray(codes, dtype=np.int64).copy()
-    codes[unknown.to_numpy()] = codes.max() + 1 + np.arange(int(unknown.sum()))
-    return np.unique(codes, return_inverse=True)[1].reshape(-1)
-
-
-def _intervals(
-    name: str, values: np.ndarray, resampled: np.ndarray, confidence: float
-) -> pd.DataFrame:
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    rows = []
-    for value, draws in zip(values, resampled, strict=True):
-        valid = draws[~np.isnan(draws)]
-        low, high = np.quantile(valid, tails) if valid.size else (np.nan, np.nan)
-        rows.append(
-            {
-                "metric": name,
-                "value": value,
-                "low": low,
-                "high": high,
-                "n_valid_resamples": valid.size,
-            }
-        )
-    return pd.DataFrame(rows)
+    known = names.notna() & (names.astype(str) != "")
+    units = pd.factorize(names.astype(str))[0]
+    # Numbers above those of all patients, one per record without a patient.
+    units = np.where(known, units, n_records + np.arange(n_records))
+    return np.unique(units, return_inverse=True)[1].reshape(-1)

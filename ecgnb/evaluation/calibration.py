@@ -1,12 +1,12 @@
-"""Whether probabilities mean what they say, and the one number that mends them.
+"""Calibration: Brier score, expected calibration error, temperature scaling (Guo et al.
+2017).
 
-Definitions: the Brier score of a multi-class task is the mean over records of the sum
-over classes of squared differences (0 best, 2 worst; Brier 1950), of a multi-label task
-the mean over records and classes (0 best, 1 worst). The expected calibration error
-takes 15 bins of equal width, open at the left end; in a multi-class task of the most
-probable class and whether it is right (Guo et al. 2017, "On calibration of modern
-neural networks", ICML), in a multi-label task of each class on its own, averaged over
-the classes.
+The Brier score of a multi-class task is the mean over records of the sum over classes
+of squared differences (0 best, 2 worst; Brier 1950), of a multi-label task the mean
+over records and classes (0 best, 1 worst). The expected calibration error (ECE) takes
+15 bins of equal width, open at the left end; in a multi-class task of the most probable
+class and whether it is right (Guo et al. 2017, "On calibration of modern neural
+networks", ICML), in a multi-label task of each class, averaged over the classes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import brentq
 from scipy.sparse import csr_array
+from scipy.special import softmax
 
 from ecgnb.core.errors import ConfigError, EcgnbError
 from ecgnb.evaluation.arrays import (
@@ -31,8 +33,8 @@ from ecgnb.evaluation.ranking import ratio
 
 #: Bins of the expected calibration error and of reliability tables.
 N_BINS = 15
-#: Range of temperatures: a separable validation set would otherwise ask for 0, a
-#: useless model for infinity.
+#: Range of temperatures: without it a separable validation set would give 0, a useless
+#: model infinity.
 TEMPERATURE_RANGE = (0.05, 20.0)
 
 
@@ -57,9 +59,8 @@ def probabilities_from_logits(logits: Any, task: str) -> np.ndarray:
     check_task(task)
     scores = check_scores(logits, "logits")
     if task == "multiclass":
-        grown = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return grown / grown.sum(axis=1, keepdims=True)
-    small = np.exp(-np.abs(scores))
+        return softmax(scores, axis=1)
+    small = np.exp(-np.abs(scores))  # at most 1, so that nothing overflows
     return np.where(scores >= 0, 1.0, small) / (1.0 + small)
 
 
@@ -72,16 +73,17 @@ def apply_temperature(logits: Any, temperature: float) -> np.ndarray:
     """
     if not (np.isfinite(temperature) and temperature > 0):
         raise ConfigError(
-            f"The temperature is {temperature}; a positive number is needed, 1 changes nothing."
+            f"The temperature is {temperature}; give a positive number, 1 changes "
+            "nothing."
         )
     return check_scores(logits, "logits") / temperature
 
 
 def fit_temperature(logits: Any, targets: Any, task: str) -> float:
-    """Find the temperature that makes validation records most likely (Guo et al. 2017).
+    """Fit the temperature that makes validation records most likely (Guo et al. 2017).
 
-    The negative log-likelihood is convex in 1 / temperature, so its slope is zero at
-    one place only; that root is bracketed and found to full precision.
+    The negative log-likelihood is convex in 1 / temperature, so its slope has one root;
+    it is bracketed and found to full precision.
 
     Args:
         logits: ``[n, n_classes]`` of validation records.
@@ -89,40 +91,36 @@ def fit_temperature(logits: Any, targets: Any, task: str) -> float:
         task: ``"multiclass"`` or ``"multilabel"``.
 
     Returns:
-        A number within `TEMPERATURE_RANGE`: above 1 the model was too sure, below 1 not
-        sure enough. 1 when the logits are all alike and no temperature is better than
-        another.
+        A number within `TEMPERATURE_RANGE`: above 1 the model was overconfident, below
+        1 underconfident. 1 when all logits are alike and all temperatures equally good.
 
     Raises:
         EcgnbError: shapes disagree, or logits are not finite.
         LabelError: a target is not a class number or not 0 or 1.
         ConfigError: the task is unknown.
     """
-    from scipy.optimize import brentq
-
     scores = check_scores(logits, "logits")
     truth = one_hot(targets, scores.shape, task)
     if task == "multiclass":
-        scores = scores - scores.max(
-            axis=1, keepdims=True
-        )  # the same for the softmax, and less to cancel
+        # The softmax stays the same, and less cancels in the slope.
+        scores = scores - scores.max(axis=1, keepdims=True)
 
     def slope(log_temperature: float) -> float:
-        """Slope of the negative log-likelihood over 1 / temperature; it falls as the
-        temperature grows.
+        """Slope of the negative log-likelihood over 1 / temperature; it falls with the
+        temperature.
         """
         expected = probabilities_from_logits(scores * np.exp(-log_temperature), task)
         return float(((expected - truth) * scores).sum() / len(scores))
 
-    coldest, hottest = np.log(TEMPERATURE_RANGE)
-    at_coldest, at_hottest = slope(coldest), slope(hottest)
-    if at_coldest == 0 and at_hottest == 0:
+    lowest, highest = np.log(TEMPERATURE_RANGE)
+    slope_lowest, slope_highest = slope(lowest), slope(highest)
+    if slope_lowest == 0 and slope_highest == 0:
         return 1.0
-    if at_coldest <= 0:
+    if slope_lowest <= 0:
         return TEMPERATURE_RANGE[0]
-    if at_hottest >= 0:
+    if slope_highest >= 0:
         return TEMPERATURE_RANGE[1]
-    return float(np.exp(brentq(slope, coldest, hottest, xtol=1e-13, rtol=1e-13)))
+    return float(np.exp(brentq(slope, lowest, highest, xtol=1e-13, rtol=1e-13)))
 
 
 def brier_score(targets: Any, probabilities: Any, task: str) -> float:
@@ -134,15 +132,19 @@ def brier_score(targets: Any, probabilities: Any, task: str) -> float:
         task: ``"multiclass"`` or ``"multilabel"``.
 
     Raises:
-        EcgnbError, LabelError, ConfigError: as `check_inputs` tells.
+        EcgnbError, LabelError, ConfigError: see `check_inputs`.
     """
-    return float(squared_errors(_checked(targets, probabilities, task)).mean())
+    return float(
+        squared_errors(check_inputs(targets, probabilities, None, task)).mean()
+    )
 
 
 def squared_errors(inputs: Inputs) -> np.ndarray:
     """Return each record's part of the Brier score, float64 ``[n]``."""
     squares = (inputs.probabilities - inputs.truth) ** 2
-    return squares.sum(axis=1) if inputs.task == "multiclass" else squares.mean(axis=1)
+    if inputs.task == "multiclass":
+        return squares.sum(axis=1)
+    return squares.mean(axis=1)
 
 
 def expected_calibration_error(
@@ -157,44 +159,36 @@ def expected_calibration_error(
         n_bins: bins of equal width.
 
     Raises:
-        EcgnbError, LabelError, ConfigError: as `check_inputs` tells.
+        EcgnbError, LabelError, ConfigError: see `check_inputs`.
     """
-    inputs = _checked(targets, probabilities, task)
+    inputs = check_inputs(targets, probabilities, None, task)
     return float(calibration_error(inputs, n_bins)(np.ones((len(inputs.truth), 1)))[0])
 
 
 def classwise_calibration_error(
     targets: Any, probabilities: Any, task: str, n_bins: int = N_BINS
 ) -> np.ndarray:
-    """Return the expected calibration error of each class against the rest,
+    """Return the expected calibration error of each class against the rest, float64
     ``[n_classes]``.
 
-    Args:
-        targets: int ``[n]`` or 0/1 ``[n, n_classes]``.
-        probabilities: ``[n, n_classes]``.
-        task: ``"multiclass"`` or ``"multilabel"``.
-        n_bins: bins of equal width.
-
-    Raises:
-        EcgnbError, LabelError, ConfigError: as `check_inputs` tells.
+    Arguments and errors are those of `expected_calibration_error`.
     """
-    inputs = _checked(targets, probabilities, task)
+    inputs = check_inputs(targets, probabilities, None, task)
     once = np.ones((len(inputs.truth), 1))
-    columns = zip(inputs.probabilities.T, inputs.truth.T, strict=True)
-    return np.array(
-        [_gaps(sure[:, None], hit[:, None], n_bins)(once)[0] for sure, hit in columns]
-    )
+    errors = []
+    for confidence, hit in zip(inputs.probabilities.T, inputs.truth.T, strict=True):
+        errors.append(_binned_error(confidence[:, None], hit[:, None], n_bins)(once)[0])
+    return np.array(errors)
 
 
 def calibration_error(
     inputs: Inputs, n_bins: int = N_BINS
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the expected calibration error as a function of how often each record
-    counts.
+    """Return the expected calibration error as a function of record counts.
 
     The function takes counts ``[n, n_resamples]`` and returns ``[n_resamples]``.
     """
-    return _gaps(*_sureness(inputs), n_bins)
+    return _binned_error(*_confidence(inputs), n_bins)
 
 
 def reliability_table(
@@ -205,7 +199,7 @@ def reliability_table(
     binning: str = "width",
     class_index: int | None = None,
 ) -> pd.DataFrame:
-    """Tell for each range of confidence how often the model was right.
+    """Compare confidence with the observed share of right predictions, bin by bin.
 
     Args:
         targets: int ``[n]`` or 0/1 ``[n, n_classes]``.
@@ -219,31 +213,31 @@ def reliability_table(
             (multi-label).
 
     Returns:
-        A row a bin: ``lower, upper, count, confidence`` (mean), ``observed`` (share
+        One row per bin: ``lower, upper, count, confidence`` (mean), ``observed`` (share
         that was right), ``low, high`` (its 95 % Wilson interval). Bins without records
         have NaN in the last four.
 
     Raises:
-        EcgnbError, LabelError, ConfigError: as `check_inputs` tells; also for an
-            unknown ``binning``.
+        EcgnbError, LabelError, ConfigError: see `check_inputs`; also for an unknown
+            ``binning``.
     """
-    inputs = _checked(targets, probabilities, task)
+    inputs = check_inputs(targets, probabilities, None, task)
     if class_index is None:
-        sure, hit = _sureness(inputs)
+        confidence, hit = _confidence(inputs)
     else:
-        sure, hit = inputs.probabilities[:, class_index], inputs.truth[:, class_index]
-    sure, hit = sure.ravel(), hit.ravel()
-    edges = _edges(sure, n_bins, binning)
-    bins = _bins(sure, edges)
-    count, hits = (
-        np.bincount(bins, weights, len(edges) - 1) for weights in (None, hit)
-    )
+        confidence = inputs.probabilities[:, class_index]
+        hit = inputs.truth[:, class_index]
+    confidence, hit = confidence.ravel(), hit.ravel()
+    edges = _bin_edges(confidence, n_bins, binning)
+    bins, length = _bin_numbers(confidence, edges), len(edges) - 1
+    count = np.bincount(bins, minlength=length).astype(np.float64)
+    hits = np.bincount(bins, hit, length)
     low, high = wilson_interval(hits, count)
     columns = {
         "lower": edges[:-1],
         "upper": edges[1:],
         "count": count.astype(np.int64),
-        "confidence": ratio(np.bincount(bins, sure, len(edges) - 1), count),
+        "confidence": ratio(np.bincount(bins, confidence, length), count),
         "observed": ratio(hits, count),
         "low": low,
         "high": high,
@@ -262,65 +256,63 @@ def wilson_interval(
         count: trials, the same shape.
         confidence: coverage between 0 and 1.
     """
-    hits, count = (
-        np.asarray(hits, dtype=np.float64),
-        np.asarray(count, dtype=np.float64),
-    )
+    hits = np.asarray(hits, dtype=np.float64)
+    count = np.asarray(count, dtype=np.float64)
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     share = ratio(hits, count)
     spread = z * np.sqrt(share * (1 - share) * count + z * z / 4)
     middle = hits + z * z / 2
-    return np.clip((middle - spread) / (count + z * z), 0, 1), np.clip(
-        (middle + spread) / (count + z * z), 0, 1
-    )
+    low = (middle - spread) / (count + z * z)
+    high = (middle + spread) / (count + z * z)
+    return np.clip(low, 0, 1), np.clip(high, 0, 1)
 
 
-def _checked(targets: Any, probabilities: Any, task: str) -> Inputs:
-    columns = np.shape(probabilities)[-1] if np.ndim(probabilities) else 0
-    return check_inputs(targets, probabilities, [str(k) for k in range(columns)], task)
-
-
-def _sureness(inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
-    """Return how sure the model was and whether it was right: of its first choice ``[n,
-    1]``, or ``[n, n_classes]``.
+def _confidence(inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+    """Return confidence and whether it was right: of the most probable class ``[n, 1]``
+    (multi-class), of all classes ``[n, n_classes]`` (multi-label).
     """
     if inputs.task == "multilabel":
         return inputs.probabilities, inputs.truth
-    first = inputs.probabilities.argmax(axis=1)[:, None]
-    return np.take_along_axis(inputs.probabilities, first, 1), np.take_along_axis(
-        inputs.truth, first, 1
-    )
+    top = inputs.probabilities.argmax(axis=1)[:, None]
+    confidence = np.take_along_axis(inputs.probabilities, top, 1)
+    return confidence, np.take_along_axis(inputs.truth, top, 1)
 
 
-def _gaps(
-    sure: np.ndarray, hit: np.ndarray, n_bins: int
+def _binned_error(
+    confidence: np.ndarray, hit: np.ndarray, n_bins: int
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function of counts: mean over columns of the sum over bins of |confidence - observed| times share.
+    """Return a function of counts: the mean over columns of the sum over bins of
+    |mean confidence - observed share| times the bin's share of the records.
 
-    In each bin that is |sum of (confidence - hit)| over the number of records: one sparse row a bin and column.
+    In each bin that is |sum of (confidence - hit)| over the number of records: one row
+    of a sparse matrix per column and bin.
     """
-    n, columns = sure.shape
-    rows = _bins(sure, _edges(sure, n_bins, "width")) + n_bins * np.arange(columns)
+    n, columns = confidence.shape
+    bins = _bin_numbers(confidence, _bin_edges(confidence, n_bins, "width"))
+    rows = bins + n_bins * np.arange(columns)
     records = np.repeat(np.arange(n), columns)
-    shape = (n_bins * columns, n)
-    gaps = csr_array(((sure - hit).ravel(), (rows.ravel(), records)), shape=shape)
-    return lambda counts: (
-        np.abs(gaps @ counts).sum(axis=0) / (columns * counts.sum(axis=0))
-    )
+    entries = ((confidence - hit).ravel(), (rows.ravel(), records))
+    differences = csr_array(entries, shape=(n_bins * columns, n))
+
+    def error(counts: np.ndarray) -> np.ndarray:
+        total = columns * counts.sum(axis=0)
+        return np.abs(differences @ counts).sum(axis=0) / total
+
+    return error
 
 
-def _edges(sure: np.ndarray, n_bins: int, binning: str) -> np.ndarray:
+def _bin_edges(confidence: np.ndarray, n_bins: int, binning: str) -> np.ndarray:
     if n_bins < 1:
-        raise EcgnbError(f"The number of bins is {n_bins}; at least 1 is needed.")
+        raise EcgnbError(f"The number of bins is {n_bins}; give at least 1.")
     even = np.linspace(0.0, 1.0, n_bins + 1)
     if binning == "width":
         return even
     if binning == "mass":
-        inner = np.unique(np.quantile(sure, even[1:-1]))
+        inner = np.unique(np.quantile(confidence, even[1:-1]))
         return np.concatenate([[0.0], inner[(inner > 0) & (inner < 1)], [1.0]])
     raise ConfigError(f"The binning is {binning!r}; give 'width' or 'mass'.")
 
 
-def _bins(sure: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return the bin of each value; a value on an edge belongs to the bin below it."""
-    return np.searchsorted(edges[1:-1], sure, side="left")
+def _bin_numbers(confidence: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Return each value's bin; a value on an edge belongs to the bin below it."""
+    return np.searchsorted(edges[1:-1], confidence, side="left")

@@ -1,4 +1,4 @@
-"""How a trained model is judged."""
+"""Parameters of the evaluation; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         if self.bootstrap_resamples < 1:
             raise ConfigError(
-                f"BOOTSTRAP_RESAMPLES is {self.bootstrap_resamples}; give at least 1 (1000 is usual)."
+                f"BOOTSTRAP_RESAMPLES is {self.bootstrap_resamples}; give at least 1 "
+                "(1000 is usual)."
             )
         if not 0 < self.confidence < 1:
             raise ConfigError(
-                f"CONFIDENCE is {self.confidence}; give a number between 0 and 1, such as 0.95."
+                f"CONFIDENCE is {self.confidence}; give a number between 0 and 1, such "
+                "as 0.95."
             )

@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 
-from ecgnb.checkpoints.container import Checkpoint, TensorRef, open_checkpoint, plain
+from ecgnb.checkpoints.container import Checkpoint, open_checkpoint
+from ecgnb.checkpoints.plain import plain
+from ecgnb.checkpoints.tensor_refs import TensorRef
 from ecgnb.checkpoints.inspection import Inspection, inspect_checkpoint
 from ecgnb.core.errors import CheckpointError, ConfigError
 from ecgnb.foundation.ecg_fm_config import architecture

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ecgnb.core.errors import ConfigError
 from ecgnb.core.files import fingerprint
@@ -21,6 +21,9 @@ from ecgnb.core.registry import nearest
 from ecgnb.data.config import DataConfig, PrepareConfig, SplitConfig
 from ecgnb.evaluation.config import EvaluationConfig
 from ecgnb.training.config import ModelConfig, TrainConfig, TransformConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: What each profile sets; everything else keeps its default.
 PROFILES: dict[str, dict[str, Any]] = {
@@ -36,6 +39,9 @@ PROFILES: dict[str, dict[str, Any]] = {
     "medium": {"PREPROCESS_LIMIT": 5000, "EPOCHS": 15},
     "full": {"PREPROCESS_LIMIT": 0, "EPOCHS": 50},
 }
+
+#: Where a value may come from; a source overrides those after it.
+SOURCES = ("notebook", "environment", "profile", "default")
 
 #: Parameters that change how fast a run is or how it is judged, not what is trained;
 #: they are not part of its name.
@@ -146,6 +152,20 @@ class RunConfig:
         "environment" or "notebook" (also papermill and the command line).
         """
         return {name: self._sources.get(name, "default") for name in self.parameters()}
+
+    def table(self) -> pd.DataFrame:
+        """Return one row per parameter: ``parameter, value, source, help``; defaults
+        come last.
+        """
+        import pandas as pd
+
+        helps, sources = parameter_help(), self.sources()
+        rows = []
+        for name, value in self.parameters().items():
+            rows.append((name, value, sources[name], helps[name]))
+        rows.sort(key=lambda row: SOURCES.index(row[2]))
+        columns = ["parameter", "value", "source", "help"]
+        return pd.DataFrame(rows, columns=columns, dtype=object)
 
     def key(self) -> str:
         """Return the hash that names the run: equal results, equal key."""

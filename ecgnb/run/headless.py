@@ -130,7 +130,7 @@ def check_parameters(
     }
 
 
-def master_run(
+def notebook_run(
     parameters: Mapping[str, Any], notebook: str | Path | None = None
 ) -> Run | None:
     """Return the run that a notebook opens with these parameters; None for a notebook
@@ -145,7 +145,7 @@ def master_run(
 
 
 def _default_output(source: Path, parameters: Mapping[str, Any]) -> Path:
-    run = master_run(parameters, source)
+    run = notebook_run(parameters, source)
     return project_root() / "logs" / (f"{run.name}.ipynb" if run else source.name)
 
 

@@ -21,13 +21,12 @@ from ecgnb.core.environment import describe_gpus
 from ecgnb.core.errors import CheckpointError, ConfigError, EcgnbError
 from ecgnb.data.config import DataConfig
 from ecgnb.data.labels.assign import DEMO_RECORDS, MAPPING_NAME, resolve
-from ecgnb.data.labels.mapping import read_mapping
+from ecgnb.data.labels.mapping_file import read_mapping
+from ecgnb.data.readers.base import reader_for_suffix, recording_suffixes
 from ecgnb.run.run import Run
 
 if TYPE_CHECKING:
     from ecgnb.deploy.bundle import Bundle
-
-RECORDING_SUFFIXES = (".hea", ".mat", ".csv", ".npy", ".npz")
 
 #: Files by which a folder is recognised as a known data set.
 SIGNATURES = {
@@ -102,7 +101,7 @@ def check_data(run: Run) -> Iterator[Finding]:
         return
     first = next(_recordings(folder), None)
     if first is None:
-        kinds = ", ".join(RECORDING_SUFFIXES)
+        kinds = ", ".join(recording_suffixes())
         yield Finding(
             "data",
             "fail",
@@ -370,10 +369,10 @@ def _count_recordings(data: DataConfig, root: Path) -> int:
 
 
 def _recordings(folder: Path) -> Iterator[Path]:
-    files = (
-        file for file in folder.rglob("*") if file.suffix.lower() in RECORDING_SUFFIXES
-    )
-    return (file for file in files if file.name != MAPPING_NAME)
+    for file in folder.rglob("*"):
+        reader = reader_for_suffix(file.suffix)
+        if reader is not None and reader.is_recording(file):
+            yield file
 
 
 def check_versions(_: Run) -> Iterator[Finding]:

@@ -1,15 +1,16 @@
-"""`Run`: a folder of results, the configuration that made them, and which stages are
-done.
-"""
+"""Run: a folder of results, the configuration behind them, and the state of its stages."""
 
 from __future__ import annotations
 
+import html
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ecgnb.core.console import html_table
 from ecgnb.core.errors import StageError
 from ecgnb.core.files import fingerprint, read_json, remove_leftovers, write_json
 from ecgnb.run.config import RunConfig
@@ -25,17 +26,16 @@ class Stage(NamedTuple):
     """A stage of the main job.
 
     Attributes:
-        call: how a notebook does it.
+        call: the call that does the stage.
         version: raised by hand whenever the stage gives other results from the same
-            input, so that results of an older version of the package are not taken for
-            those of this one.
+            input, so that results of an older version of the package are not reused.
     """
 
     call: str
     version: int
 
 
-#: The stages in order.
+#: The stages in order; each needs the one before it.
 STAGES = {
     "cohort": Stage("ecgnb.load_cohort(run)", 1),
     "prepare": Stage("ecgnb.prepare(run)", 1),
@@ -44,21 +44,21 @@ STAGES = {
     "evaluate": Stage("ecgnb.evaluate(run)", 1),
     "report": Stage("ecgnb.write_report(run)", 1),
 }
+_RECORD_KEYS = {"inputs", "previous", "files", "results", "finished"}
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run: a folder of results and the configuration that made them.
+    """A run: a folder of results and the configuration behind them.
 
     Attributes:
-        root: folder of the project, which holds ``artifacts``, ``figures`` and
-            ``logs``.
+        root: folder of the project, with ``artifacts``, ``figures`` and ``logs``.
         config: the resolved configuration.
     """
 
     root: Path
     config: RunConfig
-    _memory: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    _cache: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -70,42 +70,46 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Where the results lie."""
+        """Folder of the results."""
         return self.root / "artifacts" / "runs" / self.name
 
     @property
     def figures(self) -> Path:
-        """Where the figures lie."""
+        """Folder of the figures."""
         return self.root / "figures" / self.name
 
     @property
     def log_file(self) -> Path:
-        """The run's log."""
+        """Log of the run."""
         return self.root / "logs" / f"{self.name}.log"
 
     def path(self, *parts: str) -> Path:
         """Return a path inside the run's folder."""
         return self.folder.joinpath(*parts)
 
-    # Stages: what is done, and from which input.
+    # State of the stages
 
     def record(self, stage: str) -> dict[str, Any] | None:
-        """Return what `finish` wrote about a stage, or None when it is not done (or
-        nobody can tell any more).
+        """Return what `finish` wrote about a stage, None when there is no valid
+        record.
         """
-        record = read_dict(self.path("stages", f"{stage}.json"))
-        return record if record.keys() >= {"inputs", "files", "results"} else None
+        record = read_dict(self._record_file(stage))
+        return record if record.keys() >= _RECORD_KEYS else None
 
     def is_done(self, stage: str, inputs: Mapping[str, Any]) -> bool:
-        """Tell whether ``stage`` was finished from exactly these inputs, and its files
-        are still there and whole.
+        """Return whether ``stage`` was finished from exactly these inputs, and its files
+        are still there with their sizes.
         """
         record = self.record(stage)
-        return (
-            record is not None
-            and record["inputs"] == _stage_key(stage, inputs)
-            and not self._damage(record)
-        )
+        if record is None or record["inputs"] != _stage_key(stage, inputs):
+            return False
+        if self._damage(record):
+            return False
+        previous = self._previous_inputs(stage)
+        if record["previous"] != previous:
+            # The previous stage was done again and gave the same inputs to this one.
+            write_json(self._record_file(stage), {**record, "previous": previous})
+        return True
 
     def finish(
         self,
@@ -114,58 +118,44 @@ class Run:
         files: Sequence[str] = (),
         **results: Any,
     ) -> None:
-        """Note that ``stage`` is done; call it last, when all its files are whole.
+        """Record that ``stage`` is done; call it last, when all its files are complete.
 
         Args:
             stage: one of `STAGES`.
             inputs: everything that the results depend on.
-            files: what the stage wrote, within the run's folder; with one of them gone
-                or cut it is not done any more.
-            **results: what later stages ask of this one.
+            files: what the stage wrote, relative to the run's folder; if one of them
+                is missing or changes its size, the stage is not done any more.
+            **results: what later stages need from this one.
         """
-        self._memory.clear()
+        self._cache.clear()
         for folder in (self.folder, self.figures):
             remove_leftovers(folder)
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        sizes = {name: self.path(name).stat().st_size for name in files}
-        write_json(
-            self.path("stages", f"{stage}.json"),
-            {
-                "inputs": _stage_key(stage, inputs),
-                "finished": now,
-                "files": sizes,
-                "results": results,
-            },
-        )
-
-    def _damage(self, record: Mapping[str, Any]) -> str:
-        """Say which of a stage's files is not what the stage left; "" when all are."""
-        for name, size in record["files"].items():
-            file = self.path(name)
-            found = file.stat().st_size if file.is_file() else None
-            if found != size:
-                return (
-                    f"{file} is missing"
-                    if found is None
-                    else f"{file} has {found} bytes in place of {size}"
-                )
-        return ""
+        record = {
+            "inputs": _stage_key(stage, inputs),
+            "previous": self._previous_inputs(stage),
+            "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "files": {name: self.path(name).stat().st_size for name in files},
+            "results": results,
+        }
+        write_json(self._record_file(stage), record)
 
     def require(self, stage: str) -> dict[str, Any]:
-        """Return the results of a stage, or say which call makes them.
+        """Return the results of ``stage`` for a later stage that needs them.
 
         Raises:
-            StageError: the stage is not done yet, or a file that it left is gone or
-                cut.
+            StageError: the stage is not done yet, or one of its files is missing or
+                has another size.
         """
         record = self.record(stage)
+        call = STAGES[stage].call
         if record is None:
             raise StageError(
-                f"Stage {stage!r} of run {self.name} is not done yet. First run: {STAGES[stage].call}"
+                f"Stage {stage!r} of run {self.name} is not done yet. First run: {call}"
             )
         if damage := self._damage(record):
             raise StageError(
-                f"{damage}: it was changed after stage {stage!r} of {self.name}. Run again: {STAGES[stage].call}"
+                f"{damage}: it was changed after stage {stage!r} of {self.name}. "
+                f"Run again: {call}"
             )
         return record["results"]
 
@@ -173,37 +163,78 @@ class Run:
         """Return the results of a stage that was done from exactly these inputs.
 
         Raises:
-            StageError: the stage is not done yet, or what it was made from has changed
-                since.
+            StageError: the stage is not done yet, or its inputs have changed since.
         """
         results = self.require(stage)
         if not self.is_done(stage, inputs):
             raise StageError(
-                f"Recordings, labels or parameters changed after stage {stage!r} of run {self.name}. "
-                f"Run again: {STAGES[stage].call}"
+                f"Recordings, labels or parameters changed after stage {stage!r} of run "
+                f"{self.name}. Run again: {STAGES[stage].call}"
             )
         return results
 
-    # What the stages left, read back.
+    def states(self) -> dict[str, str]:
+        """Return the state of every stage: "done", "stale" (its files or a stage before
+        it changed) or "open" (not done yet).
 
-    def _remembered(self, key: str, read: Any) -> Any:
-        """Read a file once a process; `finish` forgets everything, so a stage done
-        again is seen.
+        Only records and file sizes are compared. New recordings in the data folder are
+        seen when the stage "cohort" is done again.
         """
-        if key not in self._memory:
-            self._memory[key] = read()
-        return self._memory[key]
+        states: dict[str, str] = {}
+        previous_state = "done"
+        for stage in STAGES:
+            record = self.record(stage)
+            if record is None:
+                state = "open"
+            elif (
+                previous_state != "done"
+                or self._damage(record)
+                or record["previous"] != self._previous_inputs(stage)
+            ):
+                state = "stale"
+            else:
+                state = "done"
+            states[stage] = previous_state = state
+        return states
+
+    def _record_file(self, stage: str) -> Path:
+        return self.path("stages", f"{stage}.json")
+
+    def _previous_inputs(self, stage: str) -> str:
+        """Return the hash of the inputs of the stage before this one, "" without one."""
+        stages = list(STAGES)
+        position = stages.index(stage)
+        record = self.record(stages[position - 1]) if position > 0 else None
+        return record["inputs"] if record else ""
+
+    def _damage(self, record: Mapping[str, Any]) -> str:
+        """Return which of a stage's files is missing or has another size, "" if none."""
+        for name, size in record["files"].items():
+            file = self.path(name)
+            if not file.is_file():
+                return f"{file} is missing"
+            if file.stat().st_size != size:
+                return f"{file} has {file.stat().st_size} bytes in place of {size}"
+        return ""
+
+    # Files of the stages, read back
+
+    def _cached(self, key: str, read: Callable[[], Any]) -> Any:
+        """Read a file once; `finish` clears the cache, so that new results are seen."""
+        if key not in self._cache:
+            self._cache[key] = read()
+        return self._cache[key]
 
     def _read(self, stage: str, name: str, read: Callable[[Path], Any]) -> Any:
-        """Read a file that a stage left."""
+        """Read a file of a stage."""
         self.require(stage)
         file = self.path(name)
         try:
             return read(file)
         except (OSError, ValueError, KeyError) as error:
-            again = STAGES[stage].call
             raise StageError(
-                f"{file} cannot be read ({error}). Delete it and run again: {again}"
+                f"{file} cannot be read ({error}). Delete it and run again: "
+                f"{STAGES[stage].call}"
             ) from error
 
     @property
@@ -213,17 +244,15 @@ class Run:
 
     @property
     def task(self) -> str:
-        """What a label is: one class ("multiclass") or any number of them
-        ("multilabel").
-        """
+        """One class per recording ("multiclass") or any number ("multilabel")."""
         return str(self.require("cohort")["task"])
 
     @property
     def manifest(self) -> pd.DataFrame:
-        """The cohort: a row a recording, with its label."""
+        """The cohort: one row per recording, with its label."""
         from ecgnb.data.manifest import read_manifest
 
-        return self._remembered(
+        return self._cached(
             "manifest", lambda: self._read("cohort", "manifest.csv", read_manifest)
         )
 
@@ -232,22 +261,22 @@ class Run:
         """The prepared signals."""
         from ecgnb.data.store.store import SignalStore
 
-        relative = self.require("prepare")["store"]
-        return self._remembered("store", lambda: SignalStore.open(self.root / relative))
+        folder = self.root / self.require("prepare")["store"]
+        return self._cached("store", lambda: SignalStore.open(folder))
 
     @property
     def records(self) -> pd.DataFrame:
-        """The store's records with the cohort's labels, a row a stored signal in the
-        store's order.
+        """The store's records with the cohort's labels, one row per stored signal in
+        the store's order.
         """
-        return self._remembered(
+        return self._cached(
             "records", lambda: _with_labels(self.store.records, self.manifest)
         )
 
     @property
     def coverage(self) -> pd.DataFrame:
-        """What became of each recording that was found, and of each row of the label
-        file: ``what, count, note``.
+        """How many recordings and rows of the label file were used: ``what, count,
+        note``.
         """
         return self._read("cohort", "coverage.csv", _read_csv)
 
@@ -257,32 +286,32 @@ class Run:
         from ecgnb.data.splits.splits import read_splits
 
         self.require("split")
-        store = self.require("prepare")["content"]
-        return self._remembered(
-            "splits", lambda: read_splits(self.path("splits.json"), fingerprint=store)
+        content = self.require("prepare")["content"]
+        return self._cached(
+            "splits", lambda: read_splits(self.path("splits.json"), fingerprint=content)
         )
 
     @property
     def history(self) -> pd.DataFrame:
-        """Training history, a row an epoch."""
+        """Training history, one row per epoch."""
         return self._read("train", "history.csv", _read_csv)
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Everything that evaluation measured on the test split."""
+        """All metrics of the test split."""
         return self._read("evaluate", "metrics.json", read_json)
 
     @property
     def predictions(self) -> pd.DataFrame:
-        """A row a test recording: its label, the prediction and the probabilities."""
+        """One row per test recording: label, prediction and probabilities."""
         text = ("dataset", "record_id", "patient_id", "path", "label", "prediction")
         return self._read(
             "evaluate", "predictions.csv", lambda file: _read_csv(file, text)
         )
 
-    def places(self) -> dict[str, Path]:
-        """Return where the results lie, for people who look for them."""
-        files = {
+    def result_paths(self) -> dict[str, Path]:
+        """Return the files and folders of results that exist, by title."""
+        paths = {
             "metrics": self.path("metrics.json"),
             "predictions": self.path("predictions.csv"),
             "figures": self.figures,
@@ -290,17 +319,53 @@ class Run:
             "model bundle": self.path("bundle"),
             "log": self.log_file,
         }
-        return {what: place for what, place in files.items() if place.exists()}
+        return {title: path for title, path in paths.items() if path.exists()}
+
+    # Tables for people
+
+    def parameters_table(self) -> pd.DataFrame:
+        """Return one row per parameter, see `RunConfig.table`."""
+        return self.config.table()
+
+    def stages_table(self) -> pd.DataFrame:
+        """Return one row per stage: ``stage, state, finished (UTC), call``.
+
+        The call is empty for stages that are done; see `states`.
+        """
+        import pandas as pd
+
+        rows = []
+        for stage, state in self.states().items():
+            record = self.record(stage)
+            finished = record["finished"][:19].replace("T", " ") if record else ""
+            call = "" if state == "done" else STAGES[stage].call
+            rows.append((stage, state, finished, call))
+        return pd.DataFrame(rows, columns=["stage", "state", "finished (UTC)", "call"])
 
     def __repr__(self) -> str:
         done = [stage for stage in STAGES if self.record(stage)]
         return f"Run({self.name!r}, done: {', '.join(done) or 'nothing yet'})"
 
+    def _repr_html_(self) -> str:
+        """Show name, stages and parameters in a notebook; defaults are folded away."""
+        parameters = self.parameters_table()
+        parameters["value"] = [
+            json.dumps(value, ensure_ascii=False) for value in parameters["value"]
+        ]
+        is_default = parameters["source"] == "default"
+        chosen = parameters.loc[~is_default, ["parameter", "value", "source"]]
+        defaults = parameters.loc[is_default, ["parameter", "value"]]
+        return (
+            f"<h4>Run {html.escape(self.name)}</h4>"
+            f"{html_table(self.stages_table())}"
+            f"<p><b>Parameters that are no defaults</b></p>{html_table(chosen)}"
+            f"<details><summary>{len(defaults)} defaults</summary>"
+            f"{html_table(defaults)}</details>"
+        )
+
 
 def read_dict(file: Path) -> dict[str, Any]:
-    """Read a small JSON file of ours; {} where it is missing or damaged, for whatever
-    then writes it again.
-    """
+    """Read a small JSON file, {} where it is missing or damaged."""
     try:
         content = read_json(file)
     except (OSError, ValueError):
@@ -313,6 +378,7 @@ def _stage_key(stage: str, inputs: Mapping[str, Any]) -> str:
 
 
 def _read_csv(file: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Read a table; columns in ``text`` stay text, with empty cells as ""."""
     import pandas as pd
 
     return pd.read_csv(
@@ -324,16 +390,16 @@ def _read_csv(file: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
 
 
 def _with_labels(records: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
-    # The paths are the manifest's, too: the store may be older than the place where the
-    # recordings lie now.
+    # Paths come from the manifest, too: recordings may have moved after the store was
+    # written.
     labels = manifest[["dataset", "record_id", "path", "label"]]
     joined = records.drop(columns="path").merge(
         labels, on=["dataset", "record_id"], how="left", validate="one_to_one"
     )
-    foreign = joined.loc[joined["label"].isna(), "record_id"]
-    if len(foreign):
+    unknown = joined.loc[joined["label"].isna(), "record_id"]
+    if len(unknown):
         raise StageError(
-            f"{len(foreign)} prepared recordings, such as {foreign.iloc[0]}, are not in the cohort any more. "
-            f"Run again: {STAGES['prepare'].call}"
+            f"{len(unknown)} prepared recordings, such as {unknown.iloc[0]}, are not in "
+            f"the cohort any more. Run again: {STAGES['prepare'].call}"
         )
     return joined

@@ -1,4 +1,4 @@
-"""`open_run`: everything a notebook cell needs is read back from the run's folder."""
+"""Open, find and list runs; everything a notebook cell needs is read from the run."""
 
 from __future__ import annotations
 
@@ -19,72 +19,66 @@ from ecgnb.run.run import STAGES, Run, read_dict
 if TYPE_CHECKING:
     import pandas as pd
 
-# The run this process opened last. Two runs at once in one project each keep to their
-# own.
+# The run this process opened last. Two processes in one project do not share it.
 _opened: Run | None = None
 
 
 def open_run(parameters: Mapping[str, Any] | None = None, **more: Any) -> Run:
-    """Open a run, or make it.
+    """Open a run, or create it.
 
     With parameters (a notebook's ``globals()`` or keywords such as ``PROFILE="smoke"``)
-    the run of that configuration is opened or made. With none, the run this process
-    opened last; in a fresh process, the latest of the project. It takes milliseconds
-    and changes nothing that is done, so every cell may begin with it.
+    the run of that configuration is opened or created. Without, it is the run that this
+    process opened last; in a new process, the latest of the project. It takes
+    milliseconds and changes no finished stage, so every cell may begin with it.
 
     Args:
         parameters: upper-case names to values; other names are ignored, an unknown
             upper-case one is refused.
-        **more: parameters as keywords; they win.
+        **more: parameters as keywords; they override ``parameters``.
 
     Raises:
         ConfigError: an unknown parameter or a wrong type.
-        StageError: no parameters, and no run was ever opened here.
+        StageError: no parameters, and no run was opened in this project yet.
 
     >>> run = open_run(PROFILE="smoke")  # doctest: +SKIP
     """
     global _opened
-    given = {**parameters_from_namespace(parameters or {}), **more}
-    # The globals() of a restarted kernel hold no parameters until the parameters cell
-    # runs again: it is the latest run that goes on there, and the default one only
-    # where there is none.
-    if not given and (
-        parameters is None or _opened or _latest_file(project_root()).is_file()
-    ):
-        _opened = _opened or _latest_run(project_root())
+    root = project_root()
+    values = {**parameters_from_namespace(parameters or {}), **more}
+    if values:
+        _opened = _start(Run(root, RunConfig.from_parameters(values)))
         return _opened
-    _opened = _start(Run(project_root(), RunConfig.from_parameters(given)))
+    # The globals() of a restarted kernel hold no parameters until the parameters cell
+    # runs again: continue with the latest run, or create the default one if there is
+    # none.
+    if parameters is None or _opened or _latest_file(root).is_file():
+        _opened = _opened or _latest_run(root)
+    else:
+        _opened = _start(Run(root, RunConfig.from_parameters({})))
     return _opened
 
 
 def find_run(name: str = "latest", done: str = "evaluate") -> Run:
-    """Look up a run of this project by its name or its folder; it does not become the
-    latest by that.
+    """Return a run of this project by its name or its folder, without opening it.
 
     Args:
-        name: the run; "latest" is the one that this process opened, where ``done`` is
-            done in it, else the one in which it was done last.
-        done: that stage.
+        name: the run; "latest" is the one that this process opened, if its stage
+            ``done`` is done, else the run in which that stage was done last.
+        done: name of a stage.
 
     Raises:
-        StageError: there is no such run; the message lists those there are.
+        StageError: there is no such run; the message lists the existing ones.
     """
     root = project_root()
     if name == "latest":
         return _last_done(root, done)
-    folder = (
-        Path(name)
-        if (Path(name) / "config.json").is_file()
-        else root / "artifacts" / "runs" / name
-    )
+    folder = Path(name)
     if not (folder / "config.json").is_file():
-        known = sorted(
-            path.parent.name
-            for path in (root / "artifacts" / "runs").glob("*/config.json")
-        )
-        raise StageError(
-            f"There is no run {name!r}. Runs here: {', '.join(known) or 'none yet'}."
-        )
+        folder = _runs_folder(root) / name
+    if not (folder / "config.json").is_file():
+        files = _runs_folder(root).glob("*/config.json")
+        known = ", ".join(sorted(file.parent.name for file in files)) or "none yet"
+        raise StageError(f"There is no run {name!r}. Runs here: {known}.")
     return _read_run(folder.resolve())
 
 
@@ -93,57 +87,48 @@ def list_runs() -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for file in (project_root() / "artifacts" / "runs").glob("*/config.json"):
-        stages = [
-            stage
-            for stage in STAGES
-            if (file.parent / "stages" / f"{stage}.json").is_file()
-        ]
-        changed = max(
-            path.stat().st_mtime for path in (file, *file.parent.glob("stages/*.json"))
-        )
+    for config in _runs_folder(project_root()).glob("*/config.json"):
+        folder = config.parent
+        records = {file.stem: file for file in folder.glob("stages/*.json")}
+        done = [stage for stage in STAGES if stage in records]
+        changed = max(file.stat().st_mtime for file in (config, *records.values()))
         when = datetime.fromtimestamp(changed).isoformat(sep=" ", timespec="seconds")
-        rows.append(
-            {
-                "run": file.parent.name,
-                "last stage": stages[-1] if stages else "",
-                "changed": when,
-            }
-        )
+        rows.append((folder.name, done[-1] if done else "", when))
     table = pd.DataFrame(rows, columns=["run", "last stage", "changed"])
     return table.sort_values("changed", ascending=False, ignore_index=True)
 
 
 def project_root() -> Path:
-    """Return the project's folder: ``ECGNB_HOME``, else the nearest folder above that
-    has ``artifacts`` in it.
+    """Return the project's folder: ``ECGNB_HOME``, else the nearest folder above with
+    ``artifacts`` in it, else the current one.
 
-    A notebook's kernel may start in ``notebooks/`` or in the project's folder; both
-    find the same one.
+    So a notebook's kernel finds the same project from ``notebooks/`` and from the
+    project's folder.
     """
     if home := os.environ.get("ECGNB_HOME"):
         return Path(home).expanduser().resolve()
-    here = Path.cwd()
-    for folder in (here, *here.parents):
+    current = Path.cwd()
+    for folder in (current, *current.parents):
         if (folder / "artifacts").is_dir():
             return folder
-    return here
+    return current
 
 
 def _start(run: Run) -> Run:
-    """Write the run's configuration, note it as the latest and send its log to a
-    file.
-    """
+    """Write the run's configuration, make the run the latest and open its log."""
     file = run.path("config.json")
-    written = read_dict(file)
-    found = RunConfig.from_resolved(written) if written else None
-    if found != run.config:
-        # New, or another value of a parameter that does not name the run.
-        if found and found.key() != run.config.key():
-            raise CheckpointError(
-                f"{file} does not belong to run {run.name}. Move that folder away and start again."
-            )
-        write_json(file, run.config.parameters())
+    config = run.config
+    written = None
+    with contextlib.suppress(StageError):  # new, or damaged: written again
+        written = _read_config(file)
+    if written and written.key() != config.key():
+        raise CheckpointError(
+            f"{file} does not belong to run {run.name}. Move that folder away and "
+            "start again."
+        )
+    if written != config or written.sources() != config.sources():
+        content = {"parameters": config.parameters(), "sources": config.sources()}
+        write_json(file, content)
     latest = _latest_file(run.root)
     if read_dict(latest).get("run") != run.name:
         write_json(latest, {"run": run.name})
@@ -151,62 +136,68 @@ def _start(run: Run) -> Run:
     return run
 
 
+def _runs_folder(root: Path) -> Path:
+    return root / "artifacts" / "runs"
+
+
 def _latest_file(root: Path) -> Path:
-    return root / "artifacts" / "runs" / "latest.json"
+    return _runs_folder(root) / "latest.json"
 
 
 def _latest_run(root: Path) -> Run:
     latest = _latest_file(root)
     name = read_dict(latest).get("run")
     if name is None:
-        what = (
-            f"{latest} cannot be read"
-            if latest.is_file()
-            else f"No run was opened in {root} yet"
-        )
+        problem = f"No run was opened in {root} yet"
+        if latest.is_file():
+            problem = f"{latest} cannot be read"
         raise StageError(
-            f"{what}. Run the parameters cell and the cell after it, or call ecgnb.open_run(PROFILE='smoke')."
+            f"{problem}. Run the parameters cell and the cell after it, or call "
+            "ecgnb.open_run(PROFILE='smoke')."
         )
     run = _read_run(latest.parent / str(name))
     log_to(run)
-    say(
-        f"Going on with run {run.name}."
-    )  # it may not be the one that the reader has in mind
+    say(f"Going on with run {run.name}.")  # it may not be the one the reader expects
     return run
 
 
 def _last_done(root: Path, stage: str) -> Run:
     if _opened and _opened.root == root and _opened.record(stage):
         return _opened
-    finished = list((root / "artifacts" / "runs").glob(f"*/stages/{stage}.json"))
-    if not finished:
+    records = list(_runs_folder(root).glob(f"*/stages/{stage}.json"))
+    if not records:
         raise StageError(
-            f"No run in {root} has done stage {stage!r} yet. Do one first: `ecgnb run`, or the cells of the notebook "
-            f"up to {STAGES[stage].call}."
+            f"No run in {root} has done stage {stage!r} yet. Do one first: `ecgnb run`, "
+            f"or the cells of the notebook up to {STAGES[stage].call}."
         )
-    return _read_run(max(finished, key=lambda file: file.stat().st_mtime).parent.parent)
+    newest = max(records, key=lambda file: file.stat().st_mtime)
+    return _read_run(newest.parents[1])
 
 
 def _read_run(folder: Path) -> Run:
     file = folder / "config.json"
-    try:
-        run = Run(folder.parents[2], RunConfig.from_resolved(read_json(file)))
-    except (OSError, ValueError, TypeError) as error:
-        raise StageError(
-            f"{file} cannot be read ({error}). Open the run again with its parameters."
-        ) from error
+    run = Run(folder.parents[2], _read_config(file))
     if run.name != folder.name:
         raise StageError(
-            f"{file} is the configuration of a run {run.name}: the folder was renamed, or made with another version of "
-            "ecgnb. Open the run again with its parameters."
+            f"{file} is the configuration of a run {run.name}: the folder was renamed, "
+            "or made with another version of ecgnb. Open the run again with its "
+            "parameters."
         )
     return run
 
 
+def _read_config(file: Path) -> RunConfig:
+    try:
+        content = read_json(file)
+        return RunConfig.from_resolved(content["parameters"], content["sources"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StageError(
+            f"{file} cannot be read ({error}). Open the run again with its parameters."
+        ) from error
+
+
 class _RunLog(logging.FileHandler):
-    """A log whose folder went away or became read-only must not stop what it tells
-    about.
-    """
+    """Log file whose folder may disappear or become read-only during a run."""
 
     def emit(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(OSError):
@@ -214,17 +205,13 @@ class _RunLog(logging.FileHandler):
 
 
 def log_to(run: Run) -> None:
-    """Send the package's log to the run's file, and to that file alone."""
+    """Send the package's log to the run's file, and to no other."""
     file = run.log_file
     logger = logging.getLogger("ecgnb")
-    current = [
-        handler
-        for handler in logger.handlers
-        if isinstance(handler, logging.FileHandler)
-    ]
-    if any(Path(handler.baseFilename) == file for handler in current):
+    handlers = [h for h in logger.handlers if isinstance(h, logging.FileHandler)]
+    if any(Path(handler.baseFilename) == file for handler in handlers):
         return
-    for handler in current:
+    for handler in handlers:
         logger.removeHandler(handler)
         handler.close()
     make_folder(file.parent)

@@ -52,7 +52,7 @@ def available(kind: str | None = None) -> pd.DataFrame:
         A row a name: ``kind, name, about`` (the first line of its documentation).
     """
     from ecgnb.data.catalog import CATALOG
-    from ecgnb.data.readers.reading import READERS
+    from ecgnb.data.readers.base import READERS
     from ecgnb.models import MODELS
     from ecgnb.objectives import OBJECTIVES
     from ecgnb.transforms import TRANSFORMS

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ecgnb.data.labels.mapping import encode
+from ecgnb.data.labels.targets import encode
 from ecgnb.data.recording import Recording
 from ecgnb.run.run import Run
 

@@ -48,7 +48,7 @@ def write_report(run: Run) -> pd.DataFrame:
         footer=f"Run {run.name}, made with ecgnb {package_version('ecgnb')}.",
     )
     run.finish("report", {"train": run.require("train")["identity"]})
-    places = run.places()
+    places = run.result_paths()
     where = [place.relative_to(run.root).as_posix() for place in places.values()]
     return pd.DataFrame({"what": list(places), "where": where})
 

@@ -10,7 +10,7 @@ import pandas as pd
 from ecgnb.core.errors import LabelError
 from ecgnb.core.files import fingerprint
 from ecgnb.core.progress import say
-from ecgnb.data.labels.mapping import encode
+from ecgnb.data.labels.targets import encode
 from ecgnb.data.splits.splits import find_leakage, make_splits, write_splits
 from ecgnb.run.run import Run
 

@@ -14,7 +14,7 @@ import pandas as pd
 from ecgnb.core.errors import ConfigError
 from ecgnb.core.files import fingerprint, sha256_file, write_json
 from ecgnb.core.progress import say
-from ecgnb.data.labels.mapping import encode
+from ecgnb.data.labels.targets import encode
 from ecgnb.run.run import Run, read_dict
 from ecgnb.run.session import find_run, log_to
 from ecgnb.stages.split import split_inputs

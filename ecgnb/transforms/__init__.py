@@ -1,4 +1,4 @@
-"""Transforms of signals, batched, on numpy arrays or torch tensors."""
+"""Transforms of signals: batched preprocessing and augmentation, numpy or torch."""
 
 from ecgnb.core.registry import import_submodules
 from ecgnb.transforms.pipeline import (

@@ -1,8 +1,7 @@
-"""Random transforms for training; each changes a record with probability ``p``.
+"""Augmentation: random transforms, each changes a record with probability ``p``.
 
-Amplitudes are in the signal's unit at the transform's place in the pipeline: mV before
-a z-score, standard deviations after it. With magnitude 0 every transform returns the
-signal as it was.
+Amplitudes are in the signal's unit at this step of the pipeline: mV before a z-score,
+standard deviations after it. With magnitude 0 every transform returns its input.
 """
 
 from __future__ import annotations
@@ -15,16 +14,20 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ecgnb.core.errors import ConfigError
 from ecgnb.transforms.batching import take_samples, valid_bounds
-from ecgnb.transforms.pipeline import TRANSFORMS, Params, Transform
+from ecgnb.transforms.pipeline import TRANSFORMS, Params, Transform, bounded
 from ecgnb.transforms.random import normal, record_states, uniform
+
+#: Sinusoids of a baseline wander; mains frequency and its harmonics.
+N_WAVES = 3
+MIN_WANDER_HZ = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augment(Transform):
-    """Base of the random transforms: decides who is changed and hands only those
-    records to ``_change``.
+    """Base of the random transforms: draws which records are changed.
+
+    A subclass defines ``_draw`` and ``_change``.
 
     Attributes:
         p: probability that a record is changed.
@@ -32,10 +35,20 @@ class Augment(Transform):
 
     random: ClassVar[bool] = True
 
-    p: float = 0.5
+    p: float = bounded(0.5, low=0, high=1)
 
-    def __post_init__(self) -> None:
-        _check_range(self, "p", self.p, 0.0, 1.0)
+    @abstractmethod
+    def _draw(self, states: Tensor, n_leads: int) -> Params:
+        """Draw the parameters of each record from its state.
+
+        Stream 0 of the state is used already.
+        """
+
+    @abstractmethod
+    def _change(
+        self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
+    ) -> Tensor:
+        """Return all records of ``x`` ``[B, n_leads, n_samples]`` changed."""
 
     def sample(
         self,
@@ -46,24 +59,10 @@ class Augment(Transform):
         step: int = 0,
         stream: int = 0,
     ) -> Params:
-        """Draw who is changed (``"active"``, bool ``[B]``) and how; see
-        :meth:`Transform.sample`.
-        """
+        """Draw ``"active"`` (bool ``[B]``) and ``_draw``; see `Transform.sample`."""
         states = record_states(keys, seed=seed, step=step, stream=stream)
-        return {
-            "active": uniform(states, (), stream=0) < self.p,
-            **self._draw(states, int(shape[-2])),
-        }
-
-    @abstractmethod
-    def _draw(self, states: Tensor, n_leads: int) -> Params:
-        """Draw the quantities of each record from its state; stream 0 is taken."""
-
-    @abstractmethod
-    def _change(
-        self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
-    ) -> Tensor:
-        """Change all records of ``x`` ``[B, n_leads, n_samples]``."""
+        active = uniform(states, stream=0) < self.p
+        return {"active": active, **self._draw(states, int(shape[-2]))}
 
     def _apply(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
@@ -71,140 +70,111 @@ class Augment(Transform):
         rows = params["active"].nonzero().squeeze(1)
         if len(rows) == 0:
             return x
-        chosen = {name: value[rows] for name, value in params.items()}
-        changed = self._change(
-            x[rows], chosen, fs, None if mask is None else mask[rows]
-        )
-        return x.index_copy(0, rows, changed)
+        active = {name: value[rows] for name, value in params.items()}
+        active_mask = None if mask is None else mask[rows]
+        return x.index_copy(0, rows, self._change(x[rows], active, fs, active_mask))
 
 
 @TRANSFORMS.register("gaussian_noise")
 @dataclass(frozen=True, kw_only=True)
 class GaussianNoise(Augment):
-    """Add white noise of a standard deviation drawn between 0 and ``sd`` for each
-    record.
-    """
+    """Add white noise with a standard deviation between 0 and ``sd`` per record."""
 
-    sd: float = 0.05
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_range(self, "sd", self.sd, 0.0)
+    sd: float = bounded(0.05, low=0)
 
     def _draw(self, states: Tensor, n_leads: int) -> Params:
-        # The state stands for the noise itself: 8 bytes a record instead of the size of
-        # the signal.
-        return {"state": states, "sd": uniform(states, (), stream=1) * self.sd}
+        # The state in place of the noise: 8 bytes per record, not a whole signal.
+        return {"state": states, "sd": uniform(states, stream=1) * self.sd}
 
     def _change(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
         shape = tuple(x.shape[1:])
-        # Record by record the integers of the hash stay in the processor's cache.
+        # One record at a time: the integers of the hash stay in the CPU cache.
         noise = [normal(state, shape, stream=2) for state in params["state"].split(1)]
-        return x + (torch.cat(noise) * params["sd"][:, None, None]).to(x.dtype)
+        scaled = torch.cat(noise) * params["sd"][:, None, None]
+        return x + scaled.to(x.dtype)
 
 
 @TRANSFORMS.register("baseline_wander")
 @dataclass(frozen=True, kw_only=True)
 class BaselineWander(Augment):
-    """Add a slow drift: three sinusoids of 0.05 to ``max_frequency`` Hz, with a gain of
-    its own for each lead.
+    """Add a slow drift: three sinusoids of 0.05 to ``max_frequency`` Hz, with one gain
+    per lead.
 
     Attributes:
         amplitude: the largest total amplitude.
         max_frequency: in Hz.
     """
 
-    amplitude: float = 0.3
-    max_frequency: float = 0.5
-
-    _WAVES = 3
-    _MIN_FREQUENCY = 0.05
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_range(self, "amplitude", self.amplitude, 0.0)
-        _check_range(self, "max_frequency", self.max_frequency, self._MIN_FREQUENCY)
+    amplitude: float = bounded(0.3, low=0)
+    max_frequency: float = bounded(0.5, low=MIN_WANDER_HZ)
 
     def _draw(self, states: Tensor, n_leads: int) -> Params:
-        span = self.max_frequency - self._MIN_FREQUENCY
+        span = self.max_frequency - MIN_WANDER_HZ
+        amplitude = self.amplitude / N_WAVES
         return {
-            "frequency": uniform(states, (self._WAVES,), stream=1) * span
-            + self._MIN_FREQUENCY,
-            "phase": uniform(states, (self._WAVES,), stream=2),
-            "amplitude": uniform(states, (self._WAVES,), stream=3)
-            * (self.amplitude / self._WAVES),
-            "gain": uniform(states, (n_leads,), stream=4) * 2 - 1,
+            "frequency": uniform(states, (N_WAVES,), 1) * span + MIN_WANDER_HZ,
+            "phase": uniform(states, (N_WAVES,), 2),
+            "amplitude": uniform(states, (N_WAVES,), 3) * amplitude,
+            "gain": uniform(states, (n_leads,), 4) * 2 - 1,
         }
 
     def _change(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
-        return x + _waves(params, x.shape[-1], self._rate(fs)).to(x.dtype)
+        return x + _waves(params, x.shape[-1], self.required_fs(fs)).to(x.dtype)
 
 
 @TRANSFORMS.register("powerline")
 @dataclass(frozen=True, kw_only=True)
 class Powerline(Augment):
-    """Add mains hum: 50 or 60 Hz and two harmonics, with a gain of its own for each
-    lead.
+    """Add mains hum: 50 or 60 Hz and two harmonics, with one gain per lead.
 
-    Harmonics that the sampling rate cannot carry are left out.
+    Harmonics that are not below half the sampling rate are left out.
 
     Attributes:
         amplitude: the largest amplitude of the fundamental; harmonic k has at most 1/k
             of it.
     """
 
-    amplitude: float = 0.1
-
-    _WAVES = 3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_range(self, "amplitude", self.amplitude, 0.0)
+    amplitude: float = bounded(0.1, low=0)
 
     def _draw(self, states: Tensor, n_leads: int) -> Params:
-        harmonic = torch.arange(1, self._WAVES + 1, device=states.device)
-        mains = torch.where(uniform(states, (1,), stream=1) < 0.5, 50.0, 60.0)
+        harmonic = torch.arange(1, N_WAVES + 1, device=states.device)
+        mains = torch.where(uniform(states, (1,), 1) < 0.5, 50.0, 60.0)
+        amplitude = uniform(states, (N_WAVES,), 3) * self.amplitude
         return {
             "frequency": mains * harmonic,
-            "phase": uniform(states, (self._WAVES,), stream=2),
-            "amplitude": uniform(states, (self._WAVES,), stream=3)
-            * self.amplitude
-            / harmonic,
-            "gain": uniform(states, (n_leads,), stream=4) * 2 - 1,
+            "phase": uniform(states, (N_WAVES,), 2),
+            "amplitude": amplitude / harmonic,
+            "gain": uniform(states, (n_leads,), 4) * 2 - 1,
         }
 
     def _change(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
-        carried = params["frequency"] < self._rate(fs) / 2
-        params = {**params, "amplitude": params["amplitude"] * carried}
-        return x + _waves(params, x.shape[-1], self._rate(fs)).to(x.dtype)
+        fs = self.required_fs(fs)
+        below_nyquist = params["frequency"] < fs / 2
+        params = {**params, "amplitude": params["amplitude"] * below_nyquist}
+        return x + _waves(params, x.shape[-1], fs).to(x.dtype)
 
 
 @TRANSFORMS.register("amplitude_scale")
 @dataclass(frozen=True, kw_only=True)
 class AmplitudeScale(Augment):
     """Multiply each record (or each lead) by a factor between ``1 / (1 + magnitude)``
-    and ``1 + magnitude``.
-
-    Growing and shrinking are equally likely.
+    and ``1 + magnitude``; larger and smaller are equally likely.
     """
 
-    magnitude: float = 0.3
+    magnitude: float = bounded(0.3, low=0)
     per_lead: bool = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_range(self, "magnitude", self.magnitude, 0.0)
-
     def _draw(self, states: Tensor, n_leads: int) -> Params:
-        signed = uniform(states, (n_leads if self.per_lead else 1,), stream=1) * 2 - 1
-        grown = signed.abs() * self.magnitude + 1
-        return {"factor": torch.where(signed < 0, 1 / grown, grown)}
+        count = n_leads if self.per_lead else 1
+        signed = uniform(states, (count,), stream=1) * 2 - 1
+        larger = signed.abs() * self.magnitude + 1
+        return {"factor": torch.where(signed < 0, 1 / larger, larger)}
 
     def _change(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
@@ -219,17 +189,12 @@ class LeadDropout(Augment):
     always stays.
     """
 
-    p_lead: float = 0.2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_range(self, "p_lead", self.p_lead, 0.0, 1.0)
+    p_lead: float = bounded(0.2, low=0, high=1)
 
     def _draw(self, states: Tensor, n_leads: int) -> Params:
-        chance = uniform(states, (n_leads,), stream=1)
-        return {
-            "keep": (chance >= self.p_lead) | (chance == chance.amax(-1, keepdim=True))
-        }
+        number = uniform(states, (n_leads,), stream=1)
+        largest = number.amax(-1, keepdim=True)
+        return {"keep": (number >= self.p_lead) | (number == largest)}
 
     def _change(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
@@ -240,20 +205,16 @@ class LeadDropout(Augment):
 @TRANSFORMS.register("time_mask")
 @dataclass(frozen=True, kw_only=True)
 class TimeMask(Augment):
-    """Set one stretch of all leads to 0; its length is drawn between 0 and
-    ``max_fraction`` of the valid samples.
+    """Set one interval of all leads to 0, of up to ``max_fraction`` of the valid
+    samples.
     """
 
-    max_fraction: float = 0.2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_range(self, "max_fraction", self.max_fraction, 0.0, 1.0)
+    max_fraction: float = bounded(0.2, low=0, high=1)
 
     def _draw(self, states: Tensor, n_leads: int) -> Params:
         return {
-            "fraction": uniform(states, (), stream=1) * self.max_fraction,
-            "place": uniform(states, (), stream=2),
+            "fraction": uniform(states, stream=1) * self.max_fraction,
+            "position": uniform(states, stream=2),
         }
 
     def _change(
@@ -261,89 +222,64 @@ class TimeMask(Augment):
     ) -> Tensor:
         start, count = valid_bounds(mask, x)
         length = (params["fraction"] * count).long()
-        begin = start + (params["place"] * (count - length + 1)).long()
+        begin = start + (params["position"] * (count - length + 1)).long()
+        end = begin + length
         time = torch.arange(x.shape[-1], device=x.device)
-        hidden = (time >= begin[:, None]) & (time < (begin + length)[:, None])
-        return x.masked_fill(hidden[:, None, :], 0.0)
+        masked = (time >= begin[:, None]) & (time < end[:, None])
+        return x.masked_fill(masked[:, None, :], 0.0)
 
 
 @TRANSFORMS.register("time_shift")
 @dataclass(frozen=True, kw_only=True)
 class TimeShift(Augment):
-    """Rotate the valid samples by up to ``max_seconds`` to either side; no beat is
+    """Rotate the valid samples by up to ``max_seconds`` in either direction; no beat is
     lost.
     """
 
-    max_seconds: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_range(self, "max_seconds", self.max_seconds, 0.0)
+    max_seconds: float = bounded(0.5, low=0)
 
     def _draw(self, states: Tensor, n_leads: int) -> Params:
-        return {"seconds": (uniform(states, (), stream=1) * 2 - 1) * self.max_seconds}
+        signed = uniform(states, stream=1) * 2 - 1
+        return {"seconds": signed * self.max_seconds}
 
     def _change(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
         start, count = valid_bounds(mask, x)
-        shift = (params["seconds"] * self._rate(fs)).round().long()
-        time = torch.arange(x.shape[-1], device=x.device)[None, :]
-        rotated = start[:, None] + (time - start[:, None] - shift[:, None]).remainder(
-            count.clamp(min=1)[:, None]
-        )
-        # Padding stays where it is; the caller sets it to 0.
-        return take_samples(x, rotated)
+        start, count = start[:, None], count.clamp(min=1)[:, None]
+        shift = (params["seconds"] * self.required_fs(fs)).round().long()[:, None]
+        time = torch.arange(x.shape[-1], device=x.device)
+        # Padding also moves; the caller sets it to 0.
+        return take_samples(x, start + (time - start - shift).remainder(count))
 
 
 def _waves(params: Params, n_samples: int, fs: float) -> Tensor:
-    """Return ``[B, n_leads, n_samples]``: the sum of each record's sinusoids times the
-    gain of each lead.
+    """Return ``[B, n_leads, n_samples]``: each record's sum of sinusoids times the gain
+    of each lead.
     """
     time = torch.arange(n_samples, device=params["phase"].device) / fs
-    columns = [params[name].unbind(1) for name in ("frequency", "phase", "amplitude")]
     total = torch.zeros_like(time)
-    for frequency, phase, amplitude in zip(*columns, strict=True):
-        total = (
-            total
-            + _sine(frequency[:, None] * time + phase[:, None]) * amplitude[:, None]
-        )
+    for k in range(N_WAVES):
+        wave = slice(k, k + 1)  # keeps the dimension: [B, 1]
+        cycles = params["frequency"][:, wave] * time + params["phase"][:, wave]
+        total = total + _sine(cycles) * params["amplitude"][:, wave]
     return params["gain"][:, :, None] * total[:, None, :]
 
 
 def _sine(cycles: Tensor) -> Tensor:
     """Return sin(2 pi cycles) within 1e-5, by additions and multiplications only.
 
-    ``torch.sin`` differs in its last bit between devices and between vector and scalar
-    code, hence with the size of the batch; a polynomial does not.
+    The last bit of ``torch.sin`` differs between devices and between vector and scalar
+    code, hence with the batch size; that of a polynomial does not.
     """
     folded = cycles - (cycles + 0.5).floor()  # [-0.5, 0.5)
-    quarter = torch.where(
-        folded.abs() > 0.25,
-        torch.copysign(torch.full_like(folded, 0.5), folded) - folded,
-        folded,
-    )
+    half = torch.copysign(torch.full_like(folded, 0.5), folded)
+    quarter = torch.where(folded.abs() > 0.25, half - folded, folded)
     square = quarter * quarter
     # Taylor coefficients of sin(2 pi u) up to u**9; |u| <= 1/4.
     total = torch.full_like(square, 42.05869394489765)
-    for coefficient in (
-        -76.70585975306136,
-        81.60524927607504,
-        -41.34170224039975,
-        6.283185307179586,
-    ):
-        total = total * square + coefficient
+    total = total * square - 76.70585975306136
+    total = total * square + 81.60524927607504
+    total = total * square - 41.34170224039975
+    total = total * square + 6.283185307179586
     return total * quarter
-
-
-def _check_range(
-    transform: Transform,
-    option: str,
-    value: float,
-    low: float,
-    high: float = float("inf"),
-) -> None:
-    if not low <= value <= high:
-        raise ConfigError(
-            f"The transform {transform.name!r} needs {option} between {low:g} and {high:g}; it was given {value!r}."
-        )

@@ -1,6 +1,4 @@
-"""Any array of signals as a flat batch of torch tensors, and back; and what a validity
-mask says.
-"""
+"""View any array of signals as a flat batch of torch tensors, and convert it back."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from torch import Tensor
 
 from ecgnb.core.errors import ConfigError
 
-#: A signal goes out as what it came in: numpy array or torch tensor.
+#: The output has the type of the input: numpy array or torch tensor.
 Array = TypeVar("Array", np.ndarray, Tensor)
 
 
@@ -25,9 +23,9 @@ class FlatBatch:
         x: floating ``[B, n_leads, n_samples]``; half precision is widened to float32.
         mask: bool ``[B, n_samples]``, True where a sample is real; ``None`` when all
             are.
-        shape: the shape of the signal that came in.
-        dtype: its torch type.
-        is_numpy: whether it was a numpy array.
+        shape: of the input.
+        dtype: of the input, as torch type.
+        is_numpy: whether the input was a numpy array.
     """
 
     x: Tensor
@@ -37,118 +35,108 @@ class FlatBatch:
     is_numpy: bool
 
     def restore(self, x: Tensor) -> Any:
-        """Return ``x`` with the dimensions, type and kind of the signal that came in,
-        padding set to 0.
-        """
+        """Return ``x`` with shape, dtype and type of the input, padding set to 0."""
         x = zero_padding(x, self.mask).reshape(self.shape).to(self.dtype)
         return x.detach().numpy() if self.is_numpy else x
 
 
-def flatten(signal: Array, mask: Any = None) -> FlatBatch:
-    """View ``signal`` ``[..., n_leads, n_samples]`` as a batch; nothing is copied
-    unless its memory forbids a view.
+def flatten(signal: Any, mask: Any = None) -> FlatBatch:
+    """View ``signal`` ``[..., n_leads, n_samples]`` as a batch, without a copy where
+    its memory layout allows it.
 
     Args:
         signal: floating numpy array or torch tensor.
-        mask: bool ``[..., n_samples]`` of the same leading dimensions, or ``None``.
+        mask: bool ``[..., n_samples]`` with the same leading dimensions, or ``None``.
 
     Raises:
         ConfigError: the signal has no lead and sample dimension, is not floating, or
             the mask does not fit.
     """
-    x = signal if isinstance(signal, Tensor) else torch.from_numpy(_writable(signal))
+    is_numpy = not isinstance(signal, Tensor)
+    x = torch.from_numpy(_writable(signal)) if is_numpy else signal
     if x.ndim < 2 or not x.is_floating_point():
         raise ConfigError(
-            f"Transforms take floating signals [..., n_leads, n_samples]; this is {tuple(x.shape)} of {x.dtype}. "
-            "Convert to millivolts in float32 and give one row a lead."
+            "Transforms require floating signals [..., n_leads, n_samples]; this is "
+            f"{tuple(x.shape)} of {x.dtype}. Convert to millivolts in float32 with one "
+            "row per lead."
         )
     shape, dtype = tuple(x.shape), x.dtype
     if dtype in (torch.float16, torch.bfloat16):
         x = x.float()
-    return FlatBatch(
-        x.reshape(-1, *shape[-2:]),
-        _flat_mask(mask, x),
-        shape,
-        dtype,
-        not isinstance(signal, Tensor),
-    )
+    if mask is not None:
+        mask = _flat_mask(mask, x)
+    return FlatBatch(x.reshape(-1, *shape[-2:]), mask, shape, dtype, is_numpy)
 
 
-def flat_keys(keys: Any, shape: tuple[int, ...], device: torch.device) -> Tensor | None:
-    """Return record keys as int64 ``[B]``; ``shape`` is that of the signal they belong
-    to.
+def flat_keys(keys: Any, shape: tuple[int, ...]) -> Tensor:
+    """Return record keys as int64 ``[B]``, on their device.
 
     Raises:
-        ConfigError: there is not one key a record.
+        ConfigError: their number is not that of the records in a signal of ``shape``.
     """
-    if keys is None:
-        return None
-    flat = torch.as_tensor(keys, dtype=torch.int64, device=device).reshape(-1)
-    records = int(np.prod(shape[:-2], dtype=np.int64))
-    if len(flat) != records:
+    flat = torch.as_tensor(keys, dtype=torch.int64).reshape(-1)
+    n_records = int(np.prod(shape[:-2], dtype=np.int64))
+    if len(flat) != n_records:
         raise ConfigError(
-            f"There are {len(flat)} keys for {records} records; give one key a record."
+            f"There are {len(flat)} keys for {n_records} records; use one key per "
+            "record."
         )
     return flat
 
 
 def zero_padding(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Return ``x`` ``[B, n_leads, n_samples]`` with 0 where ``mask`` ``[B, n_samples]``
-    is False.
+    """Return ``x`` ``[B, n_leads, n_samples]``, 0 where ``mask`` ``[B, n_samples]`` is
+    False.
     """
     return x if mask is None else x.masked_fill(~mask[:, None, :], 0.0)
 
 
 def valid_bounds(mask: Tensor | None, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return first valid sample and number of samples up to the last valid one: int64
-    ``[B]`` or ``[1]`` each.
+    """Return the first valid sample and the number of samples from it to the last one.
 
-    Without a mask both are single numbers that hold for all records.
+    Returns:
+        Two int64 tensors ``[B]``, or ``[1]`` when there is no mask.
     """
     n_samples = x.shape[-1]
     if mask is None:
-        return torch.zeros(1, dtype=torch.int64, device=x.device), torch.full(
-            (1,), n_samples, device=x.device
-        )
-    some = mask.any(-1)
-    first = mask.to(torch.uint8).argmax(-1)
-    last = n_samples - mask.flip(-1).to(torch.uint8).argmax(-1)
-    return first * some, (last - first) * some
+        start = torch.zeros(1, dtype=torch.int64, device=x.device)
+        return start, torch.full_like(start, n_samples)
+    not_empty = mask.any(-1)
+    numbers = mask.to(torch.uint8)
+    first = numbers.argmax(-1)
+    last = n_samples - numbers.flip(-1).argmax(-1)
+    return first * not_empty, (last - first) * not_empty
 
 
 def take_samples(x: Tensor, index: Tensor) -> Tensor:
-    """Return ``x[b, :, index[b]]`` for ``index`` int64 ``[B, n]``, or ``[1, n]`` for
-    all records alike.
+    """Return ``x[b, :, index[b]]`` for ``index`` int64 ``[B, n]``, or ``[1, n]`` to use
+    one row for all records.
     """
     if len(index) == 1:
         return x.index_select(-1, index[0])
     return x.gather(-1, index[:, None, :].expand(-1, x.shape[1], -1))
 
 
-def _flat_mask(mask: Any, x: Tensor) -> Tensor | None:
-    if mask is None:
-        return None
-    mask = torch.as_tensor(
-        mask if isinstance(mask, Tensor) else _writable(mask),
-        dtype=torch.bool,
-        device=x.device,
-    )
-    if mask.shape != (*x.shape[:-2], x.shape[-1]):
+def _flat_mask(mask: Any, x: Tensor) -> Tensor:
+    if not isinstance(mask, Tensor):
+        mask = _writable(mask)
+    mask = torch.as_tensor(mask, dtype=torch.bool, device=x.device)
+    expected = (*x.shape[:-2], x.shape[-1])
+    if mask.shape != expected:
         raise ConfigError(
-            f"The mask has shape {tuple(mask.shape)}; a signal of shape {tuple(x.shape)} needs "
-            f"{(*x.shape[:-2], x.shape[-1])}."
+            f"The mask has shape {tuple(mask.shape)}; a signal of shape "
+            f"{tuple(x.shape)} needs {expected}."
         )
     return mask.reshape(-1, mask.shape[-1])
 
 
 def _writable(signal: Any) -> np.ndarray:
-    """Return an array that torch can view: native byte order, forward strides,
-    writable.
-    """
+    """Return an array that torch can view: native bytes, positive strides, writable."""
     array = np.asarray(signal)
     if array.dtype.kind == "f" and not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    # torch refuses backward strides and warns of read-only memory (a memory map),
+    # torch refuses negative strides and warns of read-only memory (a memory map),
     # although nothing is written here.
-    backward = any(stride < 0 for stride in array.strides)
-    return array if array.flags.writeable and not backward else array.copy()
+    if min(array.strides, default=0) < 0 or not array.flags.writeable:
+        array = array.copy()
+    return array

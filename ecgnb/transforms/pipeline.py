@@ -1,21 +1,22 @@
-"""`Transform` and `Pipeline`: the chance is drawn first, then applied by a pure
-function.
+"""`Transform` and `Pipeline`: draw random parameters first, then apply them purely.
 
 >>> import numpy as np
 >>> pipeline = build_pipeline(["zscore", {"name": "clip", "limit": 2.0}])
->>> float(np.abs(pipeline(np.random.default_rng(0).normal(size=(12, 500)), fs=500.0)).max())
+>>> signal = np.random.default_rng(0).normal(size=(12, 500))
+>>> float(np.abs(pipeline(signal, fs=500.0)).max())
 2.0
 """
 
 from __future__ import annotations
 
+import math
+import sys
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from ecgnb.core.errors import ConfigError
@@ -23,32 +24,63 @@ from ecgnb.core.registry import Registry, build_from_spec
 from ecgnb.transforms.batching import Array, flat_keys, flatten
 from ecgnb.transforms.random import stream_of
 
-#: What chance decided for each record of a batch: small tensors, first dimension B;
-#: empty where chance has no part.
+#: Random parameters of a transform for each record of a batch: small tensors, first
+#: dimension B; empty for deterministic transforms.
 Params = dict[str, Tensor]
-#: How a configuration names a transform: ``"zscore"`` or ``{"name": "bandpass", "low":
-#: 0.5, "high": 40.0}``.
+#: A transform in a configuration: ``"zscore"`` or ``{"name": "bandpass", "low": 0.5,
+#: "high": 40.0}``.
 Spec = str | Mapping[str, Any]
 
 TRANSFORMS: Registry[type[Transform]] = Registry("transform")
 
-#: What a model sees when nothing else is asked for: every lead with mean 0 and variance
-#: 1 over its valid samples.
+#: Default: every lead with mean 0 and variance 1 over its valid samples.
 DEFAULT_TRANSFORMS: tuple[str, ...] = ("zscore",)
+
+
+def bounded(default: Any, *, low: float, high: float = math.inf) -> Any:
+    """Declare an option of a transform that must be between ``low`` and ``high``."""
+    limits = f"between {low:g} and {high:g}"
+    return field(default=default, metadata={"limits": (low, high, limits)})
+
+
+def positive(default: Any) -> Any:
+    """Declare an option of a transform that must be above 0."""
+    limits = (sys.float_info.min, math.inf, "above 0")
+    return field(default=default, metadata={"limits": limits})
 
 
 @dataclass(frozen=True)
 class Transform(ABC):
     """One change of signals ``[..., n_leads, n_samples]``; its fields are its options.
 
-    A subclass is a frozen dataclass that defines ``_apply`` and, where chance has a
-    part, ``sample``. Signals are never changed in place. Samples that the mask calls
-    padding count in no statistic and are 0 afterwards. Signals must be finite: a NaN
-    would spread over its whole lead in a filter.
+    A subclass is a frozen dataclass that defines ``_apply`` and, when it is random,
+    ``sample``. Signals are never changed in place. Padding, where the mask is False,
+    enters no statistic and is 0 afterwards. Signals must be finite: a filter spreads a
+    NaN over its whole lead.
     """
 
-    #: Whether chance has a part; random transforms are left out of evaluation.
+    #: Whether random parameters are drawn; evaluation leaves random transforms out.
     random: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            if "limits" not in option.metadata:
+                continue
+            low, high, limits = option.metadata["limits"]
+            value = getattr(self, option.name)
+            self.check(
+                low <= value <= high,
+                f"needs {option.name} {limits}, not {value!r}",
+            )
+
+    @abstractmethod
+    def _apply(
+        self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
+    ) -> Tensor:
+        """Return ``x`` ``[B, n_leads, n_samples]`` changed.
+
+        Padding need not be 0; the caller sets it to 0 afterwards.
+        """
 
     def sample(
         self,
@@ -59,8 +91,14 @@ class Transform(ABC):
         step: int = 0,
         stream: int = 0,
     ) -> Params:
-        """Draw what chance decides for records ``keys`` (int64 ``[B]``) of a signal
-        ``[B, n_leads, n_samples]``.
+        """Draw the parameters of records ``keys`` (int64 ``[B]``).
+
+        Args:
+            shape: ``[B, n_leads, n_samples]`` of the signal.
+            keys: one number per record, such as its row in the store.
+            seed: the seed of the run.
+            step: the optimization step.
+            stream: of this transform in its pipeline.
         """
         return {}
 
@@ -72,74 +110,58 @@ class Transform(ABC):
         fs: float | None = None,
         mask: Any = None,
     ) -> Array:
-        """Return the changed signal: a pure, differentiable, deterministic function of
-        its arguments.
+        """Return the changed signal: pure, differentiable, deterministic.
 
         Args:
             x: floating numpy array or torch tensor ``[..., n_leads, n_samples]``.
-            params: what :meth:`sample` returned; nothing for a deterministic transform.
-            fs: samples a second, for transforms that think in seconds or Hz.
+            params: from :meth:`sample`; none for a deterministic transform.
+            fs: sampling rate in Hz, for transforms with options in seconds or Hz.
             mask: bool ``[..., n_samples]``, True where a sample is real; ``None`` when
                 all are.
 
         Returns:
-            The kind, type and shape of ``x``; it may share memory with ``x`` when
-            nothing changed.
+            Type, dtype and shape of ``x``; it may share memory with ``x`` when nothing
+            changed.
 
         Raises:
             ConfigError: signal, mask or ``fs`` do not fit the transform.
         """
-        flat = flatten(x, mask)
-        on_device = {
-            name: value.to(flat.x.device) for name, value in (params or {}).items()
-        }
-        return flat.restore(self._apply(flat.x, on_device, fs, flat.mask))
+        batch = flatten(x, mask)
+        on_device = {}
+        for name, value in (params or {}).items():
+            on_device[name] = value.to(batch.x.device)
+        return batch.restore(self._apply(batch.x, on_device, fs, batch.mask))
 
-    def __call__(
-        self,
-        x: Array,
-        *,
-        fs: float | None = None,
-        mask: Any = None,
-        keys: Any = None,
-        seed: int = 0,
-        step: int = 0,
-    ) -> Array:
-        """Sample, then apply; see :class:`Pipeline`."""
-        return Pipeline([self])(x, fs=fs, mask=mask, keys=keys, seed=seed, step=step)
+    def __call__(self, x: Array, **options: Any) -> Array:
+        """Sample, then apply; options as for :class:`Pipeline`."""
+        return Pipeline([self])(x, **options)
 
     def spec(self) -> dict[str, Any]:
-        """Return the name and all options as plain values; :func:`build_transform`
-        makes the transform of them.
-        """
-        options = {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in asdict(self).items()
-        }
-        return {"name": self.name, **options}
+        """Return name and options as plain values, for :func:`build_transform`."""
+        return {"name": self.name, **asdict(self)}
 
     @property
     def name(self) -> str:
-        """The name under which the transform is registered."""
+        """Name in the registry."""
         for name in TRANSFORMS:
             if TRANSFORMS.get(name) is type(self):
                 return name
         raise ConfigError(
-            f"{type(self).__name__} has no name: register it with @TRANSFORMS.register('...')."
+            f"{type(self).__name__} has no name: register it with "
+            "@TRANSFORMS.register('...')."
         )
 
-    @abstractmethod
-    def _apply(
-        self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
-    ) -> Tensor:
-        """Change ``x`` ``[B, n_leads, n_samples]``; the caller sets padding to 0
-        afterwards.
-        """
+    def check(self, holds: object, message: str) -> None:
+        """Raise a `ConfigError` with ``message`` when ``holds`` is false."""
+        if not holds:
+            raise ConfigError(f"The transform {self.name!r} {message}.")
 
-    def _rate(self, fs: float | None) -> float:
+    def required_fs(self, fs: float | None) -> float:
+        """Return the sampling rate, or raise a `ConfigError` when it is missing."""
         if fs is None or not fs > 0:
             raise ConfigError(
-                f"The transform {self.name!r} needs the sampling rate; it was given fs={fs!r}."
+                f"The transform {self.name!r} needs the sampling rate in Hz, but fs is "
+                f"{fs!r}."
             )
         return float(fs)
 
@@ -147,55 +169,52 @@ class Transform(ABC):
 class Pipeline:
     """Transforms one after the other.
 
-    Preprocessing and augmentation are the same kind of thing; :meth:`deterministic` is
-    what evaluation and prediction use. Each random transform draws from a stream of its
-    own, named after it.
+    Preprocessing and augmentation have the same interface; evaluation and prediction
+    use :meth:`deterministic`. Each random transform draws from its own stream, which
+    depends on its name.
     """
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
         self.transforms = tuple(transforms)
-        seen: Counter[type] = Counter()
+        occurrences: Counter[type] = Counter()
         self._streams: list[int] = []
         for transform in self.transforms:
-            # A deterministic transform draws nothing, so it needs no stream and no
-            # registered name.
-            self._streams.append(
-                stream_of(transform.name, seen[type(transform)])
-                if transform.random
-                else 0
-            )
-            seen[type(transform)] += 1
+            stream = 0  # deterministic transforms need neither stream nor name
+            if transform.random:
+                stream = stream_of(transform.name, occurrences[type(transform)])
+            self._streams.append(stream)
+            occurrences[type(transform)] += 1
 
     @property
     def random(self) -> bool:
-        """Whether chance has a part in any of the transforms."""
+        """Whether any of the transforms is random."""
         return any(transform.random for transform in self.transforms)
 
     def sample(
         self, shape: Sequence[int], keys: Any, *, seed: int = 0, step: int = 0
     ) -> list[Params]:
-        """Draw for records ``keys`` of a signal of ``shape`` ``[..., n_leads,
-        n_samples]``; one entry a transform.
+        """Draw the parameters of each transform for records ``keys``.
 
         Raises:
-            ConfigError: a random transform has no keys, or there is not one key a
-                record.
+            ConfigError: a random transform has no keys, or their number is not that of
+                the records in ``shape`` ``[..., n_leads, n_samples]``.
         """
-        if self.random and keys is None:
-            raise ConfigError(
-                f"The pipeline {self!r} is random and needs keys, one integer a record (such as its row in the store): "
-                "they make a record's augmentation independent of its batch."
-            )
-        device = keys.device if isinstance(keys, Tensor) else torch.device("cpu")
-        flat = flat_keys(keys, tuple(shape), device)
-        if flat is None:
+        if keys is None:
+            if self.random:
+                raise ConfigError(
+                    f"The pipeline {self!r} is random and needs keys, one integer per "
+                    "record (such as its row in the store): they make a record's "
+                    "augmentation independent of its batch."
+                )
             return [{} for _ in self.transforms]
-        size = (len(flat), *shape[-2:])
-        pairs = zip(self.transforms, self._streams, strict=True)
-        return [
-            transform.sample(size, flat, seed=seed, step=step, stream=stream)
-            for transform, stream in pairs
-        ]
+        keys = flat_keys(keys, tuple(shape))
+        params = []
+        for transform, stream in zip(self.transforms, self._streams, strict=True):
+            size = (len(keys), *shape[-2:])
+            params.append(
+                transform.sample(size, keys, seed=seed, step=step, stream=stream)
+            )
+        return params
 
     def apply(
         self,
@@ -205,14 +224,12 @@ class Pipeline:
         fs: float | None = None,
         mask: Any = None,
     ) -> Array:
-        """Apply all transforms with what :meth:`sample` drew; pure and
-        differentiable.
-        """
-        flat = flatten(signal, mask)
-        x = flat.x
+        """Apply all transforms with ``params`` of :meth:`sample`; differentiable."""
+        batch = flatten(signal, mask)
+        x = batch.x
         for transform, drawn in zip(self.transforms, params, strict=True):
-            x = transform.apply(x, drawn, fs=fs, mask=flat.mask)
-        return flat.restore(x)
+            x = transform.apply(x, drawn, fs=fs, mask=batch.mask)
+        return batch.restore(x)
 
     def __call__(
         self,
@@ -229,34 +246,26 @@ class Pipeline:
         Args:
             signal: floating numpy array or torch tensor ``[..., n_leads, n_samples]``,
                 in mV.
-            fs: samples a second.
+            fs: sampling rate in Hz.
             mask: bool ``[..., n_samples]``, True where a sample is real; ``None`` when
                 all are.
-            keys: one integer a record, ``[...]``; needed when a transform is random.
+            keys: one integer per record, ``[...]``; required by random transforms.
             seed: the seed of the run.
-            step: the optimisation step; the same (seed, step, key) gives the same
+            step: the optimization step; the same (seed, step, key) gives the same
                 augmentation.
 
         Raises:
             ConfigError: the signal, mask, keys or rate do not fit.
         """
-        return self.apply(
-            signal,
-            self.sample(signal.shape, keys, seed=seed, step=step),
-            fs=fs,
-            mask=mask,
-        )
+        params = self.sample(signal.shape, keys, seed=seed, step=step)
+        return self.apply(signal, params, fs=fs, mask=mask)
 
     def deterministic(self) -> Pipeline:
         """Return the pipeline without its random transforms."""
-        return Pipeline(
-            [transform for transform in self.transforms if not transform.random]
-        )
+        return Pipeline([step for step in self.transforms if not step.random])
 
     def specs(self) -> list[dict[str, Any]]:
-        """Return plain values from which :func:`build_pipeline` makes the same
-        pipeline.
-        """
+        """Return names and options as plain values, for :func:`build_pipeline`."""
         return [transform.spec() for transform in self.transforms]
 
     def __iter__(self) -> Iterator[Transform]:
@@ -291,7 +300,5 @@ def build_pipeline(specs: Sequence[Spec] = DEFAULT_TRANSFORMS) -> Pipeline:
 
 
 def build_transform(spec: Spec) -> Transform:
-    """Make one transform of its name, or of a dictionary with ``"name"`` and options;
-    see :func:`build_pipeline`.
-    """
+    """Make one transform of its specification; see :func:`build_pipeline`."""
     return build_from_spec(TRANSFORMS, spec)

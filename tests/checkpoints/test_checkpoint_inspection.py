@@ -5,7 +5,6 @@ import collections
 import pathlib
 import re
 import tempfile
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,6 @@ from safetensors.torch import save_file
 from ecgnb.checkpoints.globals_table import _TENSOR_NAMES, effect_of
 from ecgnb.checkpoints.inspection import Inspection, inspect_checkpoint
 from ecgnb.checkpoints.opcodes import Use
-from ecgnb.cli.models import add_model_commands
-from ecgnb.core.errors import CheckpointError
 
 
 @pytest.fixture
@@ -338,33 +335,3 @@ def test_each_kind_of_harmless_name_has_its_words(effect: str) -> None:
         "numpy.core.multiarray.scalar",
     )
     assert effect in {effect_of(name, Use(1, 1)).text for name in names}
-
-
-def shell(*words: str) -> None:
-    parser = argparse.ArgumentParser()
-    add_model_commands(parser.add_subparsers())
-    options = parser.parse_args(["checkpoint", *words])
-    options.do(options)
-
-
-@pytest.mark.parametrize("width", [80, 120])
-def test_the_command_fits_into_the_terminal(
-    golden: Path,
-    width: int,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setenv("COLUMNS", str(width))
-    shell("inspect", str(golden / "pretrained.pt"))
-    short = capsys.readouterr().out
-    assert max(map(len, short.splitlines())) <= width
-    assert "The first 10 of 171 tensors" in short and "final_proj.bias" not in short
-    shell("inspect", str(golden / "pretrained.pt"), "--tensors")
-    assert "final_proj.bias" in capsys.readouterr().out
-
-
-def test_the_command_tells_what_is_wrong(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
-        archive.writestr("a.txt", b"x")
-    with pytest.raises(CheckpointError, match=r"data\.pkl is missing"):
-        shell("inspect", str(tmp_path / "x.pt"))

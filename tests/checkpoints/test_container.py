@@ -17,9 +17,10 @@ import torch
 from hostile_pickles import TENSOR, audited, container, rewritten, tensor, text
 from safetensors.torch import load_file, save_file
 
-from ecgnb.checkpoints.constructors import Inert
-from ecgnb.checkpoints.container import Checkpoint, TensorRef, open_checkpoint, plain
-from ecgnb.checkpoints.plain import walk
+from ecgnb.checkpoints.inert import Inert
+from ecgnb.checkpoints.container import Checkpoint, open_checkpoint
+from ecgnb.checkpoints.tensor_refs import TensorRef
+from ecgnb.checkpoints.plain import plain, walk
 from ecgnb.core.errors import CheckpointError
 
 GOLDEN = (
@@ -341,7 +342,7 @@ def test_other_zip_files(tmp_path: Path) -> None:
             with zipfile.ZipFile(tmp_path / name, "w") as archive:
                 for entry in entries:
                     archive.writestr(entry, b"N.")
-    told = {"arrays.npz": "NumPy archive", "nested.zip": "'model.pt' in it; unpack", "other.zip": "holds 'readme.txt'",
+    told = {"arrays.npz": "NumPy archive", "nested.zip": "'model.pt' in it; unpack", "other.zip": "it has 'readme.txt'",
             "twice.pt": "two entries of one name", "script.pt": "TorchScript", "model.keras": "a Keras model",
             "two.pt": "in two folders"}  # fmt: skip
     for name, words in told.items():
@@ -356,7 +357,7 @@ def test_compressed_big_endian_and_incomplete_archives(tmp_path: Path) -> None:
         ({"compression": zipfile.ZIP_DEFLATED}, "compressed or encrypted"),
         ({"byteorder": b"big"}, "byte order big-endian"),
         ({"byteorder": b"middle"}, "byte order .*middle"),
-        ({"data/1": None}, "storage '1', which the file does not hold"),
+        ({"data/1": None}, "storage '1', which the file does not have"),
         ({"data/0": b"\0" * 1999}, "'0' should have 2,000 bytes and has 1,999"),
         ({"data.pkl": b"\x80\x02}q"}, "data.pkl in .* its pickle is damaged"),
     ]

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgnb.checkpoints import opcodes
-from ecgnb.checkpoints.constructors import Inert, brief
+from ecgnb.checkpoints.inert import Inert, brief
 from ecgnb.checkpoints.opcodes import interpret
 from ecgnb.checkpoints.plain import plain, walk
 from ecgnb.core.errors import CheckpointError
@@ -166,7 +166,7 @@ def test_calling_what_a_call_returned_is_noted() -> None:
     assert set(unpickled.globals) == {
         "__builtin__.getattr",
         "os.system",
-        "what __builtin__.getattr returned",
+        "result of __builtin__.getattr",
     }
     assert unpickled.value.args == ("touch should_not_exist",)
     nested = getattr_ + b")R" * 1000 + b"."
@@ -310,7 +310,7 @@ def test_memory_stays_small_whatever_the_file_asks_for(
 ) -> None:
     """A memo index of four billion; one list of which sets are built again and
     again."""
-    monkeypatch.setattr(opcodes, "MOST_STEPS", 200_000)
+    monkeypatch.setattr(opcodes, "MAX_STEPS", 200_000)
     members = b"".join(b"M" + struct.pack("<H", n) for n in range(10_000))
     amplified = (
         b"\x80\x02c__builtin__\nset\nq\x00("

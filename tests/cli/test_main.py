@@ -1,214 +1,68 @@
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Iterator
 
-import numpy as np
-import pandas as pd
 import pytest
 
+from ecgnb.cli.base import command, ecgnb_command
 from ecgnb.cli.main import main
+from ecgnb.core.errors import ConfigError, EcgnbError
+
+Capture = pytest.CaptureFixture[str]
 
 
-def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in [
-        "run",
-        "train",
-        "predict",
-        "download",
-        "mapping",
-        "demo",
-        "preflight",
-        "parameters",
-        "available",
-        "runs",
-        "inspect",
-        "port",
-    ]:
-        with pytest.raises(SystemExit) as stop:
-            main([command, "--help"])
-        assert stop.value.code == 0
-        assert f"ecgnb {command}" in capsys.readouterr().out
+@pytest.fixture(autouse=True)
+def commands_of_this_test() -> Iterator[None]:
+    """Remove the commands that a test registers."""
+    before = dict(ecgnb_command.commands)
+    yield
+    ecgnb_command.commands.clear()
+    ecgnb_command.commands.update(before)
 
 
-def test_an_unknown_parameter_is_refused_before_anything_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("ECGNB_HOME", str(tmp_path))
-    for command in ("run", "train", "preflight"):
-        notebook = (
-            [str(Path(__file__).parents[2] / "notebooks" / "master_pipeline.ipynb")]
-            if command == "run"
-            else []
-        )
-        assert main([command, *notebook, "-p", "EPOCH", "3"]) == 2
-        assert "Did you mean EPOCHS" in capsys.readouterr().err
-    assert main(["train", "-p", "EPOCHS", "three"]) == 2
-    assert (
-        "EPOCHS is 'three' (str); it needs a value of type int"
-        in capsys.readouterr().err
-    )
-    assert not list(tmp_path.iterdir())
+def test_help_lists_every_command_and_each_has_its_own(capsys: Capture) -> None:
+    assert main(["--help"]) == 0
+    page = capsys.readouterr().out
+    for name in ecgnb_command.commands:
+        assert f"\n  {name} " in page
+        assert main([name, "--help"]) == 0
+        assert f"ecgnb {name}" in capsys.readouterr().out
+    expected = "run train predict download mapping demo preflight parameters available "
+    expected += "runs inspect port checkpoint bundle push"
+    assert set(expected.split()) == set(ecgnb_command.commands)
 
 
-def test_predict_prints_a_table_or_json_and_writes_csv(
-    finished_run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = finished_run.predictions["path"].iloc[0]
-    capsys.readouterr()
-    assert main(["predict", file, "--json", "--csv", str(tmp_path / "p.csv")]) == 0
-    row = json.loads(capsys.readouterr().out)[0]
-    classes = finished_run.classes
-    assert sum(row[name] for name in classes) == pytest.approx(1, abs=1e-6)
-    assert row["prediction"] == max(classes, key=row.get)
-    assert pd.read_csv(tmp_path / "p.csv")["prediction"].iloc[0] == row["prediction"]
-    assert main(["predict", file]) == 0
-    assert row["record_id"] in capsys.readouterr().out
+def test_a_command_from_outside_is_listed_and_runs(capsys: Capture) -> None:
+    @command()
+    def hello() -> None:
+        """Say hello to the laboratory."""
+        print("hello, laboratory")
+
+    assert main(["--help"]) == 0
+    assert "hello       Say hello to the laboratory." in capsys.readouterr().out
+    assert main(["hello"]) == 0
+    assert capsys.readouterr().out == "hello, laboratory\n"
 
 
-def test_predict_of_a_folder_leaves_a_folder_of_results(
-    finished_run,
-    recordings: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    records = recordings / "records"
-    for file in sorted(records.iterdir())[6:]:
-        file.unlink()
-    (records / "D00002.dat").write_bytes(b"\0")
-    out = tmp_path / "out"
-    capsys.readouterr()
-    assert (
-        main(
-            [
-                "predict",
-                str(records),
-                "--out",
-                str(out),
-                "--embeddings",
-                "--windows",
-                "--json",
-            ]
-        )
-        == 0
-    )
-    printed = json.loads(capsys.readouterr().out)
-    assert [row["record_id"] for row in printed["recordings"]] == [
-        "D00001",
-        "D00002",
-        "D00003",
+def test_exit_codes(capsys: Capture) -> None:
+    @command()
+    def fail() -> None:
+        raise EcgnbError("the disk is full")
+
+    @command()
+    def misuse() -> None:
+        raise ConfigError("EPOCHS is -1")
+
+    @command()
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    assert [main([name]) for name in ("fail", "misuse", "interrupt")] == [1, 2, 130]
+    assert capsys.readouterr().err.strip().splitlines() == [
+        "ecgnb: the disk is full",
+        "ecgnb: EPOCHS is -1",
+        "",
+        "ecgnb: stopped; the same command continues where it was interrupted.",
     ]
-    assert [row["record_id"] for row in printed["windows"]] == ["D00001", "D00003"]
-    assert printed["windows"][1] == {
-        "record_id": "D00003",
-        "window": 0,
-        "start_s": 0.0,
-        "end_s": 10.0,
-    } | {
-        name: pytest.approx(printed["recordings"][2][name])
-        for name in finished_run.classes
-    }
-    windows, predictions = (
-        pd.read_csv(out / name) for name in ("windows.csv", "predictions.csv")
-    )
-    assert (
-        len(np.load(out / "embeddings.npy")) == len(windows) == 2
-        and len(predictions) == 3
-    )
-    record = json.loads((out / "inference.json").read_text(encoding="utf-8"))
-    assert (record["recordings"], record["problems"], record["windows"]) == (3, 1, 2)
-    rows = json.loads((out / "predictions.json").read_text(encoding="utf-8"))
-    assert rows[1]["problem"] and rows[1]["flags"] is None
-    monkeypatch.setenv("COLUMNS", "400")  # a narrower terminal breaks long cells
-    assert main(["predict", str(records), "--windows"]) == 0
-    recordings_shown, windows_shown = capsys.readouterr().out.strip().split("\n\n")
-    assert (
-        len(recordings_shown.splitlines()) == 4 and len(windows_shown.splitlines()) == 3
-    )
-    assert main(["predict", str(records / "D00002.hea"), "--windows"]) == 1
-
-
-def test_predict_wants_a_folder_for_embeddings(
-    finished_run, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["predict", "x.hea", "--embeddings"]) == 2
-    assert "add --out FOLDER" in capsys.readouterr().err
-
-
-def test_a_file_that_cannot_be_read_is_reported_and_the_rest_goes_on(
-    finished_run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    good = finished_run.predictions["path"].iloc[0]
-    assert main(["predict", good, str(tmp_path / "missing.hea"), "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
-    assert rows[0]["problem"] == "" and "missing" in rows[1]["problem"]
-    assert main(["predict", str(tmp_path / "missing.hea")]) == 1
-    assert "None of the recordings could be used" in capsys.readouterr().err
-
-
-def test_runs_parameters_available_inspect(
-    finished_run, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["runs"]) == 0
-    assert finished_run.name in capsys.readouterr().out
-    assert main(["parameters"]) == 0
-    assert "TARGET_FS                  500.0" in capsys.readouterr().out
-    assert main(["available"]) == 0
-    listed = capsys.readouterr().out
-    assert all(name in listed for name in ("ptbxl", "xresnet1d101", "zscore", "wfdb"))
-    assert main(["inspect", finished_run.predictions["path"].iloc[0]]) == 0
-    assert "10.00 s at 500 Hz, leads I II III aVR" in capsys.readouterr().out
-
-
-def test_demo_makes_recordings(tmp_path: Path) -> None:
-    assert main(["demo", str(tmp_path / "demo"), "--records", "6"]) == 0
-    assert len(list((tmp_path / "demo").rglob("*.hea"))) == 6
-
-
-def test_a_run_that_is_not_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
-) -> None:
-    monkeypatch.setenv("ECGNB_HOME", str(tmp_path))
-    assert main(["predict", "x.hea", "--run", "nope"]) == 1
-    assert "no run 'nope'" in capsys.readouterr().err
-
-
-def test_predict_of_many_classes_shows_the_highest(
-    tmp_path, monkeypatch, capsys
-) -> None:
-    from ecgnb.data.demo.cohort_files import synthesise
-    from ecgnb.foundation.stand_in import SMALL, stand_in
-
-    checkpoint = stand_in(tmp_path / "small.pt", n_classes=17, optimizer=False, **SMALL)
-    np.savez(
-        tmp_path / "one.npz",
-        ecg=synthesise(0).signal,
-        fs=500,
-        leads=np.array(synthesise(0).leads),
-        units="mV",
-    )
-    monkeypatch.setenv("COLUMNS", "200")
-    kept = tmp_path / "all.csv"
-    assert (
-        main(
-            [
-                "predict",
-                str(tmp_path / "one.npz"),
-                "--run",
-                str(checkpoint),
-                "--csv",
-                str(kept),
-            ]
-        )
-        == 0
-    )
-    header, line = capsys.readouterr().out.splitlines()[:2]
-    assert "highest 3 of 17" in header and "prediction" not in header
-    every = (
-        pd.read_csv(kept)
-        .iloc[0]
-        .drop(["record_id", "prediction", "seconds", "flags", "problem"])
-    )
-    name, value = every.astype(float).idxmax(), every.astype(float).max()
-    assert f"{name} {value:.3f}" in line
+    assert main(["nonsense"]) == main(["train", "--epoch"]) == 2
+    assert main(["--version"]) == 0

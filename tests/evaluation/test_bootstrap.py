@@ -9,7 +9,6 @@ from sklearn import metrics as reference
 
 import ecgnb.evaluation.bootstrap as module
 from ecgnb.core.errors import ConfigError, EcgnbError
-from ecgnb.evaluation.arrays import check_inputs
 from ecgnb.evaluation.bootstrap import (
     bootstrap,
     bootstrap_per_class,
@@ -17,7 +16,7 @@ from ecgnb.evaluation.bootstrap import (
     resample_counts,
 )
 from ecgnb.evaluation.metrics import compute_metrics
-from ecgnb.evaluation.scorer import Scorer, headline_metrics
+from ecgnb.evaluation.scorer import HEADLINE, Scorer
 
 
 def predictions(seed, n, n_classes, levels, prevalence=0.3):
@@ -46,9 +45,7 @@ def test_each_resample_equals_scikit_learn_on_the_drawn_rows(
     seed, n, n_classes, levels, prevalence
 ):
     y, p = predictions(seed, n, n_classes, levels, prevalence)
-    scorer = Scorer(
-        check_inputs(y, p, [str(k) for k in range(n_classes)], "multilabel")
-    )
+    scorer = Scorer(y, p, [str(k) for k in range(n_classes)], "multilabel")
     counts = next(resample_counts(n, 5, seed))
     ours = scorer.headline(counts)
     for number, rows in enumerate(rows_of(counts)):
@@ -78,7 +75,7 @@ def test_multilabel_numbers_of_a_resample_equal_those_of_the_drawn_rows(seed):
     y, p = predictions(seed, 80, 4, 50)
     names, limits = list("abcd"), [0.3, 0.5, 0.5, 0.7]
     counts = next(resample_counts(80, 6, seed))
-    ours = Scorer(check_inputs(y, p, names, "multilabel"), limits).headline(counts)
+    ours = Scorer(y, p, names, "multilabel", limits).headline(counts)
     for number, rows in enumerate(rows_of(counts)):
         expected = compute_metrics(y[rows], p[rows], names, "multilabel", limits)[
             "headline"
@@ -100,7 +97,7 @@ def test_multiclass_numbers_of_a_resample_equal_those_of_the_drawn_rows(seed):
     p = rng.dirichlet(np.ones(5), 60).round(2) + 0.01
     p /= p.sum(axis=1, keepdims=True)
     counts = next(resample_counts(60, 20, seed))
-    ours = Scorer(check_inputs(y, p, list("abcde"), "multiclass")).headline(counts)
+    ours = Scorer(y, p, list("abcde"), "multiclass").headline(counts)
     for number, rows in enumerate(rows_of(counts)):
         decided = p[rows].argmax(axis=1)
         with warnings.catch_warnings():
@@ -128,7 +125,7 @@ def test_table_has_every_headline_number_with_its_own_value():
         "high",
         "n_valid_resamples",
     ]
-    assert tuple(table["metric"]) == headline_metrics("multilabel")
+    assert tuple(table["metric"]) == HEADLINE["multilabel"]
     expected = compute_metrics(y, p, list("abc"), "multilabel", [0.4, 0.5, 0.6])[
         "headline"
     ]

@@ -10,12 +10,10 @@ from ecgnb.core.errors import ConfigError, EcgnbError, LabelError
 from ecgnb.evaluation.metrics import (
     compute_metrics,
     confusion,
-    headline_metrics,
-    macro_auroc,
     per_class_metrics,
 )
-from ecgnb.evaluation.ranking import class_areas
-from ecgnb.evaluation.scorer import F_MAX_GRID, FMax
+from ecgnb.evaluation.ranking import class_areas, macro_auroc
+from ecgnb.evaluation.scorer import F_MAX_GRID, HEADLINE, FMax
 
 NAMES = ("N", "A", "O", "~")
 
@@ -60,7 +58,7 @@ def test_multiclass_equals_scikit_learn(seed):
     }
     for name, value in expected.items():
         assert result["headline"][name] == pytest.approx(value, abs=1e-12), name
-    assert tuple(result["headline"]) == headline_metrics("multiclass")
+    assert tuple(result["headline"]) == HEADLINE["multiclass"]
     assert result["confusion_matrix"] == reference.confusion_matrix(y, decided).tolist()
     _assert_per_class(result["per_class"], onehot, np.eye(4)[decided], p)
 
@@ -93,7 +91,7 @@ def test_multilabel_equals_scikit_learn(seed):
     }
     for name, value in expected.items():
         assert result["headline"][name] == pytest.approx(value, abs=1e-12), name
-    assert tuple(result["headline"]) == headline_metrics("multilabel")
+    assert tuple(result["headline"]) == HEADLINE["multilabel"]
     assert (
         result["confusion_matrix"]
         == reference.multilabel_confusion_matrix(y, decided).tolist()

@@ -112,30 +112,28 @@ def append(port: PortedModel, label: str, module: nn.Module) -> None:
 # Kernels in the wrong layout.
 
 
-@fault(AVB, "conv1d_3", "flipped kernel")
+@fault(AVB, "conv1d_3")
 def kernel_flipped_in_time(port):
     put(port.conv1d_3.weight, port.conv1d_3.weight.flip(-1))
 
 
-@fault(RIBEIRO, "conv1d_8", "flipped kernel")
+@fault(RIBEIRO, "conv1d_8")
 def even_kernel_flipped_in_time(port):
     put(port.conv1d_8.weight, port.conv1d_8.weight.flip(-1))
 
 
-@fault(
-    AVB, "conv1d_1", "shifted kernel: weight is moved in time; moving its taps by -1"
-)
+@fault(AVB, "conv1d_1")
 def kernel_rolled_by_one_tap(port):
     put(port.conv1d_1.weight, port.conv1d_1.weight.roll(1, -1))
 
 
-@fault(AVB, "conv1d", "kernel reshaped instead of permuted")
+@fault(AVB, "conv1d", "transposed kernel")
 def first_kernel_reshaped(port):
     weight = port.conv1d.weight
     put(weight, keras(weight).reshape(weight.shape))
 
 
-@fault(GENERIC, "last_conv", "kernel reshaped instead of permuted")
+@fault(GENERIC, "last_conv", "transposed kernel")
 def last_kernel_reshaped(port):
     weight = port.last_conv.weight
     put(weight, keras(weight).reshape(weight.shape))
@@ -152,24 +150,24 @@ def kernel_axes_in_another_order(port):
     put(weight, keras(weight).permute(1, 2, 0).reshape(weight.shape))
 
 
-@fault(AVB, "dense_1", "kernel not transposed")
+@fault(AVB, "dense_1", "transposed kernel")
 def square_dense_not_transposed(port):
     put(port.dense_1.weight, port.dense_1.weight.T)
 
 
-@fault(AVB, "dense_3", "kernel not transposed")
+@fault(AVB, "dense_3", "transposed kernel")
 def last_dense_not_transposed(port):
     weight = port.dense_3.weight
     put(weight, keras(weight).reshape(weight.shape))
 
 
-@fault(GENERIC, "dense", "kernel not transposed")
+@fault(GENERIC, "dense", "transposed kernel")
 def wide_dense_reshaped(port):
     weight = port.dense.weight
     put(weight, keras(weight).reshape(weight.shape))
 
 
-@fault(AVB, "conv1d_4", "flipped kernel")
+@fault(AVB, "conv1d_4")
 def kernel_of_one_channel_flipped(port):
     port.conv1d_4.weight.data[17] = port.conv1d_4.weight[17].flip(-1).clone()
 
@@ -177,62 +175,62 @@ def kernel_of_one_channel_flipped(port):
 # Single numbers.
 
 
-@fault(AVB, "conv1d_1", "single weight")
+@fault(AVB, "conv1d_1")
 def sign_of_one_tap_flipped(port):
     port.conv1d_1.weight.data[5, 3, 1] *= -1
 
 
-@fault(GENERIC, "conv1d", "single weight")
+@fault(GENERIC, "conv1d")
 def sign_of_one_tap_flipped_before_relu(port):
     port.conv1d.weight.data[
         int(port.conv1d.weight.abs().sum((1, 2)).argmax()), 0, 2
     ] *= -1
 
 
-@fault(AVB, "conv1d", "single weight")
+@fault(AVB, "conv1d")
 def one_weight_off_by_a_thousandth(port):
     index = int(port.conv1d.weight.abs().argmax())
     port.conv1d.weight.data.view(-1)[index] *= 1.001
 
 
-@fault(AVB, "dense_2", "single weight")
+@fault(AVB, "dense_2")
 def one_dense_weight_zero(port):
     index = int(port.dense_2.weight.abs().argmax())
     port.dense_2.weight.data.view(-1)[index] = 0
 
 
-@fault(AVB, "conv1d_4", "bias")
+@fault(AVB, "conv1d_4")
 def bias_zeroed(port):
     port.conv1d_4.bias.data.zero_()
 
 
-@fault(AVB, "conv1d_2", "bias")
+@fault(AVB, "conv1d_2")
 def one_bias_zeroed(port):
     port.conv1d_2.bias.data[int(port.conv1d_2.bias.abs().argmax())] = 0
 
 
-@fault(GENERIC, "conv1d", "bias")
+@fault(GENERIC, "conv1d")
 def bias_wrong_before_relu(port):
     port.conv1d.bias.data += torch.linspace(-0.1, 0.1, 16)
 
 
-@fault(RIBEIRO, "dense", "bias")
+@fault(RIBEIRO, "dense")
 def bias_wrong_before_sigmoid(port):
     port.dense.bias.data += 0.25
 
 
-@fault(RIBEIRO, "dense", "bias")
+@fault(RIBEIRO, "dense")
 def bias_lost(port):
     port.dense.bias = None
 
 
-@fault(AVB, "conv1d_3", "scale")
+@fault(AVB, "conv1d_3")
 def kernel_scaled(port):
     port.conv1d_3.weight.data *= 1.0005
     port.conv1d_3.bias.data *= 1.0005
 
 
-@fault(AVB, "dense_1", "arrays of another layer: the arrays that dense_2 has")
+@fault(AVB, "dense_1")
 def arrays_of_two_layers_exchanged(port):
     first, second = port.dense_1, port.dense_2
     replace(port, "dense_1", second)
@@ -254,7 +252,7 @@ def one_weight_not_a_number(port):
     port.conv1d_2.weight.data[0, 0, 0] = float("nan")
 
 
-@fault(AVB, "conv1d_1", "channel order")
+@fault(AVB, "conv1d_1")
 def output_channels_moved_by_one(port):
     put(port.conv1d_1.weight, port.conv1d_1.weight.roll(1, 0))
     put(port.conv1d_1.bias, port.conv1d_1.bias.roll(1, 0))
@@ -280,9 +278,7 @@ def epsilon_unusual(port):
     port.batch_normalization_2.eps = 0.0123
 
 
-@fault(
-    RIBEIRO, "batch_normalization_1", "arrays exchanged: weight (gamma) and bias (beta)"
-)
+@fault(RIBEIRO, "batch_normalization_1")
 def gamma_and_beta_exchanged(port):
     norm = port.batch_normalization_1
     gamma, beta = norm.weight.data.clone(), norm.bias.data.clone()
@@ -290,11 +286,7 @@ def gamma_and_beta_exchanged(port):
     put(norm.bias, gamma)
 
 
-@fault(
-    RIBEIRO,
-    "batch_normalization_3",
-    "arrays exchanged: running_mean (mean) and running_var (variance)",
-)
+@fault(RIBEIRO, "batch_normalization_3")
 def mean_and_variance_exchanged(port):
     norm = port.batch_normalization_3
     mean, variance = norm.running_mean.clone(), norm.running_var.clone()
@@ -302,7 +294,7 @@ def mean_and_variance_exchanged(port):
     put(norm.running_var, mean)
 
 
-@fault(RIBEIRO, "batch_normalization_6", "variance")
+@fault(RIBEIRO, "batch_normalization_6")
 def variance_is_a_deviation(port):
     put(
         port.batch_normalization_6.running_var,
@@ -310,12 +302,12 @@ def variance_is_a_deviation(port):
     )
 
 
-@fault(RIBEIRO, "batch_normalization_5", "scale of each channel")
+@fault(RIBEIRO, "batch_normalization_5")
 def normalisation_missing(port):
     replace(port, "batch_normalization_5", nn.Identity())
 
 
-@fault(RIBEIRO, "batch_normalization_7", "scale of each channel")
+@fault(RIBEIRO, "batch_normalization_7")
 def gamma_missing(port):
     put(
         port.batch_normalization_7.weight,
@@ -323,12 +315,12 @@ def gamma_missing(port):
     )
 
 
-@fault(RIBEIRO, "batch_normalization_2", "scale of each channel")
+@fault(RIBEIRO, "batch_normalization_2")
 def variance_four_times_as_large(port):
     port.batch_normalization_2.running_var *= 4
 
 
-@fault(RIBEIRO, "batch_normalization_2", "scale of each channel")
+@fault(RIBEIRO, "batch_normalization_2")
 def gamma_twice_as_large(port):
     port.batch_normalization_2.weight.data *= 2
 
@@ -399,14 +391,12 @@ def stride_begins_one_later(port):
     )
 
 
-@fault(GENERIC, "max_pooling1d_1", "pooling: the port has AvgPool1d; the maximum")
+@fault(GENERIC, "max_pooling1d_1")
 def mean_instead_of_maximum(port):
     replace(port, "max_pooling1d_1", nn.AvgPool1d(4))
 
 
-@fault(
-    AVB, "global_average_pooling1d", "pooling: the port has GlobalMaxPool1d; the mean"
-)
+@fault(AVB, "global_average_pooling1d")
 def maximum_instead_of_mean(port):
     from ecgnb.port.modules.basic import GlobalMaxPool1d
 
@@ -437,43 +427,43 @@ def dense_sorted_for_channel_major(port):
     put(weight, weight.reshape(64, 46, 64).transpose(1, 2).reshape(weight.shape))
 
 
-@fault(AVB, "conv1d", "leads swapped: leads 3 and 4")
+@fault(AVB, "conv1d")
 def leads_avr_and_avl_swapped(port):
     put(port.conv1d.weight, port.conv1d.weight[:, [0, 1, 2, 4, 3, *range(5, 12)]])
 
 
-@fault(RIBEIRO, "conv1d", "leads swapped: leads 0 and 1")
+@fault(RIBEIRO, "conv1d")
 def leads_swapped_in_the_input(port):
     order = [1, 0, *range(2, 12)]
     replace(port, "conv1d_padding", Before(port.conv1d_padding, lambda x: x[:, order]))
 
 
-@fault(AVB, "conv1d", "leads reversed")
+@fault(AVB, "conv1d")
 def leads_reversed(port):
     put(port.conv1d.weight, port.conv1d.weight.flip(1))
 
 
-@fault(GENERIC, "conv1d", "time direction")
+@fault(GENERIC, "conv1d")
 def signal_reversed(port):
     replace(port, "conv1d", Before(port.conv1d, lambda x: x.flip(-1)))
 
 
-@fault(AVB, "conv1d", "units of the input: 0.001 times the input")
+@fault(AVB, "conv1d")
 def input_in_microvolt(port):
     replace(port, "conv1d", Before(port.conv1d, lambda x: 1000 * x))
 
 
-@fault(GENERIC, "conv1d", "units of the input: 1000 times the input")
+@fault(GENERIC, "conv1d")
 def input_in_volt(port):
     port.conv1d.weight.data *= 0.001
 
 
-@fault(RIBEIRO, "conv1d", "polarity of the input")
+@fault(RIBEIRO, "conv1d")
 def input_upside_down(port):
     put(port.conv1d.weight, -port.conv1d.weight)
 
 
-@fault(AVB, "conv1d", "sign of an input channel: input channel 3 ")
+@fault(AVB, "conv1d")
 def one_lead_upside_down(port):
     port.conv1d.weight.data[:, 3] *= -1
 
@@ -481,12 +471,12 @@ def one_lead_upside_down(port):
 # Activations.
 
 
-@fault(AVB, "activation_3", "other activation")
+@fault(AVB, "activation_3")
 def relu_instead_of_elu(port):
     replace(port, "activation_3", nn.ReLU())
 
 
-@fault(AVB, "activation_1", "other activation")
+@fault(AVB, "activation_1")
 def elu_with_another_alpha(port):
     replace(port, "activation_1", nn.ELU(0.99))
 
@@ -501,27 +491,27 @@ def activation_within_a_layer_missing(port):
     replace(port, "conv1d_1_activation", nn.Identity())
 
 
-@fault(RIBEIRO, "activation", "other activation")
+@fault(RIBEIRO, "activation")
 def leaky_relu_instead_of_relu(port):
     replace(port, "activation", nn.LeakyReLU(0.001))
 
 
-@fault(RIBEIRO, "dense", "other activation")
+@fault(RIBEIRO, "dense")
 def softmax_instead_of_sigmoid(port):
     replace(port, "dense_activation", nn.Softmax(dim=-1))
 
 
-@fault(AVB, "dense_1", "activation too many")
+@fault(AVB, "dense_1")
 def activation_too_many(port):
     append(port, "dense_1", nn.ReLU())
 
 
-@fault(RIBEIRO, "dense", "activation too many")
+@fault(RIBEIRO, "dense")
 def activation_twice(port):
     append(port, "dense", nn.Sigmoid())
 
 
-@fault(AVB, "softmax", "softmax axis")
+@fault(AVB, "softmax")
 def softmax_over_the_batch(port):
     port.softmax.dim = 0
 
@@ -536,7 +526,7 @@ def last_dropout_left_active(port):
     port.dropout_7.train()
 
 
-@fault(RIBEIRO, "dense", "other activation: the port has Hardsigmoid(); sigmoid fits")
+@fault(RIBEIRO, "dense")
 def hard_sigmoid_instead_of_sigmoid(port):
     replace(port, "dense_activation", nn.Hardsigmoid())
 
@@ -571,17 +561,17 @@ def kernel_for_other_channels(port):
 # Merges and states of the graph.
 
 
-@fault(RIBEIRO, "add_1", "other merge")
+@fault(RIBEIRO, "add_1")
 def difference_instead_of_sum(port):
     replace(port, "add_1", Merged(torch.sub))
 
 
-@fault(RIBEIRO, "add_2", "other merge")
+@fault(RIBEIRO, "add_2")
 def mean_instead_of_sum(port):
     replace(port, "add_2", Merged(lambda a, b: (a + b) / 2))
 
 
-@fault(RIBEIRO, "add", "other merge")
+@fault(RIBEIRO, "add")
 def skip_path_missing(port):
     replace(port, "add", Merged(lambda a, b: b))
 
@@ -595,7 +585,7 @@ class Merged(nn.Module):
         return self.merge(*inputs)
 
 
-@fault(AVB, "gradient of conv1d_input", "the way back differs")
+@fault(AVB, "gradient of conv1d_input", "a derivative differs")
 def gradient_stopped(port):
     replace(
         port,

@@ -61,7 +61,7 @@ def test_oracle_script_says_when_there_is_no_keras() -> None:
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (oracle.NO_KERAS, "has no Keras that can be asked"),
+        (oracle.NO_KERAS, "has no Keras installed"),
         (1, "could not run nested_twice_k3.keras:\nboom"),
     ],
 )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,6 @@ from ecgnb.core.errors import CheckpointError, ConfigError, StageError
 from ecgnb.core.files import read_json, write_json
 from ecgnb.run import session
 from ecgnb.run.config import RunConfig
-from ecgnb.run.run import STAGES, Stage
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def test_the_same_parameters_open_the_same_run(home: Path) -> None:
         {"PROFILE": "smoke", "SEED": 3, "EPOCHS": None, "np": pytest}
     )
     assert session.open_run(PROFILE="smoke", SEED=4).name != first.name
-    assert read_json(first.path("config.json"))["SEED"] == 3
+    assert read_json(first.path("config.json"))["parameters"]["SEED"] == 3
 
 
 def test_without_parameters_the_last_one_of_this_process(home: Path) -> None:
@@ -100,27 +101,6 @@ def test_another_confidence_is_the_same_run_and_is_remembered(
     assert session.open_run().config.evaluation.confidence == 0.9
 
 
-def test_a_stage_of_another_version_is_not_done(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = session.open_run(SEED=1)
-    run.finish("split", {"a": 1})
-    monkeypatch.setitem(STAGES, "split", Stage("ecgnb.split(run)", 99))
-    assert not run.is_done("split", {"a": 1})
-
-
-def test_a_stage_is_done_for_its_inputs_only(home: Path) -> None:
-    run = session.open_run(SEED=1)
-    assert run.record("split") is None and not run.is_done("split", {"a": 1})
-    with pytest.raises(
-        StageError, match=r"Stage 'split' of run demo.* First run: ecgnb\.split\(run\)"
-    ):
-        run.require("split")
-    run.finish("split", {"a": 1}, leaks=0)
-    assert run.is_done("split", {"a": 1}) and not run.is_done("split", {"a": 2})
-    assert run.require("split") == {"leaks": 0}
-
-
 def test_a_damaged_configuration_is_an_error_of_ours(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,9 +113,9 @@ def test_a_damaged_configuration_is_an_error_of_ours(
 
 def test_a_folder_of_another_configuration_is_refused(home: Path) -> None:
     run = session.open_run(SEED=1)
-    write_json(
-        run.path("config.json"), RunConfig.from_parameters({"SEED": 2}).parameters()
-    )
+    other = RunConfig.from_parameters({"SEED": 2})
+    content = {"parameters": other.parameters(), "sources": other.sources()}
+    write_json(run.path("config.json"), content)
     with pytest.raises(CheckpointError, match="does not belong to run"):
         session.open_run(SEED=1)
 
@@ -151,8 +131,6 @@ def test_the_root_is_found_from_the_notebooks_folder(
 
 
 def test_the_log_goes_to_the_runs_file_only(home: Path) -> None:
-    import logging
-
     first, second = session.open_run(SEED=1), session.open_run(SEED=2)
     logging.getLogger("ecgnb.test").info("for the second")
     assert not first.log_file.exists()
@@ -160,31 +138,45 @@ def test_the_log_goes_to_the_runs_file_only(home: Path) -> None:
 
 
 def test_a_log_that_cannot_be_written_stops_nothing(home: Path) -> None:
-    import logging
-    import shutil
-
     session.open_run(SEED=1)
     shutil.rmtree(home / "logs")
     logging.getLogger("ecgnb.test").info("into nowhere")
     assert not (home / "logs").exists()
 
 
-def test_importing_ecgnb_loads_nothing_heavy() -> None:
-    code = "import sys, ecgnb; print(sorted({'torch', 'numpy', 'pandas', 'matplotlib', 'scipy'} & set(sys.modules)))"
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout
-        == "[]\n"
+def modules_loaded_by(code: str) -> set[str]:
+    """Return those of the slow packages that a new process has imported."""
+    slow = {"torch", "scipy", "sklearn", "matplotlib", "pandas", "wfdb"}
+    program = f"import sys; {code}; print(*({slow} & set(sys.modules)))"
+    process = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
+    return set(process.stdout.split())
 
 
-def test_opening_a_run_does_not_load_torch(home: Path) -> None:
-    code = "import sys, ecgnb; ecgnb.open_run(); print({'torch', 'matplotlib', 'wfdb'} & set(sys.modules))"
-    session.open_run(PROFILE="smoke")
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout
-        == "set()\n"
+def test_importing_ecgnb_and_its_command_is_light() -> None:
+    assert modules_loaded_by("import ecgnb, ecgnb.cli.main") == set()
+
+
+def test_opening_a_run_is_light(home: Path) -> None:
+    assert modules_loaded_by("import ecgnb; ecgnb.open_run(SEED=1)") == set()
+    # The name of a data set is checked in the catalogue, whose tables are pandas'.
+    ptbxl = "import ecgnb; ecgnb.open_run(DATASET='ptbxl')"
+    assert modules_loaded_by(ptbxl) <= {"pandas"}
+
+
+def test_a_reopened_run_shows_where_its_values_came_from(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ECGNB_SEED", "5")
+    run = session.open_run(LR=0.01)
+    monkeypatch.delenv("ECGNB_SEED")
+    monkeypatch.setattr(session, "_opened", None)
+    sources = session.open_run().config.sources()
+    assert sources == run.config.sources()
+    assert (sources["SEED"], sources["LR"], sources["EPOCHS"], sources["MODEL"]) == (
+        "environment",
+        "notebook",
+        "profile",
+        "default",
     )

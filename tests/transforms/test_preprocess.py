@@ -5,12 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from scipy import signal as dsp
-from scipy.fft import next_fast_len
 
 from ecgnb.core.errors import ConfigError
-from ecgnb.transforms.filters import fast_length, reflect
 from ecgnb.transforms.preprocess import BandPass, Baseline, Clip, Notch, Scale, ZScore
 
 RNG = np.random.default_rng(1)
@@ -207,16 +204,3 @@ def test_clip_and_scale():
     x = np.array([[-3.0, -0.5, 0.5, 3.0]], np.float32)
     assert Clip(1.0)(x).tolist() == [[-1.0, -0.5, 0.5, 1.0]]
     assert Scale(2.0)(x).tolist() == [[-6.0, -1.0, 1.0, 6.0]]
-
-
-def test_reflect_mirrors_the_valid_part():
-    x = torch.arange(10.0)[None, None]
-    mask = torch.zeros(1, 10, dtype=torch.bool)
-    mask[0, 3:7] = True
-    assert reflect(x, 2, 3, None)[0, 0].tolist() == [2, 1, *range(10), 8, 7, 6]
-    assert reflect(x, 0, 0, mask)[0, 0].tolist() == [6, 5, 4, 3, 4, 5, 6, 5, 4, 3]
-
-
-@pytest.mark.parametrize("n", [1, 2, 7, 97, 1000, 8301, 12289])
-def test_fast_length_is_scipys_for_real_signals(n):
-    assert fast_length(n) == next_fast_len(n, real=True)

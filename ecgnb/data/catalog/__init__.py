@@ -11,7 +11,7 @@ import pandas as pd
 from ecgnb.core.errors import LabelError
 from ecgnb.core.registry import import_submodules
 from ecgnb.data.catalog.base import CATALOG, UNIFIED, Dataset
-from ecgnb.data.labels.mapping import write_mapping
+from ecgnb.data.labels.mapping_file import write_mapping
 
 __all__ = [
     "CATALOG",

@@ -1,48 +1,30 @@
-"""Any folder of recordings, whose labels come from a mapping of one's own."""
+"""The data set ``folder``: any folder of recordings, labelled by a mapping file."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ecgnb.core.progress import progress
 from ecgnb.data.catalog.base import CATALOG, UNIFIED, Dataset, Query, Record
 from ecgnb.data.catalog.dataset_files import walk
 from ecgnb.data.catalog.wfdb_dataset import header_facts, header_or_none
-from ecgnb.data.readers.csv_text import is_number, split_heading
-from ecgnb.data.readers.wfdb_header import parse_comments
-from ecgnb.data.signal.leads import STANDARD_12, normalise_lead
-
-_TEXT = (".csv", ".tsv", ".txt")
-_SUFFIXES = (".hea", ".mat", ".npy", ".npz", *_TEXT)
-#: Columns of label tables; a table with one of them is no signal, even when all its
-#: cells are numbers.
-_LABEL_COLUMNS = frozenset(
-    {
-        "record",
-        "record_id",
-        "recording",
-        "ecg_id",
-        "label",
-        "labels",
-        "mapped_label",
-        "filename",
-    }
-)
+from ecgnb.data.readers.base import reader_for_suffix, recording_suffixes
+from ecgnb.data.readers.header_comments import parse_comments
 
 
 @CATALOG.register("folder")
 class Folder(Dataset):
-    """All recordings below a folder: WFDB, MATLAB, numpy and CSV files, without labels.
+    """All recordings below a folder, in the formats of all registered readers.
 
-    A recording is called by its file's name; where two share one, by its path within
-    the folder. Hidden files, annotations, parts of multi-segment records and tables
-    that are no signals are passed over. The patient is known where a header says so.
-    The label set ``unified`` is empty until a mapping fills it
-    (`ecgnb.data.labels.mapping`).
+    A recording has the name of its file; where two share it, the path within the
+    folder. Hidden files, annotations, segments of multi-segment records and tables that
+    are not signals are ignored. The patient is known where a WFDB header states it.
+    There are no labels; a mapping adds them (`ecgnb.data.labels.mapping`).
     """
 
     name = "folder"
@@ -50,7 +32,8 @@ class Folder(Dataset):
     licence = "your own"
     citation = ""
     expects = (
-        "WFDB headers (.hea) with their signal files, or .mat, .npy, .npz, .csv files"
+        "WFDB headers (.hea) with their signal files, or files of another registered "
+        "reader such as .mat, .npy, .npz, .csv"
     )
     leads = ()
     fs = math.nan
@@ -58,88 +41,58 @@ class Folder(Dataset):
 
     def records(self, root: Path, query: Query) -> Iterator[Record]:
         """Yield every recording below ``root``."""
-        files = walk(root, _SUFFIXES)
-        headers = {
-            path.with_suffix("") for path in files if path.suffix.lower() == ".hea"
-        }
-        found = [path for path in files if _is_recording(path, headers)]
+        paths = _recording_files(root)
         segments: set[Path] = set()
-        facts: dict[Path, tuple[str, dict[str, Any]]] = {}
-        for path in progress(found, title=f"recordings in {root.name}"):
-            header = header_or_none(path) if path.suffix.lower() == ".hea" else None
-            if header is not None:
-                segments |= {
-                    path.with_name(f"{segment.name}.hea") for segment in header.segments
-                }
+        records: dict[Path, Record] = {}
+        for path in progress(paths, title=f"recordings in {root.name}"):
+            if path.suffix.lower() != ".hea":
+                records[path] = Record("", path)
+                continue
+            header = header_or_none(path)
+            for segment in header.segments if header else ():
+                segments.add(path.with_name(f"{segment.name}.hea"))
             patient = parse_comments(header.comments if header else ())["patient_id"]
-            facts[path] = (patient, header_facts(header))
-        kept = [path for path in found if path not in segments]
-        for path, name in zip(kept, _names(kept, root), strict=True):
-            patient, fields = facts[path]
-            yield Record(name, path, patient_id=patient, **fields)
+            facts = header_facts(header)
+            records[path] = Record("", path, patient_id=patient, **facts)
+        kept = [path for path in paths if path not in segments]
+        for path, name in zip(kept, _unique_names(kept, root), strict=True):
+            yield dataclasses.replace(records[path], record_id=name)
 
     def _check_labels(self, *_: object) -> None:
-        """Labels come later, from a mapping."""
+        """Accept recordings without labels: a mapping adds them later."""
 
 
-def _is_recording(path: Path, headers: set[Path]) -> bool:
-    suffix = path.suffix.lower()
-    if suffix == ".hea":
-        return True
-    return path.with_suffix("") not in headers and (
-        suffix not in _TEXT or holds_signal(path)
-    )
+def _recording_files(root: Path) -> list[Path]:
+    """Return the files below ``root`` that are recordings for their readers.
+
+    Files beside a WFDB header of the same name belong to the header.
+    """
+    files = walk(root, recording_suffixes())
+    headers = {path.with_suffix("") for path in files if path.suffix.lower() == ".hea"}
+    recordings = []
+    for path in files:
+        is_header = path.suffix.lower() == ".hea"
+        if not is_header and path.with_suffix("") in headers:
+            continue
+        reader = reader_for_suffix(path.suffix)
+        if reader is not None and reader.is_recording(path):
+            recordings.append(path)
+    return recordings
 
 
-def _names(paths: list[Path], root: Path) -> list[str]:
-    """Return the shortest names that tell the files apart: stem, path within the
-    folder, the same with its suffix.
+def _unique_names(paths: list[Path], root: Path) -> list[str]:
+    """Return the shortest unique name of each file: stem, path within the folder, or
+    that path with its extension.
     """
     relative = [path.relative_to(root) for path in paths]
-    candidates = [
-        [path.stem for path in relative],
-        [path.with_suffix("").as_posix() for path in relative],
-        [path.as_posix() for path in relative],
-    ]
-    counts = [Counter(names) for names in candidates]
-    return [
-        next(
-            (
-                name
-                for name, count in zip(names, counts, strict=True)
-                if count[name] == 1
-            ),
-            names[-1],
-        )
-        for names in zip(*candidates, strict=True)
-    ]
-
-
-def holds_signal(path: Path, peek: int = 8192) -> bool:
-    """Tell a CSV file of samples from a table of labels or a text, by its first
-    lines.
-    """
-    try:
-        with open(path, "rb") as file:
-            text = file.read(peek).decode("latin-1")
-    except OSError:
-        return True  # unreadable: keep it, so that preparation says why it is not used
-    lines = [
-        line
-        for line in text.replace("\r", "\n").split("\n")
-        if line.strip() and not line.lstrip().startswith("#")
-    ]
-    if len(text) == peek:
-        lines = lines[:-1]  # cut in the middle
-    if not lines:
-        return False
-    separator = max(",;\t", key=lines[0].count)
-    cells = [[cell.strip(" \t\"'") for cell in line.split(separator)] for line in lines]
-    if _LABEL_COLUMNS & {cell.lower() for cell in cells[0]}:
-        return False
-    if {normalise_lead(split_heading(cell)[0]) for cell in cells[0]} & set(STANDARD_12):
-        return True  # leads stand above the columns: a text among the samples is for the preparation to tell of
-    return len(cells) > 1 and all(
-        any(map(is_number, row)) and all(is_number(cell) or not cell for cell in row)
-        for row in cells[1:]
-    )
+    stems = Counter([path.stem for path in relative])
+    stem_paths = Counter([path.with_suffix("") for path in relative])
+    names = []
+    for path in relative:
+        if stems[path.stem] == 1:
+            names.append(path.stem)
+        elif stem_paths[path.with_suffix("")] == 1:
+            names.append(path.with_suffix("").as_posix())
+        else:
+            names.append(path.as_posix())
+    return names

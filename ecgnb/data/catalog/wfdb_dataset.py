@@ -13,7 +13,8 @@ from ecgnb.core.errors import ReadError
 from ecgnb.core.progress import progress
 from ecgnb.data.catalog.base import Dataset, Query, Record
 from ecgnb.data.catalog.dataset_files import walk
-from ecgnb.data.readers.wfdb_header import Header, parse_comments, read_header
+from ecgnb.data.readers.header_comments import parse_comments
+from ecgnb.data.readers.wfdb_header import Header, read_header
 from ecgnb.data.signal.leads import normalise_lead
 
 

@@ -1,4 +1,4 @@
-"""The cohort of a run: which recordings, with which labels, out of which folder."""
+"""Cohort of a run: find the recordings of a data set and label them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from ecgnb.core.progress import say
 from ecgnb.data.catalog import UNIFIED, classes_of, find_records
 from ecgnb.data.config import DataConfig
 from ecgnb.data.demo.cohort_files import DemoConfig, make_demo
-from ecgnb.data.labels.mapping import Coverage, apply_mapping, infer_task, read_mapping
+from ecgnb.data.labels.mapping import OTHER, Coverage, apply_mapping
+from ecgnb.data.labels.mapping_file import as_mapping, read_mapping
+from ecgnb.data.labels.targets import infer_task
 
 MAPPING_NAME = "unified_label_mapping.csv"
-DEMO_RECORDS = 1000  # size of the demo cohort where no limit says otherwise
+#: Size of the demo cohort without a limit.
+DEMO_RECORDS = 1000
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Cohort:
     """Labelled recordings.
 
     Attributes:
-        manifest: a row a recording, with its ``label`` (classes joined with ``|``).
+        manifest: one row per recording, with its ``label`` (classes joined with ``|``).
         classes: class names; their order is the order of the model's outputs.
         task: "multiclass" or "multilabel".
         coverage: how many recordings got their label from where.
@@ -38,124 +41,111 @@ class Cohort:
 def load_cohort(
     config: DataConfig, root: Path, folder: Path, target_fs: float
 ) -> Cohort:
-    """Find the recordings in ``folder`` and give them their labels.
+    """Find the recordings in ``folder`` and label them.
 
     Args:
         config: which data set and which labels.
-        root: the project's folder, from which relative paths count.
+        root: the project's folder, to which relative paths refer.
         folder: the data set's folder (see `cohort_folder`).
-        target_fs: rate of the training in Hz; a data set that comes in two rates offers
-            the nearer one.
+        target_fs: sampling rate of the training in Hz; of a data set at two rates the
+            nearer one is used.
 
     Raises:
-        LabelError: no labels are to be had, or none fits the classes.
+        LabelError: there are no labels, or none is among the classes.
         ConfigError: the data set, its label set or the task is unknown or
             contradictory.
     """
-    known_layout = config.name not in ("demo", "folder")
-    catalogued = config.name if known_layout else "folder"
+    is_known = config.name not in ("demo", "folder")
+    dataset = config.name if is_known else "folder"
     label_set = config.label_set or None
-    found = find_records(
-        catalogued,
+    records = find_records(
+        dataset,
         folder,
         label_set=label_set,
         likelihood=config.likelihood,
         target_fs=target_fs,
-    )
-    if not known_layout:
-        found = found.assign(dataset=config.name)
-    mapping = _mapping_for(config, root, folder, found)
-    own = classes_of(catalogued, label_set) if known_layout else classes_in(mapping)
-    classes = config.label_order or own
-    manifest, coverage = apply_mapping(
-        found, mapping, classes, unmapped=config.unmapped
-    )
+    ).assign(dataset=config.name)
+    if config.mapping_csv:
+        mapping = read_mapping(resolve(config.mapping_csv, root))
+    elif is_known:
+        mapping = as_mapping(records)
+    else:
+        mapping = _mapping_in(folder)
+    classes = config.label_order
+    if not classes and is_known:
+        classes = classes_of(dataset, label_set)
+    elif not classes:
+        classes = classes_in(mapping)
+    manifest, coverage = apply_mapping(records, mapping, classes, config.unmapped)
     if manifest.empty:
         raise LabelError(
-            f"None of the {len(found)} recordings in {folder} has a label among {', '.join(classes)}. "
-            "Check LABEL_ORDER, LABEL_SET and the label file against each other."
+            f"None of the {len(records)} recordings in {folder} has a label among "
+            f"{', '.join(classes)}. Check LABEL_ORDER, LABEL_SET and the label file "
+            "against each other."
         )
-    return Cohort(
-        manifest.reset_index(drop=True),
-        tuple(classes),
-        _task(config, manifest),
-        coverage,
-    )
+    manifest = manifest.reset_index(drop=True)
+    return Cohort(manifest, tuple(classes), _task(config, manifest), coverage)
 
 
 def cohort_folder(config: DataConfig, root: Path) -> Path:
-    """Return the folder of the recordings; the demo cohort is made in
-    ``artifacts/demo`` where it is missing.
+    """Return the folder of the recordings.
 
-    A relative ``dataset_dir`` counts from the project's folder, wherever the notebook's
-    kernel started.
+    A relative ``dataset_dir`` refers to the project's folder ``root``, not to the
+    directory in which the kernel started. The demo cohort is written to
+    ``artifacts/demo`` where it is missing.
     """
-    if config.name != "demo":
-        if not config.dataset_dir:
-            raise ConfigError(
-                f"DATASET is {config.name!r}, but DATASET_DIR is empty; give the folder it lies in."
-            )
-        return resolve(config.dataset_dir, root)
-    demo = DemoConfig(
-        n_records=config.preprocess_limit or DEMO_RECORDS, seed=config.demo_seed
-    )
-    return make_demo(
-        root / "artifacts" / "demo" / f"n{demo.n_records}-seed{demo.seed}", demo
-    )
+    if config.name == "demo":
+        n_records = config.preprocess_limit or DEMO_RECORDS
+        demo = DemoConfig(n_records=n_records, seed=config.demo_seed)
+        name = f"n{demo.n_records}-seed{demo.seed}"
+        return make_demo(root / "artifacts" / "demo" / name, demo)
+    if not config.dataset_dir:
+        raise ConfigError(
+            f"DATASET is {config.name!r}, but DATASET_DIR is empty; give its folder."
+        )
+    return resolve(config.dataset_dir, root)
 
 
 def classes_in(mapping: pd.DataFrame) -> tuple[str, ...]:
-    """Return the classes of a label file: the workbench's own five where it holds no
-    others, else those it holds.
+    """Return the classes of a label file: `UNIFIED` where it has no other labels, else
+    its labels in alphabetical order with OTHER last.
 
     >>> classes_in(pd.DataFrame({"mapped_label": ["sick", "OTHER|healthy"]}))
     ('healthy', 'sick', 'OTHER')
     """
-    found = {
-        label.strip()
-        for labels in mapping["mapped_label"].unique()
-        for label in labels.split("|")
-    } - {""}
-    if {label.upper() for label in found} <= set(UNIFIED):
+    parts = "|".join(mapping["mapped_label"].unique()).split("|")
+    labels = {part.strip() for part in parts} - {""}
+    if {label.upper() for label in labels} <= set(UNIFIED):
         return UNIFIED
-    say(f"The classes are those of the label file: {', '.join(sorted(found))}.")
-    return tuple(sorted(found, key=lambda label: (label == "OTHER", label)))
+    say(f"The classes are those of the label file: {', '.join(sorted(labels))}.")
+    return tuple(sorted(labels, key=lambda label: (label == OTHER, label)))
 
 
 def resolve(path: str, root: Path) -> Path:
-    """Return an absolute path; a relative one counts from ``root``, the project's
-    folder.
-    """
+    """Return an absolute path; a relative one refers to ``root``, the project's folder."""
     return (root / Path(path).expanduser()).resolve()
 
 
-def _mapping_for(
-    config: DataConfig, root: Path, folder: Path, found: pd.DataFrame
-) -> pd.DataFrame:
-    """A given label file wins; a known layout brings its own labels; any other folder
-    needs the file inside it.
-    """
-    if config.mapping_csv:
-        return read_mapping(resolve(config.mapping_csv, root))
-    if config.name not in ("demo", "folder"):
-        own = found.loc[found["label"] != "", ["dataset", "record_id", "label"]]
-        return own.rename(columns={"label": "mapped_label"})
-    inside = folder / MAPPING_NAME
-    if not inside.is_file():
+def _mapping_in(folder: Path) -> pd.DataFrame:
+    path = folder / MAPPING_NAME
+    if not path.is_file():
         raise LabelError(
-            f"There is no label file for the recordings in {folder}. Put {MAPPING_NAME} (columns dataset, record_id, "
-            "mapped_label) there, name one with MAPPING_CSV, or set DATASET if this is a known data set."
+            f"There is no label file for the recordings in {folder}. Put "
+            f"{MAPPING_NAME} (columns dataset, record_id, mapped_label) there, name "
+            "one with MAPPING_CSV, or set DATASET if this is a known data set."
         )
-    return read_mapping(inside)
+    return read_mapping(path)
 
 
 def _task(config: DataConfig, manifest: pd.DataFrame) -> str:
     inferred = infer_task(manifest["label"])
+    if config.task == "auto":
+        return inferred
     if config.task == "multiclass" and inferred == "multilabel":
-        record = manifest.loc[
-            manifest["label"].str.contains("|", regex=False), "record_id"
-        ].iloc[0]
+        several = manifest["label"].str.contains("|", regex=False)
+        record = manifest.loc[several, "record_id"].iloc[0]
         raise ConfigError(
-            f"TASK is 'multiclass', but recordings such as {record!r} carry several labels. Use TASK 'multilabel'."
+            f"TASK is 'multiclass', but recordings such as {record!r} carry several "
+            "labels. Use TASK 'multilabel'."
         )
-    return inferred if config.task == "auto" else config.task
+    return config.task

@@ -1,9 +1,8 @@
-"""Names of one recording that are written differently: Windows paths, extensions,
-``_lr``, leading zeros.
+"""Match record names that are spelt differently: paths, extensions, rates, zeros.
 
-A name is compared in four ways, the strictest first. A looser way only counts where it
-is unambiguous: where all recordings that it could mean are one file, and all rows of
-the mapping that it could mean agree.
+Names are compared in four ways, the strictest first (`WAYS`). A looser way counts only
+where it is unambiguous: where all recordings of a name are one file, and all rows of
+the mapping with that name agree.
 """
 
 from __future__ import annotations
@@ -15,10 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-_EXTENSION = re.compile(
-    r"\.(?:hea|dat|mat|npy|npz|csv|tsv|txt|edf|xml|dcm|h5|hdf5|json|wav|atr)$"
+from ecgnb.data.readers.base import reader_for_suffix
+
+#: How names are compared, strictest first.
+WAYS = ("name", "path", "file name", "leading zeros")
+
+#: Extensions that label files write, besides those of the registered readers.
+_MORE_SUFFIXES = frozenset(
+    {".dat", ".atr", ".edf", ".xml", ".dcm", ".h5", ".hdf5", ".json", ".wav"}
 )
-_RATE = re.compile(r"_[lh]r$")
+_RATE = re.compile(r"_[lh]r$")  # PTB-XL: 100 Hz (low rate), 500 Hz (high rate)
 _RATE_FOLDER = re.compile(r"(?<![^/])records(?:100|500)(?=/)")
 _ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
 
@@ -30,29 +35,26 @@ def clean(name: str) -> str:
     >>> clean(r"records100\00000\00001_LR.hea"), clean("./A0001.mat")
     ('records100/00000/00001', 'a0001')
     """
-    text = name.strip().lower()
-    if "\\" in text:
-        text = text.replace("\\", "/")
-    if "." in text:
-        text = _EXTENSION.sub("", text).removeprefix("./")
-    if text.endswith("r"):
-        text = _RATE.sub("", text)
-    return text.strip("/")
+    text = name.strip().lower().replace("\\", "/")
+    stem, dot, extension = text.rpartition(".")
+    suffix = dot + extension
+    if dot and (suffix in _MORE_SUFFIXES or reader_for_suffix(suffix)):
+        text = stem
+    return _RATE.sub("", text.removeprefix("./")).strip("/")
 
 
 def without_rate(name: str) -> str:
-    """Return the id of a recording without the rate that tells copies at two rates
-    apart.
+    """Return a record id without the rate that distinguishes copies at two rates.
 
     That is a ``_lr`` or ``_hr`` at its end, and before it the number of the folders
     ``records100`` and ``records500``.
 
-    >>> without_rate("00001_lr"), without_rate("00001"), without_rate("records500/00001_hr")
-    ('00001', '00001', 'records/00001')
+    >>> without_rate("00001_lr"), without_rate("records500/00001_hr")
+    ('00001', 'records/00001')
     """
-    return (
-        _RATE_FOLDER.sub("records", name[:-3]) if _RATE.search(name.lower()) else name
-    )
+    if not _RATE.search(name.lower()):
+        return name
+    return _RATE_FOLDER.sub("records", name[: -len("_lr")])
 
 
 def last_part(name: str) -> str:
@@ -70,36 +72,14 @@ def without_zeros(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Matches:
-    """Which row of a mapping belongs to which recording.
-
-    Attributes:
-        row: int64, one a recording: row of the mapping, -1 for none.
-        how: one a recording: the way in which it was found, see `WAYS`, or "".
-        ambiguous: bool, one a recording: whether all that was found means other
-            recordings too, or is contradictory.
-        used: bool, one a row of the mapping: whether it means one of the recordings.
-    """
-
-    row: np.ndarray
-    how: np.ndarray
-    ambiguous: np.ndarray
-    used: np.ndarray
-
-
-#: The ways in which names are compared, strictest first.
-WAYS = ("name", "path", "file name", "leading zeros")
-
-
-@dataclass(frozen=True)
 class Groups:
     """Rows that share a key.
 
     Attributes:
-        keys: the different keys.
-        of_row: int64, one a row: position of its key.
-        first: int64, one a key: its first row.
-        agree: bool, one a key: whether all its rows have the same value.
+        keys: the distinct keys.
+        of_row: int64, one per row: position of its key.
+        first: int64, one per key: its first row.
+        agree: bool, one per key: whether all its rows have the same value.
     """
 
     keys: pd.Index
@@ -109,118 +89,115 @@ class Groups:
 
 
 def group(keys: Sequence[str] | np.ndarray, values: np.ndarray) -> Groups:
-    """Group rows by key; ``values`` (int64, one a row) tells which rows say the
-    same.
-    """
-    of_row, different = pd.factorize(pd.Series(keys, dtype=object))
-    first = np.full(len(different), len(of_row), dtype=np.int64)
+    """Group rows by key, and compare the values (int64, one per row) of each group."""
+    of_row, distinct = pd.factorize(pd.Series(keys, dtype=object))
+    first = np.full(len(distinct), len(of_row), dtype=np.int64)
     np.minimum.at(first, of_row, np.arange(len(of_row)))
-    agree = np.ones(len(different), dtype=bool)
+    agree = np.ones(len(distinct), dtype=bool)
     np.logical_and.at(agree, of_row, values == values[first[of_row]])
-    return Groups(pd.Index(different), of_row, first, agree)
+    return Groups(pd.Index(distinct), of_row, first, agree)
+
+
+class Matches:
+    """Which row of a mapping belongs to which recording.
+
+    Attributes:
+        row: int64, one per recording: row of the mapping, -1 for none.
+        how: one per recording: one of `WAYS`, or "".
+        ambiguous: bool, one per recording: whether its name matches rows, but these
+            match other files too or contradict each other.
+        used: bool, one per row of the mapping: whether it matches a recording.
+    """
+
+    def __init__(self, paths: Sequence[str], values: np.ndarray) -> None:
+        self.row = np.full(len(paths), -1, dtype=np.int64)
+        self.how = np.full(len(paths), "", dtype=object)
+        self.ambiguous = np.zeros(len(paths), dtype=bool)
+        self.used = np.zeros(len(values), dtype=bool)
+        self._file = pd.factorize(pd.Series(paths, dtype=object))[0]
+        self._values = values
+        self._file_of_row = np.full(len(values), -1, dtype=np.int64)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every recording has its row and every row its recording."""
+        return bool((self.row >= 0).all() and self.used.all())
+
+    def add(self, way: str, keys: Sequence[str], names: Sequence[str]) -> None:
+        """Match recordings without a row by their keys (one per recording) to names.
+
+        Args:
+            way: one of `WAYS`.
+            keys: one per recording, "" for none.
+            names: one per row of the mapping.
+        """
+        groups = group(names, self._values)
+        recordings = np.flatnonzero(self.row < 0)
+        open_keys = np.asarray(keys, dtype=object)[recordings]
+        key_index = groups.keys.get_indexer(pd.Index(open_keys, dtype=object))
+        has_key = (key_index >= 0) & (open_keys != "")
+        recordings, key_index = recordings[has_key], key_index[has_key]
+        # A key is unambiguous when all its recordings are one file, and its rows are
+        # free or belong to that file by a stricter way.
+        taken = self._file_of_row >= 0
+        one_file = _are_equal(
+            np.concatenate([key_index, groups.of_row[taken]]),
+            np.concatenate([self._file[recordings], self._file_of_row[taken]]),
+            len(groups.keys),
+        )
+        clear = (groups.agree & one_file)[key_index]
+        self.ambiguous[recordings] = ~clear
+        matched, rows = recordings[clear], groups.first[key_index[clear]]
+        self.row[matched] = rows
+        self.how[matched] = way
+        self._file_of_row[rows] = self._file[matched]
+        self.used |= np.isin(groups.of_row, key_index)
+
+
+def _are_equal(groups: np.ndarray, values: np.ndarray, n_groups: int) -> np.ndarray:
+    """Return for each group whether all its values (0 or more) are equal; bool."""
+    lowest = np.full(n_groups, np.iinfo(np.int64).max)
+    highest = np.full(n_groups, -1, dtype=np.int64)
+    np.minimum.at(lowest, groups, values)
+    np.maximum.at(highest, groups, values)
+    return lowest == highest
 
 
 def match(
     ids: Sequence[str], paths: Sequence[str], names: Sequence[str], values: np.ndarray
 ) -> Matches:
-    """Find for each recording the row of a mapping that means it.
+    """Find for each recording its row of a mapping.
 
     Args:
         ids: ids of the recordings.
-        paths: their files; recordings with the same file are windows of one, and may
+        paths: their files; recordings with the same file are windows of it, and may
             share a row.
-        names: names in the mapping, each once, as `clean` returns them.
-        values: int64, one a name: what the mapping says of it; equal values do not
+        names: distinct names in the mapping, as `clean` returns them.
+        values: int64, one per name: a code of its label; rows of equal values do not
             contradict each other.
     """
-    search = _Search(paths, values, len(ids), len(names))
-    own = [clean(name) for name in ids]
-    search.look("name", own, names)
-    if search.done:
-        return search.result()
+    matches = Matches(paths, values)
+    clean_ids = [clean(name) for name in ids]
+    matches.add("name", clean_ids, names)
+    if matches.complete:
+        return matches
     files = [clean(path) for path in paths]
-    for depth in sorted({name.count("/") + 1 for name in names} - {1}, reverse=True):
-        parts = [name if name.count("/") + 1 == depth else "" for name in names]
-        search.look("path", [_tail(file, depth) for file in files], parts)
-    ends = [last_part(name) for name in names]
-    for keys in (own, files):
-        if not search.done:
-            search.look("file name", [last_part(name) for name in keys], ends)
-    if not search.done:
-        search.look(
-            "leading zeros",
-            [without_zeros(name) for name in own],
-            [without_zeros(name) for name in ends],
-        )
-    return search.result()
+    depths = {name.count("/") for name in names} - {0}
+    for depth in sorted(depths, reverse=True):
+        parts = [name if name.count("/") == depth else "" for name in names]
+        matches.add("path", [_path_end(file, depth) for file in files], parts)
+    file_names = [last_part(name) for name in names]
+    for keys in (clean_ids, files):
+        matches.add("file name", [last_part(key) for key in keys], file_names)
+    matches.add(
+        "leading zeros",
+        [without_zeros(name) for name in clean_ids],
+        [without_zeros(name) for name in file_names],
+    )
+    return matches
 
 
-def _tail(file: str, depth: int) -> str:
-    parts = file.rsplit("/", depth)
-    return "/".join(parts[-depth:]) if len(parts) >= depth else ""
-
-
-class _Search:
-    """Goes through the ways, each for the recordings that the stricter ones have not
-    found.
-    """
-
-    def __init__(
-        self, paths: Sequence[str], values: np.ndarray, n_records: int, n_rows: int
-    ) -> None:
-        self.file = pd.factorize(pd.Series(paths, dtype=object))[0]
-        self.values = values
-        self.row = np.full(n_records, -1, dtype=np.int64)
-        self.how = np.full(n_records, "", dtype=object)
-        self.ambiguous = np.zeros(n_records, dtype=bool)
-        self.owner = np.full(
-            n_rows, -1, dtype=np.int64
-        )  # the file that a row of the mapping means
-        self.used = np.zeros(n_rows, dtype=bool)
-
-    @property
-    def done(self) -> bool:
-        """Whether every recording has its row and every row its recording."""
-        return bool((self.row >= 0).all() and self.used.all())
-
-    def look(self, way: str, keys: Sequence[str], names: Sequence[str]) -> None:
-        """Look the recordings that are still open up among the names of the mapping."""
-        at = np.flatnonzero(self.row < 0)
-        groups = group(names, self.values)
-        asked = pd.Series(keys, dtype=object).to_numpy()[at]
-        found = groups.keys.get_indexer(pd.Index(asked, dtype=object))
-        hit = (found >= 0) & (asked != "")
-        at, found = at[hit], found[hit]
-        # One file for all recordings of a key, and for all rows of it that a stricter
-        # way has given away.
-        lowest, highest = _range(found, self.file[at], len(groups.keys))
-        taken = self.owner >= 0
-        lowest_owner, highest_owner = _range(
-            groups.of_row[taken], self.owner[taken], len(groups.keys)
-        )
-        one_file = np.minimum(lowest, lowest_owner) == np.maximum(
-            highest, highest_owner
-        )
-        clear = (groups.agree & one_file)[found]
-        self.ambiguous[at] = ~clear
-        self.row[at[clear]] = groups.first[found[clear]]
-        self.how[at[clear]] = way
-        self.owner[self.row[at[clear]]] = self.file[at[clear]]
-        self.used |= np.isin(groups.of_row, found)
-
-    def result(self) -> Matches:
-        """Return what was found."""
-        return Matches(self.row, self.how, self.ambiguous & (self.row < 0), self.used)
-
-
-def _range(
-    groups: np.ndarray, values: np.ndarray, n_groups: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the lowest and the highest value (0 or more) of each group; of an empty
-    one the largest int64 and -1.
-    """
-    lowest = np.full(n_groups, np.iinfo(np.int64).max)
-    highest = np.full(n_groups, -1, dtype=np.int64)
-    np.minimum.at(lowest, groups, values)
-    np.maximum.at(highest, groups, values)
-    return lowest, highest
+def _path_end(path: str, n_folders: int) -> str:
+    """Return a file with its last folders, "" where it has fewer."""
+    parts = path.split("/")
+    return "/".join(parts[-n_folders - 1 :]) if len(parts) > n_folders else ""

@@ -1,4 +1,4 @@
-"""One file a format; `ecgnb.data.readers.reading.read_recording` chooses among them."""
+"""Readers of recording files; `ecgnb.data.readers.reading.read_recording` picks one."""
 
 from ecgnb.core.registry import import_submodules
 

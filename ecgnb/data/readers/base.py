@@ -1,5 +1,6 @@
-"""What every reader shares: the request, the registry, and how a caller's word and a
-file's word are joined.
+"""Reader base class and registry, and the checks that all readers share.
+
+A value that the caller passes (rate, unit, lead names) counts more than the file's.
 """
 
 from __future__ import annotations
@@ -23,16 +24,15 @@ from ecgnb.data.signal.leads import STANDARD_12, normalise_lead
 
 @dataclass(frozen=True)
 class ReadRequest:
-    """What the caller of `read_recording` said about the file.
+    """Arguments of `read_recording`, without the path.
 
     Attributes:
-        fs: samples a second in Hz; None to take the file's word.
-        units: unit of the stored values such as ``"uV"``; None to take the file's word.
-        leads: names of the file's leads in its order; None to take the file's word.
+        fs: sampling rate in Hz; None to use the file's.
+        units: unit of the stored values such as ``"uV"``; None to use the file's.
+        leads: names of the file's leads in its order; None to use the file's.
         start: first sample to read.
-        n_samples: how many samples to read; None for all that follow ``start``.
-        record_id: name of the recording; None for the file's name without its
-            extension.
+        n_samples: number of samples to read; None for all from ``start`` on.
+        record_id: name of the recording; None for the file name without extension.
     """
 
     fs: float | None = None
@@ -50,7 +50,7 @@ class Window:
     Attributes:
         start: first sample.
         stop: sample after the last.
-        total: samples of the whole recording.
+        total: number of samples of the whole recording.
     """
 
     start: int
@@ -59,32 +59,67 @@ class Window:
 
     @property
     def n_samples(self) -> int:
-        """Samples in the part."""
+        """Number of samples in the part."""
         return self.stop - self.start
 
 
 class Reader(ABC):
-    """Reads one format.
+    """Base class of readers, one for each format.
+
+    A subclass registered with ``@READERS.register(name)`` is all that a new format
+    needs: its files are found in folders, read by `read_recording`, predicted, and
+    matched to the rows of a label file. In this package it is imported by itself;
+    elsewhere, such as in a notebook, the decorator is enough.
 
     Attributes:
-        suffixes: file extensions of the format, in lower case with their dot.
+        suffixes: extensions of its recordings, in lower case with their dot.
     """
 
     suffixes: ClassVar[tuple[str, ...]]
 
     @abstractmethod
     def read(self, path: Path, request: ReadRequest) -> Recording:
-        """Return the recording in mV; whatever cannot be read is a `ReadError`."""
+        """Return the recording in mV.
+
+        Raises:
+            ReadError: the file cannot be read; no other exception may come out.
+        """
+
+    def is_recording(self, path: Path) -> bool:
+        """Return whether a file of these suffixes, found in a folder, is a recording.
+
+        Readers of extensions that other files share override this.
+        """
+        return True
 
 
 READERS: Registry[type[Reader]] = Registry("reader")
 
 
+def recording_suffixes() -> tuple[str, ...]:
+    """Return the extensions of all registered readers, sorted.
+
+    >>> recording_suffixes()
+    ('.csv', '.hea', '.mat', '.npy', '.npz', '.tsv', '.txt')
+    """
+    suffixes: set[str] = set()
+    for name in READERS:
+        suffixes.update(READERS.get(name).suffixes)
+    return tuple(sorted(suffixes))
+
+
+def reader_for_suffix(suffix: str) -> Reader | None:
+    """Return the reader of an extension (``".csv"``), None where there is none."""
+    for name in READERS:
+        reader = READERS.get(name)
+        if suffix.lower() in reader.suffixes:
+            return reader()
+    return None
+
+
 @contextlib.contextmanager
 def explained_os_errors(path: Path) -> Iterator[None]:
-    """Turn an operating system's refusal to open ``path`` into a `ReadError` with a
-    reason.
-    """
+    """Turn an `OSError` at ``path`` into a `ReadError` with its reason."""
     try:
         yield
     except FileNotFoundError as error:
@@ -105,8 +140,11 @@ def explained_os_errors(path: Path) -> Iterator[None]:
 
 
 def resolve_window(request: ReadRequest, total: int, path: Path) -> Window:
-    """Return the part that the caller asked for; one outside of the recording is
-    refused as ``window``.
+    """Return the requested part of a recording of ``total`` samples.
+
+    Raises:
+        ReadError: ``empty``, the recording has no samples; ``window``, the part is not
+            inside it.
     """
     start = request.start
     stop = total if request.n_samples is None else start + request.n_samples
@@ -115,110 +153,113 @@ def resolve_window(request: ReadRequest, total: int, path: Path) -> Window:
     if not 0 <= start < stop <= total:
         raise ReadError(
             "window",
-            f"{path} has {total} samples; samples {start} to {stop} were asked for. Choose a part of them.",
+            f"{path} has {total} samples; samples {start} to {stop} were requested. "
+            "Choose a part of them.",
         )
     return Window(start, stop, total)
 
 
 def resolve_fs(
-    request: ReadRequest, stated: float | None, path: Path
+    request: ReadRequest, file_fs: float | None, path: Path
 ) -> tuple[float, tuple[str, ...]]:
-    """Return the sampling rate in Hz, the caller's before the file's, and a flag where
-    they contradict.
+    """Return the sampling rate in Hz, and the flag ``fs_overridden`` where request and
+    file differ.
     """
-    fs = request.fs if request.fs is not None else stated
-    if fs is None or not math.isfinite(fs) or fs <= 0:
-        said = "does not say" if fs is None else f"or the caller says {fs:g} Hz as"
+    fs = request.fs if request.fs is not None else file_fs
+    if fs is None:
         raise ReadError(
             "fs",
-            f"{path} {said} its sampling rate. Pass it in Hz: fs=500, or --fs 500.",
+            f"{path} does not state its sampling rate. Pass it in Hz: fs=500, "
+            "or --fs 500.",
         )
-    overridden = request.fs is not None and stated is not None and request.fs != stated
+    if not math.isfinite(fs) or fs <= 0:
+        raise ReadError(
+            "fs",
+            f"The sampling rate {fs:g} Hz of {path} is not possible. Pass it in Hz: "
+            "fs=500, or --fs 500.",
+        )
+    overridden = request.fs is not None and file_fs not in (None, request.fs)
     return float(fs), ("fs_overridden",) if overridden else ()
 
 
 def resolve_leads(
-    request: ReadRequest, stated: Sequence[str] | None, n_leads: int, path: Path
+    request: ReadRequest, file_leads: Sequence[str] | None, n_leads: int, path: Path
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the lead names in the house's spelling, the caller's before the file's,
-    and flags.
+    """Return the normalised lead names, and flags.
 
-    Where neither names them, twelve leads are taken for the standard ones in their
-    usual order (flag ``leads_assumed``) and a single one is called ``"ECG"``.
+    Where neither request nor file names them, twelve leads are the standard ones in
+    their usual order (flag ``leads_assumed``) and a single lead is ``"ECG"``.
     """
-    names = request.leads if request.leads is not None else stated
+    names = request.leads if request.leads is not None else file_leads
     flags: tuple[str, ...] = ()
-    if names is None:
-        if n_leads not in (1, len(STANDARD_12)):
-            raise ReadError(
-                "leads",
-                f"{path} does not name its {n_leads} leads. Pass their names, as in leads=[...].",
-            )
-        names, flags = (
-            (STANDARD_12, ("leads_assumed",)) if n_leads > 1 else (("ECG",), ())
+    if names is None and n_leads == len(STANDARD_12):
+        names, flags = STANDARD_12, ("leads_assumed",)
+    elif names is None and n_leads == 1:
+        names = ("ECG",)
+    elif names is None:
+        raise ReadError(
+            "leads",
+            f"{path} does not name its {n_leads} leads. Pass their names, as in "
+            "leads=[...].",
         )
     if len(names) != n_leads:
         raise ReadError(
             "leads",
-            f"{path} has {n_leads} leads, but {len(names)} names were given: {', '.join(names)}. leads= names the "
-            "leads of the file in its order; ecgnb.data.signal.leads.select_leads picks some of them.",
+            f"{path} has {n_leads} leads, but {len(names)} names were given: "
+            f"{', '.join(names)}. leads= names the leads of the file in its order; "
+            "ecgnb.data.signal.leads.select_leads picks some of them.",
         )
     return tuple([normalise_lead(name) for name in names]), flags
 
 
 def resolve_units(
-    request: ReadRequest, stated: str | None
+    request: ReadRequest, file_units: str | None
 ) -> tuple[str, tuple[str, ...]]:
-    """Return the unit of the stored values, the caller's before the file's; mV (flag
-    ``units_assumed``) without.
+    """Return the unit of the stored values; mV (flag ``units_assumed``) where neither
+    request nor file states one.
     """
     if request.units is not None:
         return request.units, ()
-    return (stated, ()) if stated else ("mV", ("units_assumed",))
+    if file_units:
+        return file_units, ()
+    return "mV", ("units_assumed",)
 
 
-#: Millivolts in one unit, by the unit's name in lower case with the micro sign as u.
-_MV_IN = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "nv": 1e-6}
-_LONG = {"volt": "v", "millivolt": "mv", "microvolt": "uv", "nanovolt": "nv"}
-_MICRO = str.maketrans(
-    {"\u00b5": "u", "\u03bc": "u"}
-)  # the micro sign and the Greek letter mu
+#: Millivolts per unit, by the unit's name in lower case with the micro sign as u.
+_MV_PER_UNIT = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "nv": 1e-6}
+_LONG_NAMES = {"volt": "v", "millivolt": "mv", "microvolt": "uv", "nanovolt": "nv"}
+_MICRO = str.maketrans("\u00b5\u03bc", "uu")  # micro sign and Greek letter mu
 
 
 @functools.lru_cache(maxsize=1024)
 def mv_per_unit(units: str) -> float | None:
-    """Return how many millivolts one ``units`` is, or None when it is no unit of
-    voltage.
+    """Return the millivolts in one ``units``, or None for what is no unit of voltage.
 
-    The case does not matter: nobody measures an electrocardiogram in megavolts.
+    The case does not matter: no electrocardiogram is in megavolts.
 
     >>> mv_per_unit("µV"), mv_per_unit("mv"), mv_per_unit("mmHg")
     (0.001, 1.0, None)
     """
     name = units.strip().translate(_MICRO).lower()
-    name = _LONG.get(name.removesuffix("s"), name)
-    return _MV_IN.get(name)
+    name = _LONG_NAMES.get(name.removesuffix("s"), name)
+    return _MV_PER_UNIT.get(name)
 
 
 def require_voltage(units: str, what: str) -> float:
-    """Return `mv_per_unit`; a unit that is not of voltage is a `ReadError` with the
-    reason ``units``.
-    """
+    """Return `mv_per_unit`; raise `ReadError` (``units``) for other units."""
     factor = mv_per_unit(units)
     if factor is None:
         raise ReadError(
             "units",
             f"{what} is in {units!r}, which is no unit of voltage (V, mV, uV or nV). "
-            "If the file's word is wrong, pass the true unit, as in units='uV'.",
+            "If the file states it wrongly, pass the true unit, as in units='uV'.",
         )
     return factor
 
 
 def scale_to_mv(values: np.ndarray, factor: float) -> np.ndarray:
-    """Multiply float64 ``values`` by `mv_per_unit` in place, dividing where that rounds
-    less, and return them.
-    """
-    if factor < 1.0:
+    """Multiply float64 ``values`` by `mv_per_unit` in place, and return them."""
+    if factor < 1.0:  # 1e-3 has no exact float: dividing by 1000 rounds only once
         np.divide(values, round(1.0 / factor), out=values)
     elif factor > 1.0:
         np.multiply(values, factor, out=values)

@@ -1,6 +1,4 @@
-"""MATLAB files (level 5) without a WFDB header: the matrices of the PhysioNet
-Challenges, the structs of CPSC2018.
-"""
+"""Reader of MATLAB level 5 files (`.mat`) without a WFDB header."""
 
 from __future__ import annotations
 
@@ -20,15 +18,12 @@ from ecgnb.data.readers.base import (
     resolve_units,
     resolve_window,
 )
+from ecgnb.data.readers.header_comments import parse_comments
 from ecgnb.data.readers.numpy_arrays import array_to_mv, orient
-from ecgnb.data.readers.wfdb_header import parse_comments
 from ecgnb.data.recording import Recording
 
-#: ADC units in a millivolt of the integer matrices of the PhysioNet/CinC Challenges
-#: 2017, 2020 and 2021.
-CHALLENGE_GAIN = 1000
-#: Sampling rate in Hz of the China Physiological Signal Challenge 2018, whose structs
-#: do not state it.
+#: Sampling rate in Hz of the China Physiological Signal Challenge 2018; its files do
+#: not state it.
 CPSC2018_FS = 500.0
 
 _VERSION_73 = b"MATLAB 7.3"
@@ -36,50 +31,51 @@ _VERSION_73 = b"MATLAB 7.3"
 
 @READERS.register("matlab")
 class MatlabReader(Reader):
-    """MATLAB level 5 files that stand alone.
+    """MATLAB level 5 files in one of two forms.
 
-    Two forms are known. A struct ``ECG`` with the fields ``sex``, ``age`` and ``data``,
-    as in CPSC2018: twelve leads in mV at 500 Hz. A matrix ``val`` ``[n_leads,
-    n_samples]``, as in the PhysioNet/CinC Challenges: whole numbers are ADC units at
-    1000 to the millivolt (flag ``gain_assumed``), other numbers are mV (flag
-    ``units_assumed``); the sampling rate is not in the file.
+    A struct ``ECG`` with the fields ``sex``, ``age`` and ``data``, as in CPSC2018:
+    twelve leads in mV at 500 Hz.
+
+    A matrix ``val`` ``[n_leads, n_samples]``, as in the PhysioNet/CinC Challenges:
+    integers are ADC units at 1000/mV (flag ``gain_assumed``), other numbers are mV
+    (flag ``units_assumed``). The sampling rate is not in the file.
     """
 
     suffixes = (".mat",)
 
     def read(self, path: Path, request: ReadRequest) -> Recording:
-        """Read the file; a form that is not known is refused as ``unknown_format``."""
+        """Read the file; other forms are refused as ``unknown_format``."""
         content = _load(path)
+        file_fs, file_units = None, None
+        comments: list[str] = []
         if "ECG" in content:
-            values, fs, comments = _from_struct(content["ECG"], path)
-            units, unit_flags = resolve_units(request, "mV")
+            file_fs, file_units = CPSC2018_FS, "mV"
+            values, comments = _struct_fields(content["ECG"], path)
         elif "val" in content:
-            values, fs, comments = content["val"], None, []
-            units, unit_flags = resolve_units(request, None)
-            if request.units is None and np.asarray(values).dtype.kind in "iu":
-                units, unit_flags = (
-                    "uV",
-                    ("gain_assumed",),
-                )  # 1000 to the millivolt are microvolts
+            values = content["val"]
         else:
-            known = ", ".join(
-                repr(name) for name in content if not name.startswith("__")
-            )
+            names = [repr(name) for name in content if not name.startswith("__")]
             raise ReadError(
                 "unknown_format",
-                f"{path} holds {known or 'nothing'}. A struct 'ECG' or a matrix 'val' is needed.",
+                f"{path} holds {', '.join(names) or 'nothing'}. "
+                "A struct 'ECG' or a matrix 'val' is needed.",
             )
-        values = orient(np.asarray(values), request.leads, path)
+        units, unit_flags = resolve_units(request, file_units)
+        values = np.asarray(values)
+        if "units_assumed" in unit_flags and values.dtype.kind in "iu":
+            # 1000 ADC units per mV, the gain of the Challenges 2017, 2020 and 2021
+            units, unit_flags = "uV", ("gain_assumed",)
+        values = orient(values, request.leads, path)
         window = resolve_window(request, values.shape[1], path)
-        rate, fs_flags = resolve_fs(request, fs, path)
+        fs, fs_flags = resolve_fs(request, file_fs, path)
         leads, lead_flags = resolve_leads(request, None, len(values), path)
         if "ECG" in content:
-            lead_flags = ()  # the order of the leads is part of the data set's definition
+            lead_flags = ()  # the data set defines the order of the leads
         metadata = parse_comments(comments)
         del metadata["patient_id"]
         return Recording(
             signal=array_to_mv(values[:, window.start : window.stop], units, path),
-            fs=rate,
+            fs=fs,
             leads=leads,
             record_id=request.record_id or path.stem,
             metadata=metadata,
@@ -88,7 +84,7 @@ class MatlabReader(Reader):
 
 
 def _load(path: Path) -> dict[str, Any]:
-    import scipy.io
+    import scipy.io  # slow to import, and few recordings need it
 
     with explained_os_errors(path):
         with open(path, "rb") as file:
@@ -107,24 +103,22 @@ def _load(path: Path) -> dict[str, Any]:
         except Exception as error:  # damaged files make scipy raise nearly anything
             raise ReadError(
                 "unreadable",
-                f"{path} is not a whole MATLAB file: {error}. Fetch it again.",
+                f"{path} is not a complete MATLAB file: {error}. Fetch it again.",
             ) from error
 
 
-def _from_struct(struct: Any, path: Path) -> tuple[Any, float, list[str]]:
-    """Take signal, sampling rate and patient out of a struct of CPSC2018."""
+def _struct_fields(struct: Any, path: Path) -> tuple[Any, list[str]]:
+    """Return the signal of a CPSC2018 struct, and sex and age as header comments."""
     fields = getattr(getattr(struct, "dtype", None), "names", None) or ()
     if "data" not in fields or struct.size != 1:
         raise ReadError(
             "unknown_format",
-            f"{path} holds a variable 'ECG' that is no struct with a field 'data'.",
+            f"{path} holds a variable 'ECG' that is not a struct with a field 'data'.",
         )
     entry = struct.reshape(-1)[0]
-    known = [
-        name for name in ("sex", "age") if name in fields and np.size(entry[name]) == 1
-    ]
-    return (
-        entry["data"],
-        CPSC2018_FS,
-        [f"{name}: {np.asarray(entry[name]).reshape(-1)[0]}" for name in known],
-    )
+    comments = []
+    for name in ("sex", "age"):
+        if name in fields and np.size(entry[name]) == 1:
+            value = np.asarray(entry[name]).reshape(-1)[0]
+            comments.append(f"{name}: {value}")
+    return entry["data"], comments

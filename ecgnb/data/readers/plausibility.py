@@ -1,6 +1,4 @@
-"""Is the amplitude of a recording one that a heart can make? A look at some hundred
-samples a lead.
-"""
+"""Plausibility of amplitudes: is the gain or unit of a recording wrong?"""
 
 from __future__ import annotations
 
@@ -8,25 +6,24 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-#: Amplitudes in mV outside of which the gain cannot be true. In 830 real recordings
-#: from ten sources the clean ones lie between 0.24 and 8 mV; an electrode that hangs
-#: loose reaches 80 mV, a gain off by a thousand is far outside.
+#: Amplitudes in mV outside of which the gain cannot be right. In 830 real recordings
+#: from ten sources the clean ones are between 0.24 and 8 mV; a loose electrode reaches
+#: 80 mV, a gain wrong by a factor of a thousand is far outside.
 AMPLITUDE_LIMITS_MV = (0.02, 20.0)
 
 #: Gains (1/mV) that early releases of the PhysioNet/CinC Challenge 2020 data state for
-#: signals stored at 1000/mV. Off by a factor of five only, most of them lie within what
-#: hearts make: the header has to give them away.
+#: signals stored at 1000/mV. Wrong by a factor of five, most of their amplitudes are
+#: plausible, so the header has to be checked instead.
 CHALLENGE_WRONG_GAINS = frozenset({200.0, 4880.0, 306000.0, 2000000.0})
 
-_CHALLENGE_FIELDS = ("age", "sex", "dx", "rx", "hx")
-_SAMPLES_A_LEAD = 128
+_CHALLENGE_FIELDS = frozenset({"age", "sex", "dx", "rx", "hx"})
+_SAMPLES_PER_LEAD = 128
 
 
 def robust_amplitude(signal: np.ndarray) -> float:
-    """Return the median over leads of the range between the 1st and the 99th
-    percentile.
+    """Return the median over leads of the range between the 1st and 99th percentile.
 
-    Looks at 128 to 255 evenly spaced samples a lead, so it costs microseconds.
+    Uses 128 to 255 evenly spaced samples per lead, so it takes microseconds.
 
     Args:
         signal: ``[n_leads, n_samples]`` in mV.
@@ -34,20 +31,20 @@ def robust_amplitude(signal: np.ndarray) -> float:
     Returns:
         The amplitude in mV over the leads that vary; NaN when none does.
     """
-    step = max(1, signal.shape[1] // _SAMPLES_A_LEAD)
+    step = max(1, signal.shape[1] // _SAMPLES_PER_LEAD)
     ordered = np.sort(signal[:, ::step], axis=1)
     if np.isnan(ordered[:, -1]).any():  # NaN sorts last
         ranges = [_percentile_range(row[~np.isnan(row)]) for row in ordered]
     else:
         ranges = _percentile_range(ordered.T).tolist()
-    varying = sorted(value for value in ranges if value > 0)
-    return float(varying[len(varying) // 2]) if varying else float("nan")
+    varying = sorted([value for value in ranges if value > 0])
+    if not varying:
+        return float("nan")
+    return float(varying[len(varying) // 2])
 
 
 def _percentile_range(ordered: np.ndarray) -> np.ndarray:
-    """Return the range of values sorted along the first axis, without one in a hundred
-    at each end.
-    """
+    """Return the range of values sorted along axis 0, without 1 % at each end."""
     if len(ordered) == 0:
         return np.zeros(ordered.shape[1:])
     cut = len(ordered) // 100
@@ -55,21 +52,17 @@ def _percentile_range(ordered: np.ndarray) -> np.ndarray:
 
 
 def amplitude_is_implausible(signal: np.ndarray) -> bool:
-    """Say whether the signal (mV) is so large or so small that its gain or unit cannot
-    be true.
+    """Return whether a signal in mV is so large or small that its gain must be wrong.
 
-    A signal without any variation is left to the checks for flat leads.
+    A signal that does not vary is plausible here; flat leads are checked elsewhere.
     """
     amplitude = robust_amplitude(signal)
-    return bool(
-        amplitude < AMPLITUDE_LIMITS_MV[0] or amplitude > AMPLITUDE_LIMITS_MV[1]
-    )
+    low, high = AMPLITUDE_LIMITS_MV
+    return amplitude < low or amplitude > high
 
 
 def gain_is_known_wrong(gains: Sequence[float], fields: Mapping[str, str]) -> bool:
-    """Say whether a header with these comment fields is a Challenge 2020 header with
-    one of its wrong gains.
+    """Return whether gains and comment fields are those of a Challenge 2020 header with
+    a wrong gain.
     """
-    return gains[0] in CHALLENGE_WRONG_GAINS and all(
-        field in fields for field in _CHALLENGE_FIELDS
-    )
+    return gains[0] in CHALLENGE_WRONG_GAINS and fields.keys() >= _CHALLENGE_FIELDS

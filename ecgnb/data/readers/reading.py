@@ -1,6 +1,4 @@
-"""`read_recording`: one electrocardiogram from a file, whatever its format, in
-millivolts.
-"""
+"""`read_recording`: read an ECG file of any format as millivolts."""
 
 from __future__ import annotations
 
@@ -9,9 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ecgnb.core.errors import ReadError
-from ecgnb.data.readers.base import READERS, Reader, ReadRequest
+from ecgnb.data.readers.base import (
+    Reader,
+    ReadRequest,
+    reader_for_suffix,
+    recording_suffixes,
+)
 from ecgnb.data.readers.plausibility import amplitude_is_implausible
-from ecgnb.data.readers.wfdb_header import header_path
+from ecgnb.data.readers.wfdb_header import SIGNAL_SUFFIXES, header_path
+from ecgnb.data.readers.wfdb_record import WfdbReader
 from ecgnb.data.recording import Recording
 
 
@@ -27,33 +31,31 @@ def read_recording(
 ) -> Recording:
     """Read one recording.
 
-    Formats: WFDB (give the header, a signal file, or the name without an extension),
-    MATLAB level 5, CSV, numpy. ``fs``, ``units`` and ``leads`` say what the file does
-    not, and count more than what it says.
+    Formats: WFDB (the path of the header, of a signal file, or without extension),
+    MATLAB level 5, CSV, numpy, and those of further registered readers. ``fs``,
+    ``units`` and ``leads`` add what the file does not state, and override what it does.
 
     Args:
         path: the file.
-        fs: sampling rate in Hz; a flag ``fs_overridden`` tells when the file says
-            another.
+        fs: sampling rate in Hz; flag ``fs_overridden`` where the file states another.
         units: unit of the stored values (``"mV"``, ``"uV"``, ``"V"``, ``"nV"``).
         leads: names of the file's leads in its order (to pick some, see
             `ecgnb.data.signal.leads.select_leads`).
         start: first sample to read.
-        n_samples: how many samples to read; None for all that follow.
-        record_id: name of the recording; None for the file's name without its
-            extension.
+        n_samples: number of samples to read; None for all from ``start`` on.
+        record_id: name of the recording; None for the file name without extension.
 
     Returns:
-        The recording: float32 ``[n_leads, n_samples]`` in mV, NaN where the file says
-        that a sample is invalid. Its flags may be ``header_repaired`` (a header against
-        the rules whose meaning is certain), ``default_gain`` (none stated),
-        ``implausible_gain`` (an amplitude that no heart makes, or a gain known to be
-        wrong), ``dropped_signals`` (channels that are no voltage), ``fs_overridden``,
-        ``duplicate_leads``, and ``units_assumed``, ``gain_assumed``, ``leads_assumed``
-        where neither file nor caller said.
+        The recording: float32 ``[n_leads, n_samples]`` in mV, NaN for samples marked as
+        invalid. Flags: ``header_repaired`` (the header breaks the rules, its meaning is
+        certain), ``default_gain`` (none stated), ``implausible_gain`` (an amplitude
+        that no heart produces, or a gain known to be wrong), ``dropped_signals``
+        (channels that are not voltages), ``fs_overridden``, ``duplicate_leads``;
+        ``units_assumed``, ``gain_assumed``, ``leads_assumed`` where neither the file
+        nor the caller states them.
 
     Raises:
-        ReadError: with one of the reasons ``missing_file``, ``permission``,
+        ReadError: with the reason ``missing_file``, ``permission``,
             ``directory``, ``empty``, ``truncated``, ``header``, ``unsafe_path``,
             ``no_signal``, ``fs``, ``units``, ``leads``, ``window``, ``text``, ``time``,
             ``shape``, ``pickle``, ``too_large``, ``unknown_format``, ``unreadable``.
@@ -61,7 +63,7 @@ def read_recording(
     path = Path(path)
     if "\0" in path.name:
         raise ReadError(
-            "missing_file", f"{str(path)!r} is no path. Give that of a recording."
+            "missing_file", f"{str(path)!r} is not a path. Give that of a recording."
         )
     names = None if leads is None else tuple(leads)
     request = ReadRequest(fs, units, names, start, n_samples, record_id)
@@ -71,44 +73,40 @@ def read_recording(
         flags += ("implausible_gain",)
     if len(set(recording.leads)) < len(recording.leads):
         flags += ("duplicate_leads",)
-    return (
-        recording
-        if flags is recording.flags
-        else dataclasses.replace(recording, flags=flags)
-    )
+    if flags is recording.flags:
+        return recording
+    return dataclasses.replace(recording, flags=flags)
 
 
 def choose_reader(path: Path) -> Reader:
-    """Return the reader for a path, by its extension; what no other format claims is a
-    WFDB record's name.
+    """Return the reader of a path, by its extension.
+
+    A path with an extension of no reader is the name of a WFDB record, or one of its
+    signal files.
+
+    Raises:
+        ReadError: ``directory`` or ``unknown_format``, where ``path`` is a folder or a
+            file without a WFDB header.
     """
     suffix = path.suffix.lower()
-    if suffix == ".mat":
-        # The signal files of many WFDB records are also MATLAB files; the header knows
-        # more.
-        return READERS.get("wfdb" if header_path(path).is_file() else "matlab")()
-    for name in READERS:
-        reader = READERS.get(name)
-        if suffix in reader.suffixes:
-            return reader()
-    if not header_path(path).is_file():
-        _explain_missing_header(path)
-    return READERS.get("wfdb")()
+    if suffix in SIGNAL_SUFFIXES and header_path(path).is_file():
+        return WfdbReader()  # many are MATLAB files too, but the header has the gains
+    reader = reader_for_suffix(suffix)
+    if reader is not None:
+        return reader
+    if suffix not in SIGNAL_SUFFIXES and not header_path(path).is_file():
+        _check_path_without_header(path)
+    return WfdbReader()
 
 
-def _explain_missing_header(path: Path) -> None:
-    """Say more than "no such file" where a file or a folder is there; else leave it to
-    the reader.
-    """
+def _check_path_without_header(path: Path) -> None:
     if path.is_dir():
         raise ReadError(
             "directory", f"{path} is a folder. Give the path of a recording in it."
         )
     if path.is_file():
-        known = sorted(
-            {known for name in READERS for known in READERS.get(name).suffixes}
-        )
         raise ReadError(
             "unknown_format",
-            f"{path} has no format that can be read. There are readers for {', '.join(known)}.",
+            f"{path} has a format that cannot be read. There are readers for "
+            f"{', '.join(recording_suffixes())}.",
         )

@@ -1,14 +1,13 @@
-"""The signal files that a WFDB header names: are they inside its folder, there, and
-long enough?
+"""Signal files of a WFDB header: safe paths, lengths, truncation.
 
-A header's word about lengths is checked against the sizes of the files before any
-memory is reserved.
+Lengths stated in a header are checked against the sizes of the files before memory is
+reserved.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -17,13 +16,21 @@ from ecgnb.core.errors import ReadError
 from ecgnb.data.readers.base import explained_os_errors
 from ecgnb.data.readers.wfdb_header import Header, SignalSpec
 
-#: Bytes of one sample, by storage format:
+#: Bytes per sample, by storage format:
 #: https://physionet.org/physiotools/wag/signal-5.htm
-BYTES_A_SAMPLE = {
-    8: Fraction(1), 16: Fraction(2), 24: Fraction(3), 32: Fraction(4), 61: Fraction(2), 80: Fraction(1),
-    160: Fraction(2), 212: Fraction(3, 2), 310: Fraction(4, 3), 311: Fraction(4, 3),
-}  # fmt: skip
-#: FLAC files; their length stands in their first bytes.
+BYTES_PER_SAMPLE = {
+    8: Fraction(1),
+    16: Fraction(2),
+    24: Fraction(3),
+    32: Fraction(4),
+    61: Fraction(2),
+    80: Fraction(1),
+    160: Fraction(2),
+    212: Fraction(3, 2),
+    310: Fraction(4, 3),
+    311: Fraction(4, 3),
+}
+#: Formats of FLAC files, which state their length in their first bytes.
 COMPRESSED = (508, 516, 524)
 
 _STREAMINFO_BYTES = 26
@@ -31,74 +38,66 @@ _SAMPLES_36_BIT = (1 << 36) - 1
 
 
 def safe_path(folder: Path, name: str, header: str) -> Path:
-    """Return ``folder / name``; a name that leads out of the folder is refused as
-    ``unsafe_path``.
-    """
-    if any(sign in name for sign in "/\\:\0") or name in ("", ".", ".."):
+    """Return ``folder / name``; refuse names with a folder as ``unsafe_path``."""
+    if set(name) & set("/\\:\0") or name in ("", ".", ".."):
         raise ReadError(
             "unsafe_path",
-            f"The header {header} names the file {name!r}. Only files beside the header are read.",
+            f"The header {header} names the file {name!r}. "
+            "Only files beside the header are read.",
         )
     return folder / name
 
 
-def files_of(header: Header) -> Iterator[tuple[str, list[int]]]:
-    """Yield each signal file with the indices of its signals, in the order in which the
+def signals_by_file(header: Header) -> dict[str, list[int]]:
+    """Return the indices of the signals in each signal file, in the order in which the
     file interleaves them.
     """
-    groups: dict[str, list[int]] = {}
+    indices: dict[str, list[int]] = {}
     for index, signal in enumerate(header.signals):
-        groups.setdefault(signal.file, []).append(index)
-    yield from groups.items()
+        indices.setdefault(signal.file, []).append(index)
+    return indices
 
 
 def signal_length(header: Header, folder: Path) -> int:
-    """Return the samples a signal: the header's word, else what the size of the first
-    signal file says.
+    """Return the samples per signal: as stated in the header, else by the size of the
+    first signal file.
     """
     if header.n_samples is not None:
         return header.n_samples
-    name, rows = next(files_of(header))
-    first = header.signals[rows[0]]
+    name, indices = next(iter(signals_by_file(header).items()))
+    first = header.signals[indices[0]]
     path = safe_path(folder, name, header.record_name)
     with explained_os_errors(path), open(path, "rb") as file:
-        frame = sum(header.signals[row].samples_per_frame for row in rows)
-        return int(
-            max(0, _size(file, first, path) - first.byte_offset)
-            / (_bytes_a_sample(first, path) * frame)
-        )
+        n_bytes = max(0, _size(file, first, path) - first.byte_offset)
+    return int(n_bytes / _bytes_per_record_sample(header, indices, path))
 
 
 def check_length(header: Header, folder: Path, n_samples: int) -> None:
-    """Refuse as ``truncated`` when one of the signal files is too short for
-    ``n_samples`` samples a signal.
+    """Check that all signal files hold ``n_samples`` samples per signal.
+
+    Raises:
+        ReadError: ``truncated``, a file is too short.
     """
-    for name, rows in files_of(header):
-        first = header.signals[rows[0]]
+    for name, indices in signals_by_file(header).items():
+        first = header.signals[indices[0]]
         path = safe_path(folder, name, header.record_name)
-        frame = sum(header.signals[row].samples_per_frame for row in rows)
         with explained_os_errors(path), open(path, "rb") as file:
             if first.format in COMPRESSED:
-                require_bytes(
-                    path,
-                    n_samples * first.samples_per_frame,
-                    _flac_samples(file),
-                    "samples",
-                )
+                expected = n_samples * first.samples_per_frame
+                require_bytes(path, expected, _flac_samples(file), "samples")
                 continue
-            needed = n_samples * frame * _bytes_a_sample(first, path)
-            # The last bytes of a packed format may be left out.
-            require_bytes(
-                path, first.byte_offset + int(needed), _size(file, first, path)
-            )
+            # int(): the last bytes of a packed format may be missing
+            needed = int(n_samples * _bytes_per_record_sample(header, indices, path))
+            require_bytes(path, first.byte_offset + needed, _size(file, first, path))
 
 
-def require_bytes(path: Path, expected: int, found: int, what: str = "bytes") -> None:
-    """Raise the `ReadError` of a truncated file unless there is as much as expected."""
-    if found < expected:
+def require_bytes(path: Path, expected: int, actual: int, what: str = "bytes") -> None:
+    """Raise ``truncated`` where a file has less than expected."""
+    if actual < expected:
         raise ReadError(
             "truncated",
-            f"{path} is truncated: its header needs {expected} {what}, it has {found}. Fetch it again.",
+            f"{path} is truncated: its header needs {expected} {what}, "
+            f"it has {actual}. Fetch it again.",
         )
 
 
@@ -106,25 +105,29 @@ def _size(file: BinaryIO, signal: SignalSpec, path: Path) -> int:
     if signal.format in COMPRESSED:
         raise ReadError(
             "header",
-            f"The header of {path} does not say how many samples its FLAC file has.",
+            f"The header of {path} does not state the samples of its FLAC file.",
         )
     return os.fstat(file.fileno()).st_size
 
 
-def _bytes_a_sample(signal: SignalSpec, path: Path) -> Fraction:
-    if signal.format not in BYTES_A_SAMPLE:
+def _bytes_per_record_sample(
+    header: Header, indices: Sequence[int], path: Path
+) -> Fraction:
+    """Return the bytes that one sample of all signals in a file takes."""
+    storage_format = header.signals[indices[0]].format
+    if storage_format not in BYTES_PER_SAMPLE:
         raise ReadError(
             "header",
-            f"{path} is stored in format {signal.format}, which WFDB does not have.",
+            f"{path} is stored in format {storage_format}, which WFDB does not have.",
         )
-    return BYTES_A_SAMPLE[signal.format]
+    frame = sum([header.signals[index].samples_per_frame for index in indices])
+    return BYTES_PER_SAMPLE[storage_format] * frame
 
 
 def _flac_samples(file: BinaryIO) -> int:
-    """Return the samples a channel that a FLAC file announces in its first block (36
-    bits from byte 21.5 on).
-    """
+    """Return the samples per channel that the first block of a FLAC file states."""
     start = file.read(_STREAMINFO_BYTES)
     if len(start) < _STREAMINFO_BYTES or start[:4] != b"fLaC":
         return 0
+    # a 36-bit number, https://www.rfc-editor.org/rfc/rfc9639.html#section-8.2
     return int.from_bytes(start[18:26], "big") & _SAMPLES_36_BIT

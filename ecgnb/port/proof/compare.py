@@ -1,53 +1,82 @@
-"""`compare`: a port against its reference, layer by layer, in logits, probabilities and
-input gradients.
+"""Compare a port with its Keras reference: every layer, logits, probabilities and input
+gradients.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
 from ecgnb.core.console import html_table
 from ecgnb.core.errors import PortError
 from ecgnb.port.ported import PortedModel
-from ecgnb.port.proof.diagnose import cause_of
-from ecgnb.port.proof.layer_rows import COMPARED, DIVERGES, Bench, Row
-from ecgnb.port.proof.reference import Reference, read_reference
-from ecgnb.port.proof.warn import proves_something, warnings_of
+from ecgnb.port.proof.diagnose import likely_cause
+from ecgnb.port.proof.layer_rows import (
+    COMPARED,
+    DIVERGES,
+    GRADIENT,
+    LAYER,
+    LOGITS,
+    MISSING,
+    OUTPUT,
+    ROUNDING,
+    UNKNOWN,
+    Row,
+    Verification,
+)
+from ecgnb.port.proof.port_run import in_keras_layout, logits_node, output_nodes
+from ecgnb.port.proof.reference import Reference, Stored, read_reference
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import fx
 
 COLUMNS = (
-    "layer", "class", "shape", "scale", "max_abs", "relative", "port_vs_float64", "reference_vs_float64", "verdict"
-)  # fmt: skip
+    "layer",
+    "class",
+    "shape",
+    "scale",
+    "max_abs",
+    "relative",
+    "port_vs_float64",
+    "reference_vs_float64",
+    "verdict",
+)
+#: A probability this near to 0 or 1 no longer moves with the logits in float32.
+SATURATED = 1e-6
+#: A gradient whose largest value is below this counts as zero.
+ZERO_GRADIENT = 1e-12
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison found.
+    """Result of a comparison.
 
     Attributes:
-        table: a row a layer in call order, then logits, outputs and input gradients:
-            ``layer``, ``class``, ``shape``, ``scale`` (max|reference|), ``max_abs``
-            (max|port - reference|), ``relative`` (to the scale), ``port_vs_float64``
-            and ``reference_vs_float64`` (the largest distance of each from the float64
-            referee, relative to the scale) and ``verdict``: ``equal``; ``rounding``
-            (above the tolerance, but no more than float32 makes of the layer's own
-            sums); ``DIVERGES``; ``not in the reference``; ``missing in the port``.
+        table: one row per layer in call order, then logits, outputs and input
+            gradients: ``layer``, ``class``, ``shape``, ``scale`` (max|reference|),
+            ``max_abs`` (max|port - reference|), ``relative`` (to the scale),
+            ``port_vs_float64`` and ``reference_vs_float64`` (the largest distance of
+            each from the port in float64, relative to the scale) and ``verdict``:
+            ``equal``; ``rounding`` (above the tolerance, but no more than float32
+            rounding of the layer's sums); ``DIVERGES``; ``not in the reference``;
+            ``missing in the port``.
         passed: whether nothing diverges and something agrees that could have differed.
-        first_divergent: the first row that diverges; everything it is computed from
-            agrees.
-        cause: what was shown to repair it; or, where no repair was found, what is known
-            of the difference.
+        first_divergent: the first row that diverges; everything before it agrees.
+        cause: the mistake whose repair makes that row agree, else a description of the
+            difference.
         warnings: why the comparison proves less than it seems to.
         rtol: tolerance relative to each layer's scale.
         gradient_rtol: the same for gradients.
-        source: where the reference is from.
+        source: origin of the reference.
     """
 
     table: pd.DataFrame
@@ -62,42 +91,37 @@ class Comparison:
     def __str__(self) -> str:
         compared = self.table[self.table["verdict"].isin(COMPARED)]
         agree = compared[compared["verdict"] != DIVERGES]
+        result = "PASSED" if self.passed else "FAILED"
         lines = [
-            f"{'PASSED' if self.passed else 'FAILED'}: {len(agree)} of {len(compared)} rows agree with {self.source}."
+            f"{result}: {len(agree)} of {len(compared)} rows agree with {self.source}."
         ]
         if len(agree):
             worst = agree.iloc[int(agree["relative"].to_numpy().argmax())]
             lines.append(
-                f"Largest relative difference among them: {worst['relative']:.1e} ({worst['layer']}); tolerance "
+                "Largest relative difference among them: "
+                f"{worst['relative']:.1e} ({worst['layer']}); tolerance "
                 f"{self.rtol:.0e}, gradients {self.gradient_rtol:.0e}."
             )
         if self.first_divergent is not None:
-            lines += [
-                f"First to diverge: {self.first_divergent}.",
-                f"Likely cause: {self.cause}",
-            ]
+            lines.append(f"First to diverge: {self.first_divergent}.")
+            lines.append(f"Likely cause: {self.cause}")
         elif not self.passed:
             lines.append("Nothing was compared that could have differed.")
-        return "\n".join(
-            [*lines, *(f"Warning: {warning}" for warning in self.warnings)]
-        )
+        lines += [f"Warning: {warning}" for warning in self.warnings]
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        shown = self.table.assign(
-            shape=["x".join(map(str, shape)) for shape in self.table["shape"]]
-        )
-        numbers = dict.fromkeys(
-            ("scale", "max_abs", "relative", "port_vs_float64", "reference_vs_float64"),
-            "{:.2g}",
-        )
-        formatters = {name: form.format for name, form in numbers.items()}
-        return f"<pre>{escape(str(self))}</pre>{html_table(shown, formatters)}"
+        shapes = ["x".join(map(str, shape)) for shape in self.table["shape"]]
+        numbers = COLUMNS[3:8]
+        formatters = dict.fromkeys(numbers, "{:.2g}".format)
+        table = html_table(self.table.assign(shape=shapes), formatters)
+        return f"<pre>{escape(str(self))}</pre>{table}"
 
     def raise_if_failed(self) -> Comparison:
         """Return the comparison itself if it passed.
 
         Raises:
-            PortError: it did not; with the first divergent layer and the likely cause.
+            PortError: it failed; with the first divergent layer and the likely cause.
         """
         if not self.passed:
             raise PortError(str(self))
@@ -107,6 +131,7 @@ class Comparison:
         """Draw the differences of all layers; see
         `ecgnb.figures.port_comparison.plot_comparison`.
         """
+        # Inside, since matplotlib is slow to import and most comparisons draw nothing.
         from ecgnb.figures.port_comparison import plot_comparison
 
         return plot_comparison(self.table, self.rtol, self.gradient_rtol)
@@ -122,12 +147,12 @@ def compare(
 
     Two correct float32 programs differ by rounding, which grows with the numbers in a
     layer; so a layer agrees when max|port - reference| <= ``rtol`` * max|reference|. A
-    float64 copy of the port is the referee: it tells for every layer how far each of
+    float64 copy of the port is the referee: it shows for every layer how far each of
     the two is from the exact result.
 
     Args:
-        port: as `port_keras` returns it; it is not changed, and it is compared in the
-            state it is in.
+        port: as `port_keras` returns it; it is not changed, and it is compared in its
+            current mode.
         reference: what Keras computes, or the path of a golden file.
         rtol: tolerance relative to each layer's scale.
         gradient_rtol: the same for input gradients, whose numbers have passed all
@@ -136,28 +161,207 @@ def compare(
     Raises:
         PortError: the reference is damaged, or of another model.
     """
-    reference = (
-        reference if isinstance(reference, Reference) else read_reference(reference)
-    )
-    bench = Bench(port, reference, rtol, gradient_rtol)
-    rows = bench.rows()
-    bad = next((row for row in rows if row.verdict == DIVERGES), None)
+    if not isinstance(reference, Reference):
+        reference = read_reference(reference)
+    verification = Verification(port, reference, rtol, gradient_rtol)
+    rows = verification.rows()
+    first = next((row for row in rows if row.verdict == DIVERGES), None)
+    table = pd.DataFrame([vars(row) for row in rows])
+    table = table.rename(columns={"name": "layer", "class_name": "class"})
     return Comparison(
-        table=_table(rows),
-        passed=bad is None and proves_something(bench, rows),
-        first_divergent=bad.name if bad else None,
-        cause=cause_of(bench, bad) if bad else "",
-        warnings=warnings_of(bench, rows),
+        table=table[list(COLUMNS)],
+        passed=first is None and _proves_something(verification, rows),
+        first_divergent=first.name if first else None,
+        cause=likely_cause(verification, first) if first else "",
+        warnings=_warnings(verification, rows),
         rtol=rtol,
         gradient_rtol=gradient_rtol,
         source=reference.source,
     )
 
 
-def _table(rows: list[Row]) -> pd.DataFrame:
-    records = [
-        (row.name, row.class_name, row.shape, row.scale, row.max_abs, row.relative, row.port_vs_float64,
-         row.reference_vs_float64, row.verdict)
-        for row in rows
-    ]  # fmt: skip
-    return pd.DataFrame(records, columns=list(COLUMNS))
+def _proves_something(verification: Verification, rows: Sequence[Row]) -> bool:
+    """Whether something that agrees could have differed: neither zero nor a saturated
+    probability.
+    """
+    saturated = [
+        f"output {number}"
+        for number, (count, _) in _saturation(verification).items()
+        if count
+    ]
+    outputs = set(output_nodes(verification.port))
+    for row in rows:
+        # A layer that makes an output counts once, as the output.
+        is_output = row.kind == LAYER and row.node in outputs
+        if is_output or row.name in saturated:
+            continue
+        if row.agrees and row.scale > ZERO_GRADIENT:
+            return True
+    return False
+
+
+def _warnings(verification: Verification, rows: Sequence[Row]) -> list[str]:
+    """Return what weakens a comparison, one sentence per weakness."""
+    return [
+        *_saturation_warnings(verification, rows),
+        *_gradient_warnings(verification, rows),
+        *_outputs_only_warnings(verification, rows),
+        *_untested_weight_warnings(verification),
+        *_other_warnings(verification, rows),
+    ]
+
+
+def _saturation(verification: Verification) -> dict[int, tuple[int, int]]:
+    """Return for each output with a softmax or sigmoid the number of saturated samples
+    and of all.
+    """
+    counts = {}
+    nodes, arrays = output_nodes(verification.port), verification.reference.outputs
+    for number, (node, values) in enumerate(zip(nodes, arrays, strict=True)):
+        if logits_node(verification.port, node)[1] != "linear" and values.size:
+            distance = np.minimum(np.abs(values), np.abs(1 - values))
+            saturated = (distance <= SATURATED).reshape(len(values), -1).any(axis=1)
+            counts[number] = (int(saturated.sum()), len(values))
+    return counts
+
+
+def _saturation_warnings(
+    verification: Verification, rows: Sequence[Row]
+) -> Iterator[str]:
+    logits = [row.name for row in rows if row.kind == LOGITS]
+    for number, (count, total) in _saturation(verification).items():
+        if not count:
+            continue
+        with_logits = "and its logits are not there"
+        if f"logits of output {number}" in logits:
+            with_logits = "its logits were compared as well"
+        yield (
+            f"output {number} is saturated (within {SATURATED:g} of 0 or 1) in {count} "
+            f"of {total} samples: equal probabilities prove nothing there; "
+            f"{with_logits}."
+        )
+
+
+def _gradient_warnings(
+    verification: Verification, rows: Sequence[Row]
+) -> Iterator[str]:
+    gradients = [row for row in rows if row.kind == GRADIENT]
+    for row in gradients:
+        if row.scale <= ZERO_GRADIENT:
+            yield (
+                f"{row.name} is zero (max {row.scale:.1e}) on these inputs: it proves "
+                "nothing. Compare on other ECGs."
+            )
+    kinds = [array.dtype.kind for array in verification.reference.inputs.values()]
+    if not gradients and "f" in kinds:
+        yield "the reference holds no input gradients; explanations were not compared."
+
+
+def _outputs_only_warnings(
+    verification: Verification, rows: Sequence[Row]
+) -> Iterator[str]:
+    outputs = set(output_nodes(verification.port))
+    compared = [row for row in rows if row.verdict in COMPARED]
+    inner = [
+        row
+        for row in compared
+        if row.kind in (LAYER, LOGITS) and row.node not in outputs
+    ]
+    # In a small model every layer may be an output; then no row is unknown.
+    if inner or not any(row.verdict == UNKNOWN for row in rows):
+        return
+    what = "probabilities" if _saturation(verification) else "outputs"
+    yield (
+        f"only the final {what} were compared. Wrong kernels, lost biases and swapped "
+        "leads can leave them as they are: use a reference with all layers "
+        "(Reference.from_keras)."
+    )
+
+
+def _untested_weight_warnings(verification: Verification) -> Iterator[str]:
+    counts = untested_weights(verification)
+    if not counts:
+        return
+    most = sorted(counts, key=lambda path: counts[path][0], reverse=True)[:4]
+    examples = [f"{path} {counts[path][0]} of {counts[path][1]}" for path in most]
+    if len(counts) > len(most):
+        examples.append("...")
+    total = sum(count for count, _ in counts.values())
+    yield (
+        f"{total} weights have no influence on these inputs (units that are zero, "
+        "ReLUs that are shut) and could be wrong without a trace: "
+        f"{', '.join(examples)}. Compare on more ECGs."
+    )
+
+
+def _other_warnings(verification: Verification, rows: Sequence[Row]) -> Iterator[str]:
+    missing = [row.name for row in rows if row.verdict == MISSING]
+    if missing:
+        yield (
+            f"{len(missing)} outputs of the reference have no counterpart in the port: "
+            f"{', '.join(missing[:5])}."
+        )
+    rounding = [row for row in rows if row.verdict == ROUNDING and row.kind != OUTPUT]
+    if rounding:
+        yield (
+            f"{', '.join(row.name for row in rounding[:5])} differ by more than the "
+            "tolerance, but by no more than float32 rounding does to the port itself "
+            "(see port_vs_float64)."
+        )
+    if any(module.training for module in verification.port.modules()):
+        yield "the port is in training mode (port.eval() ends it)."
+
+
+def untested_weights(verification: Verification) -> dict[str, tuple[int, int]]:
+    """Count weights that have no influence on any compared layer.
+
+    A weight behind a unit that is zero on all inputs, or before a ReLU that is shut on
+    all, may be wrong without a trace. Influence is the gradient of a random combination
+    of the layer's compared values; it is zero by chance with probability zero.
+
+    Returns:
+        For each module with such weights, by its path, their number and the number of
+        all its weights.
+    """
+    generator = torch.Generator().manual_seed(0)
+    tested: dict[Tensor, Tensor] = {}
+    for node, stored in verification.known.items():
+        for weight, gradient in _influence(verification, node, stored, generator):
+            moved = gradient != 0
+            tested[weight] = tested[weight] | moved if weight in tested else moved
+    counts = {}
+    for path, module in verification.float64_run.module.named_modules():
+        weights = [x for x in module.parameters(recurse=False) if x in tested]
+        untested = sum(int((~tested[weight]).sum()) for weight in weights)
+        if untested:
+            counts[path] = (untested, sum(weight.numel() for weight in weights))
+    return counts
+
+
+def _influence(
+    verification: Verification,
+    node: fx.Node,
+    stored: Stored,
+    generator: torch.Generator,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield a layer's weights and the gradients of a random mix of its output."""
+    if not verification.is_computed(node):
+        return
+    value = in_keras_layout(node, verification.float64_run.values[node])
+    if tuple(value.shape) != stored.shape:  # it diverges
+        return
+    segment = verification.segment(node, stored)
+    modules = filter(None, map(segment.module_of, segment.nodes))
+    weights = list(dict.fromkeys(x for module in modules for x in module.parameters()))
+    if not weights or any(weight.dtype != torch.float64 for weight in weights):
+        return
+    with torch.enable_grad():
+        output = in_keras_layout(node, segment.compute())
+        if stored.steps is not None:
+            output = output[:, torch.as_tensor(stored.steps.astype("int64"))]
+        mix = torch.randn(output.shape, generator=generator, dtype=torch.float64)
+        total = (output * mix.to(output.device)).sum()
+    gradients = torch.autograd.grad(
+        total, weights, allow_unused=True, materialize_grads=True
+    )
+    yield from zip(weights, gradients, strict=True)

@@ -1,211 +1,356 @@
-"""`diagnose`: why a layer diverges. A cause is named only when undoing it makes the
-layer agree with the reference.
+"""Likely cause of a divergence: six common mistakes, each named only if undoing it
+makes the layer agree with the reference.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+import copy
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-from ecgnb.core.errors import PortError
-from ecgnb.port.ported import PortedModel
-from ecgnb.port.proof import guess_structure, guess_values, guess_weights
-from ecgnb.port.proof.facts import facts_of
-from ecgnb.port.proof.layer_rows import OUTPUT, UNKNOWN, Bench, Row
-from ecgnb.port.proof.record import UNFIT, in_keras_layout, outputs_of
-from ecgnb.port.proof.reference import Reference, Stored
-from ecgnb.port.proof.segment import Segment, difference
-from ecgnb.port.proof.trial import Hypothesis, Trial
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
 
-#: What is tried, stage by stage: a later one only where nothing of those before it
-#: fits, because it takes long or has so many free numbers that it fits much.
-STAGES: tuple[tuple[Hypothesis, ...], ...] = (
-    (
-        guess_weights.kernel_flipped,
-        guess_weights.kernel_shifted,
-        guess_weights.kernel_axes,
-        guess_weights.arrays_exchanged,
-        guess_weights.parts_exchanged,
-        guess_values.epsilon,
-        guess_values.input_units,
-        guess_structure.padding_value,
-        guess_structure.padding_side,
-        guess_structure.cropping_side,
-        guess_structure.dilation,
-        guess_structure.flatten_order,
-        guess_weights.flatten_order_of_kernel,
-        guess_weights.gate_order,
-        guess_structure.softmax_axis,
-        guess_structure.other_pooling,
-        guess_values.activation,
-        guess_structure.merge_order,
-        guess_values.variance_or_deviation,
-        guess_values.bias,
-        guess_values.single_weight,
-    ),
-    (
-        guess_weights.leads_swapped,
-        guess_weights.lead_negated,
-        guess_weights.table_shifted,
-        guess_weights.arrays_of_another_layer,
-        guess_weights.channels_permuted,
-        guess_structure.time_reversed,
-    ),
-    (guess_values.factor,),
-)
-#: A repair is as good as another when its misfit is up to this many times as large,
-AS_GOOD = 3.0
-#: or when it is no more than float32 rounding.
-ROUNDING_ERROR = 5e-7
-#: Pieces of more nodes than this are not searched: too much lies between two outputs
-#: that the reference knows.
-LONGEST = 24
+from ecgnb.port.layers.activation import ACTIVATIONS, OVER_CHANNELS, making_of
+from ecgnb.port.modules.basic import SamePad1d
+from ecgnb.port.network import CHANNELS_FIRST
+from ecgnb.port.proof.layer_rows import Row, Verification
+from ecgnb.port.proof.port_run import SHAPE_ERRORS, in_keras_layout
+from ecgnb.port.proof.segment import Replacements, Segment
+
+#: Values of epsilon that libraries use.
+EPSILONS = (1e-3, 1e-5, 1e-6, 1e-7, 1e-8, 1e-12, 1e-4, 1e-2, 0.1, 0.0)
+#: An epsilon fits if every channel agrees to this part of its own scale,
+CHANNEL_RTOL = 1e-4
+#: or to this part of the layer's scale, which float32 cannot improve.
+FLOAT32_ERROR = 2e-6
+#: Longer segments are not searched: too much lies between two known outputs.
+MAX_NODES = 24
 
 
-def diagnose(
-    port: PortedModel, reference: Reference, label: str, rtol: float = 1e-5
-) -> str:
-    """Tell why a layer diverges, given that all layers before it agree.
+@dataclass(frozen=True)
+class Repair:
+    """A change of a segment that undoes one mistake.
 
-    The layer's own input is then right, so each possible cause can be undone on a copy
-    of the layer: it is named if that makes the output agree with the reference, and
-    only then.
-
-    Args:
-        port: as it was compared.
-        reference: with which it was compared.
-        label: of the first divergent layer, as in `Comparison.table`.
-        rtol: tolerance relative to the layer's scale.
-
-    Raises:
-        PortError: there is no such row, or it was not compared.
+    Attributes:
+        cause: name of the mistake.
+        detail: what the port does, and what would be right.
+        replacements: what is computed instead of which nodes.
     """
-    bench = Bench(port, reference, rtol, gradient_rtol=10 * rtol)
-    row = next((row for row in bench.rows() if row.name == label), None)
-    if row is None or row.verdict == UNKNOWN:
-        raise PortError(
-            f"{label!r} was not compared; the labels are those of Comparison.table."
-        )
-    return cause_of(bench, row)
+
+    cause: str
+    detail: str
+    replacements: Replacements
 
 
-def cause_of(bench: Bench, row: Row) -> str:
-    """Return the cause of a row's difference in one or two sentences."""
-    if row.node is None:
+def likely_cause(verification: Verification, row: Row) -> str:
+    """Return why a row diverges, in one or two sentences.
+
+    All layers before the first divergent one agree, so its input is right. Each mistake
+    is undone on a copy of the layer and named if the output then agrees.
+    """
+    if row.node is None or row.stored is None:
         return (
-            f"{row.name}: all that was compared forwards agrees, so the way back differs: a layer that is not "
-            "differentiated (detach, rounding, in place), or that has another derivative where its values are the same."
+            f"{row.name}: all that was compared forwards agrees, so a derivative "
+            "differs: an operation that is detached, rounded or done in place."
         )
     prefix = f"{row.name} ({row.class_name}): "
-    if not bench.is_computed(row.node):
-        return f"{prefix}it cannot be computed: {_stop(bench)}"
-    stored = bench.known.get(row.node)
-    if row.kind == OUTPUT:
-        stored = Stored.whole(bench.reference.outputs[int(row.name.split()[-1])])
-    assert stored is not None
-    other = _other_output(bench, row, stored)
-    if other:
-        return prefix + other
-    segment = bench.segment(row.node, stored)
-    state = _state(bench, segment)
-    if state:
-        return prefix + state
-    if len(segment.nodes) > LONGEST:
+    if not verification.is_computed(row.node):
+        return prefix + _failure(verification)
+    segment = verification.segment(row.node, row.stored)
+    if segment.misfit(segment.values[row.node]) <= segment.rtol:
+        return prefix + _state(verification, segment)
+    difference = _difference(segment)
+    if len(segment.nodes) > MAX_NODES:
         return (
-            f"{prefix}unknown: {len(segment.nodes)} steps lie between it and what the reference knows of before: "
-            f"give a reference with all layers (Reference.from_keras). {facts_of(segment)}"
+            f"{prefix}unknown: {len(segment.nodes)} steps lie between it and the "
+            "nearest output that the reference holds: give a reference with all layers "
+            f"(Reference.from_keras). {difference}"
         )
-    found, tried = _search(segment)
-    if found:
-        first, left = found[0], _misfit(segment, found[0])
-        others = [
-            kind
-            for kind in dict.fromkeys(trial.kind for trial in found)
-            if kind != first.kind
-        ]
-        also = f" As well fits: {', '.join(others[:3])}." if others else ""
-        return f"{prefix}{first.kind}: {first.detail}. So repaired, the layer agrees to {left:.1e} of its scale.{also}"
-    kind = "unknown" if row.shape == stored.shape else "shapes differ"
+    misfit, repair = _best_repair(segment)
+    if repair is not None:
+        return (
+            f"{prefix}{repair.cause}: {repair.detail}. With this repaired, the layer "
+            f"agrees to {misfit:.1e} of its scale."
+        )
+    cause = "unknown" if row.shape == row.stored.shape else "shapes differ"
+    return f"{prefix}{cause}: none of the known repairs makes it agree. {difference}"
+
+
+def _failure(verification: Verification) -> str:
+    """Return where the port stopped, and why."""
+    run = verification.run
+    if not run.error:
+        run = verification.float64_run
+    stopped = next(
+        node for node in verification.port.graph.nodes if node not in run.values
+    )
+    shapes = [list(run.values[source].shape) for source in stopped.all_input_nodes]
     return (
-        f"{prefix}{kind}: none of {tried} repairs makes it agree. {facts_of(segment)}"
+        "it cannot be computed: shapes differ or do not fit: the port stops at "
+        f"{stopped.name}, whose inputs have the shapes {shapes}: {run.error}"
     )
 
 
-def _stop(bench: Bench) -> str:
-    """Tell where the port stopped, and why."""
-    stopped = bench.run if bench.run.error else bench.referee
-    first = next(node for node in bench.port.graph.nodes if node not in stopped.values)
-    shapes = [list(stopped.values[each].shape) for each in first.all_input_nodes]
-    return f"shapes differ or do not fit: the port stops at {first.name}, which is given {shapes}: {stopped.error}"
-
-
-def _search(segment: Segment) -> tuple[list[Trial], int]:
-    """Return the repairs that fit best, and how many were tried; some fit by chance,
-    but hardly as well.
-    """
-    tried = 0
-    for stage in STAGES:
-        results = [
-            result for hypothesis in stage for result in _results(segment, hypothesis)
-        ]
-        tried += len(results)
-        fitting = [
-            (misfit, trial) for misfit, trial in results if misfit <= segment.rtol
-        ]
-        if fitting:
-            best = min(misfit for misfit, _ in fitting)
-            return [
-                trial
-                for misfit, trial in fitting
-                if misfit <= max(AS_GOOD * best, ROUNDING_ERROR)
-            ], tried
-    return [], tried
-
-
-def _results(segment: Segment, hypothesis: Hypothesis) -> Iterator[tuple[float, Trial]]:
-    for node in reversed(segment.nodes):
-        with contextlib.suppress(
-            *UNFIT
-        ):  # of a hypothesis that has no meaning for these shapes
-            for trial in hypothesis(segment, node):
-                yield _misfit(segment, trial), trial
-
-
-def _misfit(segment: Segment, trial: Trial) -> float:
-    try:
-        return segment.misfit(segment.run(trial.swaps))
-    except UNFIT:
-        return float("inf")
-
-
-def _state(bench: Bench, segment: Segment) -> str:
-    """Tell of a port whose float64 copy at inference agrees though it does not
-    itself.
-    """
-    if segment.misfit(segment.values[segment.target]) > segment.rtol:
-        return ""
-    modules = dict(bench.port.named_modules())
+def _state(verification: Verification, segment: Segment) -> str:
+    """Return why a port diverges whose float64 copy agrees in evaluation mode."""
+    modules = dict(verification.port.named_modules())
     called = [str(node.target) for node in segment.nodes if node.op == "call_module"]
-    active = [name for name in called if modules[name].training]
-    if active:
-        return f"training mode: {', '.join(active)} is in training mode; after port.eval() the layer agrees."
+    training = [path for path in called if modules[path].training]
+    if training:
+        return (
+            f"training mode: {', '.join(training)} is in training mode; after "
+            "port.eval() the layer agrees."
+        )
     return (
-        "precision: in float64 the port agrees, in its own precision it does not: reduced precision (TF32, "
-        "bfloat16), or sums that cancel."
+        "precision: in float64 the port agrees, in float32 it does not: reduced "
+        "precision (TF32, bfloat16), or sums that cancel."
     )
 
 
-def _other_output(bench: Bench, row: Row, stored: Stored) -> str:
-    """Tell whether the port gives this output in another place."""
-    if row.kind != OUTPUT:
-        return ""
-    for place, node in enumerate(outputs_of(bench.port)):
-        if not bench.is_computed(node):
+def _difference(segment: Segment) -> str:
+    """Return how large the difference is, and in how many channels."""
+    stored = segment.stored
+    values = _array(segment, segment.values[segment.target])
+    if values.shape != stored.shape:
+        return (
+            f"The port's output has the shape {list(values.shape)}, the reference's "
+            f"{list(stored.shape)}."
+        )
+    if stored.steps is not None:
+        values = values[:, stored.steps]
+    gaps = np.abs(values - stored.values)
+    wrong = ~(gaps <= segment.rtol * stored.scale)  # true for NaN as well
+    if not wrong.any():
+        return "Only the mean or the maximum over all time steps differs."
+    channels = wrong.reshape(-1, wrong.shape[-1]).any(axis=0)
+    worst = np.unravel_index(int(gaps.argmax()), gaps.shape)
+    return (
+        f"It differs in {channels.sum()} of {len(channels)} channels; the largest "
+        f"difference is {gaps[worst]:.3g} (scale {stored.scale:.3g}): the port has "
+        f"{values[worst]:.6g}, the reference {stored.values[worst]:.6g}."
+    )
+
+
+@torch.no_grad()
+def _best_repair(segment: Segment) -> tuple[float, Repair | None]:
+    """Return the repair with the smallest misfit, if one makes the segment agree."""
+    smallest, best = segment.rtol, None
+    for hypothesis, node in itertools.product(HYPOTHESES, reversed(segment.nodes)):
+        for repair in hypothesis(segment, node):
+            try:
+                output = segment.compute(repair.replacements)
+            except SHAPE_ERRORS:  # the repair has no meaning for these shapes
+                continue
+            misfit = segment.misfit(output)
+            if misfit < smallest and _fits_every_channel(segment, output):
+                smallest, best = misfit, repair
+    return smallest, best
+
+
+def _fits_every_channel(segment: Segment, output: Tensor) -> bool:
+    """Whether each channel agrees on its own scale.
+
+    Without this, a wrong gamma or variance of a small channel looks like an epsilon.
+    """
+    stored, values = segment.stored, _array(segment, output)
+    if stored.steps is not None:
+        values = values[:, stored.steps]
+    axes = tuple(range(values.ndim - 1))
+    gaps = np.abs(values - stored.values).max(axis=axes)
+    limits = CHANNEL_RTOL * np.abs(stored.values).max(axis=axes)
+    return bool((gaps <= np.maximum(limits, FLOAT32_ERROR * stored.scale)).all())
+
+
+def transposed_kernel(segment: Segment, node: fx.Node) -> Iterator[Repair]:
+    """A kernel was reshaped, not permuted; PyTorch's axes are Keras' in reverse."""
+    module: Any = segment.module_of(node)
+    for name, tensor in _float_tensors(module).items():
+        axes = range(tensor.ndim)
+        for order in itertools.permutations(axes):
+            if order == tuple(reversed(axes)):
+                continue
+            shape = [tensor.shape[::-1][axis] for axis in order]
+            keras_kernel = tensor.reshape(shape).permute(*np.argsort(order).tolist())
+            kernel = keras_kernel.permute(*reversed(axes))
+            yield Repair(
+                "transposed kernel",
+                f"{name} holds Keras' axes in the order {order} instead of "
+                f"{tuple(reversed(axes))}",
+                {node: _with_tensors(module, {name: kernel})},
+            )
+
+
+def flatten_order(segment: Segment, node: fx.Node) -> Iterator[Repair]:
+    """Flatten or Reshape takes channels before time, or the columns of the matrix
+    behind it are sorted so.
+    """
+    module: Any = segment.module_of(node)
+    is_linear = isinstance(module, nn.Linear)
+    shape = _flattened_shape(segment, node)
+    if shape is None or (is_linear and math.prod(shape) != module.in_features):
+        return
+    for rows, columns in (shape, shape[::-1]):
+        sort = partial(_transpose_samples, rows=rows, columns=columns)
+        if is_linear:
+            detail = "sorting the columns of weight for the other order fits"
+            yield Repair("flatten order", detail, {node: _chain(sort, module)})
+        else:
+            detail = "exchanging time and channels before flattening fits"
+            flatten = partial(segment.call, node)
+            yield Repair("flatten order", detail, {node: _chain(flatten, sort)})
+
+
+def _transpose_samples(x: Tensor, rows: int, columns: int) -> Tensor:
+    """Transpose each sample, a flattened matrix ``[rows, columns]``."""
+    return x.reshape(-1, rows, columns).transpose(1, 2).reshape(x.shape)
+
+
+def _flattened_shape(segment: Segment, node: fx.Node) -> tuple[int, int] | None:
+    """Return the matrix shape that a Flatten or Reshape takes, or for a linear layer
+    the one that the nearest Flatten before it takes.
+    """
+    is_linear = isinstance(segment.module_of(node), nn.Linear)
+    while is_linear and node.all_input_nodes:
+        if isinstance(segment.module_of(node), nn.Flatten):
+            break
+        node = node.all_input_nodes[0]
+    name = type(segment.module_of(node)).__name__
+    is_reshape = name in ("Flatten", "Reshape")
+    if is_reshape or node.target in (torch.flatten, torch.reshape):
+        shape = segment.values[node.all_input_nodes[0]].shape
+        return (shape[1], shape[2]) if len(shape) == 3 else None
+    return None
+
+
+def batch_norm_epsilon(segment: Segment, node: fx.Node) -> Iterator[Repair]:
+    """A normalisation has another epsilon, one that libraries use."""
+    module: Any = segment.module_of(node)
+    if not isinstance(getattr(module, "eps", None), float):
+        return
+    cause = "BatchNorm epsilon" if isinstance(module, nn.BatchNorm1d) else "epsilon"
+    for epsilon in EPSILONS:
+        repaired = copy.deepcopy(module)
+        repaired.eps = epsilon
+        detail = f"the port has {module.eps:g}; {epsilon:g} fits"
+        yield Repair(cause, detail, {node: repaired})
+
+
+def padding_side(segment: Segment, node: fx.Node) -> Iterator[Repair]:
+    """The padding is split otherwise between start and end."""
+    module: Any = segment.module_of(node)
+    unpadded: Any = nn.Identity()
+    value = 0.0
+    if isinstance(module, SamePad1d | nn.ConstantPad1d):
+        x = segment.values[node.all_input_nodes[0]]
+        total = module(x).shape[-1] - x.shape[-1]
+        before, value = total // 2, module.value
+        if isinstance(module, nn.ConstantPad1d):
+            before = int(module.padding[0])
+    elif isinstance(module, nn.Conv1d) and module.padding != "valid":
+        if module.padding == "same":
+            total = (module.kernel_size[0] - 1) * module.dilation[0]
+        else:
+            total = 2 * module.padding[0]
+        before = total // 2
+        unpadded = copy.deepcopy(module)
+        unpadded.padding, unpadded.padding_mode = 0, "zeros"
+    else:
+        return
+    for left in range(total + 1):
+        if left == before:
             continue
-        values = in_keras_layout(node, bench.run.values[node]).cpu().numpy()
-        if (
-            node is not row.node
-            and difference(values, stored) <= bench.rtol * stored.scale
-        ):
-            return f"order of outputs: the port's output {place} is what the reference gives here."
-    return ""
+        right = total - left
+        yield Repair(
+            "padding side",
+            f"the port pads {before} before and {total - before} after; {left} before "
+            f"and {right} after fits",
+            {node: _chain(partial(F.pad, pad=(left, right), value=value), unpadded)},
+        )
+
+
+def gate_order(segment: Segment, node: fx.Node) -> Iterator[Repair]:
+    """The gates of an LSTM or GRU are in another order, in all arrays or in one."""
+    module: Any = segment.module_of(node)
+    arrays = {
+        name: tensor
+        for name, tensor in _float_tensors(module).items()
+        if "weight_" in name or "bias_" in name
+    }
+    kernels = [arrays[name] for name in arrays if name.endswith("weight_hh_l0")]
+    if not kernels:
+        return
+    gates = len(kernels[0]) // kernels[0].shape[1]
+    subsets = [list(arrays), *([name] for name in arrays)]
+    orders = itertools.permutations(range(gates))
+    for names, order in itertools.product(subsets, orders):
+        changed = {}
+        for name in names:
+            chunks = arrays[name].chunk(gates)
+            changed[name] = torch.cat([chunks[gate] for gate in order])
+        detail = f"the gates of {', '.join(names)} must be taken in the order {order}"
+        yield Repair("gate order", detail, {node: _with_tensors(module, changed)})
+
+
+def missing_activation(segment: Segment, node: fx.Node) -> Iterator[Repair]:
+    """The layer has no activation."""
+    if node is not segment.target:
+        return
+    dim = 1 if node.meta.get("layout") == CHANNELS_FIRST else -1
+    activations = {}
+    for name in (*ACTIVATIONS, *OVER_CHANNELS):
+        making = making_of(name, 3, dim)
+        if making is not None and name != "linear":
+            module_class, options = making
+            activations[name] = module_class(**options)
+    if type(segment.module_of(node)) in map(type, activations.values()):
+        return
+    layer = partial(segment.call, node)
+    for name, activation in activations.items():
+        detail = f"{name} after it fits"
+        yield Repair("missing activation", detail, {node: _chain(layer, activation)})
+
+
+#: The mistakes that are tried.
+HYPOTHESES: tuple[Callable[[Segment, fx.Node], Iterator[Repair]], ...] = (
+    transposed_kernel,
+    flatten_order,
+    batch_norm_epsilon,
+    padding_side,
+    gate_order,
+    missing_activation,
+)
+
+
+def _chain(
+    first: Callable[..., Tensor], second: Callable[[Tensor], Tensor]
+) -> Callable[..., Tensor]:
+    """Return a function that applies two functions one after the other."""
+    return lambda *args, **kwargs: second(first(*args, **kwargs))
+
+
+def _array(segment: Segment, output: Tensor) -> np.ndarray:
+    return in_keras_layout(segment.target, output).cpu().numpy()
+
+
+def _float_tensors(module: nn.Module | None) -> dict[str, Tensor]:
+    """Return a module's parameters and buffers in floating point, by their path."""
+    if module is None:
+        return {}
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    return {name: x.detach() for name, x in tensors if x.is_floating_point()}
+
+
+def _with_tensors(module: Any, changed: Mapping[str, Tensor]) -> nn.Module:
+    """Return a copy of a module with other parameters or buffers, by their path."""
+    repaired = copy.deepcopy(module)
+    tensors = {**dict(repaired.named_parameters()), **dict(repaired.named_buffers())}
+    for name, tensor in changed.items():
+        tensors[name].data = tensor.contiguous()
+    return repaired

@@ -1,11 +1,11 @@
-"""What is measured for each layer, output and gradient of a port: how far it is from
-the reference and from float64.
+"""Measure each layer, output and gradient of a port against the reference and against
+the port in float64.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,25 +14,26 @@ from torch import Tensor, fx
 
 from ecgnb.core.errors import PortError
 from ecgnb.port.ported import PortedModel
-from ecgnb.port.proof.record import (
-    Record,
+from ecgnb.port.proof.port_run import (
+    PortRun,
     in_keras_layout,
-    labelled,
-    logits_of,
-    outputs_of,
-    record,
+    logits_node,
+    nodes_by_label,
+    output_nodes,
+    run_port,
 )
 from ecgnb.port.proof.reference import Reference, Stored
-from ecgnb.port.proof.segment import Segment, difference, known_layers, segment_of
+from ecgnb.port.proof.segment import Segment, difference, known_outputs, segment_before
 
 EQUAL, ROUNDING, DIVERGES = "equal", "rounding", "DIVERGES"
 COMPARED = (EQUAL, ROUNDING, DIVERGES)
 UNKNOWN, MISSING = "not in the reference", "missing in the port"
 #: Kinds of rows.
 LAYER, LOGITS, OUTPUT, GRADIENT = "layer", "logits", "output", "gradient"
-#: Float32 rounding may set two programs apart by this many times the distance of one
-#: from float64.
+#: Two correct float32 programs may differ by this many times the distance of one of
+#: them from float64.
 ROUNDING_FACTOR = 3.0
+INFINITE, NAN = float("inf"), float("nan")
 
 
 @dataclass(frozen=True)
@@ -43,39 +44,41 @@ class Row:
         name: the layer's label, ``"logits of output 0"``, ``"output 0"`` or ``"gradient
             of <input>"``.
         kind: ``"layer"``, ``"logits"``, ``"output"`` or ``"gradient"``.
-        class_name: of the Keras layer; for outputs what they are.
+        class_name: of the Keras layer; for outputs a description.
         shape: in Keras' layout.
+        node: makes the output in the port; ``None`` for gradients and missing layers.
+        stored: the same output in the reference.
         scale: max|reference|.
         max_abs: max|port - reference|.
         relative: ``max_abs`` / ``scale``.
         port_vs_float64: max|port - float64 port| / ``scale``.
         reference_vs_float64: max|reference - float64 port| / ``scale``.
-        verdict: one of the words above.
-        node: what makes it in the port.
+        verdict: one of the five verdicts above.
     """
 
     name: str
     kind: str
     class_name: str
-    shape: tuple[int, ...]
-    scale: float = float("nan")
-    max_abs: float = float("nan")
-    relative: float = float("nan")
-    port_vs_float64: float = float("nan")
-    reference_vs_float64: float = float("nan")
-    verdict: str = UNKNOWN
+    shape: tuple[int, ...] = ()
     node: fx.Node | None = None
+    stored: Stored | None = None
+    scale: float = NAN
+    max_abs: float = NAN
+    relative: float = NAN
+    port_vs_float64: float = NAN
+    reference_vs_float64: float = NAN
+    verdict: str = UNKNOWN
 
     @property
     def agrees(self) -> bool:
-        """Whether it was compared and found right."""
+        """Whether it was compared and does not diverge."""
         return self.verdict in (EQUAL, ROUNDING)
 
 
 @dataclass(frozen=True)
-class Bench:
-    """A port, its reference and tolerances; runs the port once as it is and once as the
-    float64 referee.
+class Verification:
+    """A port, its reference and the tolerances; runs the port once as it is and once in
+    float64.
     """
 
     port: PortedModel
@@ -84,29 +87,27 @@ class Bench:
     gradient_rtol: float
 
     @cached_property
-    def run(self) -> Record:
-        """The port in its own precision and state."""
-        return record(self.port, self.reference)
+    def run(self) -> PortRun:
+        """The port in float32 and in its current mode."""
+        return run_port(self.port, self.reference, float64=False)
 
     @cached_property
-    def referee(self) -> Record:
-        """The port in float64, for inference."""
-        return record(self.port, self.reference, referee=True)
+    def float64_run(self) -> PortRun:
+        """The port in float64 and evaluation mode, the referee."""
+        return run_port(self.port, self.reference, float64=True)
 
     @cached_property
     def known(self) -> dict[fx.Node, Stored]:
-        """What each layer must give."""
-        return known_layers(self.port, self.reference)
+        """Outputs of the port's layers that the reference holds."""
+        return known_outputs(self.port, self.reference)
 
     def is_computed(self, node: fx.Node) -> bool:
-        """Whether the port gets as far as a node; it does not where a layer before it
-        fails.
-        """
-        return node in self.run.values and node in self.referee.values
+        """Whether the node was computed; it is not if a layer before it fails."""
+        return node in self.run.values and node in self.float64_run.values
 
     def segment(self, node: fx.Node, stored: Stored) -> Segment:
-        """Return the piece of graph that makes a node's output."""
-        return segment_of(node, self.known, stored, self.referee, self.rtol)
+        """Return the segment of the graph that makes a node's output."""
+        return segment_before(node, self.known, stored, self.float64_run, self.rtol)
 
     def rows(self) -> list[Row]:
         """Measure everything.
@@ -114,179 +115,160 @@ class Bench:
         Raises:
             PortError: the reference is of another model.
         """
-        layers = [
-            self._layer(label, node) for label, node in labelled(self.port).items()
-        ]
-        if self.reference.layers and not any(
-            label in self.reference.layers for label in labelled(self.port)
-        ):
+        labels = nodes_by_label(self.port)
+        layers = [self._layer_row(label, node) for label, node in labels.items()]
+        if self.reference.layers and not labels.keys() & self.reference.layers.keys():
             raise PortError(
-                f"The reference ({self.reference.source}) is of another model: none of its layers "
-                f"({', '.join(list(self.reference.layers)[:4])} ...) is in the port."
+                f"The reference ({self.reference.source}) is of another model: none of "
+                f"its layers ({', '.join(list(self.reference.layers)[:4])} ...) is in "
+                "the port."
             )
-        return [*layers, *self._missing(), *self._outputs(), *self._gradients()]
+        return [
+            *layers,
+            *self._missing_rows(),
+            *self._output_rows(),
+            *self._gradient_rows(),
+        ]
 
-    def _layer(self, label: str, node: fx.Node) -> Row:
-        class_name = node.meta["class_name"]
-        if node not in self.known:
-            value = self.run.values.get(node)
-            shape = (
-                tuple(in_keras_layout(node, value).shape)
-                if isinstance(value, Tensor)
-                else ()
-            )
-            return Row(label, LAYER, class_name, shape, node=node)
-        return self._of_node(label, LAYER, class_name, node, self.known[node])
+    def _layer_row(self, label: str, node: fx.Node) -> Row:
+        row = Row(label, LAYER, node.meta["class_name"], node=node)
+        if node in self.known:
+            return self._measured(row, node, self.known[node])
+        value = self.run.values.get(node)
+        if isinstance(value, Tensor):
+            row = replace(row, shape=tuple(in_keras_layout(node, value).shape))
+        return row
 
-    def _missing(self) -> Iterator[Row]:
+    def _missing_rows(self) -> Iterator[Row]:
+        labels = nodes_by_label(self.port)
         for label, stored in self.reference.layers.items():
-            if label not in labelled(self.port) and not self._is_told(stored):
-                yield Row(label, LAYER, "", stored.shape, stored.scale, verdict=MISSING)
+            if label not in labels and not self._has_equal_layer(stored):
+                yield Row(
+                    label,
+                    LAYER,
+                    class_name="",
+                    shape=stored.shape,
+                    scale=stored.scale,
+                    verdict=MISSING,
+                )
 
-    def _is_told(self, stored: Stored) -> bool:
-        """Whether a layer that is in the port gives the same, as the last layer of a
-        nested model does.
+    def _has_equal_layer(self, stored: Stored) -> bool:
+        """Whether a layer of the port has the same output in the reference, as a nested
+        model and its last layer have.
         """
         return any(
-            other is not stored
-            and other.shape == stored.shape
-            and np.array_equal(other.values, stored.values)
+            other.shape == stored.shape and np.array_equal(other.values, stored.values)
             for other in self.known.values()
         )
 
-    def _outputs(self) -> Iterator[Row]:
-        nodes = outputs_of(self.port)
-        if len(nodes) != len(self.reference.outputs):
+    def _output_rows(self) -> Iterator[Row]:
+        nodes, arrays = output_nodes(self.port), self.reference.outputs
+        if len(nodes) != len(arrays):
             raise PortError(
-                f"The reference ({self.reference.source}) is of another model: it has {len(self.reference.outputs)} "
-                f"outputs, the port {len(nodes)}."
+                f"The reference ({self.reference.source}) is of another model: it has "
+                f"{len(arrays)} outputs, the port {len(nodes)}."
             )
-        for place, (node, values) in enumerate(
-            zip(nodes, self.reference.outputs, strict=True)
-        ):
-            before, activation = logits_of(self.port, node)
-            if activation != "linear" and before in self.known:
-                yield self._of_node(
-                    f"logits of output {place}",
-                    LOGITS,
-                    "logits",
-                    before,
-                    self.known[before],
-                )
-            kind = (
-                f"probabilities ({activation})" if activation != "linear" else "output"
-            )
-            yield self._of_node(
-                f"output {place}", OUTPUT, kind, node, Stored.whole(values)
-            )
+        for number, (node, array) in enumerate(zip(nodes, arrays, strict=True)):
+            logits, activation = logits_node(self.port, node)
+            description = "output"
+            if activation != "linear":
+                description = f"probabilities ({activation})"
+                if logits in self.known:
+                    row = Row(f"logits of output {number}", LOGITS, "logits")
+                    yield self._measured(row, logits, self.known[logits])
+            row = Row(f"output {number}", OUTPUT, description)
+            yield self._measured(row, node, Stored.whole(array))
 
-    def _gradients(self) -> Iterator[Row]:
-        for name, values in self.reference.gradients.items():
+    def _gradient_rows(self) -> Iterator[Row]:
+        for name, array in self.reference.gradients.items():
             if name in self.run.gradients:
-                mine, referee = self.run.gradients[name], self.referee.gradients[name]
-                slack = float(
-                    "inf"
-                )  # a gradient of a saturated unit has no more digits than 1 - p has
-                yield measure(f"gradient of {name}", GRADIENT, "input gradient", mine, referee, Stored.whole(values),
-                              self.gradient_rtol, slack, None)  # fmt: skip
+                yield _measure(
+                    Row(f"gradient of {name}", GRADIENT, "input gradient"),
+                    self.run.gradients[name],
+                    self.float64_run.gradients[name],
+                    Stored.whole(array),
+                    self.gradient_rtol,
+                    # A saturated unit's gradient has no more digits than 1 - p has.
+                    rounding_limit=INFINITE,
+                )
 
-    def _of_node(
-        self, name: str, kind: str, class_name: str, node: fx.Node, stored: Stored
-    ) -> Row:
+    def _measured(self, row: Row, node: fx.Node, stored: Stored) -> Row:
+        row = replace(row, node=node, stored=stored)
         if not self.is_computed(node):
-            never = float("inf")
-            return Row(
-                name,
-                kind,
-                class_name,
-                (),
-                stored.scale,
-                never,
-                never,
-                never,
-                never,
-                DIVERGES,
-                node,
+            return replace(
+                row,
+                scale=stored.scale,
+                max_abs=INFINITE,
+                relative=INFINITE,
+                port_vs_float64=INFINITE,
+                reference_vs_float64=INFINITE,
+                verdict=DIVERGES,
             )
-        mine, referee = (
-            in_keras_layout(node, each.values[node]).cpu().numpy()
-            for each in (self.run, self.referee)
-        )
-        terms = [
-            self.referee.values[each]
-            for part in self.segment(node, stored).nodes
-            for each in part.all_input_nodes
-        ]
-        slack = self.rtol * max((_finite_max(each) for each in terms), default=0.0)
-        return measure(
-            name, kind, class_name, mine, referee, stored, self.rtol, slack, node
+        # Sums of large terms that cancel lose digits relative to the terms.
+        largest_term = 0.0
+        for part in self.segment(node, stored).nodes:
+            for source in part.all_input_nodes:
+                value = self.float64_run.values[source]
+                largest_term = max(largest_term, _finite_max(value))
+        return _measure(
+            row,
+            in_keras_layout(node, self.run.values[node]).cpu().numpy(),
+            in_keras_layout(node, self.float64_run.values[node]).cpu().numpy(),
+            stored,
+            self.rtol,
+            rounding_limit=self.rtol * largest_term,
         )
 
 
-def measure(
-    name: str,
-    kind: str,
-    class_name: str,
-    mine: np.ndarray,
-    referee: np.ndarray,
+def _measure(
+    row: Row,
+    port_values: np.ndarray,
+    float64_values: np.ndarray,
     stored: Stored,
     rtol: float,
-    slack: float,
-    node: fx.Node | None,
+    rounding_limit: float,
 ) -> Row:
-    """Compare one array with the reference and both with the referee.
+    """Complete a row with the distances between port, float64 port and reference.
 
     Args:
-        name: of the row.
-        kind: of the row.
-        class_name: of the row.
-        mine: what the port gives.
-        referee: what the float64 port gives.
-        stored: what the reference says.
+        row: name, kind and class.
+        port_values: output of the port.
+        float64_values: output of the float64 port.
+        stored: output in the reference.
         rtol: tolerance relative to the scale.
-        slack: largest absolute difference that may count as rounding.
-        node: of the row.
+        rounding_limit: largest absolute difference that may count as rounding.
     """
-    found, own, theirs = (
-        difference(mine, stored),
-        _distance(mine, referee),
-        difference(referee, stored),
-    )
-    scale = stored.scale
-    if found <= rtol * scale:
+    max_abs = difference(port_values, stored)
+    port_vs_float64 = _distance(port_values, float64_values)
+    rounding_limit = min(ROUNDING_FACTOR * port_vs_float64, rounding_limit)
+    if max_abs <= rtol * stored.scale:
         verdict = EQUAL
+    elif np.isfinite(max_abs) and max_abs <= rounding_limit:
+        verdict = ROUNDING
     else:
-        verdict = (
-            ROUNDING
-            if found <= min(ROUNDING_FACTOR * own, slack) and np.isfinite(found)
-            else DIVERGES
-        )
-    over = scale if scale > 0 else 1.0
-    return Row(
-        name,
-        kind,
-        class_name,
-        tuple(mine.shape),
-        scale,
-        found,
-        found / over,
-        own / over,
-        theirs / over,
-        verdict,
-        node,
+        verdict = DIVERGES
+    unit = stored.scale if stored.scale > 0 else 1.0
+    return replace(
+        row,
+        shape=tuple(port_values.shape),
+        scale=stored.scale,
+        max_abs=max_abs,
+        relative=max_abs / unit,
+        port_vs_float64=port_vs_float64 / unit,
+        reference_vs_float64=difference(float64_values, stored) / unit,
+        verdict=verdict,
     )
 
 
-def _distance(one: np.ndarray, other: np.ndarray) -> float:
-    gap = np.abs(one.astype(np.float64) - other.astype(np.float64)).max(initial=0.0)
-    return float(gap) if np.isfinite(gap) else float("inf")
+def _distance(values: np.ndarray, other: np.ndarray) -> float:
+    gaps = np.abs(values.astype(np.float64) - other.astype(np.float64))
+    largest = float(gaps.max(initial=0.0))
+    return largest if np.isfinite(largest) else INFINITE
 
 
 def _finite_max(value: object) -> float:
     if not isinstance(value, Tensor) or not value.is_floating_point():
         return 0.0
-    return (
-        float(torch.nan_to_num(value, 0.0, 0.0, 0.0).abs().max())
-        if value.numel()
-        else 0.0
-    )
+    if not value.numel():
+        return 0.0
+    return float(torch.nan_to_num(value, 0.0, 0.0, 0.0).abs().max())

@@ -1,4 +1,6 @@
-"""Keras as a witness, in a process of its own: nothing of it is ever imported here."""
+"""Run a Keras file in another process, for reference values; Keras is never imported
+here.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,17 @@ import numpy as np
 
 from ecgnb.core.errors import PortError
 
-#: Names the interpreter that has Keras, where it is another than ours.
+#: Environment variable with the interpreter that has Keras, if it is not this one.
 PYTHON_VARIABLE = "ECGNB_KERAS_PYTHON"
 SCRIPT = Path(__file__).with_name("oracle_script.py")
-#: Exit status by which the script says that no Keras was found.
+#: Exit status of the script if Keras is not installed.
 NO_KERAS = 3
+HOW_TO_INSTALL = (
+    "Make an environment with Keras (pip install keras torch; for files of Keras 2: "
+    "pip install tf_keras tensorflow) and name its interpreter: "
+    f"python='.../bin/python', or the variable {PYTHON_VARIABLE}. Without Keras, "
+    "compare with a golden file."
+)
 
 
 def run_keras(
@@ -39,62 +47,42 @@ def run_keras(
             one.
 
     Returns:
-        A golden file, and in words which Keras made it.
+        A golden file, and a description of the Keras that wrote it.
 
     Raises:
         PortError: there is no such interpreter, it has no Keras, or Keras failed; with
-            Keras' own last words.
+            the last lines of Keras' error.
     """
     interpreter = str(python or os.environ.get(PYTHON_VARIABLE) or sys.executable)
-    given, golden = folder / "inputs.npz", folder / "golden.npz"
-    np.savez(
-        given,
-        allow_pickle=False,
-        **{f"in/{name}": values for name, values in inputs.items()},
-    )
-    # -I: neither the working folder nor PYTHONPATH may put another module in the place
-    # of Keras.
+    input_file, golden = folder / "inputs.npz", folder / "golden.npz"
+    arrays = {f"in/{name}": array for name, array in inputs.items()}
+    np.savez(input_file, allow_pickle=False, **arrays)
     command = [
         interpreter,
+        # -I: neither the working folder nor PYTHONPATH can shadow Keras.
         "-I",
         str(SCRIPT),
         str(path.resolve()),
         str(weights_path.resolve()),
         str(keras),
+        str(input_file),
+        str(golden),
     ]
     try:
-        done = subprocess.run(
-            [*command, str(given), str(golden)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
         raise PortError(
-            f"There is no Python interpreter {interpreter} ({error.strerror}). {_how()}"
+            f"There is no Python interpreter {interpreter} ({error.strerror}). "
+            f"{HOW_TO_INSTALL}"
         ) from error
-    if done.returncode == NO_KERAS:
-        raise PortError(f"{interpreter} has no Keras that can be asked. {_how()}")
-    if done.returncode or not golden.is_file():
-        words = (
-            "\n".join(done.stderr.strip().splitlines()[-3:])
-            or f"exit status {done.returncode}"
-        )
-        raise PortError(f"Keras could not run {path.name}:\n{words}\n{_how()}")
-    told = done.stdout.strip().splitlines()[-1]
-    # Keras 3 reads some words of Keras 2 as its own, such as hard_sigmoid, which it
-    # defines otherwise.
-    foreign = (
-        ", which is not the Keras that wrote it"
-        if keras < 3 and told.startswith("keras 3")
-        else ""
-    )
-    return golden, f"{path.name} run by {told}{foreign}"
-
-
-def _how() -> str:
-    return (
-        "Make an environment with Keras (pip install keras torch; for files of Keras 2: pip install tf_keras "
-        f"tensorflow) and name its interpreter: python='.../bin/python', or the variable {PYTHON_VARIABLE}. "
-        "Without Keras, compare with a golden file."
-    )
+    if process.returncode == NO_KERAS:
+        raise PortError(f"{interpreter} has no Keras installed. {HOW_TO_INSTALL}")
+    if process.returncode or not golden.is_file():
+        reason = "\n".join(process.stderr.strip().splitlines()[-3:])
+        reason = reason or f"exit status {process.returncode}"
+        raise PortError(f"Keras could not run {path.name}:\n{reason}\n{HOW_TO_INSTALL}")
+    source = f"{path.name} run by {process.stdout.strip().splitlines()[-1]}"
+    # Keras 3 defines some names of Keras 2 otherwise, such as hard_sigmoid.
+    if keras < 3 and "run by keras 3" in source:
+        source += ", which is not the Keras that wrote it"
+    return golden, source

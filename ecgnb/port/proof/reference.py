@@ -1,6 +1,4 @@
-"""`Reference`: what a Keras model really computes, layer by layer: from a golden file,
-or from Keras itself.
-"""
+"""Reference values of a Keras model's layers, from a golden file or from Keras."""
 
 from __future__ import annotations
 
@@ -22,11 +20,22 @@ from ecgnb.port.proof.ecg_inputs import ecg_like_inputs
 from ecgnb.port.proof.oracle import run_keras
 from ecgnb.port.reading.keras_file import read_keras
 
-#: What numpy and zipfile raise at a damaged archive.
-DAMAGE = (
-    OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, RuntimeError, ArithmeticError, MemoryError,
-    SyntaxError, zipfile.BadZipFile, zlib.error, struct.error,
-)  # fmt: skip
+#: What numpy and zipfile raise for a damaged archive.
+DAMAGE_ERRORS = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    AttributeError,
+    TypeError,
+    RuntimeError,
+    ArithmeticError,
+    MemoryError,
+    SyntaxError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
 
 
 @dataclass(frozen=True)
@@ -50,20 +59,16 @@ class Stored:
     @classmethod
     def whole(cls, values: np.ndarray) -> Stored:
         """Keep an output with all its time steps."""
+        if not values.size:
+            return cls(values, None, values.shape, mean=0.0, scale=0.0)
         numbers = values.astype(np.float64)
-        scale = float(np.abs(numbers).max()) if numbers.size else 0.0
-        return cls(
-            values,
-            None,
-            values.shape,
-            float(numbers.mean()) if numbers.size else 0.0,
-            scale,
-        )
+        scale = float(np.abs(numbers).max())
+        return cls(values, None, values.shape, float(numbers.mean()), scale)
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Inputs of a Keras model and all that it made of them at inference.
+    """Inputs of a Keras model and everything it computes from them at inference.
 
     Attributes:
         inputs: by name, in Keras' order and layout.
@@ -73,10 +78,10 @@ class Reference:
         gradients: for each floating input, the gradient that ``about`` defines, in the
             input's layout.
         order: labels as called; also of layers that were not kept.
-        about: how gradients are defined, in words; empty in files of the plain kind,
-            which differentiate the sum over the batch of channel 0 of what enters a
-            last Softmax layer, or of output 0 where there is none.
-        source: where all this is from.
+        about: definition of the gradients, in words. Empty: of the sum over the batch
+            of channel 0 of the input of a last Softmax layer, or of output 0 where
+            there is none.
+        source: origin of the values, for messages.
     """
 
     inputs: dict[str, np.ndarray]
@@ -89,8 +94,8 @@ class Reference:
 
     @property
     def before_sigmoid(self) -> bool:
-        """Whether gradients are of what enters a last sigmoid layer, too, and not only
-        a Softmax.
+        """Whether gradients are of the input of a last sigmoid layer, too, and not only
+        of a Softmax.
         """
         return "sigmoid" in self.about
 
@@ -104,8 +109,8 @@ class Reference:
         python: str | Path | None = None,
         seed: int = 0,
     ) -> Reference:
-        """Run a model in Keras, in a process of its own: this one never imports Keras
-        or TensorFlow.
+        """Run a model in Keras, in another process: this one never imports Keras or
+        TensorFlow.
 
         Args:
             model: a Keras file, or a Keras model, which is saved first.
@@ -115,11 +120,11 @@ class Reference:
             python: an interpreter that has Keras 3 (or tf_keras for files of Keras 2);
                 left out, the environment variable ``ECGNB_KERAS_PYTHON``, then this
                 one.
-            seed: of the inputs that are made.
+            seed: of the inputs that `ecg_like_inputs` makes.
 
         Raises:
-            PortError: the model cannot be ported, no Keras is there, or Keras cannot
-                load or run the model.
+            PortError: the model cannot be ported, Keras is not installed, or Keras
+                cannot load or run the model.
         """
         with tempfile.TemporaryDirectory() as folder:
             if hasattr(model, "save"):
@@ -128,11 +133,11 @@ class Reference:
             else:
                 path = Path(model)
             file = read_keras(path, weights)
-            port = port_keras(
-                path, weights=weights
-            )  # also refuses code in the file, which Keras 2 would execute
-            inputs = ecg_like_inputs(port, seed) if inputs is None else inputs
-            golden, told = run_keras(
+            # Also refuses code in the file, which Keras 2 would execute.
+            port = port_keras(path, weights=weights)
+            if inputs is None:
+                inputs = ecg_like_inputs(port, seed)
+            golden, source = run_keras(
                 file.path,
                 file.weights_path,
                 major(file.keras_version),
@@ -140,7 +145,7 @@ class Reference:
                 Path(folder),
                 python,
             )
-            return _parse(_load(golden), told)
+            return _parse(_load(golden), source)
 
 
 def read_reference(path: str | Path) -> Reference:
@@ -158,12 +163,14 @@ def read_reference(path: str | Path) -> Reference:
 
 
 def write_reference(path: str | Path, reference: Reference) -> None:
-    """Write a golden file, whole or not at all; `read_reference` tells its keys."""
-    arrays: dict[str, np.ndarray] = {
-        f"in/{name}": values for name, values in reference.inputs.items()
-    }
-    arrays |= {f"out/{place}": values for place, values in enumerate(reference.outputs)}
-    arrays |= {f"grad0/{name}": values for name, values in reference.gradients.items()}
+    """Write a golden file, whole or not at all; `read_reference` documents its keys."""
+    arrays: dict[str, np.ndarray] = {}
+    for name, array in reference.inputs.items():
+        arrays[f"in/{name}"] = array
+    for number, array in enumerate(reference.outputs):
+        arrays[f"out/{number}"] = array
+    for name, array in reference.gradients.items():
+        arrays[f"grad0/{name}"] = array
     for label, stored in reference.layers.items():
         arrays[f"layer/{label}"] = stored.values
         arrays[f"shape/{label}"] = np.array(stored.shape)
@@ -180,49 +187,53 @@ def write_reference(path: str | Path, reference: Reference) -> None:
 def _load(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise PortError(
-            f"There is no reference file {path}. Give a golden .npz, or use Reference.from_keras."
+            f"There is no reference file {path}. Give a golden .npz, or use "
+            "Reference.from_keras."
         )
     try:
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
-    except DAMAGE as error:
+    except DAMAGE_ERRORS as error:
         raise PortError(
-            f"The reference {path} is truncated, damaged or no .npz of plain arrays ({type(error).__name__}: {error}). "
-            "Copy it again, or make it anew with Reference.from_keras."
+            f"The reference {path} is truncated, damaged or no .npz of plain arrays "
+            f"({type(error).__name__}: {error}). Copy it again, or make it anew with "
+            "Reference.from_keras."
         ) from error
 
 
 def _parse(arrays: dict[str, np.ndarray], source: str) -> Reference:
-    inputs, outputs = _below(arrays, "in"), _below(arrays, "out")
-    missing = [
-        name
-        for name, found in (("in/<input>", inputs), ("out/<i>", outputs))
-        if not found
-    ]
-    if missing or sorted(outputs) != sorted(map(str, range(len(outputs)))):
+    inputs, outputs = _in_group(arrays, "in"), _in_group(arrays, "out")
+    numbers = [str(number) for number in range(len(outputs))]
+    missing = []
+    if not inputs:
+        missing.append("in/<input>")
+    if not outputs:
+        missing.append("out/<i>")
+    if missing or set(outputs) != set(numbers):
         raise PortError(
-            f"The reference {source} is not a golden file: it lacks {' and '.join(missing) or 'some outputs'} "
-            f"(it holds {', '.join(list(arrays)[:5]) or 'nothing'}). Make it anew with Reference.from_keras."
+            f"The reference {source} is not a golden file: it lacks "
+            f"{' and '.join(missing) or 'some outputs'} (it holds "
+            f"{', '.join(list(arrays)[:5]) or 'nothing'}). Make it anew with "
+            "Reference.from_keras."
         )
-    layers = {
-        label: _stored(arrays, label, source) for label in _below(arrays, "layer")
-    }
+    labels = list(_in_group(arrays, "layer"))
     return Reference(
-        inputs,
-        [outputs[str(place)] for place in range(len(outputs))],
-        layers,
-        _below(arrays, "grad0"),
-        tuple(map(str, arrays.get("order", np.array(list(layers), dtype=np.str_)))),
-        " ".join(map(str, arrays.get("about", np.array([], dtype=np.str_)))),
-        source,
+        inputs=inputs,
+        outputs=[outputs[number] for number in numbers],
+        layers={label: _stored(arrays, label, source) for label in labels},
+        gradients=_in_group(arrays, "grad0"),
+        order=tuple(str(label) for label in arrays.get("order", labels)),
+        about=" ".join(str(text) for text in arrays.get("about", [])),
+        source=source,
     )
 
 
-def _below(arrays: dict[str, np.ndarray], group: str) -> dict[str, np.ndarray]:
+def _in_group(arrays: dict[str, np.ndarray], group: str) -> dict[str, np.ndarray]:
+    prefix = f"{group}/"
     return {
-        key[len(group) + 1 :]: values
-        for key, values in arrays.items()
-        if key.startswith(f"{group}/")
+        key.removeprefix(prefix): array
+        for key, array in arrays.items()
+        if key.startswith(prefix)
     }
 
 
@@ -231,16 +242,12 @@ def _stored(arrays: dict[str, np.ndarray], label: str, source: str) -> Stored:
     if steps is None:
         return Stored.whole(values)
     shape, summary = arrays.get(f"shape/{label}"), arrays.get(f"mean/{label}")
-    if (
-        shape is None
-        or summary is None
-        or values.ndim < 2
-        or values.shape[1] != len(steps)
-    ):
+    fits = values.ndim >= 2 and values.shape[1] == len(steps)
+    if shape is None or summary is None or not fits:
         raise PortError(
-            f"The reference {source} keeps {label!r} at some time steps only, but its shape/, mean/ or steps/ are "
-            "missing or do not fit. Make the file anew with Reference.from_keras."
+            f"The reference {source} keeps {label!r} at some time steps only, but its "
+            "shape/, mean/ or steps/ are missing or do not fit. Make the file anew "
+            "with Reference.from_keras."
         )
-    return Stored(
-        values, steps, tuple(map(int, shape)), float(summary[0]), float(summary[1])
-    )
+    mean, scale = float(summary[0]), float(summary[1])
+    return Stored(values, steps, tuple(map(int, shape)), mean, scale)

@@ -1,6 +1,4 @@
-"""`Segment`: the piece of a port's graph that makes one Keras layer's output of outputs
-that are known to be right.
-"""
+"""Segments of a port's graph, each from known layer outputs to one layer's output."""
 
 from __future__ import annotations
 
@@ -9,34 +7,37 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, fx, nn
 
 from ecgnb.port.ported import PortedModel
-from ecgnb.port.proof.record import Record, in_keras_layout, labelled
+from ecgnb.port.proof.port_run import PortRun, in_keras_layout, nodes_by_label
 from ecgnb.port.proof.reference import Reference, Stored
 
-#: Classes of Keras layers that give at inference what they were given; golden files
-#: leave them out.
-IDLE = (
-    "Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout", "AlphaDropout", "ActivityRegularization"
-)  # fmt: skip
+#: Keras layers that return their input at inference; golden files leave them out.
+IDENTITY_LAYERS = (
+    "Dropout",
+    "SpatialDropout1D",
+    "GaussianNoise",
+    "GaussianDropout",
+    "AlphaDropout",
+    "ActivityRegularization",
+)
 
-#: What is computed in place of a node: it takes the node's arguments.
-Swaps = Mapping[fx.Node, Callable[..., Any]]
+#: Functions that replace nodes; each is called with the node's arguments.
+Replacements = Mapping[fx.Node, Callable[..., Any]]
 
 
 @dataclass(frozen=True)
 class Segment:
-    """What lies between one layer's output and the nearest outputs before it that the
-    reference knows.
+    """The nodes between one layer's output and the nearest outputs before it that the
+    reference holds.
 
     Attributes:
-        target: the node that makes the layer's output.
-        nodes: of the piece, in call order, the target last.
-        module: holds the modules, in float64 and for inference.
-        values: of every node of the whole graph, in float64.
-        stored: what the reference says.
+        target: node that makes the layer's output.
+        nodes: of the segment, in call order, the target last.
+        module: holds the modules, in float64 and evaluation mode.
+        values: output of every node of the whole graph, in float64.
+        stored: the layer's output in the reference.
         rtol: largest difference, relative to the scale, that counts as equal.
     """
 
@@ -47,26 +48,11 @@ class Segment:
     stored: Stored
     rtol: float
 
-    @property
-    def sources(self) -> list[fx.Node]:
-        """Nodes whose outputs enter the piece."""
-        own = set(self.nodes)
-        return list(
-            dict.fromkeys(
-                each
-                for node in self.nodes
-                for each in node.all_input_nodes
-                if each not in own
-            )
-        )
-
     def module_of(self, node: fx.Node) -> nn.Module | None:
         """Return the module that a node calls, if it calls one."""
-        return (
-            self.module.get_submodule(str(node.target))
-            if node.op == "call_module"
-            else None
-        )
+        if node.op != "call_module":
+            return None
+        return self.module.get_submodule(str(node.target))
 
     def call(self, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
         """Compute a node from arguments."""
@@ -77,111 +63,92 @@ class Segment:
         assert callable(node.target)
         return node.target(*args, **kwargs)
 
-    def arguments(
-        self, node: fx.Node, values: Mapping[fx.Node, Any] | None = None
-    ) -> tuple[tuple[Any, ...], Any]:
-        """Return a node's arguments with tensors in the place of nodes."""
-        values = self.values if values is None else values
-        return fx.map_arg((node.args, node.kwargs), lambda each: values[each])
-
-    @torch.no_grad()
-    def run(self, swaps: Swaps | None = None) -> Tensor:
-        """Compute the layer's output once more, some nodes replaced."""
-        return self.compute(swaps)
-
-    def compute(self, swaps: Swaps | None = None) -> Tensor:
-        """As `run`, for a gradient."""
-        swaps, values = swaps or {}, dict(self.values)
+    def compute(self, replacements: Replacements | None = None) -> Tensor:
+        """Compute the layer's output again, with some nodes replaced."""
+        replacements = replacements or {}
+        values = dict(self.values)
         for node in self.nodes:
-            args, kwargs = self.arguments(node, values)
-            values[node] = (
-                swaps[node](*args, **kwargs)
-                if node in swaps
-                else self.call(node, *args, **kwargs)
-            )
+            args, kwargs = fx.map_arg((node.args, node.kwargs), values.__getitem__)
+            if node in replacements:
+                values[node] = replacements[node](*args, **kwargs)
+            else:
+                values[node] = self.call(node, *args, **kwargs)
         return values[self.target]
 
     def misfit(self, output: Tensor) -> float:
         """Return the largest difference from the reference, relative to its scale;
         infinite if shapes differ.
         """
-        found = difference(
-            in_keras_layout(self.target, output).cpu().numpy(), self.stored
-        )
-        return found / self.stored.scale if self.stored.scale else found
+        array = in_keras_layout(self.target, output).cpu().numpy()
+        return difference(array, self.stored) / (self.stored.scale or 1.0)
 
 
-def segment_of(
+def segment_before(
     target: fx.Node,
     known: Mapping[fx.Node, Stored],
     stored: Stored,
-    referee: Record,
+    float64_run: PortRun,
     rtol: float,
 ) -> Segment:
-    """Cut out the piece of the graph that ends in ``target`` and begins where outputs
-    are known.
-    """
-    found: set[fx.Node] = set()
-    open_nodes = [target]
-    while open_nodes:
-        node = open_nodes.pop()
-        if node not in found:
-            found.add(node)
-            open_nodes += [
-                each
-                for each in node.all_input_nodes
-                if each.op.startswith("call") and each not in known
-            ]
-    nodes = [node for node in target.graph.nodes if node in found]
-    return Segment(target, nodes, referee.module, referee.values, stored, rtol)
+    """Return the segment that ends in ``target`` and begins at known outputs."""
+    inside: set[fx.Node] = set()
+    stack = [target]
+    while stack:
+        node = stack.pop()
+        if node in inside:
+            continue
+        inside.add(node)
+        for source in node.all_input_nodes:
+            if source.op.startswith("call") and source not in known:
+                stack.append(source)
+    nodes = [node for node in target.graph.nodes if node in inside]
+    return Segment(target, nodes, float64_run.module, float64_run.values, stored, rtol)
 
 
-def known_layers(port: PortedModel, reference: Reference) -> dict[fx.Node, Stored]:
-    """Return what each layer of the port must give, as far as the reference tells.
+def known_outputs(port: PortedModel, reference: Reference) -> dict[fx.Node, Stored]:
+    """Return the outputs of the port's layers that the reference holds.
 
-    Layers that do nothing at inference are not in golden files; they must give what
-    they were given.
+    Layers that change nothing at inference are not in golden files; their output must
+    be their input.
     """
     known: dict[fx.Node, Stored] = {}
-    inputs = [Stored.whole(values) for values in reference.inputs.values()]
-    given = dict(
-        zip(
-            (node for node in port.graph.nodes if node.op == "placeholder"),
-            inputs,
-            strict=False,
-        )
-    )
-    for label, node in labelled(port).items():
+    placeholders = [node for node in port.graph.nodes if node.op == "placeholder"]
+    arrays = reference.inputs.values()
+    inputs = {
+        node: Stored.whole(array)
+        for node, array in zip(placeholders, arrays, strict=False)
+    }
+    for label, node in nodes_by_label(port).items():
         if label in reference.layers:
             known[node] = reference.layers[label]
-        elif node.meta["class_name"] in IDLE and len(node.all_input_nodes) == 1:
-            before = _unturned(node.all_input_nodes[0])
-            if before in known or before in given:
-                known[node] = known.get(before) or given[before]
+        elif node.meta["class_name"] in IDENTITY_LAYERS:
+            sources = node.all_input_nodes
+            source = _before_transposes(sources[0])
+            if len(sources) == 1 and (source in known or source in inputs):
+                known[node] = known.get(source) or inputs[source]
     return known
 
 
-def _unturned(node: fx.Node) -> fx.Node:
+def _before_transposes(node: fx.Node) -> fx.Node:
     while node.op == "call_method" and node.target == "transpose":
         node = node.all_input_nodes[0]
     return node
 
 
 def difference(values: np.ndarray, stored: Stored) -> float:
-    """Return max|values - stored|, infinite for other shapes or anything that is not finite.
+    """Return max|values - stored|; infinite if shapes differ or a value is not finite.
 
-    Where only some time steps were kept, the mean and the largest absolute value are
-    compared over all.
+    Where only some time steps were kept, the mean and the largest absolute value over
+    all steps are compared, too.
     """
     if tuple(values.shape) != stored.shape:
         return float("inf")
-    numbers = values.astype(np.float64)
-    kept = numbers if stored.steps is None else numbers[:, stored.steps]
-    found = [np.abs(kept - stored.values).max(initial=0.0)]
-    if stored.steps is not None:
-        found += [
-            abs(numbers.mean() - stored.mean),
-            abs(np.abs(numbers).max(initial=0.0) - stored.scale),
-        ]
-    finite = bool(np.isfinite(numbers).all() and np.isfinite(stored.values).all())
-    return float(max(found)) if finite else float("inf")
+    if not (np.isfinite(values).all() and np.isfinite(stored.values).all()):
+        return float("inf")
+    values = values.astype(np.float64)
+    if stored.steps is None:
+        return float(np.abs(values - stored.values).max(initial=0.0))
+    kept = np.abs(values[:, stored.steps] - stored.values).max(initial=0.0)
+    mean_gap = abs(values.mean() - stored.mean)
+    scale_gap = abs(np.abs(values).max(initial=0.0) - stored.scale)
+    return float(max(kept, mean_gap, scale_gap))

@@ -13,7 +13,8 @@ import pytest
 
 from ecgnb.core.errors import ConfigError, EcgnbError, LabelError, ReadError
 from ecgnb.data.catalog import CATALOG, UNIFIED, build_mapping, classes_of, find_records
-from ecgnb.data.labels.mapping import apply_mapping, read_mapping
+from ecgnb.data.labels.mapping import apply_mapping
+from ecgnb.data.labels.mapping_file import read_mapping
 from ecgnb.data.manifest import COLUMNS
 from ecgnb.data.readers.reading import read_recording
 

@@ -1,22 +1,14 @@
-"""Label files and their join to recordings: spellings, contradictions, the account,
-targets."""
+"""Label mappings applied to recordings: spellings, contradictions, the account."""
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgnb.core.errors import ConfigError, LabelError
-from ecgnb.data.labels.mapping import (
-    apply_mapping,
-    encode,
-    infer_task,
-    read_mapping,
-    write_mapping,
-)
+from ecgnb.data.labels.mapping import apply_mapping
 from ecgnb.data.manifest import as_manifest
 
 CLASSES = ("MI", "AF", "BBB", "NORM", "OTHER")
@@ -37,87 +29,6 @@ def manifest_of(*names, dataset="ptbxl", folder="/data/records100/00000"):
 def mapping_of(pairs, dataset="ptbxl"):
     table = pd.DataFrame(pairs, columns=["record_id", "mapped_label"], dtype="str")
     return table.assign(dataset=dataset)[["dataset", "record_id", "mapped_label"]]
-
-
-def written(tmp_path, text, encoding="utf-8"):
-    path = tmp_path / "unified_label_mapping.csv"
-    path.write_bytes(text.encode(encoding) if isinstance(text, str) else text)
-    return path
-
-
-# reading
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
-@pytest.mark.parametrize("separator", [",", ";", "\t"])
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_reads_files_as_spreadsheets_write_them(tmp_path, encoding, separator, end):
-    rows = [
-        ["Dataset", " record_id", "mapped_label", "note"],
-        ["ptbxl", "00001", "MI| AF", "Müller"],
-        ["x", "NA", "MI", ""],
-    ]
-    text = end.join(separator.join(row) for row in rows) + end
-    mapping = read_mapping(written(tmp_path, text, encoding))
-    assert mapping.to_dict("list") == {
-        "dataset": ["ptbxl", "x"],
-        "record_id": ["00001", "NA"],
-        "mapped_label": ["MI| AF", "MI"],
-    }
-
-
-def test_rows_without_a_label_are_left_out(tmp_path):
-    mapping = read_mapping(
-        written(tmp_path, "dataset,record_id,mapped_label\nx,1,\nx,2,MI\nx,3\n")
-    )
-    assert mapping["record_id"].tolist() == ["2"]
-
-
-def test_a_missing_column_is_named_with_those_found(tmp_path):
-    with pytest.raises(
-        LabelError,
-        match=r"no column mapped_label; its columns are dataset, record_id, label\.",
-    ):
-        read_mapping(written(tmp_path, "dataset,record_id,label\nx,1,MI\n"))
-
-
-def test_a_row_without_a_name_is_pointed_at(tmp_path):
-    with pytest.raises(LabelError, match="1 rows without a record_id: rows 3"):
-        read_mapping(
-            written(tmp_path, "dataset,record_id,mapped_label\nx,1,MI\nx, ,MI\n")
-        )
-
-
-@pytest.mark.parametrize("text", ["", "\n\n", "nonsense"])
-def test_a_file_that_is_no_table_is_refused(tmp_path, text):
-    with pytest.raises(LabelError, match="no column dataset"):
-        read_mapping(written(tmp_path, text))
-
-
-def test_a_row_with_too_many_cells_is_refused(tmp_path):
-    with pytest.raises(LabelError, match=r"no regular table.*line 3"):
-        read_mapping(
-            written(tmp_path, "dataset,record_id,mapped_label\nx,1,MI\nx,2,MI,AF\n")
-        )
-
-
-def test_a_missing_file_is_a_label_error(tmp_path):
-    with pytest.raises(LabelError, match="cannot be opened"):
-        read_mapping(tmp_path / "absent.csv")
-
-
-def test_what_is_written_is_read_back(tmp_path):
-    manifest = manifest_of("00001", "00002", "00003").assign(
-        label=["MI|AF", "", "NORM"]
-    )
-    write_mapping(tmp_path / "m.csv", manifest)
-    mapping = read_mapping(tmp_path / "m.csv")
-    assert mapping["record_id"].tolist() == ["00001", "00003"]
-    labelled, _ = apply_mapping(manifest, mapping, CLASSES, unmapped="drop")
-    assert labelled["label"].tolist() == ["MI|AF", "NORM"]
-
-
-# joining
 
 
 @pytest.mark.parametrize(
@@ -406,16 +317,9 @@ def test_empty_sides():
     assert len(labelled) == 0 == coverage.n_labelled and coverage.n_rows == 1
 
 
-def test_a_mapping_may_name_patients(tmp_path):
-    text = "dataset,record_id,Patient_ID,mapped_label\nx,1, p1 ,MI\nx,2,p2,AF\nx,3,,AF\nx,4,p4,NORM\n"
-    mapping = read_mapping(written(tmp_path, text))
-    assert mapping.columns.tolist() == [
-        "dataset",
-        "record_id",
-        "mapped_label",
-        "patient_id",
-    ]
-    assert mapping["patient_id"].tolist() == ["p1", "p2", "", "p4"]
+def test_a_mapping_may_name_patients():
+    mapping = mapping_of([("1", "MI"), ("2", "AF"), ("3", "AF"), ("4", "NORM")], "x")
+    mapping["patient_id"] = ["p1", "p2", "", "p4"]
     manifest = manifest_of("2", "1", "3", "5", "4", dataset="x").assign(
         patient_id=["own", "", "", "", ""]
     )
@@ -423,6 +327,15 @@ def test_a_mapping_may_name_patients(tmp_path):
     assert labelled["patient_id"].tolist() == ["own", "p1", "", "", "p4"]
     assert labelled.dtypes.to_dict() == manifest.dtypes.to_dict()
     assert manifest["patient_id"].tolist() == ["own", "", "", "", ""]
+
+
+@pytest.mark.parametrize("missing", [None, float("nan")])
+@pytest.mark.parametrize("dtype", ["str", object])
+def test_a_missing_label_is_refused(missing, dtype):
+    mapping = mapping_of([("1", "MI"), ("2", "AF")])
+    mapping["mapped_label"] = pd.Series(["MI", missing], dtype=dtype)
+    with pytest.raises(LabelError, match="1 labels are missing, the first in row 1"):
+        apply_mapping(manifest_of("1", "2"), mapping, CLASSES)
 
 
 def test_the_manifest_is_not_changed_and_keeps_its_columns():
@@ -457,58 +370,3 @@ def test_any_mix_of_spellings_gives_every_record_its_own_label(numbers, data):
         0,
         0,
     )
-
-
-# targets
-
-
-def test_the_task_follows_from_the_labels():
-    assert infer_task(pd.Series(["MI", "AF"], dtype="str")) == "multiclass"
-    assert infer_task(pd.Series(["MI", "AF|MI"], dtype="str")) == "multilabel"
-    assert infer_task(pd.Series(["MI", ""], dtype="str")) == "multilabel"
-
-
-def test_targets():
-    labels = pd.Series(["AF", "MI", "AF", "OTHER"], dtype="str")
-    target = encode(labels, CLASSES, "multiclass")
-    assert target.dtype == np.int64 and target.tolist() == [1, 0, 1, 4]
-    several = encode(
-        pd.Series(["MI|NORM", "", "AF"], dtype="str"), CLASSES, "multilabel"
-    )
-    assert several.dtype == np.float32
-    assert several.tolist() == [[1, 0, 0, 1, 0], [0, 0, 0, 0, 0], [0, 1, 0, 0, 0]]
-    assert encode(pd.Series([], dtype="str"), CLASSES, "multilabel").shape == (0, 5)
-    assert encode(pd.Series([], dtype="str"), CLASSES, "multiclass").shape == (0,)
-
-
-@pytest.mark.parametrize(
-    ("label", "task", "message"),
-    [
-        ("XYZ", "multiclass", "'b' has the label 'XYZ', which is not among"),
-        ("MI|XYZ", "multilabel", "'b' has the label 'XYZ', which is not among"),
-        ("MI|AF", "multiclass", r"'b' has the label 'MI\|AF', not exactly one of"),
-        ("", "multiclass", "'b' has the label '', not exactly one of"),
-    ],
-)
-def test_targets_that_cannot_be_name_the_record(label, task, message):
-    with pytest.raises(LabelError, match=message):
-        encode(pd.Series(["AF", label], index=["a", "b"], dtype="str"), CLASSES, task)
-    with pytest.raises(ConfigError, match="'regression'"):
-        encode(pd.Series(["AF"], dtype="str"), CLASSES, "regression")
-
-
-@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
-@pytest.mark.parametrize("missing", [None, float("nan")])
-@pytest.mark.parametrize("dtype", ["str", object])
-def test_a_missing_label_is_refused(task, missing, dtype):
-    labels = pd.Series(
-        ["MI", missing, "AF", missing], index=["a", "b", "c", "d"], dtype=dtype
-    )
-    with pytest.raises(
-        LabelError, match=r"^2 labels are missing, the first in row 1 \('b'\)"
-    ):
-        encode(labels, CLASSES, task)
-    mapping = mapping_of([("1", "MI"), ("2", "AF")])
-    mapping["mapped_label"] = pd.Series(["MI", missing], dtype=dtype)
-    with pytest.raises(LabelError, match="1 labels are missing, the first in row 1"):
-        apply_mapping(manifest_of("1", "2"), mapping, CLASSES)

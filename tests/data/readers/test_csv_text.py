@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from ecgnb.core.errors import ReadError
+from ecgnb.data.readers.csv_text import CsvReader, rate_of, sniff_separator
 from ecgnb.data.readers.reading import read_recording
 
+HERE = Path("a.csv")
 RNG = np.random.default_rng(0)
 VALUES = RNG.normal(0, 0.5, (50, 2)).round(4)
 
@@ -166,3 +170,79 @@ def test_a_gap_in_the_times_is_refused_unless_the_rate_is_given(save):
     path = save("time,I,II\n" + rows(np.column_stack([times, VALUES])))
     assert refused(path).reason == "time"
     assert read_recording(path, fs=500).n_samples == 50
+
+
+@pytest.mark.parametrize("fs", [100, 128, 250, 257, 360, 400, 500, 1000, 12.5])
+@pytest.mark.parametrize("decimals", [3, 6])
+def test_seconds_written_with_few_digits(fs, decimals):
+    times = (np.arange(10 * int(fs)) / fs).round(decimals)
+    assert rate_of(times, "s", HERE) == fs
+    assert rate_of(times, "", HERE) == fs
+    assert rate_of((times * 1000).round(decimals - 3), "ms", HERE) == fs
+
+
+def test_milliseconds_without_a_unit():
+    assert rate_of(np.arange(500) * 2.0, "time", HERE) == 500
+    assert rate_of(np.arange(500) * 2.0 + 1e5, "", HERE) == 500
+
+
+def test_a_rate_that_is_not_whole_stays():
+    assert rate_of(np.arange(1000) / 128.4, "s", HERE) == pytest.approx(128.4)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [0.0],
+        [0.0, 0.0, 0.0],
+        [0.0, 0.002, 0.001],
+        [0.0, 0.002, np.nan],
+        [0.0, 0.002, np.inf],
+    ],
+)
+def test_times_that_do_not_rise(times):
+    with pytest.raises(ReadError, match="do not rise") as caught:
+        rate_of(np.array(times), "s", HERE)
+    assert caught.value.reason == "time"
+
+
+def test_a_gap_is_named():
+    times = np.arange(1000) / 500
+    times[600:] += 1
+    with pytest.raises(ReadError, match=r"jump from 1\.198 to 2\.2") as caught:
+        rate_of(times, "s", HERE)
+    assert caught.value.reason == "time"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_signal"),
+    [
+        ("I,II\n0.1,0.2\n", True),
+        ("# fs: 500\nI;II\n0.1;0.2\n;0.3\n", True),
+        ("0.1\t0.2\n0.1\t0.2\n", True),
+        ("record,quality\n1002867,acceptable\n", False),
+        ("ecg_id,label\n1,0\n", False),
+        ("I,II\n", True),
+        ("", False),
+        ("I,II\n,\n", True),
+    ],
+)
+def test_signal_or_table(tmp_path, text, is_signal):
+    path = tmp_path / "x.csv"
+    path.write_text(text)
+    assert CsvReader().is_recording(path) is is_signal
+
+
+def test_a_long_signal_is_known_by_its_first_lines(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("I,II\n" + "0.12345,-0.54321\n" * 5000)
+    assert CsvReader().is_recording(path)
+
+
+def test_the_separator_is_the_most_frequent():
+    assert [sniff_separator(line) for line in ("I,II", "a;b;c,d", "a\tb", "a")] == [
+        ",",
+        ";",
+        "\t",
+        ",",
+    ]

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ecgnb.core.errors import ReadError
+from ecgnb.data.readers.numpy_arrays import array_to_mv, orient
 from ecgnb.data.readers.reading import read_recording
 from ecgnb.data.signal.leads import STANDARD_12
 
+HERE = Path("a.npy")
 SIGNAL = np.random.default_rng(0).normal(0, 0.5, (12, 400))
 
 
@@ -128,3 +131,56 @@ def test_archives_without_a_recording(tmp_path):
     assert refusal(tmp_path / "b.npz") == "fs"
     np.savez(tmp_path / "c.npz", signal=np.zeros((2, 3, 4)), fs=500)
     assert refusal(tmp_path / "c.npz") == "shape"
+
+
+@pytest.mark.parametrize(
+    ("shape", "leads", "rows"),
+    [
+        ((12, 5000), None, 12), ((5000, 12), None, 12), ((5000, 1), None, 1), ((1, 5000), None, 1), ((100,), None, 1),
+        ((2, 300), ("I", "II"), 2), ((300, 2), ("I", "II"), 2), ((12, 12), None, 12), ((8, 300), None, 8),
+        ((1, 12), None, 12), ((12, 1), None, 12), ((2, 2), ("I", "II"), 2), ((12, 2), ("I", "II"), 2),
+    ],
+)  # fmt: skip
+def test_the_axis_of_the_leads(shape, leads, rows):
+    values = np.arange(np.prod(shape), dtype=float).reshape(shape)
+    oriented = orient(values, leads, HERE)
+    assert len(oriented) == rows
+    assert oriented.size == values.size
+
+
+def test_square_arrays_are_taken_as_they_are():
+    values = np.arange(144).reshape(12, 12)
+    np.testing.assert_array_equal(orient(values, None, HERE), values)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (np.zeros((2, 3, 4)), "shape"), (np.array(3.0), "shape"), (np.zeros((12, 0)), "empty"),
+        (np.array(["a"]), "text"), (np.array([1j]), "text"), (np.array([True]), "text"),
+    ],
+)  # fmt: skip
+def test_what_is_no_recording(values, reason):
+    with pytest.raises(ReadError) as caught:
+        orient(values, None, HERE)
+    assert caught.value.reason == reason
+
+
+def test_units():
+    values = np.array([[1, 2, 3000]], dtype=np.int16)
+    np.testing.assert_array_equal(
+        array_to_mv(values, "mV", HERE), values.astype(np.float32)
+    )
+    np.testing.assert_array_equal(
+        array_to_mv(values, "uV", HERE), (values / 1000).astype(np.float32)
+    )
+    np.testing.assert_array_equal(
+        array_to_mv(values, "V", HERE), (values * 1000.0).astype(np.float32)
+    )
+
+
+def test_the_result_is_contiguous_and_a_copy():
+    values = np.zeros((50, 2), np.float32)
+    oriented = array_to_mv(values.T, "mV", HERE)
+    assert oriented.flags.c_contiguous
+    assert not np.shares_memory(oriented, values)

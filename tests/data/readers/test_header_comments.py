@@ -1,6 +1,6 @@
 import pytest
 
-from ecgnb.data.readers.wfdb_header import parse_age, parse_comments
+from ecgnb.data.readers.header_comments import parse_age, parse_comments
 
 
 def test_challenge_header():

@@ -8,7 +8,6 @@ import pytest
 from ecgnb.core.errors import ReadError
 from ecgnb.data.catalog import find_records
 from ecgnb.data.catalog.dataset_files import walk
-from ecgnb.data.catalog.user_folder import holds_signal
 from ecgnb.data.readers.reading import read_recording
 
 
@@ -84,28 +83,3 @@ def test_signals_without_headers_are_no_recordings(tmp_path):
     (tmp_path / "r1.dat").write_bytes(bytes(200))
     with pytest.raises(ReadError, match=r"Expected there: WFDB headers \(\.hea\)"):
         find_records("folder", tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("text", "is_signal"),
-    [
-        ("I,II\n0.1,0.2\n", True),
-        ("# fs: 500\nI;II\n0.1;0.2\n;0.3\n", True),
-        ("0.1\t0.2\n0.1\t0.2\n", True),
-        ("record,quality\n1002867,acceptable\n", False),
-        ("ecg_id,label\n1,0\n", False),
-        ("I,II\n", True),
-        ("", False),
-        ("I,II\n,\n", True),
-    ],
-)
-def test_signal_or_table(tmp_path, text, is_signal):
-    path = tmp_path / "x.csv"
-    path.write_text(text)
-    assert holds_signal(path) is is_signal
-
-
-def test_a_long_signal_is_known_by_its_first_lines(tmp_path):
-    path = tmp_path / "x.csv"
-    path.write_text("I,II\n" + "0.12345,-0.54321\n" * 5000)
-    assert holds_signal(path)

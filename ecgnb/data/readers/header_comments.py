@@ -1,0 +1,70 @@
+"""Parse the comments of WFDB headers: age, sex, diagnosis codes, patient id."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+#: Ages above this are codes (PTB-XL writes 300 for "over 89"), not ages.
+MAX_AGE = 130.0
+
+_SEX = {"m": "male", "male": "male", "f": "female", "female": "female"}
+_PATIENT_KEYS = (
+    "patient id",
+    "patient_id",
+    "patientid",
+    "patient",
+    "patient number",
+    "subject id",
+)
+_MIT_BIH = re.compile(r"^(\d{1,3}) ([MF])\b")  # "69 M 1085 1629 x1" in MIT-BIH headers
+
+
+def parse_comments(comments: Sequence[str]) -> dict[str, Any]:
+    """Parse comments such as ``"Age: 77"``, ``"<sex>: F"`` or ``"Dx: 426783006"``.
+
+    Args:
+        comments: comment lines without their leading ``#``.
+
+    Returns:
+        ``age`` in years or None; ``sex``, one of ``"male"``, ``"female"``, ``""``;
+        ``dx``, list of codes; ``patient_id``, empty if unknown; ``fields``, every
+        ``key: value`` line with keys in lower case (the first of equal keys counts);
+        ``comments`` unchanged.
+
+    >>> parse_comments(["Age: 77", "Dx: ", "Rx: Unknown"])["dx"]
+    []
+    """
+    fields: dict[str, str] = {}
+    for comment in comments:
+        key, colon, value = comment.partition(":")
+        if colon:
+            fields.setdefault(key.strip(" \t<>").lower(), value.strip())
+    age_text, sex = fields.get("age", ""), fields.get("sex", "")
+    if comments and "age" not in fields and (match := _MIT_BIH.match(comments[0])):
+        age_text, sex = match[1], match[2]
+    patient_id = ""
+    for key in _PATIENT_KEYS:
+        patient_id = patient_id or fields.get(key, "")
+    codes = [code.strip() for code in fields.get("dx", "").split(",")]
+    return {
+        "age": parse_age(age_text),
+        "sex": _SEX.get(sex.lower(), ""),
+        "dx": list(filter(None, codes)),
+        "patient_id": patient_id,
+        "fields": fields,
+        "comments": list(comments),
+    }
+
+
+def parse_age(text: str) -> float | None:
+    """Return an age in years, or None for what is not one (``"NaN"``, ``"Unknown"``,
+    negative, above `MAX_AGE`).
+    """
+    try:
+        age = float(text)
+    except ValueError:
+        return None
+    return age if math.isfinite(age) and 0 <= age <= MAX_AGE else None
