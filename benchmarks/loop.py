@@ -73,11 +73,11 @@ class Turns(Callback):
         self.bare = bare
         self.times: list[tuple[float, float]] = []
 
-    def on_train_start(self, run: Any) -> None:
+    def on_train_start(self, training: Any) -> None:
         """Start the clock."""
         self.since = time.perf_counter()
 
-    def on_step_end(self, run: Any, lr: float) -> None:
+    def on_step_end(self, training: Any) -> None:
         """Stop it, and time a bare step without the determinism of the loop."""
         ours = time.perf_counter() - self.since
         torch.use_deterministic_algorithms(False)

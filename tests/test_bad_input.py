@@ -268,7 +268,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], object], type[EcgnbError], str]] = {
     "no rows": (label_file(HEAD), LabelError, r"None of the 40 recordings is in the mapping of 0 rows.*Make record_id"),
     "unknown records": (label_file(HEAD + "x,ghost,AF\n"), LabelError, r"None of the 40 .* the mapping names ghost"),
     "contradiction": (label_file(HEAD + "x,D00001,AF\nx,D00001,MI\n"), LabelError, r"D00001 = AF and D00001 = MI\. "),
-    "ragged": (label_file(HEAD + "x,D00001,AF\nx,D00002,MI,1,2\n"), LabelError, r"line 3, saw 5\. Mend that line"),
+    "ragged": (label_file(HEAD + "x,D00001,AF\nx,D00002,MI,1,2\n"), LabelError, r"line 3, saw 5\. Correct that line"),
     "nameless": (label_file(HEAD + "x,D00001,AF\nx,,MI\n"), LabelError, r"1 rows without a record_id: rows 3"),
     "one class": (lambda folder: relabel(folder, lambda *_: "NORM"), LabelError, r"All 40 .* labelled 'NORM'.*Add"),
     "two recordings": (
@@ -302,7 +302,7 @@ def test_no_folder_and_a_file_for_a_folder(project: Path, recordings: Path) -> N
             ReadError, match=rf"There is no folder .*{folder.name}.*Check the path"
         ):
             job(DATASET_DIR=str(folder))
-    with pytest.raises(ConfigError, match="DATASET_DIR is empty; give the folder"):
+    with pytest.raises(ConfigError, match="DATASET_DIR is empty; give its folder"):
         job(DATASET="ptbxl")
 
 
@@ -433,7 +433,7 @@ def test_only_short_recordings_are_padded_and_masked(
 PARAMETERS: dict[str, tuple[dict[str, object], type[EcgnbError], str]] = {
     "unknown": ({"EPOCSH": 3}, ConfigError, r"no parameter 'EPOCSH' \(value 3\)\. Did you mean EPOCHS"),
     "wrong type": ({"EPOCHS": "three"}, ConfigError, r"EPOCHS is 'three' \(str\); it needs a value of type int"),
-    "unknown profile": ({"PROFILE": "large"}, ConfigError, r"PROFILE is 'large'; choose one of smoke, medium, full"),
+    "unknown profile": ({"PROFILE": "large"}, ConfigError, r"PROFILE is 'large'; choose one of 'smoke', 'medium', 'full'"),
     "unknown data set": ({"DATASET": "ptbx"}, ConfigError, r"no data set called 'ptbx'\. Did you mean 'ptbxl'"),
     "unknown label set": ({"LABEL_SET": "all"}, ConfigError, r"no label set 'all'.*It has: unified"),
     "unknown model": ({"MODEL": "resnet1"}, ConfigError, r"no model called 'resnet1'\. Did you mean 'resnet1d'"),

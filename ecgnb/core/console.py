@@ -1,4 +1,4 @@
-"""What a terminal needs: tables that fit into it, and commands with their help."""
+"""Tables and text for terminals and notebooks."""
 
 from __future__ import annotations
 
@@ -12,74 +12,71 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-#: What a column is never made narrower than.
-_NARROWEST = 8
-#: Taken where the output is no terminal, so that a file holds long lines rather than
-#: broken ones.
+#: Least width of a column, in characters.
+_MIN_WIDTH = 8
+#: Width in characters where the output is no terminal, so that files have long lines.
 _NO_TERMINAL = 10_000
 
 
 def terminal_width() -> int:
-    """Return the columns of the terminal, or more than any table has where there is
-    none.
-    """
+    """Return the width of the terminal in characters, a huge one without a terminal."""
     return shutil.get_terminal_size((_NO_TERMINAL, 24)).columns
 
 
 def text_table(table: pd.DataFrame, width: int | None = None) -> str:
-    """Return a table for people: text to the left, three decimals, no columns without
-    content.
+    """Return a table as text: left-aligned, three decimals, without empty columns.
 
     Args:
         table: any; its index is not shown.
-        width: columns to keep to, by breaking the longest cells; left out, lines are as
-            long as they are.
+        width: characters per line, to which the longest cells are wrapped; None wraps
+            nothing.
     """
-    shown = table.map(_cell)
-    shown = shown.loc[:, (shown != "").any()]
-    widths = [max(map(len, [str(name), *shown[name]])) for name in shown]
+    cells = table.map(_cell)
+    cells = cells.loc[:, (cells != "").any()]
+    rows = [list(map(str, cells.columns)), *cells.to_numpy().tolist()]
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
     if width:
-        words = [
-            max(map(len, " ".join([str(name), *shown[name]]).split())) for name in shown
-        ]
-        _shrink(widths, words, width - 2 * len(widths) + 2)
-    rows = (list(shown.columns), *shown.to_numpy().tolist())
-    return "\n".join(line for row in rows for line in _lines(row, widths))
+        longest_words = [max(map(len, " ".join(column).split())) for column in columns]
+        _shrink(widths, longest_words, width - 2 * len(widths) + 2)
+    lines: list[str] = []
+    for row in rows:
+        lines += _wrapped_row(row, widths)
+    return "\n".join(lines)
 
 
-def _shrink(widths: list[int], words: list[int], width: int) -> None:
-    """Narrow columns, the widest first, until all fit: at first to their longest word,
-    then within words, too.
+def _shrink(widths: list[int], longest_words: list[int], total: int) -> None:
+    """Narrow the widest column until all fit into ``total``: first down to its longest
+    word, then also within words.
     """
-    for least in (words, [_NARROWEST] * len(widths)):
-        while sum(widths) > width and any(
-            now > low for now, low in zip(widths, least, strict=True)
-        ):
-            widths[
-                max(
-                    (k for k in range(len(widths)) if widths[k] > least[k]),
-                    key=lambda k: widths[k],
-                )
-            ] -= 1
+    for limits in (longest_words, [_MIN_WIDTH] * len(widths)):
+        while sum(widths) > total:
+            room = {
+                column: width
+                for column, width in enumerate(widths)
+                if width > limits[column]
+            }
+            if not room:
+                break
+            widths[max(room, key=room.__getitem__)] -= 1
 
 
-def _lines(row: list[str], widths: list[int]) -> list[str]:
-    """Return one row of a table, on several lines where a cell is broken."""
-    cells = [
-        textwrap.wrap(str(cell), width, break_on_hyphens=False) or [""]
+def _wrapped_row(row: list[str], widths: list[int]) -> list[str]:
+    """Return one row of a table, on several lines where a cell is wrapped."""
+    wrapped = [
+        textwrap.wrap(cell, width, break_on_hyphens=False)
         for cell, width in zip(row, widths, strict=True)
     ]
-    lines = zip_longest(*cells, fillvalue="")
-    return [
-        "  ".join(
-            part.ljust(width) for part, width in zip(line, widths, strict=True)
-        ).rstrip()
-        for line in lines
-    ]
+    lines = list(zip_longest(*wrapped, fillvalue="")) or [("",) * len(row)]
+    texts = []
+    for line in lines:
+        padded = [part.ljust(width) for part, width in zip(line, widths, strict=True)]
+        texts.append("  ".join(padded).rstrip())
+    return texts
 
 
 def _cell(value: Any) -> str:
-    import pandas as pd  # whoever has a table has imported it; `ecgnb --help` has not
+    import pandas as pd  # here, because `ecgnb --help` needs no pandas
 
     if value is None or value is pd.NA or value != value:
         return ""
@@ -93,37 +90,30 @@ def printable(text: str) -> str:
     >>> printable("conv1d\x1b[2J")
     'conv1d?[2J'
     """
+    characters = " ".join(text.split())
     return "".join(
-        sign if sign.isprintable() else "?" for sign in " ".join(text.split())
+        character if character.isprintable() else "?" for character in characters
     )
 
 
 def text_facts(facts: dict[str, Any], width: int | None = None) -> str:
-    """Return names and values below each other, the values one under the other and
-    broken at ``width`` columns.
+    """Return one fact per line: the name, then the value, wrapped at ``width``
+    characters and aligned.
     """
     left = max((len(name) for name in facts), default=0) + 2
+    room = max(width - left, 2 * _MIN_WIDTH) if width else _NO_TERMINAL
     lines = []
     for name, value in facts.items():
-        parts = [
-            part
-            for line in str(value).split("\n")
-            for part in textwrap.wrap(
-                line, max(width - left, 2 * _NARROWEST) if width else _NO_TERMINAL
-            )
-            or [""]
-        ]
-        lines += [
-            f"{name if number == 0 else '':<{left}}{part}".rstrip()
-            for number, part in enumerate(parts)
-        ]
+        title = name
+        for paragraph in str(value).split("\n"):
+            for part in textwrap.wrap(paragraph, room) or [""]:
+                lines.append(f"{title:<{left}}{part}".rstrip())
+                title = ""
     return "\n".join(lines)
 
 
 def filled(text: str, width: int) -> str:
-    """Break the lines of a text at ``width`` columns, as everything printed here may
-    hold what a file says.
-    """
+    """Wrap the lines of a text at ``width`` characters, without control characters."""
     return "\n".join(
         textwrap.fill(printable(line), width, break_on_hyphens=False)
         for line in text.split("\n")
@@ -133,7 +123,7 @@ def filled(text: str, width: int) -> str:
 def html_table(
     table: pd.DataFrame, formatters: Mapping[str, Callable[[Any], str]] | None = None
 ) -> str:
-    """Return a table for a notebook, without an index, its text to the left."""
+    """Return a table for a notebook: left-aligned, without an index."""
     text = table.to_html(
         index=False,
         na_rep="",
@@ -141,6 +131,5 @@ def html_table(
         escape=True,
         formatters=dict(formatters or {}),
     )
-    return re.sub(
-        "<(t[dh])>", r"<\1 style='text-align:left; white-space:nowrap'>", text
-    )
+    style = "text-align:left; white-space:nowrap"
+    return re.sub("<(t[dh])>", rf"<\1 style='{style}'>", text)

@@ -1,6 +1,4 @@
-"""What this machine and this installation are: for the report, the log and the
-preflight.
-"""
+"""Describe the machine: Python, processors, memory, GPUs and package versions."""
 
 from __future__ import annotations
 
@@ -13,9 +11,21 @@ from typing import Any
 
 #: The packages whose versions a result depends on.
 PACKAGES = (
-    "ecgnb", "torch", "lightning-fabric", "numpy", "pandas", "scipy", "scikit-learn", "matplotlib", "wfdb",
-    "safetensors", "joblib", "papermill", "nbval", "jupyterlab",
-)  # fmt: skip
+    "ecgnb",
+    "torch",
+    "lightning-fabric",
+    "numpy",
+    "pandas",
+    "scipy",
+    "scikit-learn",
+    "matplotlib",
+    "wfdb",
+    "safetensors",
+    "joblib",
+    "papermill",
+    "nbval",
+    "jupyterlab",
+)
 
 
 def describe_environment(folder: Path) -> dict[str, Any]:
@@ -45,20 +55,18 @@ def describe_gpus() -> list[dict[str, Any]]:
     """Return name and memory (total and free, GB) of every CUDA GPU, or the Apple
     GPU.
     """
-    import torch
+    import torch  # here, because other functions of this module need no torch
 
     if torch.cuda.is_available():
         gpus = []
         for index in range(torch.cuda.device_count()):
             free, total = torch.cuda.mem_get_info(index)
             name = torch.cuda.get_device_name(index)
-            gpus.append(
-                {
-                    "name": name,
-                    "memory_gb": round(total / 1e9, 1),
-                    "free_gb": round(free / 1e9, 1),
-                }
-            )
+            memory = {
+                "memory_gb": round(total / 1e9, 1),
+                "free_gb": round(free / 1e9, 1),
+            }
+            gpus.append({"name": name, **memory})
         return gpus
     if torch.backends.mps.is_available():
         return [{"name": "Apple GPU (mps)", "memory_gb": None, "free_gb": None}]
@@ -66,9 +74,7 @@ def describe_gpus() -> list[dict[str, Any]]:
 
 
 def _memory_gb() -> float | None:
-    """Physical memory; Windows has no sysconf, and a number that nobody needs is no
-    reason for a dependency.
-    """
+    """Return the physical memory, None on Windows, which has no sysconf."""
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
     except (AttributeError, ValueError, OSError):

@@ -1,6 +1,6 @@
-"""The errors of ecgnb: one root, a child for each thing a user can mend.
+"""Exceptions of ecgnb: one root, a subclass for each kind of problem.
 
-Every message says what happened, with which value or record, and what to do next.
+Every message has what happened, with which value or record, and what to do next.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ class ReadError(EcgnbError):
     """A recording cannot be read, or must not be used.
 
     Attributes:
-        reason: a short code such as ``"truncated"``, the same word that stands in
-            ``rejected.csv``.
+        reason: a short code such as ``"truncated"``, as in ``rejected.csv``.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -57,17 +56,17 @@ class CheckpointError(EcgnbError):
 
 
 class StageError(EcgnbError):
-    """A stage was asked for before the stage that makes its input."""
+    """A stage was called before the stage that makes its input."""
 
 
 class PortError(EcgnbError):
-    """A Keras file is damaged, or holds a layer or an option that cannot be ported
-    without a change of meaning.
+    """A Keras file is damaged, or contains a layer or an option that cannot be ported
+    exactly.
     """
 
 
 class MissingExtraError(EcgnbError, ImportError):
-    """A package that few need is not installed.
+    """A package of an optional extra is not installed.
 
     >>> raise MissingExtraError("port", "h5py", "Reading Keras files")
     Traceback (most recent call last):
@@ -77,21 +76,18 @@ class MissingExtraError(EcgnbError, ImportError):
 
     def __init__(self, extra: str, package: str, what: str) -> None:
         super().__init__(
-            f'{what} needs {package}, which is not installed: pip install "ecgnb[{extra}]".'
+            f"{what} needs {package}, which is not installed: "
+            f'pip install "ecgnb[{extra}]".'
         )
 
 
 class FileError(EcgnbError, OSError):
-    """A file or folder cannot be written: the disk is full, or this user may not write
-    there.
-    """
+    """A file or folder cannot be written: the disk is full, or it is not writable."""
 
     def __init__(self, message: str, errno: int | None = None) -> None:
         super().__init__(message)
         self.errno = errno
 
     def __reduce__(self) -> tuple[type[FileError], tuple[str, int | None]]:
-        return FileError, (
-            str(self),
-            self.errno,
-        )  # to come through from a worker process
+        """Pickle with both arguments, so that a worker process can raise it."""
+        return FileError, (str(self), self.errno)

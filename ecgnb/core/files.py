@@ -1,6 +1,4 @@
-"""Files that are either whole or absent: atomic writes, JSON, checksums and
-fingerprints.
-"""
+"""Atomic writes, JSON, checksums and fingerprints."""
 
 from __future__ import annotations
 
@@ -23,52 +21,51 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-#: Name of a temporary file, with the number of the process that writes it.
+#: Name of a temporary file, with the id of the process that writes it.
 _TEMPORARY = re.compile(r"\.tmp-(\d+)-[0-9a-f]{8}-")
-#: Age from which a temporary file is a leftover, whoever wrote it.
+#: Age in seconds from which a temporary file is a leftover, whoever wrote it.
 LEFTOVER_AGE_S = 86_400
 
-#: What the system says where there is no room; a write that ends short without a number
-#: is taken for the same.
+#: Error numbers of a full disk; a short write raises an OSError without a number.
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG, None)
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that takes its name when the block ends
-    without an error.
+    """Yield a temporary path that is renamed to ``path`` when the block ends without an
+    error.
 
-    A reader sees the old file or the new one, never a part. When the block raises, the
+    A reader sees the old file or the new one, never a partial one. When the block raises, the
     temporary file is removed and the old file stays as it was.
 
     Raises:
-        FileError: the disk is full, or the folder may not be written in.
+        FileError: the disk is full, or the folder is not writable.
 
     >>> with atomic_write("notes.txt") as temporary:  # doctest: +SKIP
     ...     temporary.write_text("whole", encoding="utf-8")
     """
     path = Path(path)
     make_folder(path.parent)
-    # The suffix stays last: numpy and torch look at it.
+    # The suffix stays last, because numpy and torch choose the format by it.
     temporary = path.with_name(f".tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
     try:
         yield temporary
         _flush_to_disk(temporary)
-        _readable(temporary)
+        _set_default_permissions(temporary)
         _replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        if isinstance(error, OSError) and not isinstance(
-            error, FileNotFoundError | FileError
-        ):
+        if isinstance(error, FileNotFoundError | FileError):
+            raise
+        if isinstance(error, OSError):
             raise _file_error(path, error) from error
         raise
 
 
-def _readable(file: Path) -> None:
-    """Give a file the permissions of any new one; safetensors writes for its owner
-    alone.
+def _set_default_permissions(file: Path) -> None:
+    """Give a file the default permissions; safetensors makes it readable by its owner
+    only.
     """
     example = file.with_name(f"{file.name}.mode")
     if os.name == "posix" and not file.stat().st_mode & 0o044:
@@ -78,8 +75,10 @@ def _readable(file: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, where they are missing; `FileError` when that
-    cannot be.
+    """Create a folder and its parents, where they are missing.
+
+    Raises:
+        FileError: the folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -88,12 +87,14 @@ def make_folder(folder: Path) -> None:
 
 
 def _file_error(path: Path, error: OSError) -> FileError:
-    told = error.strerror or str(error)
+    reason = error.strerror or str(error)
+    advice = "Choose a folder where you may write, or change its permissions."
     if error.errno in DISK_FULL:
-        advice = "Make room on that disk and run the same again; what was finished before is kept."
-    else:
-        advice = "Choose a folder where you may write, or change its permissions."
-    return FileError(f"{path} cannot be written: {told}. {advice}", error.errno)
+        advice = (
+            "Make room on that disk and run the same again; what was finished before "
+            "is kept."
+        )
+    return FileError(f"{path} cannot be written: {reason}. {advice}", error.errno)
 
 
 def _flush_to_disk(path: Path) -> None:
@@ -102,8 +103,8 @@ def _flush_to_disk(path: Path) -> None:
 
 
 def _replace(source: Path, target: Path, attempts: int = 5) -> None:
-    """Rename over an existing file; on Windows a virus scanner or a reader may hold it
-    for a moment.
+    """Rename over an existing file, with retries on Windows, where a virus scanner or a
+    reader may hold it for a moment.
     """
     for attempt in range(attempts):
         try:
@@ -116,12 +117,14 @@ def _replace(source: Path, target: Path, attempts: int = 5) -> None:
 
 
 def remove_leftovers(folder: str | Path) -> int:
-    """Delete temporary files that a killed process left in ``folder`` or below; return
-    how many were deleted.
+    """Delete temporary files that a killed process left in ``folder`` or below.
 
-    A file that another living process is writing stays. On Windows, where one cannot
-    ask whether a process lives without a handle to it, and for files of unknown origin,
-    only the age tells: a day.
+    A file that another running process is writing is kept. On Windows, where a process
+    cannot be looked up by its id alone, and for files of unknown origin, files older
+    than a day are deleted.
+
+    Returns:
+        The number of deleted files.
     """
     deleted = 0
     for file in list(Path(folder).rglob(".tmp-*")):
@@ -135,29 +138,30 @@ def remove_leftovers(folder: str | Path) -> int:
 def _is_leftover(file: Path) -> bool:
     if time.time() - file.stat().st_mtime > LEFTOVER_AGE_S:
         return True
-    written_by = _TEMPORARY.match(file.name)
-    # A file of our own number is ours and given up, or of an earlier process that had
-    # the number before us.
-    return written_by is not None and (
-        (pid := int(written_by[1])) == os.getpid() or not _may_live(pid)
-    )
+    match = _TEMPORARY.match(file.name)
+    if match is None:
+        return False
+    # A file with the id of this process was given up, or is from an earlier process
+    # with the same id.
+    process_id = int(match[1])
+    return process_id == os.getpid() or not _may_be_running(process_id)
 
 
-def _may_live(pid: int) -> bool:
-    if os.name == "nt":  # there os.kill would end the process
+def _may_be_running(pid: int) -> bool:
+    if os.name == "nt":  # os.kill would end the process there
         return True
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # it lives, and is another user's
+    except PermissionError:  # it is running, for another user
         return True
     return not _is_zombie(pid)
 
 
 def _is_zombie(pid: int) -> bool:
-    """Tell whether a process has ended and nobody took note, as is common in
-    containers; only Linux says so.
+    """Return whether a process has ended but was not reaped, as is common in
+    containers (Linux only).
     """
     try:
         state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
@@ -173,13 +177,9 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write ``value`` as readable JSON, atomically; NaN and infinities become null, as
-    JSON has none.
-    """
-    write_text(
-        path,
-        json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-    )
+    """Write ``value`` as indented JSON, atomically; NaN and infinities become null."""
+    text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
 
 
 def read_json(path: str | Path) -> Any:
@@ -201,7 +201,7 @@ def fingerprint(value: Any, length: int = 12) -> str:
     True
     """
     text = json.dumps(
-        _plain(value),
+        plain(value),
         sort_keys=True,
         separators=(",", ":"),
         ensure_ascii=False,
@@ -219,16 +219,18 @@ def sha256_file(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _plain(value: Any) -> Any:
-    """Turn numpy scalars, tuples, paths and non-finite floats into what JSON knows."""
+def plain(value: Any) -> Any:
+    """Return ``value`` in the types of JSON: numpy scalars and arrays, tuples, paths
+    and non-finite floats are converted.
+    """
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, Path):
         return value.as_posix()
     if hasattr(value, "tolist"):  # numpy scalar or array, pandas index
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

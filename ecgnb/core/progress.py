@@ -1,6 +1,4 @@
-"""One progress display for the whole house: a bar where a person watches, plain lines
-where a file listens.
-"""
+"""Progress of long loops: a bar for a person who watches, plain lines for a log."""
 
 from __future__ import annotations
 
@@ -21,27 +19,21 @@ def mode() -> str:
     """Return ``"bar"``, ``"lines"`` or ``"quiet"``.
 
     ``ECGNB_PROGRESS`` decides where it is set. Otherwise a live notebook or a terminal
-    gets a bar, and everything else (papermill, a log file, a batch job) gets lines: a
-    bar there would print every refresh.
+    gets a bar, and everything else (papermill, a log file, a batch job) gets lines,
+    because a bar would be printed at every refresh there.
     """
     chosen = os.environ.get("ECGNB_PROGRESS", "")
     if chosen in ("bar", "lines", "quiet"):
         return chosen
-    if "ipykernel" in sys.modules:
-        # Set by JupyterLab, VS Code and Colab for kernels with a person in front;
-        # nbclient and papermill set none.
-        live = any(
-            name in os.environ
-            for name in ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")
-        )
-        return "bar" if live else "lines"
-    return "bar" if sys.stderr.isatty() else "lines"
+    if "ipykernel" not in sys.modules:
+        return "bar" if sys.stderr.isatty() else "lines"
+    # JupyterLab, VS Code and Colab set one of these; nbclient and papermill set none.
+    live = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")
+    return "bar" if any(name in os.environ for name in live) else "lines"
 
 
 def say(line: str) -> None:
-    """Write one line of progress to the log, and print it at once unless the display is
-    quiet.
-    """
+    """Log one line of progress, and print it unless the mode is "quiet"."""
     logging.getLogger("ecgnb").info(line)
     if mode() != "quiet":
         print(line, flush=True)
@@ -50,29 +42,30 @@ def say(line: str) -> None:
 def progress(
     items: Iterable[T], total: int | None = None, title: str = "", leave: bool = False
 ) -> Iterator[T]:
-    """Iterate over ``items`` and show how far it is.
+    """Iterate over ``items`` and show the progress.
 
     >>> list(progress(range(3), title="shards"))
     [0, 1, 2]
     """
-    total = len(items) if total is None and isinstance(items, Sized) else total
-    how = mode()
-    if how == "bar":
-        from tqdm.auto import tqdm
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    display = mode()
+    if display == "bar":
+        from tqdm.auto import tqdm  # here, because a headless run needs no widgets
 
         yield from tqdm(items, total=total, desc=title, leave=leave)
-    elif how == "lines":
-        yield from _lines(items, total, title)
+    elif display == "lines":
+        yield from _with_lines(items, total, title)
     else:
         yield from items
 
 
-def _lines(items: Iterable[T], total: int | None, title: str) -> Iterator[T]:
-    started = said = time.monotonic()
+def _with_lines(items: Iterable[T], total: int | None, title: str) -> Iterator[T]:
+    started = last_line = time.monotonic()
+    of_total = f"/{total}" if total else ""
     for done, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
-        if now - said >= LINE_EVERY_S:
-            said = now
-            of = f"/{total}" if total else ""
-            say(f"{title}: {done}{of} after {now - started:.0f} s")
+        if now - last_line >= LINE_EVERY_S:
+            last_line = now
+            say(f"{title}: {done}{of_total} after {now - started:.0f} s")

@@ -16,17 +16,19 @@ T = TypeVar("T")
 
 
 def nearest(name: str, known: list[str] | tuple[str, ...], count: int = 3) -> list[str]:
-    """Return up to ``count`` names of ``known`` that look most like ``name``, best
+    """Return up to ``count`` of the ``known`` names that are most like ``name``, best
     first.
     """
     lowered = {other.lower(): other for other in known}
-    found = difflib.get_close_matches(name.lower(), list(lowered), n=count, cutoff=0.5)
-    return [lowered[other] for other in found]
+    matches = difflib.get_close_matches(
+        name.lower(), list(lowered), n=count, cutoff=0.5
+    )
+    return [lowered[match] for match in matches]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return what to add to an error about an unknown name, empty where no known one is
-    like it.
+    """Return a hint for an error about an unknown name, "" if no known name is like
+    it.
 
     >>> did_you_mean("xresnet", ["xresnet1d18", "resnet1d"])
     " Did you mean 'resnet1d' or 'xresnet1d18'?"
@@ -48,7 +50,7 @@ def import_submodules(package_name: str) -> None:
 
 
 class Registry(Generic[T]):
-    """Names mapped to things of one kind.
+    """Names of classes or functions of one kind.
 
     >>> models = Registry("model")
     >>> @models.register("tiny", paper="He et al. 2016")
@@ -75,27 +77,30 @@ class Registry(Generic[T]):
             ConfigError: the name is registered already.
         """
 
-        def enter(thing: T) -> T:
+        def add(entry: T) -> T:
             if name in self._entries:
                 raise ConfigError(
-                    f"The {self.kind} {name!r} is registered already, by {self._entries[name]!r}. "
-                    "Give the new one another name."
+                    f"The {self.kind} {name!r} is registered already, by "
+                    f"{self._entries[name]!r}. Give the new one another name."
                 )
-            self._entries[name] = thing
+            self._entries[name] = entry
             self._about[name] = about
-            return thing
+            return entry
 
-        return enter
+        return add
 
     def get(self, name: str) -> T:
-        """Return the thing called ``name``; an unknown name is a ``ConfigError`` with
-        the nearest names.
+        """Return the entry called ``name``.
+
+        Raises:
+            ConfigError: an unknown name; the message has the nearest names.
         """
         if name in self._entries:
             return self._entries[name]
         hint = did_you_mean(name, self._entries)
         raise ConfigError(
-            f"There is no {self.kind} called {name!r}.{hint} Available: {', '.join(self.available())}."
+            f"There is no {self.kind} called {name!r}.{hint} Available: "
+            f"{', '.join(self.available())}."
         )
 
     def about(self, name: str) -> dict[str, Any]:
@@ -118,8 +123,8 @@ class Registry(Generic[T]):
 
 
 def build_from_spec(registry: Registry[type[T]], spec: Any) -> T:
-    """Make a registered dataclass of its name, or of a dictionary with ``"name"`` and
-    options.
+    """Build a registered dataclass from its name, or from a dictionary with ``"name"``
+    and options.
 
     Args:
         registry: of dataclasses, whose fields are the options.
@@ -129,41 +134,37 @@ def build_from_spec(registry: Registry[type[T]], spec: Any) -> T:
         ConfigError: a name or option is unknown, an option is missing or has a value
             out of range.
     """
-    options = (
-        {"name": spec}
-        if isinstance(spec, str)
-        else dict(spec)
-        if isinstance(spec, Mapping)
-        else {}
-    )
-    if "name" not in options:
+    if isinstance(spec, str):
+        spec = {"name": spec}
+    if not isinstance(spec, Mapping) or "name" not in spec:
         raise ConfigError(
-            f"A {registry.kind} needs a name; {spec!r} has none. Available: {', '.join(registry)}."
+            f"A {registry.kind} needs a name; {spec!r} has none. Available: "
+            f"{', '.join(registry)}."
         )
-    name = options.pop("name")
-    kind: Any = registry.get(name)
-    known = [field.name for field in fields(kind)]
+    name = spec["name"]
+    entry: Any = registry.get(name)
+    options = {key: value for key, value in spec.items() if key != "name"}
+    _check_options(f"The {registry.kind} {name!r}", entry, options)
+    for key, value in options.items():
+        if isinstance(value, list):  # as JSON has it; the dataclasses have tuples
+            options[key] = tuple(value)
+    try:
+        return entry(**options)
+    except TypeError as error:  # text where a number is compared
+        raise ConfigError(
+            f"The {registry.kind} {name!r} cannot be built with {options!r}: {error}."
+        ) from error
+
+
+def _check_options(title: str, entry: Any, options: Mapping[str, Any]) -> None:
+    known = {field.name: field for field in fields(entry)}
     for option in options:
         if option not in known:
             hint = did_you_mean(option, known)
             raise ConfigError(
-                f"The {registry.kind} {name!r} has no option {option!r}.{hint} It has: {', '.join(known)}."
+                f"{title} has no option {option!r}.{hint} It has: {', '.join(known)}."
             )
-    missing = [
-        f.name for f in fields(kind) if f.default is MISSING and f.name not in options
-    ]
-    if missing:
-        raise ConfigError(
-            f"The {registry.kind} {name!r} needs the option {missing[0]!r}."
-        )
-    try:
-        return kind(
-            **{
-                key: tuple(value) if isinstance(value, list) else value
-                for key, value in options.items()
-            }
-        )
-    except TypeError as error:  # text where a number is compared
-        raise ConfigError(
-            f"The {registry.kind} {name!r} cannot be made with {options!r}: {error}."
-        ) from error
+    for name, field in known.items():
+        optional = (field.default, field.default_factory) != (MISSING, MISSING)
+        if name not in options and not optional:
+            raise ConfigError(f"{title} needs the option {name!r}.")

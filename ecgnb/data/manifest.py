@@ -1,6 +1,4 @@
-"""The manifest: a table with a row a recording, always with the same columns and
-types.
-"""
+"""Manifest: a table with one row per recording, with fixed columns and types."""
 
 from __future__ import annotations
 
@@ -13,7 +11,8 @@ import pandas as pd
 
 from ecgnb.core.files import write_csv
 
-#: Columns in order, with the type of each. ``leads`` and ``label`` join their parts with "|"; "" is unknown or none.
+#: Columns in order, with their types. ``leads`` and ``label`` join their parts with
+#: "|"; "" is unknown or none.
 COLUMNS: dict[str, str] = {
     "dataset": "str",
     "record_id": "str",
@@ -29,21 +28,19 @@ COLUMNS: dict[str, str] = {
 
 
 def as_manifest(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
-    """Return a manifest from rows that may lack columns: text is then "", numbers are
-    missing and ``start`` is 0.
+    """Return a manifest from rows that may lack columns.
+
+    Missing text becomes "", a missing ``start`` 0; other numbers stay missing.
     """
-    table = pd.DataFrame(
-        rows if isinstance(rows, pd.DataFrame) else list(rows)
-    ).reindex(columns=list(COLUMNS))
+    table = pd.DataFrame(rows if isinstance(rows, pd.DataFrame) else list(rows))
+    table = table.reindex(columns=list(COLUMNS))
     columns: dict[str, pd.Series] = {}
     for name, kind in COLUMNS.items():
-        column = table[name]
         if kind == "str":
-            columns[name] = column.astype(object).fillna("").astype("str")
+            columns[name] = table[name].astype(object).fillna("").astype("str")
         else:
-            columns[name] = pd.to_numeric(column).astype(
-                pd.api.types.pandas_dtype(kind)
-            )
+            dtype = pd.api.types.pandas_dtype(kind)
+            columns[name] = pd.to_numeric(table[name]).astype(dtype)
     return pd.DataFrame(columns).assign(start=columns["start"].fillna(0))
 
 
@@ -55,12 +52,11 @@ def write_manifest(path: str | Path, manifest: pd.DataFrame) -> None:
 def read_manifest(path: str | Path) -> pd.DataFrame:
     """Read a manifest back with the types it was written with."""
     text = {name: "str" for name, kind in COLUMNS.items() if kind == "str"}
-    missing = {name: [""] for name, kind in COLUMNS.items() if kind != "str"}
-    return as_manifest(
-        pd.read_csv(
-            path, dtype=text, keep_default_na=False, na_values=missing, encoding="utf-8"
-        )
+    missing = {name: [""] for name in COLUMNS if name not in text}
+    table = pd.read_csv(
+        path, dtype=text, keep_default_na=False, na_values=missing, encoding="utf-8"
     )
+    return as_manifest(table)
 
 
 def manifest_fingerprint(manifest: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""`Recording`: one electrocardiogram as it was read, in millivolts."""
+"""`Recording`: one electrocardiogram in millivolts, with its metadata."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ class Recording:
     """One electrocardiogram.
 
     Attributes:
-        signal: float32 ``[n_leads, n_samples]`` in mV; NaN where the file says that a
-            sample is invalid.
-        fs: samples a second, in Hz.
-        leads: lead names in the house's spelling (``"I"``, ``"aVR"``, ``"V1"``), one a
-            row of ``signal``.
+        signal: float32 ``[n_leads, n_samples]`` in mV; NaN for samples marked as
+            invalid.
+        fs: sampling rate in Hz.
+        leads: normalised lead names (``"I"``, ``"aVR"``, ``"V1"``), one per row of
+            ``signal``.
         record_id: name of the recording within its data set.
-        dataset: name of the data set, empty where unknown.
-        patient_id: who was recorded, empty where unknown.
-        metadata: what else the file says (``age``, ``sex``, ``comments``, ...).
-        flags: what is doubtful about this recording (``"implausible_gain"``,
+        dataset: name of the data set, empty if unknown.
+        patient_id: id of the patient, empty if unknown.
+        metadata: further content of the file (``age``, ``sex``, ``comments``, ...).
+        flags: doubts about this recording (``"implausible_gain"``,
             ``"header_repaired"``, ...).
     """
 
@@ -42,7 +42,7 @@ class Recording:
 
     @property
     def n_samples(self) -> int:
-        """Samples a lead."""
+        """Number of samples per lead."""
         return int(self.signal.shape[1])
 
     @property
@@ -53,4 +53,7 @@ class Recording:
     def __repr__(self) -> str:
         leads = " ".join(self.leads)
         flags = f", flags={list(self.flags)}" if self.flags else ""
-        return f"Recording({self.record_id!r}, {self.duration:.2f} s at {self.fs:g} Hz, leads {leads}{flags})"
+        return (
+            f"Recording({self.record_id!r}, {self.duration:.2f} s at {self.fs:g} Hz, "
+            f"leads {leads}{flags})"
+        )

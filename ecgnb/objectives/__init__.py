@@ -1,16 +1,28 @@
-"""What a training optimises."""
+"""Objectives: what a training minimises.
+
+A module of this package that registers a class in `OBJECTIVES` needs no other change.
+"""
 
 from ecgnb.core.registry import import_submodules
-from ecgnb.objectives.base import OBJECTIVES, Objective
+from ecgnb.objectives.base import (
+    OBJECTIVES,
+    Loss,
+    Objective,
+    ObjectiveContext,
+    build_objective,
+)
 from ecgnb.objectives.class_weights import SCHEMES, class_weights
 from ecgnb.objectives.supervised import Supervised, SupervisedViews
 
 __all__ = [
     "OBJECTIVES",
     "SCHEMES",
+    "Loss",
     "Objective",
+    "ObjectiveContext",
     "Supervised",
     "SupervisedViews",
+    "build_objective",
     "class_weights",
 ]
 

@@ -1,4 +1,4 @@
-"""Class weights that leave the mean weight of a training record at 1."""
+"""Class weights: inverse class frequencies, scaled to a mean of 1 over the records."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from ecgnb.core.errors import ConfigError, LabelError
 
 SCHEMES: tuple[str, ...] = ("none", "balanced", "effective")
-_BETA = 0.999
+_BETA = 0.999  # Cui et al. 2019 use 0.9 to 0.9999
 
 
 def class_weights(
@@ -22,16 +22,17 @@ def class_weights(
             (multilabel).
         n_classes: number of classes.
         task: ``"multiclass"`` or ``"multilabel"``.
-        scheme: ``"none"``: all 1. ``"balanced"``: a class weighs inversely to its
-            records, so all classes weigh the same together. ``"effective"``: inversely
-            to the effective number of its records, (1 - 0.999**count) / (1 - 0.999),
-            which spares very rare classes the largest weights (Cui et al., CVPR 2019).
+        scheme: ``"none"``: all 1. ``"balanced"``: inverse to the number of records of
+            the class, so that all classes have the same total weight.
+            ``"effective"``: inverse to the effective number of records,
+            (1 - 0.999**count) / (1 - 0.999), which limits the weights of very rare
+            classes (Cui et al., CVPR 2019).
 
     Returns:
         float32 ``[n_classes]`` for multiclass; ``[2, n_classes]`` for multilabel: the
         weight of an absent class in row 0, of a present one in row 1. The mean over the
         training records is 1 (for multilabel in every class), so the loss keeps its
-        scale. A class that never occurs weighs 1.
+        scale. A class without records has the weight 1.
 
     Raises:
         ConfigError: scheme or task is unknown.
@@ -42,7 +43,7 @@ def class_weights(
     """
     targets = np.asarray(targets)
     if task == "multiclass":
-        counts = _count_multiclass(targets, n_classes)[None, :]
+        counts = _count_multiclass(targets, n_classes)
     elif task == "multilabel":
         counts = _count_multilabel(targets, n_classes)
     else:
@@ -50,37 +51,36 @@ def class_weights(
             f"There is no task {task!r}; choose 'multiclass' or 'multilabel'."
         )
     raw = _raw_weights(counts, scheme)
-    # The groups that share one normalisation: all classes of a multiclass task; absent
-    # and present of each label.
-    over = 1 if task == "multiclass" else 0
-    mean = (raw * counts).sum(over, keepdims=True) / counts.sum(over, keepdims=True)
+    # One mean over all classes (multiclass), or over absent and present per class.
+    mean = (raw * counts).sum(0) / counts.sum(0)
     weights = np.where(counts > 0, raw / mean, 1.0)
-    return torch.from_numpy(
-        (weights[0] if task == "multiclass" else weights).astype(np.float32)
-    )
+    return torch.from_numpy(weights.astype(np.float32))
 
 
 def _raw_weights(counts: np.ndarray, scheme: str) -> np.ndarray:
-    some = np.maximum(counts, 1).astype(np.float64)
+    counts = np.maximum(counts, 1).astype(np.float64)
     if scheme == "none":
-        return np.ones_like(some)
+        return np.ones_like(counts)
     if scheme == "balanced":
-        return 1.0 / some
+        return 1.0 / counts
     if scheme == "effective":
-        return (1.0 - _BETA) / (1.0 - _BETA**some)
+        return (1.0 - _BETA) / (1.0 - _BETA**counts)
     raise ConfigError(
-        f"There is no class weighting {scheme!r}; choose {', '.join(map(repr, SCHEMES))}."
+        f"There is no class weighting {scheme!r}; "
+        f"choose {', '.join(map(repr, SCHEMES))}."
     )
 
 
 def _count_multiclass(targets: np.ndarray, n_classes: int) -> np.ndarray:
     if targets.ndim != 1 or len(targets) == 0 or targets.dtype.kind not in "iu":
         raise LabelError(
-            f"Multiclass targets are class numbers [n]; these are {targets.shape} of {targets.dtype}."
+            "Multiclass targets are class numbers [n]; "
+            f"these are {targets.shape} of {targets.dtype}."
         )
     if targets.min() < 0 or targets.max() >= n_classes:
         raise LabelError(
-            f"Targets run from {targets.min()} to {targets.max()}, but there are {n_classes} classes, numbered from 0."
+            f"Targets run from {targets.min()} to {targets.max()}, but there are "
+            f"{n_classes} classes, numbered from 0."
         )
     return np.bincount(targets, minlength=n_classes)
 
@@ -88,11 +88,13 @@ def _count_multiclass(targets: np.ndarray, n_classes: int) -> np.ndarray:
 def _count_multilabel(targets: np.ndarray, n_classes: int) -> np.ndarray:
     if targets.ndim != 2 or targets.shape[1] != n_classes or len(targets) == 0:
         raise LabelError(
-            f"Multilabel targets are [n, {n_classes}] zeros and ones; these have shape {targets.shape}."
+            f"Multilabel targets are [n, {n_classes}] zeros and ones; "
+            f"these have shape {targets.shape}."
         )
     if not np.isin(targets, (0, 1)).all():
         raise LabelError(
-            "Multilabel targets must be 0 or 1; for soft labels give class weights of your own."
+            "Multilabel targets must be 0 or 1; pass your own class weights for soft "
+            "labels."
         )
     present = targets.astype(np.int64).sum(0)
     return np.stack([len(targets) - present, present])

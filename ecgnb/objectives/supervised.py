@@ -1,12 +1,10 @@
-"""Supervised classification: weighted cross entropy, or binary cross entropy for
-several labels.
-"""
+"""Supervised classification: (weighted) cross entropy or binary cross entropy."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +12,8 @@ from torch import Tensor, nn
 
 from ecgnb.core.errors import ConfigError
 from ecgnb.models.base import TASKS
-from ecgnb.objectives.base import OBJECTIVES
+from ecgnb.objectives.base import OBJECTIVES, Loss, Objective, ObjectiveContext
+from ecgnb.objectives.class_weights import class_weights as compute_class_weights
 from ecgnb.transforms.pipeline import Pipeline, build_pipeline
 
 if TYPE_CHECKING:
@@ -35,8 +34,8 @@ class SupervisedViews:
 
 
 @OBJECTIVES.register("supervised")
-class Supervised:
-    """Learn the labels.
+class Supervised(Objective):
+    """Classification of labelled recordings.
 
     The loss is the mean over the records of w[target] times the loss of the record. It
     is not divided by the batch's sum of weights, as ``torch.nn.CrossEntropyLoss`` does:
@@ -45,17 +44,20 @@ class Supervised:
 
     Args:
         task: ``"multiclass"`` or ``"multilabel"``.
-        class_weights: what :func:`ecgnb.objectives.class_weights.class_weights`
-            returns, or ``None`` for no weights.
+        class_weights: as :func:`ecgnb.objectives.class_weights.class_weights` returns
+            them, or ``None`` for no weights.
         transforms: for training, random ones included; evaluation leaves those out.
             ``None`` means the default, a z-score of every lead.
         label_smoothing: share of the target that is spread evenly over the classes
             (multiclass), or moved towards 1/2 (multilabel).
-        fs: samples a second of the batches; transforms that think in seconds need it.
+        fs: samples per second of the batches, for transforms with options in seconds.
 
     Raises:
         ConfigError: the task is unknown, or a value is out of range.
     """
+
+    uses_all_parameters: ClassVar[bool] = True
+    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -65,27 +67,44 @@ class Supervised:
         label_smoothing: float = 0.0,
         fs: float | None = None,
     ) -> None:
+        super().__init__()
         if task not in TASKS:
             raise ConfigError(
                 f"There is no task {task!r}; choose {' or '.join(map(repr, TASKS))}."
             )
         if not 0 <= label_smoothing < 1:
             raise ConfigError(
-                f"label_smoothing must be at least 0 and below 1; it was given {label_smoothing!r}."
+                f"label_smoothing is {label_smoothing!r}; it must be at least 0 and "
+                "below 1."
             )
+        if class_weights is not None:
+            class_weights = torch.as_tensor(class_weights, dtype=torch.float32)
+            _check_weights(task, class_weights)
         self.task = task
-        self.class_weights = _checked_weights(task, class_weights)
+        # Not in checkpoints: the weights follow from the training split.
+        self.register_buffer("class_weights", class_weights, persistent=False)
         self.transforms = build_pipeline() if transforms is None else transforms
         self.eval_transforms = self.transforms.deterministic()
         self.label_smoothing = float(label_smoothing)
         self.fs = fs
 
+    @classmethod
+    def build(cls, context: ObjectiveContext, **options: Any) -> Supervised:
+        """Return the objective of a run, with class weights of its training split."""
+        scheme = context.config.class_weights
+        n_classes = len(context.classes)
+        return cls(
+            context.task,
+            compute_class_weights(context.targets, n_classes, context.task, scheme),
+            context.transforms,
+            label_smoothing=context.config.label_smoothing,
+            fs=context.fs,
+        )
+
     def views(
         self, batch: Batch, *, seed: int = 0, step: int = 0, train: bool = True
     ) -> SupervisedViews:
-        """Return the transformed signals and the targets; see
-        :class:`ecgnb.objectives.base.Objective`.
-        """
+        """Return the transformed signals and the targets."""
         pipeline = self.transforms if train else self.eval_transforms
         signal = pipeline(
             batch.signal,
@@ -97,20 +116,18 @@ class Supervised:
         )
         return SupervisedViews(signal, batch.target)
 
-    def loss(self, model: nn.Module, views: SupervisedViews) -> Tensor:
-        """Return the mean over the records of each record's weighted loss."""
-        return self.record_losses(model(views.signal), views.target).mean()
+    def loss(self, model: nn.Module, views: SupervisedViews) -> Loss:
+        """Return the mean over the records of their weighted losses, and the logits."""
+        logits = model(views.signal)
+        return Loss(self.record_losses(logits, views.target).mean(), logits)
 
     def record_losses(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the weighted loss of each record, ``[B]``, in float32 or wider; their
-        mean is the loss.
-        """
-        logits = (
-            logits.float()
-            if logits.dtype in (torch.float16, torch.bfloat16)
-            else logits
-        )
-        weights = None if self.class_weights is None else self.class_weights.to(logits)
+        """Return the weighted loss of each record, ``[B]``, in float32 or wider."""
+        if logits.dtype in (torch.float16, torch.bfloat16):
+            logits = logits.float()
+        weights = self.class_weights
+        if weights is not None:
+            weights = weights.to(logits)
         if self.task == "multiclass":
             losses = F.cross_entropy(
                 logits, target, reduction="none", label_smoothing=self.label_smoothing
@@ -123,34 +140,16 @@ class Supervised:
             losses = losses * (weights[0] * (1 - target) + weights[1] * target)
         return losses.mean(-1)
 
-    @torch.no_grad()
-    def predict(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the logits ``[B, n_classes]`` of a batch without augmentation; the
-        caller sets ``model.eval()``.
-        """
-        return model(self.views(batch, train=False).signal)
 
-    def probabilities(self, logits: Tensor) -> Tensor:
-        """Return probabilities ``[B, n_classes]``: a softmax (multiclass) or a sigmoid
-        for each class (multilabel).
-        """
-        return logits.softmax(-1) if self.task == "multiclass" else logits.sigmoid()
-
-
-def _checked_weights(
-    task: str, weights: Tensor | Sequence[float] | None
-) -> Tensor | None:
-    if weights is None:
-        return None
-    weights = torch.as_tensor(weights, dtype=torch.float32)
-    fits = (
-        weights.ndim == 1
-        if task == "multiclass"
-        else weights.ndim == 2 and len(weights) == 2
-    )
-    if not fits or not bool(torch.isfinite(weights).all() and (weights >= 0).all()):
-        shape = "[n_classes]" if task == "multiclass" else "[2, n_classes]"
+def _check_weights(task: str, weights: Tensor) -> None:
+    if task == "multiclass":
+        shape = "[n_classes]"
+        fits = weights.ndim == 1
+    else:
+        shape = "[2, n_classes]"
+        fits = weights.ndim == 2 and len(weights) == 2
+    if not fits or not torch.isfinite(weights).all() or (weights < 0).any():
         raise ConfigError(
-            f"Class weights of a {task} task are {shape} finite numbers, none below 0; these are {weights.tolist()}."
+            f"Class weights of a {task} task are {shape} finite numbers, none below 0; "
+            f"these are {weights.tolist()}."
         )
-    return weights

@@ -45,7 +45,13 @@ SOURCES = ("notebook", "environment", "profile", "default")
 
 #: Parameters that change how fast a run is or how it is judged, not what is trained;
 #: they are not part of its name.
-NOT_IN_KEY = ("N_JOBS", "CHECKPOINT_EVERY_STEPS", "BOOTSTRAP_RESAMPLES", "CONFIDENCE")
+NOT_IN_KEY = (
+    "N_JOBS",
+    "CHECKPOINT_EVERY_STEPS",
+    "CALLBACKS",
+    "BOOTSTRAP_RESAMPLES",
+    "CONFIDENCE",
+)
 
 #: Environment variables that are no parameters, besides ``ECGNB_TEST_*``.
 RESERVED_ENVIRONMENT = (

@@ -1,5 +1,7 @@
-"""Any model as one folder: of a run, a port, a checkpoint or the hub, in its own
+"""Write any model as a bundle: of a run, a port, a checkpoint or the hub, in its own
 precision or a lower one.
+
+PyTorch is imported inside the functions, so that a notebook opens in a moment.
 """
 
 from __future__ import annotations
@@ -32,16 +34,16 @@ def make_bundle(
     Args:
         source: a run, its name or "latest", folder of a bundle or of a port, checkpoint
             of a foundation model, or a name on the Hugging Face hub.
-        folder: where the bundle goes.
+        folder: folder of the new bundle.
         classes: names of a checkpoint's outputs, for one whose labels were not
             published.
         precision: of the weights, "float32", "bfloat16", "float16" or "int8".
         recordings: real ones on which a lower precision is compared; files, or folders
             of them.
-        max_change: largest change of any probability that a lower precision may make.
+        max_change: largest change of any probability by a lower precision.
 
     Returns:
-        What the lower precision changes, ``None`` for float32.
+        The changes by a lower precision, ``None`` for float32.
 
     Raises:
         ConfigError: a lower precision without recordings, or one that changes too much.
@@ -49,25 +51,27 @@ def make_bundle(
     """
     from ecgnb.deploy.bundle_folder import save_bundle
     from ecgnb.deploy.opening import open_bundle
+    from ecgnb.deploy.precision import lower_precision
 
     if classes and (isinstance(source, Run) or Path(source).is_dir()):
         raise ConfigError(
-            "classes are the names of a checkpoint's outputs; a bundle, a run and a port bring their own."
+            "classes are the names of a checkpoint's outputs; a bundle, a run and a "
+            "port bring their own."
         )
-    bundle = (
-        open_bundle(str(source), classes=classes) if classes else find_bundle(source)
-    )
+    if classes:
+        bundle = open_bundle(str(source), classes=classes)
+    else:
+        bundle = find_bundle(source)
     report = None
     if precision != "float32":
-        from ecgnb.deploy.precision import lower_precision
-
-        listed = files_in_folders(recordings)
-        if not listed:
+        files = files_in_folders(recordings)
+        if not files:
             raise ConfigError(
-                f"precision={precision!r} is compared with float32 on real recordings: name some, or a folder of them."
+                f"precision={precision!r} is compared with float32 on real recordings: "
+                "pass some, or a folder of them."
             )
         bundle, report = lower_precision(
-            bundle, precision, listed, max_change=max_change
+            bundle, precision, files, max_change=max_change
         )
     save_bundle(bundle, folder)
     return report

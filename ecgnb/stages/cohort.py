@@ -1,4 +1,4 @@
-"""Stage 1: which recordings, with which labels."""
+"""Stage 1: find the recordings and assign their labels."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import pandas as pd
 from ecgnb.core.files import fingerprint, write_csv
 from ecgnb.data.labels import assign as cohorts
 from ecgnb.data.manifest import manifest_fingerprint, write_manifest
-from ecgnb.data.store.preparation import limit_records
+from ecgnb.data.store.rows import limit_records
 from ecgnb.run.run import Run
 
-#: Seed of the draw behind PREPROCESS_LIMIT: fixed, so that runs with different training
-#: seeds see the same recordings.
+#: Seed of the sample for PREPROCESS_LIMIT: fixed, so that runs with different training
+#: seeds use the same recordings.
 LIMIT_SEED = 0
 
 
 def load_cohort(run: Run) -> pd.DataFrame:
-    """Find the recordings, give them their labels and keep both in the run.
+    """Find the recordings, assign their labels and write both to the run.
 
-    The folder is looked through again each time, so recordings that were added since
-    are found.
+    The folder is scanned again each time, so recordings that were added since are
+    found.
 
     Returns:
-        The coverage report: how many recordings there are, and how each got its label.
+        The coverage report: counts of recordings, and how their labels were assigned.
     """
     config = run.config.data
     folder = cohorts.cohort_folder(config, run.root)

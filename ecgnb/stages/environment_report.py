@@ -1,4 +1,4 @@
-"""What is installed, and what there is to choose from."""
+"""Tables of the machine, of installed versions, and of everything that is registered."""
 
 from __future__ import annotations
 
@@ -8,66 +8,66 @@ import pandas as pd
 
 from ecgnb.core.environment import describe_environment
 from ecgnb.core.files import write_json
+from ecgnb.data.catalog import CATALOG
+from ecgnb.data.readers.base import READERS
+from ecgnb.explain import EXPLAINERS
+from ecgnb.models import MODELS
+from ecgnb.objectives import OBJECTIVES
 from ecgnb.run.run import Run
+from ecgnb.transforms import TRANSFORMS
+
+REGISTRIES: tuple[Any, ...] = (
+    CATALOG,
+    READERS,
+    TRANSFORMS,
+    MODELS,
+    OBJECTIVES,
+    EXPLAINERS,
+)
 
 
 def environment_report(run: Run) -> pd.DataFrame:
-    """Describe machine and installation, and keep it in the run's ``environment.json``.
+    """Describe machine and installation, and write the run's ``environment.json``.
 
     Returns:
-        A row a fact: ``what, value``.
+        One row per fact: ``what, value``.
     """
-    described = describe_environment(run.root)
-    write_json(run.path("environment.json"), described)
-    return environment_table(described)
+    environment = describe_environment(run.root)
+    write_json(run.path("environment.json"), environment)
+    return environment_table(environment)
 
 
-def environment_table(described: dict) -> pd.DataFrame:
-    """Turn `describe_environment` into a table with columns ``what, value``."""
-    gpus = (
-        ", ".join(f"{gpu['name']} ({gpu['memory_gb']} GB)" for gpu in described["gpus"])
-        or "none"
-    )
-    facts = {
-        key: value
-        for key, value in described.items()
-        if key not in ("gpus", "packages")
-    }
-    rows = {**facts, "gpus": gpus, **described["packages"]}
-    return pd.DataFrame(
-        {
-            "what": [name.replace("_", " ") for name in rows],
-            "value": [str(v) for v in rows.values()],
-        }
-    )
+def environment_table(environment: dict[str, Any]) -> pd.DataFrame:
+    """Return the result of `describe_environment` as a table: ``what, value``."""
+    facts = dict(environment)
+    packages = facts.pop("packages")
+    gpus = [f"{gpu['name']} ({gpu['memory_gb']} GB)" for gpu in facts.pop("gpus")]
+    facts["gpus"] = ", ".join(gpus) or "none"
+    rows = [
+        (name.replace("_", " "), str(value))
+        for name, value in {**facts, **packages}.items()
+    ]
+    return pd.DataFrame(rows, columns=["what", "value"])
 
 
 def available(kind: str | None = None) -> pd.DataFrame:
-    """List what is registered: models, data sets, readers, transforms and objectives.
+    """List what is registered: data sets, readers, transforms, models, objectives and
+    explainers.
 
     Args:
         kind: only that kind, such as "model".
 
     Returns:
-        A row a name: ``kind, name, about`` (the first line of its documentation).
+        One row per name: ``kind, name, about``. ``about`` is the title of a data set,
+        or the first line of the documentation.
     """
-    from ecgnb.data.catalog import CATALOG
-    from ecgnb.data.readers.base import READERS
-    from ecgnb.models import MODELS
-    from ecgnb.objectives import OBJECTIVES
-    from ecgnb.transforms import TRANSFORMS
-
-    rows = [
-        {"kind": registry.kind, "name": name, "about": _about(registry.get(name))}
-        for registry in (CATALOG, READERS, TRANSFORMS, MODELS, OBJECTIVES)
-        for name in registry
-        if kind in (None, registry.kind)
-    ]
-    return pd.DataFrame(rows, columns=["kind", "name", "about"])
-
-
-def _about(thing: Any) -> str:
-    """A data set has a title; of anything else the first line of its documentation
-    tells most.
-    """
-    return getattr(thing, "title", "") or (thing.__doc__ or "").strip().split("\n")[0]
+    rows = []
+    for registry in REGISTRIES:
+        for name in registry:
+            entry = registry.get(name)
+            first_line = (entry.__doc__ or "").strip().partition("\n")[0]
+            rows.append((registry.kind, name, getattr(entry, "title", first_line)))
+    table = pd.DataFrame(rows, columns=["kind", "name", "about"])
+    if kind is None:
+        return table
+    return table[table["kind"] == kind].reset_index(drop=True)

@@ -9,14 +9,13 @@ from ecgnb.run.run import Run
 
 
 def prepare(run: Run) -> pd.DataFrame:
-    """Prepare the cohort's signals, or find the store that holds them already.
+    """Prepare the signals of the cohort, or open the store that has them already.
 
-    The store lies in ``artifacts/stores`` and serves every run with the same recordings
-    and the same preparation; a preparation that was interrupted goes on where it was.
+    The store is in ``artifacts/stores`` and serves every run with the same recordings
+    and the same preparation; a preparation that was interrupted resumes.
 
     Returns:
-        A row a fact: what was stored, what is doubtful, and what was rejected for which
-        reason.
+        Counts of stored, doubtful and rejected recordings: ``what, recordings``.
     """
     run.require("cohort")
     config = run.config.prepare
@@ -37,19 +36,15 @@ def prepare(run: Run) -> pd.DataFrame:
 
 
 def preparation_table(run: Run) -> pd.DataFrame:
-    """Count what is in the store, its flags and what was rejected: columns ``what,
-    recordings``.
+    """Count stored recordings, their flags and the reasons of rejection:
+    ``what, recordings``.
     """
     store = run.store
     flags = store.records["flags"].str.split(";").explode().str.split(":").str[0]
     counts = {"stored": len(store)}
-    counts |= {
-        f"stored, flag {name}": int(n)
-        for name, n in flags[flags != ""].value_counts().items()
-    }
-    counts |= {
-        f"rejected, {name}": int(n)
-        for name, n in store.rejected["reason"].value_counts().items()
-    }
+    for name, count in flags[flags != ""].value_counts().items():
+        counts[f"stored, flag {name}"] = int(count)
+    for name, count in store.rejected["reason"].value_counts().items():
+        counts[f"rejected, {name}"] = int(count)
     counts.setdefault("rejected", len(store.rejected))
     return pd.DataFrame({"what": list(counts), "recordings": list(counts.values())})

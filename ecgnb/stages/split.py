@@ -1,10 +1,11 @@
-"""Stage 3: training, validation and test."""
+"""Stage 3: split into training, validation and test."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ecgnb.core.errors import LabelError
@@ -16,49 +17,45 @@ from ecgnb.run.run import Run
 
 
 def split(run: Run) -> pd.DataFrame:
-    """Split the prepared recordings, check for leakage and keep the result in
-    ``splits.json``.
+    """Split the prepared recordings, check for leakage and write ``splits.json``.
 
     Returns:
-        A row a class with its recordings in each part, then a row with the leaks that
-        were found.
+        One row per class with its recordings in each part, then totals, patients and
+        leaks.
     """
     inputs = split_inputs(run)
     if not run.is_done("split", inputs):
         records = run.records
+        _require_two_labels(records["label"])
         targets = encode(records.set_index("record_id")["label"], run.classes, run.task)
-        _require_a_choice(records["label"])
         splits = make_splits(records, targets, run.config.split, run.classes)
         write_splits(run.path("splits.json"), splits, records, inputs["store"])
-        leaks = len(find_leakage(records, splits))
         run.finish(
             "split",
             inputs,
             files=["splits.json"],
             fingerprint=fingerprint(splits.parts),
-            leaks=leaks,
+            leaks=len(find_leakage(records, splits)),
         )
         for warning in splits.report["warnings"]:
             say(warning)
     return split_table(run)
 
 
-def _require_a_choice(labels: pd.Series) -> None:
-    """Refuse recordings that are all alike: whatever a model says of them is right, and
-    every score is perfect.
-    """
-    found = labels.unique()
-    if len(found) == 1:
-        name = found[0] or "nothing"
+def _require_two_labels(labels: pd.Series) -> None:
+    """Refuse recordings with a single label: any model would have a perfect score."""
+    if labels.nunique() == 1:
+        name = labels.iloc[0] or "nothing"
         raise LabelError(
-            f"All {len(labels)} prepared recordings are labelled {name!r}, so there is nothing to tell apart. "
-            "Add recordings of another class (PREPROCESS_LIMIT, the label file), or take other classes (LABEL_ORDER)."
+            f"All {len(labels)} prepared recordings are labelled {name!r}, so there is "
+            "nothing to tell apart. Add recordings of another class (PREPROCESS_LIMIT, "
+            "the label file), or take other classes (LABEL_ORDER)."
         )
 
 
 def split_inputs(run: Run) -> dict[str, Any]:
-    """Return what the splits are made from: the stored recordings, their labels and how
-    to split.
+    """Return the inputs of the splits: the stored recordings, their labels and the
+    configuration.
     """
     return {
         "config": dataclasses.asdict(run.config.split),
@@ -68,27 +65,25 @@ def split_inputs(run: Run) -> dict[str, Any]:
 
 
 def split_table(run: Run) -> pd.DataFrame:
-    """Count each class in each part; the last rows give totals, patients and leaks."""
-    records, splits = run.records, run.splits
-    parts = splits.parts
-    one_hot = (
-        records["label"]
-        .str.get_dummies("|")
-        .reindex(columns=list(run.classes), fill_value=0)
-    )
+    """Count each class in each part; the last rows are totals, patients and leaks."""
+    records, parts = run.records, run.splits.parts
+    one_hot = records["label"].str.get_dummies("|")
+    one_hot = one_hot.reindex(columns=list(run.classes), fill_value=0)
+    patients = patient_groups(records)
     table = pd.DataFrame(
         {part: one_hot.iloc[rows].sum() for part, rows in parts.items()}
     )
     table.loc["recordings"] = [len(rows) for rows in parts.values()]
-    table.loc["patients"] = [
-        _count_patients(records.iloc[rows]) for rows in parts.values()
-    ]
+    table.loc["patients"] = [len(np.unique(patients[rows])) for rows in parts.values()]
     table["all"] = table.sum(axis=1)
     table.loc["in two parts"] = run.require("split")["leaks"]
     return table.rename_axis("class").reset_index()
 
 
-def _count_patients(records: pd.DataFrame) -> int:
-    """A recording of an unknown patient counts as a patient of its own."""
-    known = records.loc[records["patient_id"] != "", "patient_id"]
-    return int(known.nunique() + (len(records) - len(known)))
+def patient_groups(records: pd.DataFrame) -> np.ndarray:
+    """Return a group number per recording, int64 ``[n]``: recordings of one patient
+    share it, a recording of an unknown patient has its own.
+    """
+    alone = "record " + records["record_id"]
+    is_known = records["patient_id"] != ""
+    return pd.factorize(records["patient_id"].where(is_known, alone))[0]

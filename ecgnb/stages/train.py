@@ -1,10 +1,13 @@
-"""Stage 4: training."""
+"""Stage 4: training.
+
+PyTorch is imported inside the functions, so that a notebook opens in a moment.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,41 +20,62 @@ from ecgnb.core.progress import say
 from ecgnb.data.labels.targets import encode
 from ecgnb.run.run import Run, read_dict
 from ecgnb.run.session import find_run, log_to
-from ecgnb.stages.split import split_inputs
+from ecgnb.stages.split import patient_groups, split_inputs
 
 if TYPE_CHECKING:
     from ecgnb.deploy.bundle import Bundle
+    from ecgnb.objectives.base import Objective
+    from ecgnb.training.callbacks import Callback
 
-#: Tells what the checkpoints beside it were trained from.
+#: Inputs of the training whose checkpoints are beside it.
 MADE_FROM = "made_from.json"
 
 
-def train(run: Run, when: str | None = None) -> pd.DataFrame | None:
-    """Train the run's model; a training that was interrupted goes on, one that is done
-    is not done again.
+def train(
+    run: Run, when: str | None = None, callbacks: Sequence[Callback | str] = ()
+) -> pd.DataFrame | None:
+    """Train the run's model; an interrupted training resumes, a finished one is not
+    repeated.
 
     Args:
         run: with its splits made.
         when: train only when the run's profile is this one (the notebook has a cell for
             each).
+        callbacks: observers of the training, instances of
+            `ecgnb.training.callbacks.Callback` or registered names, besides those of
+            the parameter CALLBACKS. With several DEVICES each instance is copied to
+            another process, so its results belong into files.
 
     Returns:
-        The history, a row an epoch; None when ``when`` is another profile.
+        The history, one row per epoch; None when ``when`` is another profile.
     """
     if when is not None and when != run.config.profile:
         say(f"PROFILE is {run.config.profile!r}: the {when} training is not asked for.")
         return None
     inputs = training_inputs(run)
     if not run.is_done("train", inputs):
+        from ecgnb.objectives import OBJECTIVES
+        from ecgnb.training.callbacks import build_callbacks
         from ecgnb.training.launch import launch
 
-        launch(train_rank, run.config.training, run.folder.as_posix(), inputs)
+        config = run.config.training
+        # Classes and instances, not names: another process imports the modules that
+        # define (and register) them.
+        objective = OBJECTIVES.get(config.objective)
+        observers = build_callbacks([*config.callbacks, *callbacks])
+        folder = run.folder.as_posix()
+        launch(train_rank, config, folder, inputs, objective, observers)
     return run.history
 
 
-def train_rank(folder: str, inputs: dict[str, Any]) -> None:
-    """Train in this process, which is one of several when the run has more than one
-    device; rank 0 notes the end.
+def train_rank(
+    folder: str,
+    inputs: dict[str, Any],
+    objective_class: type[Objective],
+    callbacks: list[Callback],
+) -> None:
+    """Train in this process, one of several when the run has more than one device;
+    rank 0 marks the stage as done.
     """
     from ecgnb.training.devices import make_fabric
     from ecgnb.training.loop import fit
@@ -59,8 +83,10 @@ def train_rank(folder: str, inputs: dict[str, Any]) -> None:
     run = find_run(folder)
     log_to(run)
     config = run.config.training
-    fabric = make_fabric(config)
-    place: dict[str, Any] = {
+    fabric = make_fabric(
+        config, find_unused_parameters=not objective_class.uses_all_parameters
+    )
+    process: dict[str, Any] = {
         "device": fabric.device,
         "rank": fabric.global_rank,
         "world_size": fabric.world_size,
@@ -69,37 +95,43 @@ def train_rank(folder: str, inputs: dict[str, Any]) -> None:
     if fabric.is_global_zero:
         set_aside(run, inputs)
     fabric.barrier()
+    model = build_run_model(run)
     result = fit(
-        build_run_model(run),
-        build_objective(run),
-        build_loader(run, "train", shuffle=True, **place),
-        build_loader(run, "valid", **place),
+        model,
+        build_run_objective(run, model),
+        build_loader(run, "train", shuffle=True, **process),
+        build_loader(run, "valid", **process),
         config,
         Path(folder),
         classes=run.classes,
         task=run.task,
         identity=identity,
         fabric=fabric,
+        run=run,
+        callbacks=callbacks,
     )
     if fabric.is_global_zero:
-        made = ("checkpoints/best.ckpt", "history.csv")
-        found = {"best_epoch": result.best_epoch, "best_score": result.best_score}
-        run.finish("train", inputs, files=made, identity=identity, **found)
-    fabric.barrier()  # nobody goes on before the stage is noted as done
+        run.finish(
+            "train",
+            inputs,
+            files=("checkpoints/best.ckpt", "history.csv"),
+            identity=identity,
+            best_epoch=result.best_epoch,
+            best_score=result.best_score,
+        )
+    fabric.barrier()  # all processes return after the stage is marked as done
 
 
 def set_aside(run: Run, inputs: dict[str, Any]) -> None:
-    """Keep the checkpoints of a training from other data under another name, and say
-    what changed.
+    """Rename the checkpoints of a training from other data, and print what changed.
 
     The configuration names the run, so only recordings, labels or splits can differ; a
     training from them starts anew.
     """
     folder = run.path("checkpoints")
     file = folder / MADE_FROM
-    before = (
-        read_dict(file) or inputs
-    )  # without it, `fit` compares what stands in the checkpoints
+    # Without the file, `fit` compares the identity in the checkpoints.
+    before = read_dict(file) or inputs
     changed = [
         name
         for name in inputs
@@ -108,7 +140,8 @@ def set_aside(run: Run, inputs: dict[str, Any]) -> None:
     if changed:
         kept = folder.with_name(f"checkpoints-{fingerprint(before, 8)}")
         say(
-            f"{' and '.join(changed)} changed since the last training; its checkpoints are kept in {kept.name}."
+            f"{' and '.join(changed)} changed since the last training; its checkpoints "
+            f"are kept in {kept.name}."
         )
         if kept.exists():
             shutil.rmtree(kept)
@@ -119,42 +152,41 @@ def set_aside(run: Run, inputs: dict[str, Any]) -> None:
 def training_inputs(run: Run) -> dict[str, Any]:
     """Return everything that decides which weights come out."""
     run.require("split")
+    model = dataclasses.asdict(run.config.model)
+    if run.config.model.start_from:
+        model["start_weights"] = _start_weights_sha256(run.config.model.start_from)
     return {
         "split": run.require_current("split", split_inputs(run))["fingerprint"],
         "store": run.require("prepare")["content"],
         "labels": fingerprint(run.records["label"].tolist()),
         "classes": run.classes,
         "task": run.task,
-        "model": {
-            **dataclasses.asdict(run.config.model),
-            **_start_weights(run.config.model.start_from),
-        },
+        "model": model,
         "transforms": dataclasses.asdict(run.config.transforms),
         "training": run.config.training.identity(),
     }
 
 
-def _start_weights(start_from: str) -> dict[str, str]:
-    """Return the checksum of the weights that a training begins with, where there are
-    any.
-    """
-    if not start_from:
-        return {}
+def _start_weights_sha256(start_from: str) -> str:
     from ecgnb.hub.huggingface import fetch, is_hub_name
 
-    place = fetch(start_from).path if is_hub_name(start_from) else Path(start_from)
-    weights = place if place.is_file() else place / "model.safetensors"
+    path = fetch(start_from).path if is_hub_name(start_from) else Path(start_from)
+    weights = path if path.is_file() else path / "model.safetensors"
     if not weights.is_file():
         raise ConfigError(
-            f"START_FROM is {start_from!r}, which is no checkpoint and holds no {weights.name}. Give the folder of a "
-            "bundle or of a port, or the checkpoint of a foundation model."
+            f"START_FROM is {start_from!r}, which is no checkpoint and holds no "
+            f"{weights.name}. Use the folder of a bundle or of a port, or the "
+            "checkpoint of a foundation model."
         )
-    return {"start_weights": sha256_file(weights)}
+    return sha256_file(weights)
 
 
-def build_run_model(run: Run, tell: Callable[[str], None] = say) -> Any:
-    """Build the run's model with weights from its seed; ``tell`` is told how a model to
-    start from differs.
+def build_run_model(run: Run, report: Callable[[str], None] = say) -> Any:
+    """Build the run's model with weights from its seed.
+
+    Args:
+        run: with its recordings prepared.
+        report: receives a line for each difference to the model of START_FROM.
     """
     import torch
 
@@ -162,14 +194,16 @@ def build_run_model(run: Run, tell: Callable[[str], None] = say) -> Any:
     from ecgnb.models.base import Words
 
     store, config = run.store, run.config.model
-    if decided := sorted(set(config.model_options) & set(Words.__annotations__)):
+    fixed = sorted(set(config.model_options) & set(Words.__annotations__))
+    if fixed:
         raise ConfigError(
-            f"MODEL_OPTIONS names {', '.join(decided)}, which the recordings decide. Leave it out."
+            f"MODEL_OPTIONS names {', '.join(fixed)}, which the recordings decide. "
+            "Leave it out."
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.config.training.seed)
         if config.start_from:
-            return start_model(run, tell)
+            return start_model(run, report)
         return build_model(
             config.model,
             n_leads=store.n_leads,
@@ -182,95 +216,92 @@ def build_run_model(run: Run, tell: Callable[[str], None] = say) -> Any:
         )
 
 
-def start_model(run: Run, tell: Callable[[str], None] = say) -> Any:
-    """Load the model that the run's training begins with; its classifier is new where
-    the classes are others.
+def start_model(run: Run, report: Callable[[str], None] = say) -> Any:
+    """Load the model of START_FROM; its classifier is new for other classes.
 
     Raises:
         ConfigError: it was made for other leads, another length or another rate than
             the run's recordings have.
-        CheckpointError: the folder holds no bundle, or a damaged one.
+        CheckpointError: the folder contains no bundle, or a damaged one.
     """
     from ecgnb.deploy.opening import open_bundle
 
     folder = run.config.model.start_from
     bundle = open_bundle(folder)
-    fixed = (
-        ("TARGET_FS", "LEADS")
-        if bundle.model.any_length
-        else ("TARGET_FS", "TARGET_SAMPLES", "LEADS")
-    )
-    wrong = _differences(run, bundle, fixed)
+    fixed = ["TARGET_FS", "LEADS"]
+    if not bundle.model.any_length:
+        fixed.insert(1, "TARGET_SAMPLES")
+    differences = _differences(run, bundle)
+    wrong = [differences[name] for name in fixed if name in differences]
     if wrong:
         raise ConfigError(
-            f"START_FROM={folder!r} does not fit the recordings: {'; '.join(wrong)}. Prepare them so."
+            f"START_FROM={folder!r} does not fit the recordings: {'; '.join(wrong)}. "
+            "Prepare them so."
         )
-    for difference in _differences(
-        run, bundle, ("RESAMPLING", "FILTERS", "TRANSFORMS")
-    ):
-        tell(f"The model in {folder} has learnt with other {difference}.")
-    bundle.model.n_samples = run.store.n_samples
+    for name in ("RESAMPLING", "FILTERS", "TRANSFORMS"):
+        if name in differences:
+            report(f"The model in {folder} was trained with other {differences[name]}.")
+    model = bundle.model
+    model.n_samples = run.store.n_samples
     if (bundle.classes, bundle.task) != (tuple(run.classes), run.task):
-        old = (
-            f"in place of the one for {', '.join(bundle.classes)}"
-            if bundle.classes
-            else "which it had none of"
-        )
-        tell(f"The model gets a new classifier for {', '.join(run.classes)}, {old}.")
-        bundle.model.reset_classifier(len(run.classes))
-        bundle.model.task = run.task
-    return bundle.model
+        old = "it had none before"
+        if bundle.classes:
+            old = f"instead of the one for {', '.join(bundle.classes)}"
+        report(f"The model gets a new classifier for {', '.join(run.classes)}, {old}.")
+        model.reset_classifier(len(run.classes))
+        model.task = run.task
+    return model
 
 
-def _differences(run: Run, bundle: Bundle, names: tuple[str, ...]) -> list[str]:
-    """Tell, a line each, where the run's recordings are not what the bundle's model was
-    trained with.
-    """
+def _differences(run: Run, bundle: Bundle) -> dict[str, str]:
+    """Describe by parameter how the run's recordings differ from those of a bundle."""
     from ecgnb.transforms.pipeline import build_pipeline
 
-    own, prepare = run.config.prepare, bundle.prepare
+    config, prepare = run.config.prepare, bundle.prepare
+    transforms = build_pipeline(run.config.transforms.transforms)
     pairs: dict[str, tuple[Any, Any]] = {
-        "TARGET_FS": (prepare.target_fs, own.target_fs),
-        "TARGET_SAMPLES": (prepare.target_samples, own.target_samples),
+        "TARGET_FS": (prepare.target_fs, config.target_fs),
+        "TARGET_SAMPLES": (prepare.target_samples, config.target_samples),
         "LEADS": (prepare.leads, tuple(run.store.leads)),
-        "RESAMPLING": (prepare.resampling, own.resampling),
-        "FILTERS": (prepare.filters, own.filters),
-        "TRANSFORMS": (
-            bundle.transforms,
-            build_pipeline(run.config.transforms.transforms),
-        ),
+        "RESAMPLING": (prepare.resampling, config.resampling),
+        "FILTERS": (prepare.filters, config.filters),
+        "TRANSFORMS": (bundle.transforms, transforms),
     }
-    return [
-        f"{name}: {pairs[name][0]!r}, the run has {pairs[name][1]!r}"
-        for name in names
-        if pairs[name][0] != pairs[name][1]
-    ]
+    return {
+        name: f"{name}: {expected!r}, the run has {actual!r}"
+        for name, (expected, actual) in pairs.items()
+        if expected != actual
+    }
 
 
-def build_objective(run: Run) -> Any:
-    """Build the run's objective, with class weights from the whole training split."""
-    from ecgnb.objectives.class_weights import class_weights
-    from ecgnb.objectives.supervised import Supervised
+def build_run_objective(run: Run, model: Any) -> Objective:
+    """Build the run's objective for a model with its initial weights."""
+    from ecgnb.objectives import ObjectiveContext, build_objective
     from ecgnb.transforms.pipeline import build_pipeline
 
-    config, training = run.config, run.config.training.for_task(run.task)
-    targets = targets_of(run, run.splits.train)
-    return Supervised(
-        run.task,
-        class_weights=class_weights(
-            targets, len(run.classes), run.task, training.class_weights
-        ),
-        transforms=build_pipeline(
-            [*config.transforms.transforms, *config.transforms.augment]
-        ),
-        label_smoothing=training.label_smoothing,
+    config = run.config.training.for_task(run.task)
+    transforms = run.config.transforms
+    context = ObjectiveContext(
+        model=model,
+        task=run.task,
+        classes=tuple(run.classes),
+        targets=targets_of(run, run.splits.train),
+        transforms=build_pipeline([*transforms.transforms, *transforms.augment]),
         fs=run.store.fs,
+        config=config,
+        seed=config.seed,
     )
+    return build_objective(config.objective, config.objective_options, context)
 
 
-def build_loader(run: Run, part: str, *, shuffle: bool = False, **place: Any) -> Any:
-    """Build the loader of one split ("train", "valid", "test"); ``place`` gives device,
-    rank and world size.
+def build_loader(run: Run, part: str, *, shuffle: bool = False, **process: Any) -> Any:
+    """Build the loader of one split ("train", "valid", "test").
+
+    Args:
+        run: with its splits made.
+        part: name of the split.
+        shuffle: use the sampler of the configuration, for training.
+        **process: ``device``, ``rank`` and ``world_size``.
     """
     from ecgnb.data.loading.loaders import Loader
     from ecgnb.data.loading.sampling import balanced_weights
@@ -278,16 +309,24 @@ def build_loader(run: Run, part: str, *, shuffle: bool = False, **place: Any) ->
     rows = getattr(run.splits, part)
     targets = targets_of(run, rows)
     config = run.config.training
-    weighted = shuffle and config.sampler == "weighted"
+    is_weighted = shuffle and config.sampler == "weighted"
+    if config.sampler == "patient":
+        patients = patient_groups(run.records.iloc[rows])
+    else:
+        patients = None
     return Loader(
         run.store,
         rows,
         targets,
-        batch_size=config.batch_size(place.get("device", "cpu")),
+        batch_size=config.batch_size(process.get("device", "cpu")),
         seed=config.seed,
-        shuffle=shuffle and not weighted,
-        weights=balanced_weights(targets) if weighted else None,
-        **place,
+        shuffle=shuffle and not is_weighted,
+        weights=balanced_weights(targets) if is_weighted else None,
+        patients=patients,
+        records_per_patient=config.records_per_patient,
+        window_samples=config.window_samples,
+        windows_per_record=config.windows_per_record,
+        **process,
     )
 
 

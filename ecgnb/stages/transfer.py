@@ -1,5 +1,5 @@
-"""Is a pretrained model worth it? The same recordings, the same splits, four ways to
-begin, side by side.
+"""Comparison of a pretrained model with its baselines, on the same recordings and
+splits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ecgnb.stages.train import train
 if TYPE_CHECKING:
     from ecgnb.deploy.bundle import Bundle
 
-#: What each way trains, and whether it begins with the pretrained weights.
+#: Ways to start: whether with the pretrained weights, and parameters of the training.
 WAYS: dict[str, tuple[bool, dict[str, Any]]] = {
     "linear probe, pretrained encoder": (True, {"FREEZE": "body"}),
     "linear probe, random encoder": (False, {"FREEZE": "body"}),
@@ -33,49 +33,48 @@ WAYS: dict[str, tuple[bool, dict[str, Any]]] = {
 def compare_starts(
     start_from: str, parameters: Mapping[str, Any] | None = None, **more: Any
 ) -> pd.DataFrame:
-    """Train and evaluate with and without a pretrained model: what it brings, against
-    both baselines.
+    """Train and evaluate with and without a pretrained model.
 
     A probe trains a linear classifier on embeddings of a frozen encoder; its baseline
     is the same encoder with random weights. Fine-tuning trains all of it, earlier
     layers more slowly; its baseline is the same architecture trained from scratch. Each
-    way is a run of its own, which is not done again when it is done.
+    way is a run, which is not repeated when it is done.
 
     Args:
         start_from: a foundation model's checkpoint, or the folder of a bundle.
         parameters: of the runs, such as ``{"DATASET": "ptbxl", "DATASET_DIR":
-            "data/ptbxl"}``; the preparation is the one that the model has learnt with,
-            unless they say otherwise.
-        **more: parameters as keywords; they win.
+            "data/ptbxl"}``; by default the recordings are prepared as for the training
+            of the pretrained model.
+        **more: parameters as keywords, with priority.
 
     Returns:
-        A row a way: ``start, macro_auroc, low, high, macro_f1, records_per_s, run`` on
-        the test split, the interval over patients.
+        One row per way: ``start, macro_auroc, low, high, macro_f1, records_per_s, run``
+        on the test split, the interval over patients.
     """
-    from ecgnb.deploy.opening import open_bundle
+    from ecgnb.deploy.opening import open_bundle  # imports PyTorch
 
     bundle = open_bundle(start_from)
-    given = {**preparation_of(bundle), **(parameters or {}), **more}
+    common = {**preparation_of(bundle), **(parameters or {}), **more}
     architecture = _architecture(bundle)
-    del bundle
+    del bundle  # it may be large
     rows = []
-    for start, (pretrained, changes) in WAYS.items():
+    for start, (is_pretrained, changes) in WAYS.items():
         say(f"{start}:")
-        begin = {"START_FROM": str(start_from)} if pretrained else architecture
-        rows.append(
-            {"start": start, **_outcome(_finished({**given, **begin, **changes}))}
-        )
+        model = {"START_FROM": str(start_from)} if is_pretrained else architecture
+        run = open_run({**common, **model, **changes})
+        for stage in (load_cohort, prepare, split, train, evaluate):
+            stage(run)
+        rows.append({"start": start, **_results(run)})
     return pd.DataFrame(rows)
 
 
 def preparation_of(bundle: Bundle) -> dict[str, Any]:
-    """Return the parameters of a run that prepares recordings as a bundle's model has
-    learnt to see them.
+    """Return the parameters of a run that prepares recordings as for a bundle's
+    model.
     """
-    prepare_config = bundle.prepare
     names = ("target_fs", "target_samples", "leads", "crop", "resampling", "filters")
-    told = {name.upper(): getattr(prepare_config, name) for name in names}
-    return {**told, "TRANSFORMS": bundle.transforms.specs()}
+    parameters = {name.upper(): getattr(bundle.prepare, name) for name in names}
+    return {**parameters, "TRANSFORMS": bundle.transforms.specs()}
 
 
 def _architecture(bundle: Bundle) -> dict[str, Any]:
@@ -93,16 +92,8 @@ def _architecture(bundle: Bundle) -> dict[str, Any]:
     return {"MODEL": spec["name"], "MODEL_OPTIONS": options}
 
 
-def _finished(parameters: dict[str, Any]) -> Run:
-    run = open_run(parameters)
-    for stage in (load_cohort, prepare, split, train, evaluate):
-        stage(run)
-    return run
-
-
-def _outcome(run: Run) -> dict[str, Any]:
-    metrics = run.metrics
-    intervals = {row["metric"]: row for row in metrics["intervals"]}
+def _results(run: Run) -> dict[str, Any]:
+    intervals = {row["metric"]: row for row in run.metrics["intervals"]}
     auroc = intervals["macro_auroc"]
     return {
         "macro_auroc": auroc["value"],

@@ -1,59 +1,23 @@
-"""Checkpoints: everything that a training needs to go on as if it had never stopped.
+"""Checkpoints: files from which a training resumes exactly.
 
-A checkpoint is one file of tensors and plain numbers. It is written under another name
-and renamed, so it is whole or absent, and it is read with ``weights_only=True``, so
-nothing in it is ever executed.
+A checkpoint is one file of tensors and plain numbers. It is written under a temporary
+name and renamed, so it is complete or absent, and it is read with
+``weights_only=True``, so nothing in it is ever executed.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from ecgnb.core.errors import CheckpointError
+from ecgnb.core.errors import CheckpointError, first_few
 from ecgnb.core.files import atomic_write
 
-#: Written into each checkpoint; a change of the layout gets another number.
-FORMAT = 1
-
-
-@dataclass
-class State:
-    """Where a training stands. Model, optimizer and scaler are kept beside it;
-    randomness needs no state.
-
-    Attributes:
-        epoch: epoch that is running, from 0.
-        batch: batches of this epoch that are done.
-        step: optimizer steps done since the start.
-        loss_sum: sum of the training loss over the records of this epoch so far.
-        n_records: records of this epoch so far, over all processes.
-        epoch_seconds: time spent in this epoch so far.
-        seconds: time spent in all finished epochs.
-        best_score: best score so far; higher is better.
-        best_epoch: its epoch, from 1; 0 before the first.
-        stale_epochs: epochs since then.
-        history: a row an epoch.
-        done: the training has ended.
-    """
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    loss_sum: float = 0.0
-    n_records: int = 0
-    epoch_seconds: float = 0.0
-    seconds: float = 0.0
-    best_score: float = -math.inf
-    best_epoch: int = 0
-    stale_epochs: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    done: bool = False
+#: Written into each checkpoint; a change of the layout raises it.
+FORMAT = 2
 
 
 def save_checkpoint(path: str | Path, contents: dict[str, Any]) -> None:
@@ -63,7 +27,7 @@ def save_checkpoint(path: str | Path, contents: dict[str, Any]) -> None:
     with atomic_write(path) as temporary:
         try:
             torch.save({"format": FORMAT, **contents}, temporary)
-        except RuntimeError as error:  # what PyTorch makes of a write that ends short
+        except RuntimeError as error:  # PyTorch's error for an incomplete write
             raise OSError(f"it ended short ({_first_line(error)})") from error
 
 
@@ -71,114 +35,118 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint into host memory.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or not one of ours.
+        CheckpointError: the file is missing, damaged, or of another format.
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(
-            f"The checkpoint {path} is missing. Put it back, or delete {path.parent} and train anew."
+            f"The checkpoint {path} is missing. Put it back, or delete {path.parent} "
+            "and train anew."
         )
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        Exception
-    ) as error:  # zip, pickle and key errors, whatever the damage happens to hit
+    # Zip, pickle or key errors, depending on which bytes are damaged.
+    except Exception as error:
         raise CheckpointError(
-            f"The checkpoint {path} is damaged and cannot be read ({type(error).__name__}: {_first_line(error)}). "
-            f"It was written whole, so something changed it since. Put a copy back, or delete {path.parent} and train "
-            "anew."
+            f"The checkpoint {path} is damaged and cannot be read "
+            f"({type(error).__name__}: {_first_line(error)}). It was complete when it "
+            f"was written, so something changed it since. Put a copy back, or delete "
+            f"{path.parent} and train anew."
         ) from error
-    if not isinstance(contents, dict) or contents.get("format") != FORMAT:
-        found = (
-            contents.get("format")
-            if isinstance(contents, dict)
-            else type(contents).__name__
-        )
+    if isinstance(contents, dict):
+        file_format = contents.get("format")
+    else:
+        file_format = type(contents).__name__
+    if file_format != FORMAT:
         raise CheckpointError(
-            f"{path} is not a checkpoint of this version of ecgnb (format {found!r}, expected {FORMAT}). "
+            f"{path} is not a checkpoint of this version of ecgnb "
+            f"(format {file_format!r}, expected {FORMAT}). "
             "Move it away, or use the version that wrote it."
         )
     return contents
 
 
-def check_identity(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Raise ``CheckpointError`` when a checkpoint was made by another configuration,
-    naming what differs.
-    """
-    names = [
-        name for name in {**found, **expected} if found.get(name) != expected.get(name)
-    ]
-    if names:
-        told = "; ".join(
-            f"{name} was {found.get(name)!r}, is {expected.get(name)!r}"
-            for name in names
-        )
-        raise CheckpointError(
-            f"The checkpoint {path} belongs to another configuration: {told}. "
-            f"Use the old values to go on with it, start a new run, or delete {path.parent} to train anew."
-        )
-
-
-def load_model_weights(
-    model: nn.Module, weights: dict[str, torch.Tensor], path: str | Path
-) -> None:
-    """Put ``weights`` into ``model``; every tensor must be there, with its shape, and
-    none may be left over.
+def check_identity(path: Path, saved: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Compare the configuration of a checkpoint with the expected one.
 
     Raises:
-        CheckpointError: the weights are of another model; ``path`` is named as their
-            origin.
+        CheckpointError: they differ; the message names each difference.
+    """
+    differences = [
+        f"{name} was {saved.get(name)!r}, is {expected.get(name)!r}"
+        for name in {**saved, **expected}
+        if saved.get(name) != expected.get(name)
+    ]
+    if differences:
+        raise CheckpointError(
+            f"The checkpoint {path} belongs to another configuration: "
+            f"{'; '.join(differences)}. Use the old values to go on with it, start a "
+            f"new run, or delete {path.parent} to train anew."
+        )
+
+
+def load_weights(
+    module: nn.Module, weights: dict[str, torch.Tensor], path: str | Path
+) -> None:
+    """Load ``weights`` into ``module``; names and shapes must agree exactly.
+
+    Args:
+        module: a model or an objective.
+        weights: its ``state_dict``.
+        path: file of the weights, for the message.
+
+    Raises:
+        CheckpointError: the weights are of another module.
     """
     try:
-        model.load_state_dict(weights, strict=True)
+        module.load_state_dict(weights, strict=True)
     except RuntimeError as error:
-        own = model.state_dict()
-        missing, surplus = (
-            sorted(set(own) - set(weights)),
-            sorted(set(weights) - set(own)),
-        )
-        shapes = [
-            f"{name} {tuple(weights[name].shape)} instead of {tuple(own[name].shape)}"
-            for name in own
-            if name in weights and own[name].shape != weights[name].shape
-        ]
-        told = [
-            f"{what}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
-            for what, names in (
-                ("missing", missing),
-                ("unexpected", surplus),
-                ("other shape", shapes),
-            )
+        expected = module.state_dict()
+        differences = {
+            "missing": sorted(set(expected) - set(weights)),
+            "unexpected": sorted(set(weights) - set(expected)),
+            "other shape": _other_shapes(expected, weights),
+        }
+        listed = [
+            f"{kind}: {first_few(names, 3)}"
+            for kind, names in differences.items()
             if names
         ]
         raise CheckpointError(
-            f"The checkpoint {path} is of another model ({'; '.join(told)}). "
-            f"Build the model with the options that it was trained with, or delete {Path(path).parent} and train anew."
+            f"The checkpoint {path} is of another model ({'; '.join(listed)}). Build "
+            "the model with the options that it was trained with, or delete "
+            f"{Path(path).parent} and train anew."
         ) from error
 
 
-def load_best(path: str | Path, model: nn.Module) -> dict[str, Any]:
-    """Load the weights of ``best.ckpt`` into ``model`` and return what is known about
-    them.
+def _other_shapes(
+    expected: dict[str, torch.Tensor], weights: dict[str, torch.Tensor]
+) -> list[str]:
+    lines = []
+    for name, tensor in expected.items():
+        if name in weights and weights[name].shape != tensor.shape:
+            shape, wanted = tuple(weights[name].shape), tuple(tensor.shape)
+            lines.append(f"{name} {shape} instead of {wanted}")
+    return lines
+
+
+def load_best(
+    path: str | Path, model: nn.Module, objective: nn.Module | None = None
+) -> dict[str, Any]:
+    """Load the weights of ``best.ckpt`` into ``model`` and ``objective``.
 
     Returns:
         ``epoch``, ``score``, ``monitor``, ``classes``, ``task`` and ``identity`` of the
         checkpoint.
     """
     contents = read_checkpoint(path)
-    load_model_weights(model, contents.pop("model"), path)
+    load_weights(model, contents.pop("model"), path)
+    objective_weights = contents.pop("objective")
+    if objective is not None:
+        load_weights(objective, objective_weights, path)
     return contents
 
 
-def state_to_dict(state: State) -> dict[str, Any]:
-    """Return ``state`` as plain numbers."""
-    return asdict(state)
-
-
-def state_from_dict(values: dict[str, Any]) -> State:
-    """Return the state that `state_to_dict` made ``values`` from."""
-    return State(**{field.name: values[field.name] for field in fields(State)})
-
-
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0][:200]
+    text = str(error)
+    return text.splitlines()[0][:200] if text else ""

@@ -1,4 +1,4 @@
-"""How a model is trained."""
+"""Configuration of training, model and transforms."""
 
 from __future__ import annotations
 
@@ -8,17 +8,8 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from ecgnb.core.errors import ConfigError
-from ecgnb.core.registry import did_you_mean
+from ecgnb.core.parameters import check_choices
 
-_CHOICES = {
-    "scheduler": ("cosine", "step", "one-cycle", "none"),
-    "mixed_precision": ("auto", "no", "bf16", "fp16"),
-    "class_weights": ("auto", "balanced", "none"),
-    "sampler": ("shuffle", "weighted"),
-    "monitor": ("auto", "macro_f1", "macro_auroc", "loss"),
-    "device": ("auto", "cpu", "cuda", "mps"),
-    "freeze": ("", "stem", "body"),
-}
 _AT_LEAST = {
     "epochs": 1,
     "batch_size_cpu": 1,
@@ -29,23 +20,28 @@ _AT_LEAST = {
     "warmup_fraction": 0,
     "early_stopping_patience": 0,
     "label_smoothing": 0,
+    "records_per_patient": 1,
+    "window_samples": 0,
+    "windows_per_record": 1,
     "devices": 1,
     "checkpoint_every_steps": 0,
 }
-#: Fields that say where and how safely a run is computed, not which weights come out.
-_NOT_IDENTITY = ("checkpoint_every_steps", "device", "devices")
+#: Fields that do not change which weights come out.
+_NOT_IDENTITY = ("checkpoint_every_steps", "device", "devices", "callbacks")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that the training loop can be told.
+    """Options of the training loop.
 
     Attributes:
-        epochs: times that the training split is seen.
+        objective: name in the registry of objectives.
+        objective_options: options of that objective, such as ``{"temperature": 0.1}``.
+        epochs: passes over the training split.
         lr: highest learning rate.
         weight_decay: decay of AdamW; norms and biases get none.
-        batch_size_cpu: records a batch and process on a CPU.
-        batch_size_gpu: records a batch and process on a GPU.
+        batch_size_cpu: records per batch and process on a CPU.
+        batch_size_gpu: records per batch and process on a GPU.
         grad_accum_steps: batches whose gradients make one step; the result is that of
             one big batch.
         clip_norm: largest norm of the gradient; 0 clips nothing.
@@ -59,28 +55,37 @@ class TrainConfig:
         class_weights: weights of the classes in the loss; ``"auto"`` is ``"balanced"``
             for multi-class tasks and ``"none"`` for multi-label ones, whose thresholds
             are chosen afterwards.
-        sampler: ``"shuffle"`` shows every record once an epoch; ``"weighted"`` draws
-            rare classes more often.
-        monitor: what makes a checkpoint the best; ``"auto"`` is ``"macro_f1"`` for
+        sampler: ``"shuffle"`` shows every record once per epoch; ``"weighted"`` draws
+            rare classes more often; ``"patient"`` shows every record once, those of one
+            patient in the same batch.
+        records_per_patient: largest number of records of one patient that the sampler
+            ``"patient"`` keeps together.
+        window_samples: length of the windows in ``batch.windows``, for objectives that
+            compare parts of a record; 0 cuts none.
+        windows_per_record: windows that are drawn of each record.
+        monitor: criterion of the best checkpoint; ``"auto"`` is ``"macro_f1"`` for
             multi-class tasks, ``"macro_auroc"`` for multi-label ones and ``"loss"``
-            without labels.
+            without labels. An objective without logits is monitored by its loss.
         label_smoothing: share of the target that is spread over all classes.
-        freeze: what keeps the weights that it starts with: ``"stem"`` is the first
-            layers, ``"body"`` all but the head (a linear probe), "" nothing.
+        freeze: layers that keep their initial weights: ``"stem"`` is the first layers,
+            ``"body"`` all but the head (a linear probe), "" nothing.
         layer_decay: factor by which the learning rate shrinks with each group of layers
             away from the head; 1 trains all alike, and fine-tuning takes 0.65 to 0.9
             (Clark et al. 2020, ELECTRA; Bao et al. 2021, BEiT).
         seed: seed of order, dropout and augmentation.
         device: ``"auto"`` takes a GPU where there is one.
-        devices: processes on this machine, one a GPU.
+        devices: processes on this machine, one per GPU.
         checkpoint_every_steps: steps between two checkpoints inside an epoch; 0 saves
             at the end of epochs only.
-        dry_run: a few batches of one epoch, to see that everything fits together.
+        callbacks: names of registered callbacks.
+        dry_run: a few batches of one epoch, to check that everything fits together.
 
     Raises:
         ConfigError: a value is not one of the choices or out of its range.
     """
 
+    objective: str = "supervised"
+    objective_options: dict[str, Any] = field(default_factory=dict)
     epochs: int = 50
     lr: float = 1e-3
     weight_decay: float = 0.01
@@ -93,7 +98,10 @@ class TrainConfig:
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     early_stopping_patience: int = 10
     class_weights: Literal["auto", "balanced", "none"] = "auto"
-    sampler: Literal["shuffle", "weighted"] = "shuffle"
+    sampler: Literal["shuffle", "weighted", "patient"] = "shuffle"
+    records_per_patient: int = 2
+    window_samples: int = 0
+    windows_per_record: int = 2
     monitor: Literal["auto", "macro_f1", "macro_auroc", "loss"] = "auto"
     label_smoothing: float = 0.0
     freeze: Literal["", "stem", "body"] = ""
@@ -102,11 +110,11 @@ class TrainConfig:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: int = 1
     checkpoint_every_steps: int = 0
+    callbacks: tuple[str, ...] = ()
     dry_run: bool = False
 
     def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
-            _check_choice(name, getattr(self, name), choices)
+        check_choices(self)
         for name, lowest in _AT_LEAST.items():
             _check_at_least(name, getattr(self, name), lowest)
         if not (math.isfinite(self.lr) and self.lr > 0):
@@ -115,64 +123,54 @@ class TrainConfig:
             )
         if not 0 < self.layer_decay <= 1:
             raise ConfigError(
-                f"layer_decay is {self.layer_decay!r}; it must be above 0 and at most 1, such as 0.75."
+                f"layer_decay is {self.layer_decay!r}; it must be above 0 and at most "
+                "1, such as 0.75."
             )
         if not -(2**63) <= self.seed < 2**63:
             raise ConfigError(
-                f"seed is {self.seed}; give a number of at most 18 digits, such as 0."
+                f"seed is {self.seed}; use a number of at most 18 digits, such as 0."
             )
         for name in ("warmup_fraction", "label_smoothing"):
-            if getattr(self, name) >= 1:
+            value = getattr(self, name)
+            if value >= 1:
                 raise ConfigError(
-                    f"{name} is {getattr(self, name)!r}; it must be less than 1, for instance 0.05."
+                    f"{name} is {value!r}; it must be less than 1, for instance 0.05."
                 )
 
     def batch_size(self, device: str) -> int:
-        """Return the records a batch on a device such as ``"cpu"`` or ``"cuda:0"``."""
-        return (
-            self.batch_size_cpu
-            if str(device).startswith("cpu")
-            else self.batch_size_gpu
-        )
+        """Return the records per batch on a device such as ``"cpu"`` or
+        ``"cuda:0"``.
+        """
+        if str(device).startswith("cpu"):
+            return self.batch_size_cpu
+        return self.batch_size_gpu
 
     def for_task(self, task: str) -> TrainConfig:
-        """Return the configuration with what is ``"auto"`` decided for a task; "" has
-        no labels, only a loss.
+        """Return the configuration with each ``"auto"`` resolved for a task; "" is a
+        task without labels.
         """
-        # Weighted sampling shows rare classes more often already; weights on top would
-        # correct twice.
-        balanced = task == "multiclass" and self.sampler == "shuffle"
-        decided: dict[str, Any] = {"class_weights": "balanced" if balanced else "none"}
-        decided["monitor"] = {
-            "multiclass": "macro_f1",
-            "multilabel": "macro_auroc",
-        }.get(task, "loss")
-        return replace(
-            self,
-            **{
-                name: value
-                for name, value in decided.items()
-                if getattr(self, name) == "auto"
-            },
-        )
+        class_weights, monitor = self.class_weights, self.monitor
+        if class_weights == "auto":
+            # Weighted sampling shows rare classes more often already; weights on top
+            # would correct twice.
+            balanced = task == "multiclass" and self.sampler != "weighted"
+            class_weights = "balanced" if balanced else "none"
+        if monitor == "auto" and task == "multiclass":
+            monitor = "macro_f1"
+        elif monitor == "auto" and task == "multilabel":
+            monitor = "macro_auroc"
+        elif monitor == "auto":
+            monitor = "loss"
+        return replace(self, class_weights=class_weights, monitor=monitor)
 
     def identity(self) -> dict[str, Any]:
         """Return the values that decide which weights come out, to compare a checkpoint
         with.
         """
-        return {
-            name: value
-            for name, value in asdict(self).items()
-            if name not in _NOT_IDENTITY
-        }
-
-
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        hint = did_you_mean(str(value), choices)
-        raise ConfigError(
-            f"{name} is {value!r}, which is not one of {', '.join(map(repr, choices))}.{hint}"
-        )
+        values = asdict(self)
+        for name in _NOT_IDENTITY:
+            del values[name]
+        return values
 
 
 def _check_at_least(name: str, value: float, lowest: int) -> None:
@@ -191,8 +189,8 @@ class ModelConfig:
         model_options: options of that architecture, such as ``{"widths": [16, 32]}``.
         start_from: folder of a bundle or of a ported model, or checkpoint of a
             foundation model, whose architecture and weights the training begins with,
-            in place of both; its classifier is kept where the classes are the same, and
-            drawn anew otherwise.
+            instead of ``model`` and random weights; its classifier is kept where the
+            classes are the same, and drawn anew otherwise.
     """
 
     model: str = "resnet1d"
@@ -201,19 +199,17 @@ class ModelConfig:
 
     @property
     def label(self) -> str:
-        """What the model is called in names and reports: the architecture, or what the
-        training begins with.
+        """Name of the model in names and reports: the architecture, or the weights that
+        the training begins with.
         """
-        return (
-            f"from_{PurePath(self.start_from).name.removesuffix('.pt')}"
-            if self.start_from
-            else self.model
-        )
+        if self.start_from:
+            return f"from_{PurePath(self.start_from).name.removesuffix('.pt')}"
+        return self.model
 
 
 @dataclass(frozen=True)
 class TransformConfig:
-    """What happens to a signal between the store and the model.
+    """Processing of a signal between the store and the model.
 
     Attributes:
         transforms: deterministic steps for training and inference, each a name or

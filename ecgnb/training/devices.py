@@ -1,6 +1,4 @@
-"""Where a training runs: device, precision, processes and determinism, behind one
-Fabric object.
-"""
+"""Devices: accelerator, precision, processes and determinism of a training."""
 
 from __future__ import annotations
 
@@ -19,54 +17,52 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-def choose_accelerator(wanted: str = "auto") -> str:
-    """Return ``wanted``, or for ``"auto"`` the GPU of this machine (``"cuda"``,
-    ``"mps"``) and ``"cpu"`` without one.
+def choose_accelerator(device: str = "auto") -> str:
+    """Return ``device``, or for ``"auto"`` the GPU of this machine (``"cuda"``,
+    ``"mps"``), or ``"cpu"`` without one.
 
     Raises:
-        ConfigError: a GPU is wanted and there is none.
+        ConfigError: this machine does not have that device.
     """
-    found = {
-        "cpu": True,
+    is_available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
+        "cpu": True,
     }
-    if wanted == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if found[name])
-    if not found[wanted]:
+    if device == "auto":
+        return next(name for name, available in is_available.items() if available)
+    if not is_available[device]:
         raise ConfigError(
-            f"device={wanted!r} was asked for, but PyTorch finds none here. Set device='auto'."
+            f"device={device!r} was asked for, but PyTorch finds none on this machine. "
+            "Set device='auto'."
         )
-    return wanted
+    return device
 
 
-def choose_precision(wanted: str, accelerator: str) -> str:
-    """Return Fabric's name of the precision that ``mixed_precision=wanted`` means on
-    this machine.
+def choose_precision(mixed_precision: str, accelerator: str) -> str:
+    """Return Fabric's name of a precision on this machine.
 
     ``"auto"`` is bfloat16 on a GPU that computes with it, float16 on an older one,
     float32 elsewhere: on a CPU a small network gains little and the numbers lose
-    digits. bfloat16 asked for on a CPU without instructions for it would be emulated,
-    several times slower, and becomes float32 with a warning.
+    digits. bfloat16 on a CPU without instructions for it would be emulated, several
+    times slower, and becomes float32 with a warning.
 
     Raises:
         ConfigError: float16 without a CUDA GPU.
     """
-    if wanted == "no":
+    if mixed_precision == "no":
         return "32-true"
     if accelerator == "cuda":
-        if wanted == "auto":
-            wanted = (
-                "bf16"
-                if torch.cuda.is_bf16_supported(including_emulation=False)
-                else "fp16"
-            )
-        return "bf16-mixed" if wanted == "bf16" else "16-mixed"
-    if wanted == "fp16":
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        if mixed_precision == "bf16" or (mixed_precision == "auto" and has_bf16):
+            return "bf16-mixed"
+        return "16-mixed"
+    if mixed_precision == "fp16":
         raise ConfigError(
-            f"mixed_precision='fp16' needs a CUDA GPU, but this runs on {accelerator!r}. Take 'auto'."
+            "mixed_precision='fp16' needs a CUDA GPU, but this runs on "
+            f"{accelerator!r}. Use 'auto'."
         )
-    if wanted == "bf16" and accelerator == "cpu":
+    if mixed_precision == "bf16" and accelerator == "cpu":
         if cpu_has_bf16():
             return "bf16-mixed"
         warnings.warn(
@@ -77,49 +73,55 @@ def choose_precision(wanted: str, accelerator: str) -> str:
 
 
 def cpu_has_bf16() -> bool:
-    """Tell whether this CPU multiplies bfloat16 numbers in hardware (AVX512-BF16 or
+    """Return whether this CPU multiplies bfloat16 numbers in hardware (AVX512-BF16 or
     AMX).
     """
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, bool)() for name in names)
 
 
-def make_fabric(config: TrainConfig) -> Fabric:
+def make_fabric(config: TrainConfig, *, find_unused_parameters: bool = False) -> Fabric:
     """Return a launched `lightning_fabric.Fabric` for this process.
 
-    One device needs nothing else. Several need one process each, which
-    `ecgnb.training.launch.launch` or ``torchrun`` starts; then the loaders take
-    ``fabric.device``, ``fabric.global_rank`` and ``fabric.world_size``.
+    Several devices need one process each, which `ecgnb.training.launch.launch` or
+    ``torchrun`` starts; then the loaders take ``fabric.device``, ``fabric.global_rank``
+    and ``fabric.world_size``.
+
+    Args:
+        config: ``device``, ``devices`` and ``mixed_precision`` are used.
+        find_unused_parameters: of several processes, for an objective whose loss does
+            not depend on all parameters.
 
     Raises:
         ConfigError: several devices without their processes, or more than the machine
             has.
     """
-    from lightning_fabric import Fabric
+    from lightning_fabric import Fabric  # takes a second to import
+    from lightning_fabric.strategies import DDPStrategy
 
     accelerator = choose_accelerator(config.device)
     settings: dict[str, Any] = {"accelerator": accelerator, "devices": 1}
     settings["precision"] = choose_precision(config.mixed_precision, accelerator)
     if in_process_group():
-        local = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
-        settings.update(
-            devices=local,
-            num_nodes=int(os.environ["WORLD_SIZE"]) // local,
-            strategy="ddp",
+        world_size = int(os.environ["WORLD_SIZE"])
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
+        settings["devices"] = local
+        settings["num_nodes"] = world_size // local
+        settings["strategy"] = DDPStrategy(
+            find_unused_parameters=find_unused_parameters
         )
     elif config.devices > 1:
         raise ConfigError(
-            f"devices={config.devices} needs as many processes. Start the training through ecgnb.training.launch, "
-            "with `ecgnb train` or with torchrun; or set devices=1."
+            f"devices={config.devices} needs as many processes. Start the training "
+            "through ecgnb.training.launch, with `ecgnb train` or with torchrun; or "
+            "set devices=1."
         )
     if accelerator == "cuda" and settings["devices"] > torch.cuda.device_count():
         raise ConfigError(
-            f"{settings['devices']} GPUs were asked for, but this machine has {torch.cuda.device_count()}. "
-            "Lower `devices`."
+            f"{settings['devices']} GPUs were asked for, but this machine has "
+            f"{torch.cuda.device_count()}. Lower `devices`."
         )
-    with (
-        warnings.catch_warnings()
-    ):  # remarks about hardware that was left unused on purpose
+    with warnings.catch_warnings():  # hardware that is left unused on purpose
         warnings.filterwarnings("ignore", message=".*available but not used.*")
         fabric = Fabric(**settings)
     fabric.launch()
@@ -127,20 +129,19 @@ def make_fabric(config: TrainConfig) -> Fabric:
 
 
 def in_process_group() -> bool:
-    """Tell whether this process is one of several that were started together."""
+    """Return whether this process is one of several that were started together."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "LOCAL_RANK" in os.environ
 
 
 def is_first_process() -> bool:
-    """Tell whether this process is rank 0 of its group, or stands alone."""
+    """Return whether this process is rank 0 of its group, or has no group."""
     return not in_process_group() or os.environ["RANK"] == "0"
 
 
 def seed_dropout(seed: int, device: torch.device) -> None:
-    """Seed the generators that dropout draws from: the CPU's and that of ``device``.
+    """Seed the generators of dropout: the CPU's and that of ``device``.
 
-    ``torch.manual_seed`` does it for every kind of device there might be, at several
-    times the cost.
+    ``torch.manual_seed`` seeds every kind of device, at several times the cost.
     """
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
@@ -151,31 +152,25 @@ def seed_dropout(seed: int, device: torch.device) -> None:
 
 @contextlib.contextmanager
 def deterministic() -> Iterator[None]:
-    """Within the block, let PyTorch choose operations that give the same bits each
-    time.
+    """Within the block, PyTorch uses operations that give the same bits each time.
 
-    Operations that have no such variant give a warning and may differ in the last bits
+    Operations without such a variant give a warning and may differ in the last bits
     from one run to the next on a GPU; on a CPU all operations of our models are exact.
-    On a CUDA GPU the environment variable ``CUBLAS_WORKSPACE_CONFIG=:4096:8`` is part
-    of it, and is set here if the process has not done so.
+    CUDA GPUs need the environment variable ``CUBLAS_WORKSPACE_CONFIG=:4096:8`` as well,
+    which is set here unless the process has set it.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
-    filling: Any = torch.utils.deterministic
-    fill, benchmark = filling.fill_uninitialized_memory, torch.backends.cudnn.benchmark
+    was_deterministic = torch.are_deterministic_algorithms_enabled()
+    was_warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    settings: Any = torch.utils.deterministic
+    filled_memory = settings.fill_uninitialized_memory
+    benchmarked = torch.backends.cudnn.benchmark
     try:
         torch.use_deterministic_algorithms(True, warn_only=True)
-        filling.fill_uninitialized_memory = (
-            False  # costs time and finds bugs we do not have
-        )
-        torch.backends.cudnn.benchmark = (
-            False  # it may choose another kernel the next time
-        )
+        settings.fill_uninitialized_memory = False  # slow, only for finding bugs
+        torch.backends.cudnn.benchmark = False  # it may choose another kernel next time
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        filling.fill_uninitialized_memory = fill
-        torch.backends.cudnn.benchmark = benchmark
+        torch.use_deterministic_algorithms(was_deterministic, warn_only=was_warn_only)
+        settings.fill_uninitialized_memory = filled_memory
+        torch.backends.cudnn.benchmark = benchmarked

@@ -1,6 +1,4 @@
-"""Fine-tuning: which parameters keep their values, and what else must stand still with
-them.
-"""
+"""Fine-tuning: groups of layers, and freezing of some of them."""
 
 from __future__ import annotations
 
@@ -9,74 +7,76 @@ from itertools import chain
 
 from torch import nn
 
-from ecgnb.core.errors import ConfigError
+from ecgnb.core.errors import ConfigError, first_few
 
 
-def parameter_groups(model: nn.Module, asked_by: str) -> list[list[nn.Parameter]]:
+def parameter_groups(model: nn.Module, option: str) -> list[list[nn.Parameter]]:
     """Return the parameters of ``model`` in groups from the signal to the head, which
     is the last group.
 
     Args:
         model: with ``layer_groups()``, as every `ecgnb.models.base.Backbone` has.
-        asked_by: the option that needs groups, such as ``"freeze='stem'"``, for the
+        option: the option that needs groups, such as ``"freeze='stem'"``, for the
             message.
 
     Raises:
-        ConfigError: the model tells no groups, or groups that do not hold each
-            parameter once.
+        ConfigError: the model has no ``layer_groups()``, or its groups do not contain
+            each parameter once.
     """
     kind = type(model).__name__
     if not hasattr(model, "layer_groups"):
         raise ConfigError(
-            f"{asked_by} needs a model that tells its layers apart with layer_groups(), and {kind} does not. "
-            "Leave the option out, or derive the model from ecgnb.models.base.Backbone."
+            f"{option} needs a model with layer_groups(), and {kind} has none. Leave "
+            "the option out, or derive the model from ecgnb.models.base.Backbone."
         )
-    own, groups = dict(model.named_parameters()), model.layer_groups()  # type: ignore[operator]
-    named = list(chain(*groups))
-    if Counter(named) != Counter(own.keys()):
-        strange = sorted(own.keys() ^ set(named)) or ["names that come twice"]
+    parameters = dict(model.named_parameters())
+    groups = model.layer_groups()  # type: ignore[operator]
+    names = list(chain(*groups))
+    if Counter(names) != Counter(parameters.keys()):
+        wrong = sorted(parameters.keys() ^ set(names)) or ["names that come twice"]
         raise ConfigError(
-            f"{kind}.layer_groups() must name each parameter once; it differs in {', '.join(strange[:3])}. Correct it."
+            f"{kind}.layer_groups() must name each parameter once; it differs in "
+            f"{first_few(wrong, 3)}. Correct it."
         )
-    return [[own[name] for name in group] for group in groups]
+    return [[parameters[name] for name in group] for group in groups]
 
 
-def freeze(model: nn.Module, what: str) -> None:
-    """Let a part of ``model`` learn nothing; call it before the optimizer and the
+def freeze(model: nn.Module, part: str) -> None:
+    """Exclude a part of ``model`` from training; call it before the optimizer and the
     processes are set up.
 
     Args:
-        model: as for `parameter_groups`; anything where ``what`` is "".
-        what: ``"stem"`` is the first group, ``"body"`` all but the last, the head.
+        model: as for `parameter_groups`; any model where ``part`` is "".
+        part: ``"stem"`` is the first group, ``"body"`` all but the last, the head.
 
     Raises:
-        ConfigError: the model tells no stem apart from its body, or nothing would be
-            left to learn.
+        ConfigError: the model has no stem apart from its body, or no trainable
+            parameter would be left.
     """
-    if not what:
+    if not part:
         return
-    groups = parameter_groups(model, f"freeze={what!r}")
+    groups = parameter_groups(model, f"freeze={part!r}")
     kind = type(model).__name__
-    if what == "stem" and len(groups) < 3:
+    if part == "stem" and len(groups) < 3:
         raise ConfigError(
-            f"freeze='stem': {kind} tells no stem apart from its body. Take freeze='body', or ''."
+            f"freeze='stem': {kind} has no stem apart from its body. "
+            "Use freeze='body', or ''."
         )
-    frozen = set(chain(*(groups[:1] if what == "stem" else groups[:-1])))
-    if not any(
-        parameter.requires_grad
-        for parameter in model.parameters()
-        if parameter not in frozen
-    ):
+    frozen_groups = groups[:1] if part == "stem" else groups[:-1]
+    frozen = set(chain(*frozen_groups))
+    others = set(model.parameters()) - frozen
+    if not any(parameter.requires_grad for parameter in others):
         raise ConfigError(
-            f"freeze={what!r} leaves nothing of {kind} to train. Build it with a classifier."
+            f"freeze={part!r} leaves nothing of {kind} to train. "
+            "Build it with a classifier."
         )
     for parameter in frozen:
         parameter.requires_grad_(False)
 
 
-def keep_still(model: nn.Module, what: str) -> None:
-    """Put the frozen part of a model in training mode back to evaluation mode: no
-    dropout, no running statistics.
+def set_frozen_to_eval(model: nn.Module, part: str) -> None:
+    """Set the frozen part of a model in training mode to evaluation mode: no dropout,
+    no update of running statistics.
 
     A module is frozen when all its parameters are. Modules without any, such as a
     dropout between two layers, are frozen with the module around them; of a frozen body
@@ -84,13 +84,13 @@ def keep_still(model: nn.Module, what: str) -> None:
 
     Args:
         model: after `freeze`, in training mode.
-        what: as for `freeze`.
+        part: as for `freeze`.
     """
-    if what == "body":
+    if part == "body":
         for name, child in model.named_children():
             child.train(name == "head")
-    elif what:
+    elif part:
         for module in model.modules():
-            own = list(module.parameters())
-            if own and not any(parameter.requires_grad for parameter in own):
+            parameters = list(module.parameters())
+            if parameters and not any(p.requires_grad for p in parameters):
                 module.eval()

@@ -1,8 +1,9 @@
-"""One process a device: start them here, or find oneself started by ``torchrun``."""
+"""Launch one process per device, in this session or under ``torchrun``."""
 
 from __future__ import annotations
 
 import os
+import pickle
 import socket
 import sys
 import time
@@ -11,32 +12,38 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch.multiprocessing import (
+    ProcessExitedException,
+    ProcessRaisedException,
+    spawn,
+)
+
 from ecgnb.core.errors import ConfigError, EcgnbError
 from ecgnb.core.files import read_json, write_json
 from ecgnb.training.config import TrainConfig
 from ecgnb.training.devices import in_process_group, make_fabric
 
-#: Seconds between two looks whether the first process is done.
+#: Seconds between two checks whether the first process is done.
 POLL_SECONDS = 0.2
 
 
 def launch(function: Callable[..., Any], config: TrainConfig, *args: Any) -> None:
-    """Call ``function(*args)`` in as many processes as ``config.devices`` says.
+    """Call ``function(*args)`` in ``config.devices`` processes.
 
-    One device, or a process that ``torchrun`` (or a cluster that sets the same
-    variables) started: the function is called right here. Otherwise fresh interpreters
-    are started, which works in notebooks and on Windows as well, and the call returns
-    when all have ended. What the function returns is dropped: state is files.
+    With one device, or in a process that ``torchrun`` (or a cluster that sets the same
+    variables) started, the function is called in this process. Otherwise fresh
+    interpreters are started, which works in notebooks and on Windows as well, and the
+    call returns when all have ended. Return values are dropped: state is files.
 
     Args:
-        function: lies in an importable module, not in a notebook's cell; its arguments
-            can be pickled.
+        function: of an importable module, not of a notebook's cell.
         config: ``devices`` is used.
-        args: handed to the function, before which each process finds its rank in the
+        args: arguments that can be pickled. Each process finds its rank in the
             environment.
 
     Raises:
-        ConfigError: several processes for a function that they could not import.
+        ConfigError: function or arguments cannot be sent to other processes.
         EcgnbError: a process failed; the message is that process's.
 
     >>> launch(train_stage, config, run_folder)  # doctest: +SKIP
@@ -44,19 +51,7 @@ def launch(function: Callable[..., Any], config: TrainConfig, *args: Any) -> Non
     if config.devices == 1 or in_process_group():
         function(*args)
         return
-    if function.__module__ == "__main__" and not hasattr(
-        sys.modules["__main__"], "__file__"
-    ):
-        raise ConfigError(
-            f"{function.__qualname__} was defined in a notebook, where other processes cannot import it from. "
-            "Put it into a module, or set devices=1."
-        )
-    from torch.multiprocessing import (
-        ProcessExitedException,
-        ProcessRaisedException,
-        spawn,
-    )
-
+    _check_sendable(function, args)
     try:
         spawn(
             _work,
@@ -64,10 +59,29 @@ def launch(function: Callable[..., Any], config: TrainConfig, *args: Any) -> Non
             nprocs=config.devices,
         )
     except (ProcessRaisedException, ProcessExitedException) as error:
-        told = str(error).strip()
+        message = str(error).strip()
         raise EcgnbError(
-            f"One of {config.devices} training processes failed: {told.splitlines()[-1]}\n\n{told}"
+            f"One of {config.devices} training processes failed: "
+            f"{message.splitlines()[-1]}\n\n{message}"
         ) from error
+
+
+def _check_sendable(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    for item in (function, *args):
+        try:
+            content = pickle.dumps(item)
+        except Exception as error:  # whatever a class raises that forbids it
+            raise ConfigError(
+                f"{item!r} cannot be sent to other processes ({error}). Pass something "
+                "that can be pickled, or set devices=1."
+            ) from error
+        # Pickle refers to classes and functions by the name of their module.
+        in_notebook = not hasattr(sys.modules["__main__"], "__file__")
+        if in_notebook and b"__main__" in content:
+            raise ConfigError(
+                f"{item!r} was defined in a notebook, from where other processes "
+                "cannot import it. Put it into a module, or set devices=1."
+            )
 
 
 def on_rank_zero(
@@ -77,11 +91,10 @@ def on_rank_zero(
     until it is done.
 
     They wait for a file, not in a barrier: that would give up after some minutes, and
-    preparing recordings may take hours. Outside of a group the function is simply
-    called.
+    preparing recordings may take hours. Without a group the function is simply called.
 
     Args:
-        function: what one process does for all.
+        function: work that one process does for all.
         config: as for `make_fabric`, which sets the group up.
         folder: one that all processes see.
 
@@ -92,9 +105,8 @@ def on_rank_zero(
         function()
         return
     fabric = make_fabric(config)
-    mark = folder / fabric.broadcast(
-        f".tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}-ready.json"
-    )
+    name = f".tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}-ready.json"
+    mark = folder / fabric.broadcast(name)
     if not fabric.is_global_zero:
         _wait_for(mark)
     else:
@@ -117,7 +129,7 @@ def _wait_for(mark: Path) -> None:
 
 
 def free_port() -> int:
-    """Return a port of this machine that nobody listens on."""
+    """Return a free TCP port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -130,7 +142,7 @@ def _work(
     function: Callable[..., Any],
     args: tuple[Any, ...],
 ) -> None:
-    """Be process ``rank``: the variables are those that torchrun sets."""
+    """Run process ``rank``, with the environment variables of torchrun."""
     os.environ.update(
         RANK=str(rank),
         LOCAL_RANK=str(rank),
@@ -140,10 +152,8 @@ def _work(
         MASTER_ADDR="127.0.0.1",
         MASTER_PORT=str(port),
     )
-    if os.name == "nt":  # the wheels for Windows come without libuv
+    if os.name == "nt":  # PyTorch for Windows is built without libuv
         os.environ.setdefault("USE_LIBUV", "0")
-    import torch
-
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // world_size))
     try:
         function(*args)

@@ -1,4 +1,4 @@
-"""The training loop: one for every objective, model and number of devices.
+"""Training loop: one for every objective, model and number of devices.
 
 Nothing random has a state here. The order of the records is a function of (seed,
 epoch), dropout of (seed, step, rank) and augmentation of (seed, step, record). Weights,
@@ -9,7 +9,7 @@ that was killed anywhere ends with the same bits as one that never was.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -18,44 +18,38 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ecgnb.core.errors import ConfigError, EcgnbError
 from ecgnb.core.files import remove_leftovers
-from ecgnb.core.progress import progress
+from ecgnb.core.progress import progress, say
 from ecgnb.data.loading.loaders import Batch, Loader
 from ecgnb.data.loading.sampling import mix
-from ecgnb.objectives.base import Objective
-from ecgnb.training.callbacks import Callback, EpochLines, notify
-from ecgnb.training.checkpoint import (
-    State,
-    check_identity,
-    read_checkpoint,
-    state_from_dict,
-)
+from ecgnb.objectives.base import Learner, Objective, compute_loss
+from ecgnb.training.callbacks import Callback, EpochLines
+from ecgnb.training.checkpoint import check_identity, read_checkpoint
 from ecgnb.training.config import TrainConfig
 from ecgnb.training.devices import deterministic, make_fabric, seed_dropout
-from ecgnb.training.fitting import DRY_RUN_BATCHES, Files, Fitting, reported
-from ecgnb.training.freezing import freeze, keep_still
+from ecgnb.training.freezing import freeze, set_frozen_to_eval
 from ecgnb.training.optimizer import learning_rate, make_optimizer, set_learning_rate
+from ecgnb.training.state import DRY_RUN_BATCHES, Files, State, Training, best_score
 from ecgnb.training.validation import validate, validation_scores
 
-#: Steps whose losses stay on the device before they are looked at; looking makes a GPU
-#: wait.
-SETTLE_EVERY = 16
+#: Steps between two reads of the losses, which make a GPU wait.
+COLLECT_EVERY = 16
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """What came out of a training; the weights are in the files.
+    """Outcome of a training; the weights are in the files.
 
     Attributes:
-        history: a row an epoch, as in ``history.csv``.
+        history: one row per epoch, as in ``history.csv``.
         best_epoch: epoch of ``best_path``, from 1.
-        best_score: its value of ``config.monitor``.
+        best_score: its value of the monitored number.
         best_path: checkpoint of the best epoch.
         last_path: checkpoint of the last epoch.
-        seconds: time spent training and validating, over all sittings.
+        seconds: time spent training and validating, over all resumed parts.
     """
 
     history: pd.DataFrame
@@ -78,33 +72,34 @@ def fit(
     task: str = "multiclass",
     identity: str = "",
     fabric: Any = None,
+    run: Any = None,
     callbacks: Sequence[Callback] = (),
 ) -> FitResult:
     """Train ``model`` and write ``checkpoints/best.ckpt``, ``checkpoints/last.ckpt``
     and ``history.csv``.
 
-    A training that was interrupted goes on where its last checkpoint is, and one that
-    is done is not done again.
+    A training that was interrupted resumes from its last checkpoint, and one that is
+    done is not repeated.
 
     Args:
         model: built the same way each time, its weights drawn from a fixed seed.
-        objective: ``views(batch, seed=, step=, train=)`` and ``loss(model, views)``,
-            the mean over the records.
+        objective: computes the loss; its parameters are trained as well.
         train_loader: shuffled or weighted batches on the device of ``fabric``.
         valid_loader: batches of the validation split in a fixed order.
         config: how to train.
         folder: folder of the run.
-        classes: names of the classes; empty for objectives without labels, which are
-            monitored by their loss.
+        classes: names of the classes; empty without labels, where the loss is
+            monitored.
         task: ``"multiclass"`` or ``"multilabel"``.
         identity: hash of everything else that decides the outcome: data, splits, model,
             transforms.
-        fabric: from `make_fabric`; made from ``config`` by default.
-        callbacks: further listeners.
+        fabric: from `make_fabric`; created from ``config`` by default.
+        run: the run, for the callbacks.
+        callbacks: observers besides `EpochLines`.
 
     Raises:
         ConfigError: loaders and devices do not fit together, or ``freeze`` or
-            ``layer_decay`` ask for layers that the model does not tell apart.
+            ``layer_decay`` need groups of layers that the model does not have.
         CheckpointError: the checkpoint in ``folder`` is damaged or belongs to another
             configuration or model.
         EcgnbError: the loss is NaN or infinite; the last good checkpoint is kept.
@@ -120,214 +115,221 @@ def fit(
     }
     if train_loader.rank == 0:
         remove_leftovers(files.folder)
-    found = _read_last(files, expected)
-    if found and found["state"]["done"]:
-        state = state_from_dict(found["state"])
+    checkpoint = _read_last(files, expected)
+    if checkpoint and checkpoint["state"]["done"]:
+        state = State(**checkpoint["state"])
         if train_loader.rank == 0:
-            files.write_history(state)
+            files.write_history(state.history)
         return _result(files, state, config)
-    device: Any = train_loader.device.type
-    fabric = fabric or make_fabric(replace(config, device=device))
+
+    if fabric is None:
+        device: Any = train_loader.device.type
+        fabric = make_fabric(replace(config, device=device))
     _check_loaders(fabric, train_loader, valid_loader, config, classes)
     freeze(model, config.freeze)
-    optimizer = make_optimizer(
-        model.to(fabric.device),
-        config,
-        fused=fabric.strategy.precision.state_dict() == {},
-    )
-    wrapped, optimizer = fabric.setup(model, optimizer)
-    fitting = Fitting(
-        fabric,
-        wrapped,
-        optimizer,
-        objective,
-        train_loader,
-        valid_loader,
-        config,
-        files,
+    learner = Learner(model, objective).to(fabric.device)
+    fused = not fabric.strategy.precision.state_dict()  # empty: no gradient scaler
+    optimizer = make_optimizer(model, config, objective=objective, fused=fused)
+    learner, optimizer = fabric.setup(learner, optimizer)
+    training = Training(
+        fabric=fabric,
+        learner=learner,
+        model=model,
+        objective=objective,
+        optimizer=optimizer,
+        train_loader=train_loader,
+        valid_loader=valid_loader,
+        config=config,
+        files=files,
         labels={"classes": list(classes), "task": task},
         identity=expected,
+        run=run,
         callbacks=(EpochLines(), *callbacks) if fabric.is_global_zero else (),
     )
-    if found:
-        fitting.restore(found)
-    train(fitting)
-    return _result(files, fitting.state, config)
-
-
-def train(fitting: Fitting) -> None:
-    """Run all epochs that are left."""
+    if checkpoint:
+        training.restore(checkpoint)
     # The generator of the caller stays as it was; the loop seeds it for each batch.
     with deterministic(), torch.random.fork_rng(devices=[]):
-        notify(fitting.callbacks, "on_train_start", fitting)
-        while not fitting.state.done:
-            train_epoch(fitting)
-            finish_epoch(fitting)
-        notify(fitting.callbacks, "on_train_end", fitting)
-    fitting.fabric.barrier()
+        if training.state.step == 0:
+            objective.on_train_start(model)
+        training.notify("on_train_start")
+        while not training.state.done:
+            train_epoch(training)
+            finish_epoch(training)
+        training.notify("on_train_end")
+    fabric.barrier()
+    return _result(files, training.state, config)
 
 
-def train_epoch(fitting: Fitting) -> None:
-    """Make the optimizer steps of one epoch, or what is left of it after a resume."""
-    state, config = fitting.state, fitting.config
-    fitting.model.train()
-    keep_still(fitting.model.module, config.freeze)
-    fitting.start_clock()
-    with closing(
-        fitting.train_loader.epoch(state.epoch, start_batch=state.batch)
-    ) as stream:
-        for batches in _shown(
-            fitting,
-            _grouped(islice(stream, fitting.batches_per_epoch - state.batch), config),
-        ):
-            lr = learning_rate(state.step, fitting.total_steps, config)
-            set_learning_rate(fitting.optimizer, lr)
-            loss, norm = train_step(fitting, batches)
-            fitting.remember(loss, norm, sum(batch.n_global for batch in batches))
+def train_epoch(training: Training) -> None:
+    """Run the optimizer steps of one epoch, or the remaining ones after a resume."""
+    state, config = training.state, training.config
+    training.learner.train()
+    set_frozen_to_eval(training.model, config.freeze)
+    training.start_clock()
+    stream = training.train_loader.epoch(state.epoch, start_batch=state.batch)
+    with closing(stream):
+        remaining = islice(stream, training.batches_per_epoch - state.batch)
+        for batches in _grouped(remaining, training):
+            training.lr = learning_rate(state.step, training.total_steps, config)
+            set_learning_rate(training.optimizer, training.lr)
+            train_step(training, batches)
             state.step += 1
             state.batch += len(batches)
-            if fitting.n_pending == SETTLE_EVERY:
-                fitting.settle()
-            notify(fitting.callbacks, "on_step_end", fitting, lr)
-            if (
-                config.checkpoint_every_steps
-                and state.step % config.checkpoint_every_steps == 0
-            ):
-                fitting.save()
-    fitting.settle()
+            if training.n_pending == COLLECT_EVERY:
+                training.collect()
+            with torch.no_grad():
+                training.objective.on_step_end(
+                    training.model, state.step, training.total_steps
+                )
+            training.notify("on_step_end")
+            every = config.checkpoint_every_steps
+            if every and state.step % every == 0:
+                training.save()
+    training.collect()
 
 
-def train_step(fitting: Fitting, batches: list[Batch]) -> tuple[Tensor, Tensor]:
-    """Make one optimizer step over the records of some batches.
+def _grouped(batches: Iterator[Batch], training: Training) -> Iterator[list[Batch]]:
+    """Yield the batches of each optimizer step, with a progress bar on rank 0."""
+    state, size = training.state, training.config.grad_accum_steps
+    steps = training.steps_per_epoch - math.ceil(state.batch / size)
+    numbers: Any = range(steps)
+    if training.fabric.is_global_zero:
+        title = f"epoch {state.epoch + 1}/{training.epochs}"
+        numbers = progress(numbers, total=steps, title=title)
+    for _ in numbers:
+        yield list(islice(batches, size))
 
-    Each batch counts by its share of the records, so that the step is the one of a
+
+def train_step(training: Training, batches: list[Batch]) -> None:
+    """Run one optimizer step over the records of some batches.
+
+    The weight of a batch is its share of the records, so that the step is the one of a
     single big batch, however the records are cut into batches and spread over
     processes.
-
-    Returns:
-        This process's share of the mean loss over the records, and the norm of the
-        gradient before clipping.
     """
-    fabric, config, step = fitting.fabric, fitting.config, fitting.state.step
+    fabric, config, objective = training.fabric, training.config, training.objective
+    step = training.state.step
     n_records = sum(batch.n_global for batch in batches)
-    loss = torch.zeros((), device=fabric.device)
+    scalars: Any = 0.0
     for number, batch in enumerate(batches):
         seed_dropout(mix(config.seed, step, number, fabric.global_rank), fabric.device)
-        views = fitting.objective.views(batch, seed=config.seed, step=step, train=True)
-        with fabric.no_backward_sync(fitting.model, enabled=number < len(batches) - 1):
-            share = fitting.objective.loss(fitting.model, views) * (
-                batch.n_local / n_records
-            )
-            fabric.backward(
-                share * fabric.world_size
-            )  # processes average their gradients
-        loss += share.detach()
+        views = objective.views(batch, seed=config.seed, step=step, train=True)
+        weight = batch.n_local / n_records
+        is_last = number == len(batches) - 1
+        with fabric.no_backward_sync(training.learner, enabled=not is_last):
+            loss = compute_loss(training.learner, objective, views)
+            # DDP averages the gradients over the processes, but this is a sum.
+            fabric.backward(loss.value * weight * fabric.world_size)
+        scalars = scalars + loss.scalars() * weight
     norm = fabric.clip_gradients(
-        fitting.model,
-        fitting.optimizer,
+        training.learner,
+        training.optimizer,
         max_norm=config.clip_norm or math.inf,
         error_if_nonfinite=False,
     )
-    fitting.optimizer.step()
-    fitting.optimizer.zero_grad()
-    return loss, norm
+    training.optimizer.step()
+    training.optimizer.zero_grad()
+    scalars = fabric.all_reduce(scalars, reduce_op="sum")
+    training.record_step(scalars, sorted(loss.metrics), norm, n_records)
 
 
-def finish_epoch(fitting: Fitting) -> None:
-    """Validate, write the history's row and the checkpoints, and go to the next
-    epoch.
+def finish_epoch(training: Training) -> None:
+    """Validate, write the row of the history and the checkpoints, and advance to the
+    next epoch.
     """
-    state, config = fitting.state, fitting.config
-    train_loss, training_seconds = state.loss_sum / state.n_records, fitting.tick()
-    row: dict[str, Any] = {
-        "epoch": state.epoch + 1,
-        "train_loss": train_loss,
-        **_validation_row(fitting),
-    }
-    row["lr"] = learning_rate(state.step - 1, fitting.total_steps, config)
-    row["seconds"] = fitting.tick()
+    state, config = training.state, training.config
+    training_seconds = training.update_clock()
+    row = {"epoch": state.epoch + 1, "train_loss": state.loss_sum / state.n_records}
+    row |= _validation_row(training)
+    row["lr"] = learning_rate(state.step - 1, training.total_steps, config)
+    row["seconds"] = training.update_clock()
     row["records_per_s"] = state.n_records / training_seconds
-    row["gpu_memory_mb"] = _gpu_memory_mb(fitting.fabric.device)
+    row["gpu_memory_mb"] = _gpu_memory_mb(training.fabric.device)
     state.history.append(row)
 
-    score = -row["valid_loss"] if config.monitor == "loss" else row[config.monitor]
+    monitor = training.monitor
+    is_first_epoch = state.epoch == 0 and training.fabric.is_global_zero
+    if monitor != config.monitor and is_first_epoch:
+        say(
+            f"{type(training.objective).__name__} returns no outputs for "
+            f"{config.monitor}: the best epoch is the one with the lowest loss."
+        )
+    score = -row["valid_loss"] if monitor == "loss" else row[monitor]
     # The first epoch is kept even when its score is undefined (NaN), so that there is
     # always a best one.
-    better = score > state.best_score or state.best_epoch == 0
-    if better:
+    if score > state.best_score or state.best_epoch == 0:
         state.best_epoch, state.stale_epochs = row["epoch"], 0
-        state.best_score = score if math.isfinite(score) else state.best_score
-        fitting.save_best()
+        if math.isfinite(score):
+            state.best_score = score
+        training.save_best()
     else:
         state.stale_epochs += 1
-    notify(fitting.callbacks, "on_epoch_end", fitting, row)
+    with torch.no_grad():
+        training.objective.on_epoch_end(training.model, row["epoch"])
+    training.notify("on_epoch_end", row)
 
     state.seconds += row["seconds"]
-    state.epoch, state.batch, state.loss_sum, state.n_records, state.epoch_seconds = (
-        state.epoch + 1,
-        0,
-        0.0,
-        0,
-        0.0,
-    )
+    state.epoch += 1
+    state.batch, state.n_records = 0, 0
+    state.loss_sum, state.metric_sums, state.epoch_seconds = 0.0, {}, 0.0
     patience = config.early_stopping_patience
-    state.done = state.epoch >= fitting.epochs or 0 < patience <= state.stale_epochs
-    fitting.save()
+    state.done = state.epoch >= training.epochs or 0 < patience <= state.stale_epochs
+    training.save()
 
 
-def _validation_row(fitting: Fitting) -> dict[str, float]:
-    """Return the loss and the scores of the validation split; rank 0 scores, so all
-    ranks decide alike.
+def _validation_row(training: Training) -> dict[str, Any]:
+    """Return loss, scores and metrics over the validation split; rank 0 computes the
+    scores, so that all ranks decide alike.
     """
-    loss, predictions = validate(
-        fitting.fabric,
-        fitting.model,
-        fitting.valid_loader,
-        fitting.objective,
-        seed=fitting.config.seed,
-        n_batches=DRY_RUN_BATCHES if fitting.config.dry_run else None,
+    state, config = training.state, training.config
+    result = validate(
+        training.fabric,
+        training.learner,
+        training.objective,
+        training.valid_loader,
+        seed=config.seed,
+        n_batches=DRY_RUN_BATCHES if config.dry_run else None,
     )
-    if not math.isfinite(loss):
+    if not math.isfinite(result.loss):
         raise EcgnbError(
-            f"The validation loss became {loss} after epoch {fitting.state.epoch + 1}; the training loss is finite. "
-            "The last step may have diverged: lower lr or clip_norm, or set mixed_precision='no'."
+            f"The validation loss became {result.loss} after epoch {state.epoch + 1}; "
+            "the training loss is finite. The last step may have diverged: lower lr or "
+            "clip_norm, or set mixed_precision='no'."
         )
-    scores = {}
-    if fitting.labels["classes"] and fitting.fabric.is_global_zero:
-        scores = validation_scores(
-            predictions.targets, predictions.logits, **fitting.labels
-        )
-    return {"valid_loss": loss, **fitting.fabric.broadcast(scores)}
+    scores: dict[str, float] = {}
+    predictions, labels = result.predictions, training.labels
+    if predictions and labels["classes"] and training.fabric.is_global_zero:
+        scores = validation_scores(predictions.targets, predictions.logits, **labels)
+    row = {"valid_loss": result.loss, **training.fabric.broadcast(scores)}
+    for name, total in state.metric_sums.items():
+        row[f"train_{name}"] = total / state.n_records
+    for name, value in result.metrics.items():
+        row[f"valid_{name}"] = value
+    return row
 
 
 def _read_last(files: Files, expected: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the contents of ``last.ckpt`` after checking whose it is; None where there
-    is none.
+    """Return the contents of ``last.ckpt`` after a check of its identity; None where
+    there is none.
     """
     if not files.last.is_file():
         return None
-    found = read_checkpoint(files.last)
-    check_identity(files.last, found["identity"], expected)
-    if found["state"]["best_epoch"]:
-        read_checkpoint(
-            files.best
-        )  # a damaged one is better known now than after the last epoch
-    return found
+    checkpoint = read_checkpoint(files.last)
+    check_identity(files.last, checkpoint["identity"], expected)
+    if checkpoint["state"]["best_epoch"]:
+        read_checkpoint(files.best)  # raise now if damaged, not after the last epoch
+    return checkpoint
 
 
 def _result(files: Files, state: State, config: TrainConfig) -> FitResult:
-    score = (
-        reported(state.best_score, config)
-        if math.isfinite(state.best_score)
-        else math.nan
-    )
     return FitResult(
-        pd.DataFrame(state.history),
-        state.best_epoch,
-        score,
-        files.best,
-        files.last,
-        state.seconds,
+        history=pd.DataFrame(state.history),
+        best_epoch=state.best_epoch,
+        best_score=best_score(config, state),
+        best_path=files.best,
+        last_path=files.last,
+        seconds=state.seconds,
     )
 
 
@@ -338,37 +340,24 @@ def _check_loaders(
     config: TrainConfig,
     classes: Sequence[str],
 ) -> None:
+    expected = (fabric.device.type, fabric.global_rank, fabric.world_size)
     for name, loader in (("training", train), ("validation", valid)):
-        has = (loader.device.type, loader.rank, loader.world_size)
-        wants = (fabric.device.type, fabric.global_rank, fabric.world_size)
-        if has != wants:
+        actual = (loader.device.type, loader.rank, loader.world_size)
+        if actual != expected:
             raise ConfigError(
-                f"The {name} loader is for device, rank and number of processes {has}, but the training runs on "
-                f"{wants}. Make it with device=fabric.device, rank=fabric.global_rank, world_size=fabric.world_size."
+                f"The {name} loader is for device, rank and number of processes "
+                f"{actual}, but the training runs on {expected}. Create it with "
+                "device=fabric.device, rank=fabric.global_rank, "
+                "world_size=fabric.world_size."
             )
     if not classes and config.monitor != "loss":
         raise ConfigError(
-            f"monitor={config.monitor!r} needs the names of the classes. Give classes, or monitor='loss'."
+            f"monitor={config.monitor!r} needs the names of the classes. "
+            "Pass classes, or monitor='loss'."
         )
 
 
-def _grouped(batches: Iterator[Batch], config: TrainConfig) -> Iterator[list[Batch]]:
-    while group := list(islice(batches, config.grad_accum_steps)):
-        yield group
-
-
-def _shown(fitting: Fitting, groups: Iterator[list[Batch]]) -> Iterable[list[Batch]]:
-    if not fitting.fabric.is_global_zero:
-        return groups
-    left = fitting.steps_per_epoch - math.ceil(
-        fitting.state.batch / fitting.config.grad_accum_steps
-    )
-    return progress(
-        groups, total=left, title=f"epoch {fitting.state.epoch + 1}/{fitting.epochs}"
-    )
-
-
 def _gpu_memory_mb(device: torch.device) -> float:
-    return (
-        torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else 0.0
-    )
+    if device.type != "cuda":
+        return 0.0
+    return torch.cuda.max_memory_allocated(device) / 1e6

@@ -1,4 +1,4 @@
-"""AdamW with weight decay where it belongs."""
+"""AdamW with weight decay for weights only, and the schedule of the learning rate."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from ecgnb.training.freezing import parameter_groups
 
 
 def make_optimizer(
-    model: nn.Module, config: TrainConfig, *, fused: bool = True
+    model: nn.Module,
+    config: TrainConfig,
+    *,
+    objective: nn.Module | None = None,
+    fused: bool = True,
 ) -> torch.optim.AdamW:
     """Return AdamW (Loshchilov and Hutter 2019) over the trainable parameters of
-    ``model``.
+    ``model`` and ``objective``.
 
     Weights of linear and convolution layers decay; parameters with fewer than two
     dimensions, that is biases and the gains of norms, do not: decay would pull a norm's
@@ -25,76 +29,61 @@ def make_optimizer(
     Each parameter group holds its ``lr_scale``, which `set_learning_rate` multiplies
     by. Group g of the model's n groups of layers has ``layer_decay ** (n - 1 - g)``, so
     the head has 1 (Clark et al. 2020, ELECTRA, whose published code gives every layer
-    one power more, by mistake as its author says; Bao et al. 2021, BEiT).
+    one power more, by mistake as its author says; Bao et al. 2021, BEiT). Parameters of
+    the objective have 1.
 
     Args:
         model: the model, on its device already, with what is frozen frozen.
         config: ``lr``, ``weight_decay`` and ``layer_decay`` are used.
-        fused: one kernel for all parameters; the gradient scaler of float16 does not go
-            together with clipping then.
+        objective: its parameters are trained as well.
+        fused: one kernel for all parameters; gradient clipping with the gradient scaler
+            of float16 does not work with it.
 
     Raises:
-        ConfigError: ``layer_decay`` for a model that does not tell its layers apart.
+        ConfigError: ``layer_decay`` for a model without ``layer_groups()``.
     """
-    groups: list[dict[str, Any]] = [
-        {
-            "params": chosen,
-            "weight_decay": decay,
-            "lr": config.lr * scale,
-            "lr_scale": scale,
-        }
-        for scale, layer in _scaled_layers(model, config.layer_decay)
-        for decays, decay in ((True, config.weight_decay), (False, 0.0))
-        if (
-            chosen := [
-                parameter for parameter in layer if (parameter.ndim >= 2) is decays
-            ]
-        )
-    ]
-    fused = fused and all(
-        p.device.type in ("cpu", "cuda") for group in groups for p in group["params"]
-    )
+    if config.layer_decay == 1:
+        # One group in the model's own order, which the optimizer's state follows.
+        layers = [list(model.parameters())]
+    else:
+        layers = parameter_groups(model, f"layer_decay={config.layer_decay}")
+    groups: list[dict[str, Any]] = []
+    for depth, layer in enumerate(reversed(layers)):  # depth 0 is the head
+        groups = _decay_groups(layer, config, config.layer_decay**depth) + groups
+    if objective is not None:
+        groups += _decay_groups(list(objective.parameters()), config, 1.0)
+    kinds = {p.device.type for group in groups for p in group["params"]}
+    fused = fused and kinds <= {"cpu", "cuda"}
     return torch.optim.AdamW(groups, lr=config.lr, fused=fused)
 
 
+def _decay_groups(
+    parameters: list[nn.Parameter], config: TrainConfig, scale: float
+) -> list[dict[str, Any]]:
+    """Return one group of parameters with weight decay and one without."""
+    trained = [p for p in parameters if p.requires_grad]
+    weights = [p for p in trained if p.ndim >= 2]
+    others = [p for p in trained if p.ndim < 2]
+    groups = []
+    for chosen, decay in ((weights, config.weight_decay), (others, 0.0)):
+        if chosen:
+            rates = {"lr": config.lr * scale, "lr_scale": scale}
+            groups.append({"params": chosen, "weight_decay": decay, **rates})
+    return groups
+
+
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of the next step; each parameter group takes its share of
-    it.
-    """
+    """Set the learning rate of the next step, scaled for each parameter group."""
     for group in optimizer.param_groups:
-        group["lr"] = lr * group.get(
-            "lr_scale", 1.0
-        )  # checkpoints from before layer_decay have no scale
+        group["lr"] = lr * group["lr_scale"]
 
 
-def _scaled_layers(
-    model: nn.Module, layer_decay: float
-) -> list[tuple[float, list[nn.Parameter]]]:
-    """Return the parameters that are trained, with the scale of their learning rate,
-    from the signal to the head.
-    """
-    # Without decay there is one group in the model's own order: the optimizer's state
-    # goes by it.
-    layers = (
-        [list(model.parameters())]
-        if layer_decay == 1
-        else parameter_groups(model, f"layer_decay={layer_decay}")
-    )
-    return [
-        (
-            layer_decay ** (len(layers) - 1 - index),
-            [parameter for parameter in layer if parameter.requires_grad],
-        )
-        for index, layer in enumerate(layers)
-    ]
-
-
-#: ``"step"`` multiplies by this factor at each of these parts of the training (He et
-#: al. 2016, CIFAR schedule).
+#: ``"step"`` multiplies by this factor at these fractions of the training (He et al.
+#: 2016, CIFAR schedule).
 STEP_FACTOR = 0.1
 STEP_AT = (0.5, 0.75)
-#: ``"one-cycle"``: part of the training with a rising rate, and how far below the peak
-#: it starts and ends (Smith and Topin 2018, with the values that PyTorch took over from
+#: ``"one-cycle"``: fraction of the training with a rising rate, and the divisors of the
+#: peak at its start and end (Smith and Topin 2018, with the defaults of PyTorch and
 #: fastai).
 RISE = 0.3
 START_DIVISOR = 25.0
@@ -106,8 +95,8 @@ def learning_rate(step: int, total_steps: int, config: TrainConfig) -> float:
     first being 0.
 
     During the first ``warmup_fraction`` of the steps the rate rises linearly up to
-    ``config.lr``; then it follows ``config.scheduler``. The one-cycle policy is a rise
-    and a fall in itself and has no other warm-up.
+    ``config.lr``; then it follows ``config.scheduler``. The one-cycle policy rises and
+    falls by itself and has no other warm-up.
 
     >>> learning_rate(0, 100, TrainConfig(lr=1.0, warmup_fraction=0.1))
     0.1
@@ -121,7 +110,8 @@ def learning_rate(step: int, total_steps: int, config: TrainConfig) -> float:
     if config.scheduler == "cosine":
         return config.lr * _cosine(1.0, 0.0, progress)
     if config.scheduler == "step":
-        return config.lr * STEP_FACTOR ** sum(progress >= part for part in STEP_AT)
+        drops = sum(progress >= fraction for fraction in STEP_AT)
+        return config.lr * STEP_FACTOR**drops
     return config.lr
 
 

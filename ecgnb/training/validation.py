@@ -1,10 +1,10 @@
-"""What a model says about records that it is not trained on."""
+"""Validation: loss, logits and scores over records that are not trained on."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -16,11 +16,11 @@ from ecgnb.core.errors import ConfigError
 from ecgnb.data.loading.loaders import Loader
 from ecgnb.evaluation.calibration import probabilities_from_logits
 from ecgnb.evaluation.metrics import compute_metrics
-from ecgnb.objectives.base import Objective
+from ecgnb.objectives.base import Learner, Objective, compute_loss
 
 
 class Predictions(NamedTuple):
-    """Outputs of a model for some records, in the order of the loader's rows.
+    """Logits of some records, in the order of the loader's rows.
 
     Attributes:
         targets: int64 ``[n]`` class numbers or float32 ``[n, n_classes]``.
@@ -33,115 +33,141 @@ class Predictions(NamedTuple):
     rows: np.ndarray
 
 
+class Sums(NamedTuple):
+    """Results of one pass over a loader, of this rank's records.
+
+    Attributes:
+        logits: float32 ``[n, n_classes]``, zeros where another rank has the record;
+            None from an objective without outputs.
+        scalars: float32 ``[1 + n_metrics]``, sums over the records of the loss and of
+            the metrics.
+        metric_names: names of the metrics.
+        n_records: records of all ranks.
+    """
+
+    logits: Tensor | None
+    scalars: Tensor
+    metric_names: list[str]
+    n_records: int
+
+
+class Validation(NamedTuple):
+    """Results over the validation split, the same on every rank.
+
+    Attributes:
+        loss: mean over the records.
+        metrics: means of the objective's metrics over the records.
+        predictions: None from an objective without outputs.
+    """
+
+    loss: float
+    metrics: dict[str, float]
+    predictions: Predictions | None
+
+
 def predict_logits(
     model: nn.Module, loader: Loader, objective: Objective, *, seed: int = 0
 ) -> Predictions:
-    """Return the logits of all records of ``loader``, whose device the model is moved
-    to.
+    """Return the logits of all records of ``loader``; the model is moved to its device.
 
     The records go through ``objective.views(..., train=False)``: the same transforms as
     in training, without augmentation.
 
     Raises:
-        ConfigError: the loader shuffles or belongs to one of several processes.
+        ConfigError: the loader shuffles or belongs to one of several processes, or the
+            objective returns no outputs.
     """
     if loader.world_size > 1:
         raise ConfigError(
-            "predict_logits wants a loader of all records: make it with rank=0 and world_size=1."
+            "predict_logits needs a loader of all records: create it with rank=0 and "
+            "world_size=1."
         )
-    logits, _ = run_model(model.to(loader.device), loader, objective, seed=seed)
+    learner = Learner(model, objective).to(loader.device)
+    logits = run_learner(learner, objective, loader, seed=seed).logits
+    if logits is None:
+        raise ConfigError(
+            f"{type(objective).__name__} returns no outputs, so there are no class "
+            "probabilities to evaluate. Train a classifier that starts from the model."
+        )
     return Predictions(loader.targets, logits.cpu().numpy(), loader.rows)
 
 
 def validate(
     fabric: Any,
-    model: nn.Module,
-    loader: Loader,
+    learner: Any,
     objective: Objective,
+    loader: Loader,
     *,
     seed: int,
     n_batches: int | None = None,
-) -> tuple[float, Predictions]:
-    """Return the mean loss and the logits over the validation split, the same numbers
-    on every rank.
+) -> Validation:
+    """Compute loss, metrics and logits over the validation split.
 
-    Each rank computes its part of every batch. The parts are put together by adding: a
-    logit is zero on all ranks but one.
+    Each rank computes its part of every batch. The parts are combined by a sum: a logit
+    is zero on all ranks but one.
     """
-    logits, loss_sum = run_model(
-        model, loader, objective, seed=seed, n_batches=n_batches
-    )
-    n = len(logits)
-    logits = fabric.all_reduce(logits, reduce_op="sum")
-    loss = fabric.all_reduce(loss_sum, reduce_op="sum").item() / n
-    return loss, Predictions(
-        loader.targets[:n], logits.float().cpu().numpy(), loader.rows[:n]
+    sums = run_learner(learner, objective, loader, seed=seed, n_batches=n_batches)
+    n = sums.n_records
+    predictions = None
+    if sums.logits is not None:
+        logits = fabric.all_reduce(sums.logits, reduce_op="sum").float().cpu().numpy()
+        predictions = Predictions(loader.targets[:n], logits, loader.rows[:n])
+    scalars = fabric.all_reduce(sums.scalars, reduce_op="sum").tolist()
+    loss, *metrics = [scalar / n for scalar in scalars]
+    return Validation(
+        loss, dict(zip(sums.metric_names, metrics, strict=True)), predictions
     )
 
 
 @torch.no_grad()
-def run_model(
-    model: nn.Module,
-    loader: Loader,
+def run_learner(
+    learner: Any,
     objective: Objective,
+    loader: Loader,
     *,
     seed: int,
     n_batches: int | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Run ``model`` over the first ``n_batches`` of a loader (all by default) in
-    evaluation mode.
+) -> Sums:
+    """Run model and objective over the first ``n_batches`` of a loader (default: all)
+    in evaluation mode.
 
-    Returns:
-        Logits ``[n, n_classes]``, zeros where another rank has the record, and the sum
-        of the loss over this rank's records. Both come from one pass: what the model
-        put out while the objective computed its loss is kept.
+    Args:
+        learner: the `Learner`, wrapped by Fabric or not.
+        objective: its objective.
+        loader: in a fixed order.
+        seed: seed of the run.
+        n_batches: largest number of batches.
     """
     if loader.shuffle or loader.weights is not None:
         raise ConfigError(
-            "Predictions want a loader with shuffle=False and no weights, so that each row comes once."
+            "Predictions need a loader with shuffle=False and no weights, so that each "
+            "row comes once."
         )
+    n_batches = n_batches or len(loader)
+    n = min(loader.n_records, n_batches * loader.batch_size * loader.world_size)
     logits: Tensor | None = None
-    loss_sum = torch.zeros((), device=loader.device)
-    n = min(
-        loader.n_records,
-        (n_batches or len(loader)) * loader.batch_size * loader.world_size,
-    )
-    was_training = model.training
-    model.eval()
+    scalars = torch.zeros((), device=loader.device)
+    metric_names: list[str] = []
+    was_training = learner.training
+    learner.eval()
     try:
-        with (
-            _last_output(model) as last_output,
-            contextlib.closing(loader.epoch(0)) as stream,
-        ):
-            for number, batch in enumerate(islice(stream, n_batches)):
-                loss = objective.loss(
-                    model, objective.views(batch, seed=seed, step=0, train=False)
-                )
-                loss_sum += loss * batch.n_local
-                output = last_output()
+        with contextlib.closing(loader.epoch(0)) as batches:
+            for number, batch in enumerate(islice(batches, n_batches)):
+                views = objective.views(batch, seed=seed, step=0, train=False)
+                loss = compute_loss(learner, objective, views)
+                scalars = scalars + loss.scalars() * batch.n_local
+                metric_names = sorted(loss.metrics)
+                if loss.outputs is None:
+                    continue
                 if logits is None:
-                    logits = output.new_zeros(
-                        (n, *output.shape[1:]), dtype=torch.float32
-                    )
+                    shape = (n, *loss.outputs.shape[1:])
+                    logits = torch.zeros(shape, device=loader.device)
                 start = loader.part(number).start
-                logits[start : start + batch.n_local] = output[: batch.n_local]
+                outputs = loss.outputs[: batch.n_local]
+                logits[start : start + batch.n_local] = outputs
     finally:
-        model.train(was_training)
-    assert logits is not None  # a loader has at least one batch
-    return logits, loss_sum
-
-
-@contextlib.contextmanager
-def _last_output(model: nn.Module) -> Iterator[Callable[[], Tensor]]:
-    """Give a function that returns what the model put out last."""
-    outputs: list[Tensor] = []
-    handle = model.register_forward_hook(
-        lambda _module, _inputs, output: outputs.append(output)
-    )
-    try:
-        yield outputs.pop
-    finally:
-        handle.remove()
+        learner.train(was_training)
+    return Sums(logits, scalars, metric_names, n)
 
 
 def validation_scores(
@@ -160,15 +186,14 @@ def validation_scores(
 
     Returns:
         ``macro_f1``, ``macro_auroc``, ``f1_<class>`` ..., ``auroc_<class>`` ...; NaN
-        where a class has no records (or nothing but them) and the number is not
-        defined.
+        where a number is not defined, such as the AUROC of a class without records.
     """
-    found = compute_metrics(
-        targets, probabilities_from_logits(logits, task), tuple(classes), task
-    )
-    scores = {name: found["headline"][name] for name in ("macro_f1", "macro_auroc")}
+    probabilities = probabilities_from_logits(logits, task)
+    results = compute_metrics(targets, probabilities, tuple(classes), task)
+    scores = {name: results["headline"][name] for name in ("macro_f1", "macro_auroc")}
     for name in ("f1", "auroc"):
-        scores |= {f"{name}_{row['class']}": row[name] for row in found["per_class"]}
+        for row in results["per_class"]:
+            scores[f"{name}_{row['class']}"] = row[name]
     return {
         name: math.nan if score is None else float(score)
         for name, score in scores.items()

@@ -72,7 +72,7 @@ def test_parameters_of_a_run_and_its_stages(home: Path, capsys: Capture) -> None
     assert main(["parameters", "--run", run.name]) == 0
     first, second = capsys.readouterr().out.splitlines()[:2]
     assert first.split() == ["parameter", "value", "source", "help"]
-    assert second.split()[:3] == ["PREPROCESS_LIMIT", "256", "profile"]
+    assert second.split()[:3] == ["SEED", "3", "notebook"]
     assert main(["runs", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["run"] == run.name
     assert main(["runs", run.name, "--json"]) == 0

@@ -3,25 +3,18 @@ from __future__ import annotations
 import ast
 import re
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 from packaging.markers import default_environment
-from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from packaging.version import Version
 
 import ecgnb
 from ecgnb.core import compatibility
 from ecgnb.core.compatibility import (
-    ALWAYS,
     KNOWN,
-    NEWEST_TESTED,
     Verdict,
     extra_requirements,
     extras,
@@ -34,212 +27,99 @@ from ecgnb.core.errors import EcgnbError, MissingExtraError
 ROOT = Path(ecgnb.__file__).parent.parent
 ZOO = Path(__file__).parents[1] / "port" / "zoo"
 
+#: Versions without a known problem, for all requirements.
+GOOD = {
+    "python": "3.13.5",
+    "torch": "2.13.0",
+    "numpy": "2.4.6",
+    "pandas": "3.1.1",
+    "scipy": "1.17.1",
+    "wfdb": "4.3.1",
+    "papermill": "2.7.0",
+}
 
-def judged(**changed: str) -> dict[str, list[Verdict]]:
-    """Judge the newest tested versions with some changed ("" takes a package away); by
-    package."""
+
+def judged(**changed: str) -> list[Verdict]:
+    """Judge versions without a problem, with some changed ("" removes a package)."""
     names = {name.replace("_", "-"): version for name, version in changed.items()}
-    installed = {
-        name: version for name, version in {**NEWEST_TESTED, **names}.items() if version
-    }
-    found: dict[str, list[Verdict]] = {}
-    for verdict in judge_versions(installed):
-        found.setdefault(verdict.finding.split()[0], []).append(verdict)
-    return found
+    return list(judge_versions({name: v for name, v in {**GOOD, **names}.items() if v}))
 
 
-def test_the_tested_versions_pass_and_are_told() -> None:
-    found = judged()
-    assert {verdict.status for verdicts in found.values() for verdict in verdicts} == {
-        "pass"
-    }
-    for package in ALWAYS:
-        (verdict,) = found[package]
-        assert verdict.finding.startswith(
-            f"{package} {NEWEST_TESTED[package]}: nothing is known against it (>="
-        )
-        assert f", {NEWEST_TESTED[package]} tested)" in verdict.finding
-    (others,) = found["nothing"]
-    assert (
-        f"scipy {NEWEST_TESTED['scipy']}" in others.finding
-        and "torch" not in others.finding
+@pytest.fixture
+def few_requirements(declare: Callable) -> None:
+    declare({"": ["torch>=2.6", "numpy>=2.0", "pandas>=2.2.2", "wfdb>=4.2"]})
+
+
+def test_versions_without_a_problem_are_one_line(few_requirements: None) -> None:
+    (verdict,) = judged()
+    assert verdict == Verdict(
+        "pass",
+        "no known problem with python 3.13.5, torch 2.13.0, numpy 2.4.6, pandas 3.1.1, "
+        "wfdb 4.3.1",
     )
 
 
-def test_this_installation_is_judged() -> None:
-    found = {
-        verdict.finding.split()[0]: verdict
-        for verdict in judge_versions(installed_versions())
-    }
-    assert set(ALWAYS) <= found.keys()
-    assert found["numpy"].finding.startswith(f"numpy {np.__version__}: ")
+def test_this_installation_has_no_problem_that_stops_a_run() -> None:
+    verdicts = list(judge_versions(installed_versions()))
+    assert "fail" not in {verdict.status for verdict in verdicts}
+    assert "numpy" in verdicts[-1].finding
 
 
 @pytest.mark.parametrize(
-    ("changed", "status", "told", "advice"),
+    ("changed", "status", "finding", "advice"),
     [
-        (
-            {"torch": "2.5.1+cu121"},
-            "fail",
-            r"torch 2.5.1\+cu121: a checkpoint can run programs.*CVE-2025-32434",
-            ">=2.6",
-        ),
-        (
-            {"torch": "2.9.1"},
-            "warn",
-            "torch 2.9.1: .*corrupt memory.*CVE-2026-24747",
-            ">=2.10",
-        ),
-        (
-            {"torch": "2.10.0"},
-            "pass",
-            "torch 2.10.0: nothing is known against it",
-            "inspect",
-        ),
+        ({"torch": "2.9.1"}, "warn", "torch 2.9.1: .*CVE-2026-24747", ">=2.10"),
+        ({"torch": "2.5.1+cu121"}, "warn", r"torch 2.5.1\+cu121: ", ">=2.10"),
         (
             {"numpy": "1.26.4"},
             "fail",
             r"numpy 1.26.4: ecgnb needs numpy>=2\.0",
             'pip install "numpy>=2.0"',
         ),
-        (
-            {"pandas": "2.2.1"},
-            "fail",
-            r"pandas 2.2.1 with numpy 2\.4\.6: .*ValueError",
-            "pandas>=2.2.2",
-        ),
-        (
-            {"pandas": "2.2.2"},
-            "pass",
-            r"pandas 2.2.2: nothing is known against it \(",
-            "",
-        ),
+        ({"numpy": ""}, "fail", "numpy is not installed: ecgnb needs", "numpy>=2.0"),
         (
             {"wfdb": "4.3.0"},
             "warn",
             r"wfdb 4.3.0 with pandas 3\.1\.1: importing it raises TypeError",
             "wfdb>=4.3.1",
         ),
-        (
-            {"seaborn": "0.13.1"},
-            "warn",
-            "seaborn 0.13.1 with pandas 3.1.1: histograms",
-            "seaborn>=0.13.2",
-        ),
-        (
-            {"lightning": "2.6.3"},
-            "fail",
-            "lightning 2.6.3: it steals passwords",
-            "Uninstall it",
-        ),
-        (
-            {"lightning-fabric": ""},
-            "fail",
-            "lightning-fabric is not installed: ecgnb needs",
-            "lightning-fabric>=",
-        ),
-        (
-            {"papermill": "2.7.0", "python": "3.14.1"},
-            "pass",
-            "papermill 2.7.0: .*Python 3.14",
-            "3.13",
-        ),
-        (
-            {"scipy": "1.99.0"},
-            "pass",
-            r"scipy 1.99.0: newer than any that was tested \(1\.17\.1\)",
-            "take 1.17.1",
-        ),
-        (
-            {"scipy": "2.0.0rc1"},
-            "warn",
-            "scipy 2.0.0rc1: newer than any",
-            "take 1.17.1",
-        ),
-        (
-            {"torch": "3.0.0.dev20270101"},
-            "warn",
-            "torch 3.0.0.dev20270101: nothing is known.*newer than any",
-            "2.13.0",
-        ),
-        (
-            {"python": "3.15.0"},
-            "warn",
-            r"python 3.15.0: newer than any that was tested \(3\.14\)",
-            "take 3.14",
-        ),
+        ({"python": "3.14.1"}, "warn", "papermill 2.7.0 with python 3.14.1", "3.13"),
+        ({"scipy": "2.0.0rc1"}, "warn", "scipy 2.0.0rc1: newer than the tested 1", "1"),
+        ({"torch": "3.0.0.dev2027"}, "warn", "torch 3.0.0.dev2027: newer than", "2"),
+        ({"python": "3.15.0"}, "warn", "papermill", "3.13"),
     ],
 )
-def test_what_is_known_is_told(
-    changed: dict[str, str], status: str, told: str, advice: str
+def test_a_problem_is_named_with_its_advice(
+    few_requirements: None,
+    changed: dict[str, str],
+    status: str,
+    finding: str,
+    advice: str,
 ) -> None:
-    verdict = judged(**changed)[next(iter(changed))][0]
+    verdict = judged(**changed)[0]
     assert verdict.status == status
-    assert re.match(told, verdict.finding) and advice in verdict.what_to_do
+    assert re.match(finding, verdict.finding) and advice in verdict.what_to_do
 
 
-def test_what_depends_on_another_package_is_told_with_it_alone() -> None:
-    assert "wfdb" not in judged(wfdb="4.3.0", pandas="2.3.3")
-    assert "papermill" not in judged(papermill="2.7.0", python="3.13.5")
-    (too_old,) = judged(seaborn="0.13.1", pandas="2.3.3")["seaborn"]
-    assert too_old.finding == "seaborn 0.13.1: ecgnb needs seaborn>=0.13.2."
-
-
-def test_a_package_that_fails_is_told_once_as_failing() -> None:
-    found = judged(torch="2.5.1")["torch"]
-    assert [verdict.status for verdict in found] == ["fail"]
-    assert [verdict.status for verdict in judged(wfdb="4.1.2")["wfdb"]] == [
-        "warn",
+def test_a_problem_of_two_packages_needs_both(few_requirements: None) -> None:
+    assert len(judged(wfdb="4.3.0", pandas="2.3.3")) == 1
+    assert [verdict.status for verdict in judged(torch="2.5.1")] == [
         "warn",
         "fail",
+        "pass",
     ]
 
 
 def test_the_table_is_well_formed() -> None:
-    for each in KNOWN:
-        SpecifierSet(each.versions), SpecifierSet(each.other_versions)
-        assert each.status in ("pass", "warn", "fail")
-        assert each.what and each.what_to_do and each.source
-        assert bool(each.other) == bool(each.other_versions)
-
-
-def test_the_newest_tested_versions_are_those_that_the_requirements_install() -> None:
-    pins: dict[str, str] = {}
-    for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines():
-        if found := re.match(r"([\w.-]+)==([\w.]+)", line):
-            name, version = found.groups()
-            pins[name] = max(pins.get(name, "0"), version, key=Version)
-    wrong = {
-        name: pins[name]
-        for name, version in NEWEST_TESTED.items()
-        if name in pins and pins[name] != version
-    }
-    assert not wrong
-    needed = {each.name for each in compatibility._declared()} | {
-        r.name for e in extras() for r in extra_requirements(e)
-    }
-    assert needed <= NEWEST_TESTED.keys()
-
-
-def test_what_the_remarks_say_is_true_here() -> None:
-    """Of the versions that are installed; the reports speak for the others."""
-    versions = installed_versions()
-    if Version(versions["numpy"]) >= Version("2.4"):
-        with pytest.raises(TypeError):
-            float(np.array([1.0]))
-    if Version(versions["pandas"]) >= Version("3"):
-        table = pd.DataFrame({"text": ["x"], "number": [1]})
-        assert str(table["text"].dtype) == "str"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            table["number"][0] = 2
-        assert table.loc[0, "number"] == 1
-        table.loc[0, "number"] = 2
-        assert table.loc[0, "number"] == 2
+    for known in KNOWN:
+        SpecifierSet(known.versions), SpecifierSet(known.other_versions)
+        assert known.status in ("warn", "fail")
+        assert known.problem and known.advice and known.source
+        assert bool(known.other) == bool(known.other_versions)
 
 
 class Metadata:
-    """Stands for the metadata of an installed package."""
+    """Replaces the metadata of an installed package."""
 
     def __init__(self, requires: dict[str, list[str]]) -> None:
         self.extras = [extra for extra in requires if extra]
@@ -275,56 +155,38 @@ def test_extras_are_read_from_the_metadata(declare: Callable) -> None:
         "": ["numpy>=2"],
         "port": ["h5py>=3.11"],
         "hub": ["huggingface-hub>=1.0", "other>=1; (python_version < '3')"],
-        "all": ["ecgnb[port,hub]"],
         "test": ["pytest"],
     })  # fmt: skip
-    assert extras() == ["port", "hub", "all"]
-    assert [str(each.name) for each in extra_requirements("all")] == [
-        "huggingface-hub",
-        "h5py",
-    ]
-    found = judge_extras({"h5py": "3.16.0", "huggingface-hub": "0.36.0"})
-    assert found.status == "pass"
-    told = "installed: port (h5py 3.16.0); not installed: hub (huggingface-hub>=1.0), "
-    assert found.finding == told + "all (huggingface-hub>=1.0, h5py>=3.11)"
-    assert found.what_to_do == 'Where you need them: pip install "ecgnb[hub,all]"'
-    found = judge_extras({"h5py": "3.16.0", "huggingface-hub": "2.4.0"})
-    assert not found.what_to_do and "not installed" not in found.finding
+    assert extras() == ["port", "hub"]
+    assert [each.name for each in extra_requirements("hub")] == ["huggingface-hub"]
+    assert judge_extras({"h5py": "3.16.0", "huggingface-hub": "0.36.0"}) == Verdict(
+        "pass",
+        "installed: port; not installed: hub",
+        'Where you need them: pip install "ecgnb[hub]"',
+    )
+    both = judge_extras({"h5py": "3.16.0", "huggingface-hub": "2.4.0"})
+    assert both == Verdict("pass", "installed: port, hub")
 
 
 def test_requirements_of_other_machines_do_not_count(declare: Callable) -> None:
-    here = default_environment()["sys_platform"]
+    system = default_environment()["sys_platform"]
     declare(
         {
             "": [
-                f"numpy>=2; sys_platform == '{here}'",
-                f"winpty; sys_platform != '{here}'",
+                f"numpy>=2; sys_platform == '{system}'",
+                f"winpty; sys_platform != '{system}'",
             ]
         }
     )
-    assert [each.name for each in compatibility._declared()] == ["numpy"]
+    assert [verdict.finding for verdict in judge_versions({})] == [
+        "numpy is not installed: ecgnb needs numpy>=2."
+    ]
 
 
-def test_a_package_that_lies_in_a_folder_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_metadata_nothing_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compatibility, "NAME", "there-is-no-such-package")
-    assert "not installed by pip" in judge_extras({}).finding
-    assert {
-        verdict.status
-        for verdict in judge_versions({"torch": "2.13.0", "numpy": "2.4.6"})
-    } == {"pass"}
-
-
-def test_the_metadata_are_those_of_this_package() -> None:
-    assert {each.name for each in compatibility._declared()} >= {
-        "torch",
-        "numpy",
-        "pandas",
-        "wfdb",
-    }
-    assert "port" in extras() and [
-        each.name for each in extra_requirements("port")
-    ] == ["h5py"]
-    assert isinstance(extra_requirements("port")[0], Requirement)
+    assert judge_extras({}).finding == "installed: none"
+    assert not list(judge_versions({"torch": "2.13.0", "numpy": "2.4.6"}))
 
 
 # Every extra: with its package blocked, each way to it says which extra to install.

@@ -70,13 +70,13 @@ def test_a_process_that_has_ended_unnoticed_does_not_live(tmp_path: Path) -> Non
     with subprocess.Popen(
         [sys.executable, "-c", WRITE, str(tmp_path / "c.txt")], stdin=subprocess.PIPE
     ) as child:
-        assert files._may_live(child.pid)
+        assert files._may_be_running(child.pid)
         child.kill()
         os.waitid(
             os.P_PID, child.pid, os.WEXITED | os.WNOWAIT
         )  # ended, but not taken note of
         os.kill(child.pid, 0)
-        assert not files._may_live(child.pid)
+        assert not files._may_be_running(child.pid)
 
 
 def test_leftovers_are_told_by_process_and_age(
@@ -113,7 +113,7 @@ def test_on_windows_nobody_is_asked_by_a_signal(
     monkeypatch.setattr(
         files.os, "kill", lambda *_: pytest.fail("that would end the process")
     )
-    assert files._may_live(11)
+    assert files._may_be_running(11)
 
 
 def test_json_of_numpy_tuples_paths_and_nan(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-"""Small stand-ins for store, model and objective, importable by the processes that the
-tests start."""
+"""Small store, model and objective for tests of the training, importable by the
+processes that the tests start."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from torch.nn import functional
 from ecgnb.data.loading.loaders import Batch, Loader
 from ecgnb.data.loading.sampling import mix
 from ecgnb.models import build_model
+from ecgnb.objectives import Loss, Objective
 from ecgnb.training.callbacks import Callback
 from ecgnb.training.config import TrainConfig
 from ecgnb.training.devices import make_fabric
@@ -29,7 +30,7 @@ CLASSES = ("NORM", "MI", "CD")
 
 
 class FakeStore:
-    """Noise with a bump whose place is the class; int16 numbers and scales, like a real
+    """Noise with a bump whose position is the class; int16 numbers and scales, like a real
     store."""
 
     def __init__(self, n: int = 50, n_leads: int = 2, n_samples: int = 48) -> None:
@@ -65,7 +66,7 @@ class FakeStore:
 def make_model(
     norm: str = "group", dropout: float = 0.2, n_leads: int = 2
 ) -> nn.Module:
-    """A tiny network with that norm, or for "resnet1d" a tiny backbone, which knows its
+    """A tiny network with that norm, or for "resnet1d" a tiny backbone with groups of
     layers."""
     torch.manual_seed(1)
     if norm == "resnet1d":
@@ -90,11 +91,12 @@ def make_model(
     )
 
 
-class FakeObjective:
+class FakeObjective(Objective):
     """Cross entropy after an augmentation that depends on (seed, step, record)
     alone."""
 
     def __init__(self, noise: float = 0.05, spoil_step: int = -1) -> None:
+        super().__init__()
         self.noise, self.spoil_step = noise, spoil_step
 
     def views(
@@ -111,11 +113,13 @@ class FakeObjective:
             signal = signal * float("inf")
         return signal, batch.target
 
-    def loss(self, model: nn.Module, views: tuple[Tensor, Tensor]) -> Tensor:
+    def loss(self, model: nn.Module, views: tuple[Tensor, Tensor]) -> Loss:
         logits = model(views[0])
         if views[1].ndim == 2:
-            return functional.binary_cross_entropy_with_logits(logits, views[1])
-        return functional.cross_entropy(logits, views[1])
+            value = functional.binary_cross_entropy_with_logits(logits, views[1])
+        else:
+            value = functional.cross_entropy(logits, views[1])
+        return Loss(value, logits)
 
 
 def make_loaders(
@@ -173,17 +177,17 @@ def fit_fake(
 
 
 class StopAt(Callback):
-    """Stand for a power cut: leave without a word after some step; of several processes
-    rank 0 is killed."""
+    """Interrupt the training after some step; of several processes rank 0 is killed."""
 
     def __init__(self, step: int) -> None:
         self.step = step
 
-    def on_step_end(self, run: Any, lr: float) -> None:
-        if run.state.step == self.step and run.fabric.world_size > 1:
+    def on_step_end(self, training: Any) -> None:
+        if training.state.step != self.step:
+            return
+        if training.fabric.world_size > 1:
             kill_this_process()
-        elif run.state.step == self.step:
-            raise KeyboardInterrupt
+        raise KeyboardInterrupt
 
 
 def train_in_process(
@@ -217,7 +221,7 @@ def spawn_training(
 
 
 def note_rank(folder: str) -> None:
-    """Leave a file that tells which process was here."""
+    """Write a file named after this process and its rank."""
     (Path(folder) / f"{os.getpid()}-{os.environ.get('RANK')}").touch()
 
 
@@ -227,7 +231,7 @@ class KillAfter(Callback):
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
-    def on_train_start(self, run: Any) -> None:
+    def on_train_start(self, training: Any) -> None:
         timer = threading.Timer(self.seconds, kill_this_process)
         timer.daemon = True
         timer.start()

@@ -114,7 +114,7 @@ def test_leakage_between_the_splits_is_a_warning(
     records = finished_run.records.copy()
     train, test = finished_run.splits.train[0], finished_run.splits.test[0]
     records.loc[test, "patient_id"] = records.loc[train, "patient_id"]
-    finished_run._memory["records"] = records
+    finished_run._cache["records"] = records
     table = checks.preflight(finished_run)
     assert status(table, "splits") == "warn"
     assert (

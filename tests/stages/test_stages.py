@@ -109,10 +109,10 @@ def test_the_headline_equals_scikit_learn_on_the_predictions(finished_run) -> No
 
 def test_the_temperature_is_the_one_of_validation_not_of_the_test(finished_run) -> None:
     from ecgnb.evaluation.calibration import fit_temperature, probabilities_from_logits
-    from ecgnb.stages.evaluate import _outputs, load_best_model
+    from ecgnb.stages.evaluate import load_best_model, predict_split
     from ecgnb.stages.figures import read_outcome
 
-    valid = _outputs(finished_run, load_best_model(finished_run), "valid")
+    valid = predict_split(finished_run, *load_best_model(finished_run), "valid")
     temperature = finished_run.metrics["temperature"]
     assert temperature == pytest.approx(
         fit_temperature(valid.logits, valid.targets, "multiclass"), rel=1e-5

@@ -90,7 +90,7 @@ def test_start_from_what_does_not_fit_is_refused(
         {**small_parameters, "TRANSFORMS": ["zscore", "clip"], "START_FROM": str(first)}
     )
     start_model(run)
-    assert "has learnt with other TRANSFORMS" in caplog.text
+    assert "was trained with other TRANSFORMS" in caplog.text
     run = prepared({**small_parameters, "START_FROM": str(home / "nowhere")})
     with pytest.raises((CheckpointError, ConfigError), match="nowhere"):
         ecgnb.train(run)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -9,15 +10,13 @@ from training_fakes import make_model
 
 from ecgnb.core.errors import CheckpointError
 from ecgnb.training.checkpoint import (
-    State,
     check_identity,
     load_best,
-    load_model_weights,
+    load_weights,
     read_checkpoint,
     save_checkpoint,
-    state_from_dict,
-    state_to_dict,
 )
+from ecgnb.training.state import State
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -31,10 +30,10 @@ def test_round_trip(tmp_path: Path) -> None:
     model = make_model()
     save_checkpoint(
         tmp_path / "a.ckpt",
-        {"state": state_to_dict(state), "model": model.state_dict()},
+        {"state": asdict(state), "model": model.state_dict()},
     )
     found = read_checkpoint(tmp_path / "a.ckpt")
-    assert repr(state_from_dict(found["state"])) == repr(state)
+    assert repr(State(**found["state"])) == repr(state)
     assert all(
         torch.equal(found["model"][name], value)
         for name, value in model.state_dict().items()
@@ -79,7 +78,7 @@ def test_code_in_a_checkpoint_is_not_executed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    torch.save({"format": 1, "model": Evil()}, "zip.ckpt")
+    torch.save({"format": 2, "model": Evil()}, "zip.ckpt")
     Path("plain.ckpt").write_bytes(pickle.dumps(Evil()))
     for name in ("zip.ckpt", "plain.ckpt"):
         with pytest.raises(CheckpointError, match="damaged"):
@@ -91,7 +90,7 @@ def test_a_file_of_someone_else(tmp_path: Path) -> None:
     torch.save({"weights": torch.zeros(2)}, tmp_path / "a.ckpt")
     with pytest.raises(
         CheckpointError,
-        match=r"not a checkpoint of this version .*format None, expected 1",
+        match=r"not a checkpoint of this version .*format None, expected 2",
     ):
         read_checkpoint(tmp_path / "a.ckpt")
     torch.save([1, 2], tmp_path / "b.ckpt")
@@ -114,14 +113,14 @@ def test_another_configuration_is_told_by_name(tmp_path: Path) -> None:
 def test_another_model_is_told_by_name() -> None:
     weights = make_model("batch", n_leads=3).state_dict()
     with pytest.raises(CheckpointError) as caught:
-        load_model_weights(make_model("group"), weights, "last.ckpt")
+        load_weights(make_model("group"), weights, "last.ckpt")
     told = str(caught.value)
     assert "unexpected: 1.num_batches_tracked, 1.running_mean, 1.running_var" in told
     assert "other shape: 0.weight (8, 3, 7) instead of (8, 2, 7)" in told
     surplus = {**make_model().state_dict(), "more": torch.zeros(1)}
     surplus.pop("0.weight")
     with pytest.raises(CheckpointError, match=r"missing: 0\.weight; unexpected: more"):
-        load_model_weights(make_model(), surplus, "last.ckpt")
+        load_weights(make_model(), surplus, "last.ckpt")
 
 
 def test_load_best(tmp_path: Path) -> None:
@@ -130,7 +129,7 @@ def test_load_best(tmp_path: Path) -> None:
         trained[0].weight.add_(1)
     save_checkpoint(
         tmp_path / "best.ckpt",
-        {"model": trained.state_dict(), "epoch": 4, "classes": ["A"]},
+        {"model": trained.state_dict(), "objective": {}, "epoch": 4, "classes": ["A"]},
     )
     about = load_best(tmp_path / "best.ckpt", fresh)
     assert (about["epoch"], about["classes"]) == (4, ["A"])

@@ -16,7 +16,7 @@ from ecgnb.models.base import Backbone
 from ecgnb.training.callbacks import Callback
 from ecgnb.training.checkpoint import read_checkpoint
 from ecgnb.training.config import TrainConfig
-from ecgnb.training.freezing import freeze, keep_still, parameter_groups
+from ecgnb.training.freezing import freeze, parameter_groups, set_frozen_to_eval
 from ecgnb.training.loop import fit
 from ecgnb.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 
@@ -45,11 +45,11 @@ def trained(model: nn.Module) -> set[str]:
 
 
 class Modes(Callback):
-    """Notes which modules were in training mode during a step."""
+    """Records which modules were in training mode during a step."""
 
-    def on_step_end(self, run: Any, lr: float) -> None:
+    def on_step_end(self, training: Any) -> None:
         self.modes = {
-            name: module.training for name, module in run.model.module.named_modules()
+            name: module.training for name, module in training.model.named_modules()
         }
 
 
@@ -143,13 +143,13 @@ def test_ecg_fm_keeps_its_stem() -> None:
     model: Any = build_model("ecg_fm", **ECG_FM, dropout=0.5)
     freeze(model, "stem")
     model.train()
-    keep_still(model, "stem")
+    set_frozen_to_eval(model, "stem")
     assert trained(model) == {
         name for group in model.layer_groups()[1:] for name in group
     }
     assert not model.stem.training and model.layers[0].training
     freeze(model, "body")
-    keep_still(model, "body")
+    set_frozen_to_eval(model, "body")
     assert trained(model) == {"head.classifier.weight", "head.classifier.bias"}
     x = torch.randn(3, 2, 96)
     assert torch.equal(model(x), model(x)), (
@@ -165,14 +165,14 @@ def test_nothing_frozen_touches_nothing() -> None:
     model = make_model("batch")
     model[0].weight.requires_grad_(False)
     freeze(model, "")
-    keep_still(model.train(), "")
+    set_frozen_to_eval(model.train(), "")
     assert len(trained(model)) == 6 and all(
         module.training for module in model.modules()
     )
 
 
 class TwoParts(Backbone):
-    """Tells no stem apart, as ports do."""
+    """Has no stem apart from its body, like ports."""
 
     def __init__(self, **words: Any) -> None:
         super().__init__(n_leads=2, n_samples=48, fs=100.0, n_classes=3)
@@ -186,12 +186,12 @@ class TwoParts(Backbone):
 
 def test_what_cannot_be_frozen_is_refused() -> None:
     with pytest.raises(
-        ConfigError, match=r"freeze='body' needs a model .* and Sequential does not"
+        ConfigError, match=r"freeze='body' needs a model .* and Sequential has none"
     ):
         freeze(make_model(), "body")
     with pytest.raises(
         ConfigError,
-        match=r"TwoParts tells no stem apart from its body\. Take freeze='body'",
+        match=r"TwoParts has no stem apart from its body\. Use freeze='body'",
     ):
         freeze(TwoParts(), "stem")
     with pytest.raises(

@@ -136,7 +136,8 @@ def test_a_process_of_a_group_starts_no_others(
 def test_a_function_of_a_notebook_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def cell() -> None: ...
 
-    cell.__module__ = "__main__"
+    cell.__module__, cell.__qualname__ = "__main__", "cell"
+    monkeypatch.setattr(sys.modules["__main__"], "cell", cell, raising=False)
     monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     with pytest.raises(ConfigError, match="was defined in a notebook"):
         launch(cell, TrainConfig(devices=2))

@@ -1,6 +1,4 @@
-"""The catalogue of data sets: one file each; `find_records` gives the manifest of any
-of them.
-"""
+"""Catalogue of data sets: `find_records` returns the manifest of any of them."""
 
 from __future__ import annotations
 
@@ -42,7 +40,7 @@ def find_records(
 
 
 def classes_of(name: str, label_set: str | None = None) -> tuple[str, ...]:
-    """Return the classes of a data set's label set (None: its own) in their order.
+    """Return the classes of a data set's label set (None: the default) in their order.
 
     >>> classes_of("ptbxl", "superclass")
     ('NORM', 'MI', 'STTC', 'CD', 'HYP')
@@ -53,17 +51,17 @@ def classes_of(name: str, label_set: str | None = None) -> tuple[str, ...]:
 def build_mapping(
     name: str, root: str | Path, out_csv: str | Path, *, label_set: str = "unified"
 ) -> Path:
-    """Write the label file of a data set (columns ``dataset, record_id, mapped_label``)
-    and return its path.
+    """Write the label file of a data set and return its path.
 
     Raises:
-        LabelError: the data set says nothing about these labels.
+        LabelError: the data set has none of these labels.
         ReadError: the recordings are not there.
     """
     manifest = find_records(name, root, label_set=label_set)
     if (manifest["label"] == "").all():
         raise LabelError(
-            f"The data set {name} says nothing about the labels {', '.join(classes_of(name, label_set))}. "
+            f"The data set {name} says nothing about the labels "
+            f"{', '.join(classes_of(name, label_set))}. "
             f"Its label sets are {', '.join(CATALOG.get(name).label_sets)}."
         )
     write_mapping(out_csv, manifest)

@@ -1,6 +1,4 @@
-"""Long recordings with rhythms that change: cut into windows, each with the rhythm that
-fills most of it.
-"""
+"""Windows of long annotated recordings, labelled by the rhythm that fills most."""
 
 from __future__ import annotations
 
@@ -15,8 +13,7 @@ import numpy as np
 from ecgnb.data.catalog.base import Query, Record
 from ecgnb.data.catalog.wfdb_dataset import WfdbDataset, header_facts
 
-#: Symbol of an annotation that states a rhythm (its note then reads like ``(AFIB``);
-#: others are beats or remarks.
+#: Symbol of an annotation of a rhythm, with a note such as ``(AFIB``.
 RHYTHM_SYMBOL = "+"
 #: Symbols of beats: https://archive.physionet.org/physiobank/annotations.shtml
 BEAT_SYMBOLS = frozenset("NLRBAaJSVrFejnE/fQ?")
@@ -28,10 +25,10 @@ class Annotations:
 
     Attributes:
         n_samples: length of the recording.
-        changes: int64 ``[n]`` samples at which a rhythm begins.
-        rhythms: its name, one a change, without the leading ``(``.
-        beats: int64 ``[m]`` samples of the beats.
-        symbols: text ``[m]``, one a beat.
+        changes: int64 ``[n]``, samples at which a rhythm begins.
+        rhythms: names of the rhythms, one per change, without the leading ``(``.
+        beats: int64 ``[m]``, samples of the beats.
+        symbols: text ``[m]``, one per beat.
     """
 
     n_samples: int
@@ -41,24 +38,23 @@ class Annotations:
     symbols: np.ndarray
 
     def durations(self, start: int, stop: int) -> dict[str, int]:
-        """Return how many samples of a window each rhythm fills; what comes before the
-        first change has none.
+        """Return how many samples of a window each rhythm fills; samples before the
+        first change have none.
         """
         ends = np.append(self.changes[1:], self.n_samples)
         inside = np.minimum(ends, stop) - np.maximum(self.changes, start)
-        found: dict[str, int] = {}
+        samples: dict[str, int] = {}
         for index in np.flatnonzero(inside > 0):
-            found[self.rhythms[index]] = found.get(self.rhythms[index], 0) + int(
-                inside[index]
-            )
-        return found
+            rhythm = self.rhythms[index]
+            samples[rhythm] = samples.get(rhythm, 0) + int(inside[index])
+        return samples
 
     def main_rhythm(self, start: int, stop: int) -> str:
-        """Return the rhythm that fills most of a window (the earlier of two alike), ""
-        where none is stated.
+        """Return the rhythm that fills most of a window (the earlier of two equal
+        ones), "" where none is annotated.
         """
         durations = self.durations(start, stop)
-        return max(durations, key=durations.__getitem__) if durations else ""
+        return max(durations, key=durations.__getitem__, default="")
 
     def beats_in(self, start: int, stop: int) -> np.ndarray:
         """Return the symbols of the beats in a window."""
@@ -74,34 +70,38 @@ def read_annotations(
     Args:
         path: the record's header.
         n_samples: length of the recording.
-        before_first: rhythm from the beginning to the first statement; "" leaves that
-            part without one.
+        before_first: rhythm from the beginning to the first annotated one; "" for
+            none.
         extension: extension of the annotation file.
     """
-    import wfdb
+    import wfdb  # slow to import, and only annotated data sets need it
 
-    found = wfdb.rdann(str(path.with_suffix("")), extension)
-    symbols = np.array(found.symbol, dtype=str)
-    notes = np.array(
-        [(note or "").strip(" \t\0") for note in found.aux_note], dtype=str
-    )
-    is_rhythm = (symbols == RHYTHM_SYMBOL) & np.char.startswith(notes, "(")
+    annotation = wfdb.rdann(str(path.with_suffix("")), extension)
+    samples = np.asarray(annotation.sample, dtype=np.int64)
+    symbols = np.array(annotation.symbol, dtype=str)
     is_beat = np.isin(symbols, list(BEAT_SYMBOLS))
-    changes = np.asarray(found.sample, dtype=np.int64)
-    rhythms = tuple([str(note)[1:] for note in notes[is_rhythm]])
-    first = np.zeros(1 if before_first else 0, dtype=np.int64)
+    changes, rhythms = [], []
+    if before_first:
+        changes.append(0)
+        rhythms.append(before_first)
+    for sample, symbol, note in zip(samples, symbols, annotation.aux_note, strict=True):
+        note = (note or "").strip(" \t\0")
+        if symbol == RHYTHM_SYMBOL and note.startswith("("):
+            changes.append(sample)
+            rhythms.append(note[1:])
     return Annotations(
         n_samples=n_samples,
-        changes=np.concatenate([first, changes[is_rhythm]]),
-        rhythms=((before_first, *rhythms) if before_first else rhythms),
-        beats=changes[is_beat],
+        changes=np.array(changes, dtype=np.int64),
+        rhythms=tuple(rhythms),
+        beats=samples[is_beat],
         symbols=symbols[is_beat],
     )
 
 
 def windows(n_samples: int, length: int) -> Iterator[tuple[int, int]]:
-    """Yield start and length of whole windows, end to end; a rest is dropped, a short
-    recording is one window.
+    """Yield start and length of whole windows, end to end.
+
+    The rest is dropped; a recording shorter than a window is one window.
 
     >>> list(windows(2500, 1000)), list(windows(700, 1000))
     ([(0, 1000), (1000, 1000)], [(0, 700)])
@@ -114,11 +114,11 @@ def windows(n_samples: int, length: int) -> Iterator[tuple[int, int]]:
 
 
 class WindowedDataset(WfdbDataset):
-    """A data set of long recordings, one row a window.
+    """A data set of long recordings, one row per window.
 
     Attributes:
         window_s: length of a window in seconds.
-        before_first: rhythm before the first one that is stated.
+        before_first: rhythm before the first annotated one.
     """
 
     window_s: ClassVar[float] = 10.0
@@ -136,20 +136,18 @@ class WindowedDataset(WfdbDataset):
         """
         for path, header in self.headers(root, query):
             patient = self.patient(path, {"patient_id": ""})
+            facts = header_facts(header)
             if header is None or header.n_samples is None:
-                yield Record(
-                    path.stem, path, patient_id=patient, **header_facts(header)
-                )
+                yield Record(path.stem, path, patient_id=patient, **facts)
                 continue
             if not path.with_suffix(".atr").is_file():
                 query.left_out["absent"] += 1
                 continue
             annotations = read_annotations(path, header.n_samples, self.before_first)
-            for index, (start, length) in enumerate(
-                windows(header.n_samples, round(self.window_s * header.fs))
-            ):
-                labels = tuple(
-                    self.window_labels(annotations, start, start + length, query)
-                )
-                facts = {**header_facts(header), "n_samples": length, "start": start}
-                yield Record(f"{path.stem}-{index:04d}", path, labels, patient, **facts)
+            window = round(self.window_s * header.fs)
+            spans = windows(header.n_samples, window)
+            for index, (start, length) in enumerate(spans):
+                labels = self.window_labels(annotations, start, start + length, query)
+                facts |= {"n_samples": length, "start": start}
+                name = f"{path.stem}-{index:04d}"
+                yield Record(name, path, labels, patient, **facts)

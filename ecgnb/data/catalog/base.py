@@ -1,6 +1,4 @@
-"""`Dataset`: what a data set is called, which labels it has, and the manifest of the
-recordings in a folder.
-"""
+"""Base class and registry of data sets: facts, label sets, and their manifests."""
 
 from __future__ import annotations
 
@@ -23,11 +21,11 @@ from ecgnb.data.signal.leads import STANDARD_12
 #: The label set that every data set has, so that cohorts can be joined: myocardial
 #: infarction (acute or old), atrial fibrillation (not flutter), bundle branch block
 #: (complete or incomplete, left or right), a normal electrocardiogram, and anything
-#: else. A recording that has one of the first three is never NORM; OTHER stands alone.
+#: else. A recording with one of the first three is never NORM; OTHER is always alone.
 UNIFIED = ("MI", "AF", "BBB", "NORM", "OTHER")
 
-#: Why a recording is left out: the key in ``manifest.attrs`` without its ``n_``, and
-#: what is said about it.
+#: Why recordings are left out: the key in ``manifest.attrs`` without its ``n_``, and
+#: the words for the user.
 LEFT_OUT = {
     "absent": "whose files are not there",
     "withdrawn": "withdrawn by the authors",
@@ -38,15 +36,15 @@ LEFT_OUT = {
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked of a data set.
+    """Options of one search for recordings.
 
     Attributes:
         label_set: name of the label set.
         likelihood: least likelihood (0-100) of a statement that counts; PTB-XL only.
-        target_fs: rate in Hz that the signals will be used at, where the data set comes
-            in several; None: the highest.
-        left_out: how many recordings were left out, by the keys of `LEFT_OUT`; counted
-            while the records are found.
+        target_fs: rate in Hz at which the signals will be used, for data sets at
+            several rates; None: the highest.
+        left_out: number of recordings left out, by the keys of `LEFT_OUT`; counted
+            while the records are searched.
     """
 
     label_set: str
@@ -57,9 +55,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Record:
-    """One row of a manifest before it is a table. ``labels`` in any order; other fields
-    as in the manifest.
-    """
+    """One row of a manifest; ``labels`` in any order, other fields as in the table."""
 
     record_id: str
     path: Path
@@ -73,18 +69,18 @@ class Record:
 
 
 class Dataset(ABC):
-    """A public data set. Subclasses state its facts and implement `records`.
+    """A data set. Subclasses state its facts and implement `records`.
 
     Attributes:
         name: name in the catalogue.
         title: full name.
         licence: licence of the recordings.
-        citation: what to cite.
-        expects: what its folder holds, for messages.
+        citation: publication to cite.
+        expects: content of its folder, for messages.
         leads: its usual leads, in the order of its files.
         fs: its usual sampling rate in Hz, NaN where there is none.
         label_sets: names of label sets mapped to their classes, in order.
-        default_label_set: its own, natural label set.
+        default_label_set: its natural label set.
         official_folds: whether its authors recommend a split (column ``fold``).
         download: PhysioNet project and version, or None where PhysioNet does not have
             it.
@@ -118,125 +114,114 @@ class Dataset(ABC):
 
         Args:
             root: the data set's folder, or one level above or below it.
-            label_set: one of `label_sets`; None for the data set's own.
+            label_set: one of `label_sets`; None for the default one.
             likelihood: least likelihood (0-100) of a statement that counts; only PTB-XL
                 states any.
-            target_fs: rate in Hz that the signals will be used at, where the data set
-                comes in several.
+            target_fs: rate in Hz at which the signals will be used, for data sets at
+                several rates.
 
         Returns:
-            A row a recording (or window), columns as in `ecgnb.data.manifest.COLUMNS`.
-            Its ``attrs`` count what was left out: ``n_absent``, ``n_withdrawn``,
-            ``n_duplicate``, ``n_foreign``.
+            One row per recording (or window), columns as in
+            `ecgnb.data.manifest.COLUMNS`. Its ``attrs`` count what was left out:
+            ``n_absent``, ``n_withdrawn``, ``n_duplicate``, ``n_foreign``.
 
         Raises:
-            ReadError: ``missing_file``, ``empty``: the folder is not there, or holds
-                none of the recordings.
-            LabelError: none of the recordings has a label of the data set's own label
-                set.
-            ConfigError: the label set is unknown, or the likelihood no percentage.
+            ReadError: ``missing_file``, there is no folder; ``empty``, it contains none
+                of the recordings.
+            LabelError: none of the recordings has a label of the default label set.
+            ConfigError: the label set is unknown, or the likelihood is no percentage.
         """
         classes = self.classes(label_set)
         if not 0 <= likelihood <= 100:
             raise ConfigError(
-                f"The likelihood is {likelihood:g}; give a percentage from 0 (all statements) to 100."
+                f"The likelihood is {likelihood:g}; give a percentage from 0 (all "
+                "statements) to 100."
             )
         root = Path(root).expanduser().resolve()
         if not root.is_dir():
             raise ReadError(
                 "missing_file",
-                f"There is no folder {root}. Check the path of the data set {self.name}.",
+                f"There is no folder {root}. Check the path of the data set "
+                f"{self.name}.",
             )
         query = Query(label_set or self.default_label_set, likelihood, target_fs)
-        records = self._unique(self.records(root, query), query)
+        records: dict[str, Record] = {}
+        for record in self.records(root, query):
+            # some data sets ship a part of their recordings twice: the first counts
+            if records.setdefault(record.record_id, record) is not record:
+                query.left_out["duplicate"] += 1
         if not records:
             raise ReadError(
                 "empty",
-                f"{root} holds no recording of {self.name}. Expected there: {self.expects}.",
+                f"{root} holds no recording of {self.name}. Expected there: "
+                f"{self.expects}.",
             )
-        manifest = as_manifest([self._row(record, classes) for record in records])
+        rows = [self._row(record, classes) for record in records.values()]
+        manifest = as_manifest(rows)
         self._check_labels(manifest, root, query)
-        manifest.attrs.update(
-            {f"n_{reason}": query.left_out[reason] for reason in LEFT_OUT}
-        )
-        self._report(query)
+        counts = []
+        for reason, text in LEFT_OUT.items():
+            count = query.left_out[reason]
+            manifest.attrs[f"n_{reason}"] = count
+            if count:
+                counts.append(f"{count} {text}")
+        if counts:
+            say(f"{self.name}: left out recordings: {', '.join(counts)}.")
         return manifest
 
     def classes(self, label_set: str | None = None) -> tuple[str, ...]:
-        """Return the classes of a label set in their order; an unknown one is a
-        ``ConfigError``.
+        """Return the classes of a label set in their order.
+
+        Raises:
+            ConfigError: the label set is unknown.
         """
         name = label_set or self.default_label_set
         if name not in self.label_sets:
             hint = did_you_mean(name, list(self.label_sets))
-            known = ", ".join(self.label_sets)
             raise ConfigError(
-                f"The data set {self.name} has no label set {name!r}.{hint} It has: {known}."
+                f"The data set {self.name} has no label set {name!r}.{hint} "
+                f"It has: {', '.join(self.label_sets)}."
             )
         return self.label_sets[name]
 
-    def _unique(self, records: Iterable[Record], query: Query) -> list[Record]:
-        """Keep the first recording of each name: some data sets ship a part of their
-        recordings twice.
-        """
-        kept: dict[str, Record] = {}
-        for record in records:
-            if record.record_id in kept:
-                query.left_out["duplicate"] += 1
-            else:
-                kept[record.record_id] = record
-        return list(kept.values())
-
     def _row(self, record: Record, classes: tuple[str, ...]) -> dict[str, object]:
-        labels = frozenset(record.labels)
-        return {
+        labels = set(record.labels)
+        return vars(record) | {
             "dataset": self.name,
-            "record_id": record.record_id,
             "path": record.path.as_posix(),
-            "patient_id": record.patient_id,
-            "fold": record.fold,
-            "fs": record.fs,
-            "n_samples": record.n_samples,
             "leads": "|".join(record.leads),
-            "start": record.start,
             "label": "|".join([name for name in classes if name in labels]),
         }
 
     def _check_labels(self, manifest: pd.DataFrame, root: Path, query: Query) -> None:
-        own = query.label_set == self.default_label_set
-        if own and self.label_sets[query.label_set] and (manifest["label"] == "").all():
+        is_default = query.label_set == self.default_label_set
+        if is_default and (manifest["label"] == "").all():
             raise LabelError(
-                f"None of the {len(manifest)} recordings in {root} has a label of {self.name}. Expected there: "
-                f"{self.expects}. For recordings without labels use the data set 'folder'."
+                f"None of the {len(manifest)} recordings in {root} has a label of "
+                f"{self.name}. Expected there: {self.expects}. For recordings without "
+                "labels use the data set 'folder'."
             )
-
-    def _report(self, query: Query) -> None:
-        parts = [
-            f"{query.left_out[reason]} {text}"
-            for reason, text in LEFT_OUT.items()
-            if query.left_out[reason]
-        ]
-        if parts:
-            say(f"{self.name}: left out recordings: {', '.join(parts)}.")
 
 
 #: Every data set by its name.
 CATALOG: Registry[type[Dataset]] = Registry("data set")
 
 
-def unify(found: Iterable[str], known: bool = True) -> tuple[str, ...]:
-    """Return labels of the set ``unified`` from those of its first four that apply.
+def unify(labels: Iterable[str], known: bool = True) -> tuple[str, ...]:
+    """Return labels of the set `UNIFIED`.
 
     Args:
-        found: which of MI, AF, BBB and NORM apply; other names are ignored.
-        known: whether the data set says enough to call a recording without any of them
-            OTHER.
+        labels: those of MI, AF, BBB and NORM that apply; other names are ignored.
+        known: whether the data set states enough to call a recording without any of
+            them OTHER.
 
     >>> unify(["NORM", "AF"]), unify([]), unify([], known=False)
     (('AF',), ('OTHER',), ())
     """
-    hits = frozenset(found)
-    abnormal = tuple([name for name in ("MI", "AF", "BBB") if name in hits])
-    if abnormal or "NORM" in hits:
-        return abnormal or ("NORM",)
+    labels = set(labels)
+    abnormal = tuple([name for name in ("MI", "AF", "BBB") if name in labels])
+    if abnormal:
+        return abnormal
+    if "NORM" in labels:
+        return ("NORM",)
     return ("OTHER",) if known else ()

@@ -1,17 +1,15 @@
-"""PhysioNet/CinC Challenge 2011: twelve-lead recordings of 10 s from mobile phones, fit
-for reading or not.
-"""
+"""PhysioNet/CinC Challenge 2011: signal quality of 12-lead ECGs from mobile phones."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ecgnb.data.catalog.base import CATALOG, UNIFIED, Query
 from ecgnb.data.catalog.dataset_files import read_table, tables_beside
-from ecgnb.data.catalog.wfdb_dataset import WfdbDataset
+from ecgnb.data.catalog.wfdb_dataset import Comments, Table, WfdbDataset
 
 _CLASSES = ("acceptable", "unacceptable")
 
@@ -21,17 +19,23 @@ class Cinc2011(WfdbDataset):
     """Challenge 2011. Labels come from ``RECORDS-acceptable`` and
     ``RECORDS-unacceptable``, or from ``labels.csv``.
 
-    The files order the augmented leads aVR, aVF, aVL; leads are read by name. Patients
-    are not named.
+    Recordings of 10 s. The files order the augmented leads aVR, aVF, aVL. Patients are
+    unknown.
 
-    Unified labels: none, as nothing is said about the heart.
+    Unified labels: none, as the labels do not concern the heart.
     """
 
     name = "cinc2011"
-    title = "Improving the Quality of ECGs Collected using Mobile Phones: PhysioNet/CinC Challenge 2011"
+    title = (
+        "Improving the Quality of ECGs Collected using Mobile Phones: "
+        "PhysioNet/CinC Challenge 2011"
+    )
     licence = "ODC-By 1.0"
     citation = "Silva I, Moody GB, Celi L. Comput Cardiol 2011;38:273-276"
-    expects = "WFDB records 1002603 and so on with RECORDS-acceptable and RECORDS-unacceptable, or labels.csv"
+    expects = (
+        "WFDB records 1002603 and so on with RECORDS-acceptable and "
+        "RECORDS-unacceptable, or labels.csv"
+    )
     leads = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")
     default_label_set = "quality"
     download = "challenge-2011/1.0.0"
@@ -41,26 +45,23 @@ class Cinc2011(WfdbDataset):
     }
     pattern = re.compile(r"\d{7}")
 
-    def table(self, root: Path) -> Mapping[str, str]:
+    def table(self, root: Path) -> Table:
         """Return the quality of each record."""
-        found: dict[str, str] = {}
+        quality: dict[str, str] = {}
         for path in tables_beside(root, "labels.csv")[:1]:
             table = read_table(path, ("record", "quality"))
-            found |= dict(
-                zip(table["record"], table["quality"].str.lower(), strict=True)
-            )
+            labels = table["quality"].str.lower()
+            quality.update(zip(table["record"], labels, strict=True))
         for label in _CLASSES:
             for path in tables_beside(root, f"RECORDS-{label}"):
-                names = path.read_text(encoding="utf-8").split()
-                found |= {name.rsplit("/", 1)[-1]: label for name in names}
-        return found
+                for name in path.read_text(encoding="utf-8").split():
+                    quality[name.rsplit("/", 1)[-1]] = label
+        return quality
 
     def labels(
-        self,
-        record_id: str,
-        said: Mapping[str, Any],
-        table: Mapping[str, Any],
-        query: Query,
+        self, record_id: str, comments: Comments, table: Table, query: Query
     ) -> Iterable[str]:
-        """Return the quality; the set ``unified`` has nothing to say."""
-        return () if query.label_set == "unified" else (table.get(record_id, ""),)
+        """Return the quality; there are no unified labels."""
+        if query.label_set == "unified":
+            return ()
+        return (table.get(record_id, ""),)

@@ -1,18 +1,16 @@
-"""PhysioNet/CinC Challenge 2017: 8,528 single-lead recordings of 9 to 61 s, one of four
-classes each.
-"""
+"""PhysioNet/CinC Challenge 2017: atrial fibrillation in single-lead recordings."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ecgnb.core.errors import LabelError
 from ecgnb.data.catalog.base import CATALOG, UNIFIED, Query, unify
 from ecgnb.data.catalog.dataset_files import read_table, tables_beside
-from ecgnb.data.catalog.wfdb_dataset import WfdbDataset
+from ecgnb.data.catalog.wfdb_dataset import Comments, Table, WfdbDataset
 
 _CLASSES = ("N", "A", "O", "~")
 _UNIFIED = {"N": "NORM", "A": "AF"}
@@ -20,19 +18,22 @@ _UNIFIED = {"N": "NORM", "A": "AF"}
 
 @CATALOG.register("cinc2017")
 class Cinc2017(WfdbDataset):
-    """Challenge 2017. Classes: N normal rhythm, A atrial fibrillation, O other rhythm,
-    ~ too noisy.
+    """Challenge 2017: 8,528 recordings of 9 to 61 s.
 
-    The labels were revised twice: of several ``REFERENCE*.csv`` the one with the
-    highest version counts (``REFERENCE-v3.csv``). The validation set repeats 300
-    training recordings; they are counted once.
+    Classes: N normal rhythm, A atrial fibrillation, O other rhythm, ~ too noisy. The
+    labels were revised twice: of several ``REFERENCE*.csv`` the one with the highest
+    version counts (``REFERENCE-v3.csv``). The validation set repeats 300 training
+    recordings; they count once.
 
     Unified labels: N is NORM, A is AF, O is OTHER; a noisy recording has none. A single
     lead shows neither MI nor BBB.
     """
 
     name = "cinc2017"
-    title = "AF Classification from a Short Single Lead ECG Recording: PhysioNet/CinC Challenge 2017"
+    title = (
+        "AF Classification from a Short Single Lead ECG Recording: "
+        "PhysioNet/CinC Challenge 2017"
+    )
     licence = "ODC-By 1.0"
     citation = (
         "Clifford GD, et al. Comput Cardiol 2017;44. doi:10.22489/CinC.2017.065-469"
@@ -48,30 +49,25 @@ class Cinc2017(WfdbDataset):
     }
     pattern = re.compile(r"A\d{5}")
 
-    def table(self, root: Path) -> Mapping[str, str]:
+    def table(self, root: Path) -> Table:
         """Return the class of each record."""
         files = tables_beside(root, "REFERENCE*.csv")
+        files.sort(key=lambda path: (path.stem.lower(), path.as_posix()))
         classes: dict[str, str] = {}
-        for path in sorted(
-            files, key=lambda path: (path.stem.lower(), path.as_posix())
-        ):
+        for path in files:  # later versions replace earlier ones
             rows = read_table(path, header=None)
-            for record, label in zip(
-                rows[0].str.strip(), rows[rows.columns[-1]].str.strip(), strict=True
-            ):
+            labels = rows[rows.columns[-1]].str.strip()
+            for record, label in zip(rows[0].str.strip(), labels, strict=True):
                 if label not in _CLASSES:
                     raise LabelError(
-                        f"{path} labels {record} {label!r}; the classes are {', '.join(_CLASSES)}."
+                        f"{path} labels {record} {label!r}; the classes are "
+                        f"{', '.join(_CLASSES)}."
                     )
                 classes[record] = label
         return classes
 
     def labels(
-        self,
-        record_id: str,
-        said: Mapping[str, Any],
-        table: Mapping[str, Any],
-        query: Query,
+        self, record_id: str, comments: Comments, table: Table, query: Query
     ) -> Iterable[str]:
         """Return the class in the reference table."""
         label = table.get(record_id, "")

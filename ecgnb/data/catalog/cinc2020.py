@@ -1,22 +1,21 @@
-"""PhysioNet/CinC Challenge 2020: twelve-lead recordings of six sources, labelled with
-SNOMED CT codes.
-"""
+"""PhysioNet/CinC Challenges 2020 and 2021: 12-lead recordings with SNOMED CT codes."""
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 
 from ecgnb.core.errors import ConfigError
 from ecgnb.data.catalog.base import CATALOG, UNIFIED, Query, unify
 from ecgnb.data.catalog.dataset_files import own_table
-from ecgnb.data.catalog.wfdb_dataset import WfdbDataset
+from ecgnb.data.catalog.wfdb_dataset import Comments, Table, WfdbDataset
 
-#: The class of sinus rhythm, which the Challenge's metric takes as "normal".
+#: The class of sinus rhythm, "normal" for the Challenge's metric.
 NORMAL_CLASS = "NSR"
 
 _ROWS = own_table("snomed.csv")
@@ -24,25 +23,20 @@ _BY_CODE = {row["code"]: row for row in _ROWS}
 _BY_ABBREVIATION = {row["abbreviation"].lower(): row for row in _ROWS}
 
 
-def _scored(year: int) -> tuple[str, ...]:
-    return tuple([row["class"] for row in own_table(f"cinc{year}_weights.csv")])
-
-
 @functools.cache
 def challenge_weights(year: int) -> tuple[tuple[str, ...], np.ndarray]:
     """Return the scored classes of the Challenge of 2020 or 2021 and its weights.
 
-    Equivalent codes are one class, as in the official score: CRBBB with RBBB, PAC with
-    SVPB, PVC with VPB, and in 2021 CLBBB with LBBB.
+    Equivalent codes are one class, as in the official score: CRBBB and RBBB, PAC and
+    SVPB, PVC and VPB, and in 2021 CLBBB and LBBB.
 
     Args:
         year: 2020 or 2021.
 
     Returns:
         Classes (abbreviations of the Challenge, in the order of its table: 24 in 2020,
-        26 in 2021) and the matrix
-        ``[n_classes, n_classes]``: the reward of a decision (column) where a class
-            (row) is true.
+        26 in 2021) and the matrix ``[n_classes, n_classes]``: the reward of a decision
+        (column) where a class (row) is true.
 
     Raises:
         ConfigError: for any other year.
@@ -51,14 +45,10 @@ def challenge_weights(year: int) -> tuple[tuple[str, ...], np.ndarray]:
         raise ConfigError(
             f"There are weights for the Challenges of 2020 and 2021, not of {year}."
         )
-    classes = _scored(year)
-    weights = np.array(
-        [
-            [float(row[name]) for name in classes]
-            for row in own_table(f"cinc{year}_weights.csv")
-        ]
-    )
-    weights.flags.writeable = False  # it is shared by all callers
+    table = pd.DataFrame(own_table(f"cinc{year}_weights.csv")).set_index("class")
+    classes = tuple(table.index)
+    weights = table[list(classes)].to_numpy(dtype=np.float64)
+    weights.flags.writeable = False  # the cache shares it among all callers
     return classes, weights
 
 
@@ -66,13 +56,13 @@ def challenge_weights(year: int) -> tuple[tuple[str, ...], np.ndarray]:
 class Cinc2020(WfdbDataset):
     """Challenge 2020. A recording has the classes of all codes in its ``#Dx:`` line.
 
-    Classes are called by the Challenge's abbreviations: ``scored`` has the scored ones
-    with equivalent codes joined (see `challenge_weights`), ``all`` every code of the
-    Challenge's tables by itself. Early headers hold abbreviations in place of codes;
-    they are understood. Patients are not named.
+    Classes have the Challenge's abbreviations: ``scored`` has the scored ones with
+    equivalent codes joined (see `challenge_weights`), ``all`` every code of the
+    Challenge's tables. Early headers contain abbreviations in place of codes. Patients
+    are unknown.
 
-    The name of a record tells its source: A and Q CPSC 2018 and its unused part, I St
-    Petersburg, S PTB, HR PTB-XL (HR00001 is PTB-XL 1), E Georgia. So this data set
+    The first letters of a record are its source: A and Q CPSC 2018 and its unused part,
+    I St Petersburg, S PTB, HR PTB-XL (HR00001 is PTB-XL 1), E Georgia. So this data set
     shares recordings with ``ptbxl``, ``cpsc2018`` and ``ptbdb``.
 
     Unified labels: MI by the four infarction codes, AF by the five codes of atrial
@@ -83,12 +73,18 @@ class Cinc2020(WfdbDataset):
     name = "cinc2020"
     title = "Classification of 12-lead ECGs: PhysioNet/CinC Challenge 2020"
     licence = "CC BY 4.0"
-    citation = "Perez Alday EA, et al. Physiol Meas 2020;41:124003. doi:10.1088/1361-6579/abc960"
-    expects = "WFDB records A0001, Q0001, I0001, S0001, HR00001 or E00001 and so on with a #Dx: line in their headers"
+    citation = (
+        "Perez Alday EA, et al. Physiol Meas 2020;41:124003. "
+        "doi:10.1088/1361-6579/abc960"
+    )
+    expects = (
+        "WFDB records A0001, Q0001, I0001, S0001, HR00001 or E00001 and so on with a "
+        "#Dx: line in their headers"
+    )
     default_label_set = "scored"
     download = "challenge-2020/1.0.2"
     label_sets: ClassVar[dict[str, tuple[str, ...]]] = {
-        "scored": _scored(2020),
+        "scored": challenge_weights(2020)[0],
         "all": tuple([row["abbreviation"] for row in _ROWS]),
         "unified": UNIFIED,
     }
@@ -96,40 +92,40 @@ class Cinc2020(WfdbDataset):
     scored_column: ClassVar[str] = "scored_2020"
 
     def labels(
-        self,
-        record_id: str,
-        said: Mapping[str, Any],
-        table: Mapping[str, Any],
-        query: Query,
+        self, record_id: str, comments: Comments, table: Table, query: Query
     ) -> Iterable[str]:
         """Return the classes of the codes in the header."""
-        stated = [text for text in said["dx"] if text.lower() != "unknown"]
-        rows = [row for text in stated if (row := _row_of(text)) is not None]
+        codes = [code for code in comments["dx"] if code.lower() != "unknown"]
+        rows = []
+        for code in codes:
+            row = _BY_CODE.get(code) or _BY_ABBREVIATION.get(code.lower())
+            if row is not None:
+                rows.append(row)
         if query.label_set == "unified":
-            found = {row["unified"] for row in rows}
-            return unify(
-                found if len(stated) == 1 else found - {"NORM"}, known=bool(stated)
-            )
+            unified = {row["unified"] for row in rows}
+            if len(codes) > 1:
+                unified.discard("NORM")
+            return unify(unified, known=bool(codes))
         column = "abbreviation" if query.label_set == "all" else self.scored_column
         return [row[column] for row in rows]
 
 
-def _row_of(text: str) -> dict[str, str] | None:
-    return _BY_CODE.get(text) or _BY_ABBREVIATION.get(text.lower())
-
-
 @CATALOG.register("cinc2021")
 class Cinc2021(Cinc2020):
-    """Challenge 2021. As `Cinc2020`, with the scored classes of 2021; JS are
-    Chapman-Shaoxing and Ningbo.
-    """
+    """Challenge 2021: as `Cinc2020`, with JS (Chapman-Shaoxing and Ningbo)."""
 
     name = "cinc2021"
-    title = "Will Two Do? Varying Dimensions in Electrocardiography: PhysioNet/CinC Challenge 2021"
+    title = (
+        "Will Two Do? Varying Dimensions in Electrocardiography: "
+        "PhysioNet/CinC Challenge 2021"
+    )
     citation = (
         "Reyna MA, et al. Comput Cardiol 2021;48. doi:10.23919/CinC53138.2021.9662687"
     )
-    expects = "WFDB records A0001, HR00001, JS00001 and so on with a #Dx: line in their headers"
+    expects = (
+        "WFDB records A0001, HR00001, JS00001 and so on with a #Dx: line in their "
+        "headers"
+    )
     download = "challenge-2021/1.0.3"
     label_sets: ClassVar[dict[str, tuple[str, ...]]] = {
         **Cinc2020.label_sets,

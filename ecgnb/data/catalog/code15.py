@@ -1,21 +1,19 @@
-"""CODE-15%: twelve-lead recordings of Brazilian telehealth as WFDB records, labelled
-for Chagas disease.
-"""
+"""CODE-15%: 12-lead recordings of Brazilian telehealth, labelled for Chagas disease."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ecgnb.data.catalog.base import CATALOG, UNIFIED, Query, unify
 from ecgnb.data.catalog.dataset_files import read_table, tables_beside
-from ecgnb.data.catalog.wfdb_dataset import WfdbDataset
+from ecgnb.data.catalog.wfdb_dataset import Comments, Table, WfdbDataset
 
 _CHAGAS = {"false": "negative", "true": "positive"}
-#: Columns of ``exams.csv`` that say something for the unified labels.
-_EXAMS = {"AF": "AF", "RBBB": "BBB", "LBBB": "BBB", "normal_ecg": "NORM"}
+#: Unified labels by columns of ``exams.csv``.
+_UNIFIED = {"AF": "AF", "RBBB": "BBB", "LBBB": "BBB", "normal_ecg": "NORM"}
 
 
 @CATALOG.register("code15")
@@ -26,7 +24,7 @@ class Code15(WfdbDataset):
     Classes: negative, positive (for Chagas disease; self-reported, so weak).
 
     Unified labels need the data set's ``exams.csv`` beside the recordings: AF is AF,
-    RBBB and LBBB are BBB, normal_ecg is NORM, the rest OTHER; MI is not known. Without
+    RBBB and LBBB are BBB, normal_ecg is NORM, the rest OTHER; MI is unknown. Without
     that table no recording has a unified label.
     """
 
@@ -45,29 +43,22 @@ class Code15(WfdbDataset):
     }
     pattern = re.compile(r"\d+\w*")
 
-    def table(self, root: Path) -> Mapping[str, list[str]]:
-        """Return which of the unified labels ``exams.csv`` gives each exam."""
-        found: dict[str, list[str]] = {}
+    def table(self, root: Path) -> Table:
+        """Return the unified labels that ``exams.csv`` has of each exam."""
+        labels: dict[str, list[str]] = {}
         for path in tables_beside(root, "exams.csv")[:1]:
-            table = read_table(path, ("exam_id", *_EXAMS))
-            flags = {
-                name: table[name].str.lower().isin(["true", "1", "1.0"])
-                for name in _EXAMS
-            }
-            for row, exam in enumerate(table["exam_id"]):
-                found[exam] = [
-                    label for name, label in _EXAMS.items() if flags[name].iat[row]
-                ]
-        return found
+            table = read_table(path, ("exam_id", *_UNIFIED))
+            labels = {exam: [] for exam in table["exam_id"]}
+            for column, label in _UNIFIED.items():
+                is_true = table[column].str.lower().isin(["true", "1", "1.0"])
+                for exam in table["exam_id"][is_true]:
+                    labels[exam].append(label)
+        return labels
 
     def labels(
-        self,
-        record_id: str,
-        said: Mapping[str, Any],
-        table: Mapping[str, Any],
-        query: Query,
+        self, record_id: str, comments: Comments, table: Table, query: Query
     ) -> Iterable[str]:
         """Return the Chagas label of the header, or the unified labels of the table."""
         if query.label_set == "unified":
             return unify(table.get(record_id, ()), known=record_id in table)
-        return (_CHAGAS.get(said["fields"].get("chagas label", "").lower(), ""),)
+        return (_CHAGAS.get(comments["fields"].get("chagas label", "").lower(), ""),)

@@ -1,6 +1,4 @@
-"""China Physiological Signal Challenge 2018: 6,877 twelve-lead recordings of 6 to 60 s,
-one to three of nine labels.
-"""
+"""China Physiological Signal Challenge 2018: 12-lead recordings with nine labels."""
 
 from __future__ import annotations
 
@@ -13,24 +11,24 @@ import pandas as pd
 from ecgnb.core.errors import LabelError, ReadError
 from ecgnb.data.catalog.base import CATALOG, UNIFIED, Dataset, Query, Record, unify
 from ecgnb.data.catalog.dataset_files import read_table, tables_beside, walk
+from ecgnb.data.readers.matlab import MatlabReader
 
 #: In the order of the Challenge's numbers 1 to 9.
 _CLASSES = ("NSR", "AF", "IAVB", "LBBB", "RBBB", "PAC", "PVC", "STD", "STE")
-_CLASS_OF = {name.lower(): name for name in _CLASSES} | {
-    str(i): name for i, name in enumerate(_CLASSES, 1)
-}
-_CLASS_OF |= {"normal": "NSR", "i-avb": "IAVB"}
+_CLASS_OF = {"normal": "NSR", "i-avb": "IAVB"}
+for _number, _name in enumerate(_CLASSES, start=1):
+    _CLASS_OF |= {_name.lower(): _name, str(_number): _name}
 _UNIFIED = {"NSR": "NORM", "AF": "AF", "LBBB": "BBB", "RBBB": "BBB"}
 
 
 @CATALOG.register("cpsc2018")
 class Cpsc2018(Dataset):
-    """CPSC 2018, as MATLAB files with ``REFERENCE.csv`` (or a ``labels.csv`` with a
-    record and its labels a row).
+    """CPSC 2018: 6,877 recordings of 6 to 60 s, one to three labels each.
 
-    Classes: NSR normal, AF, IAVB first-degree block, LBBB, RBBB, PAC, PVC, STD and STE
-    (ST depression and elevation). The recordings are in ``cinc2020`` too, under the
-    same names. Patients are not named.
+    MATLAB files with ``REFERENCE.csv``, or with ``labels.csv``: one record and its
+    labels per row. Classes: NSR normal, AF, IAVB first-degree block, LBBB, RBBB, PAC,
+    PVC, STD and STE (ST depression and elevation). The recordings are in ``cinc2020``
+    too, under the same names. Patients are unknown.
 
     Unified labels: NSR is NORM, AF is AF, LBBB and RBBB are BBB, the rest OTHER. MI is
     not among the nine classes.
@@ -39,7 +37,10 @@ class Cpsc2018(Dataset):
     name = "cpsc2018"
     title = "China Physiological Signal Challenge 2018"
     licence = "open access; CC BY 4.0 as part of the PhysioNet/CinC Challenge 2020"
-    citation = "Liu F, et al. J Med Imaging Health Inform 2018;8:1368-1373. doi:10.1166/jmihi.2018.2442"
+    citation = (
+        "Liu F, et al. J Med Imaging Health Inform 2018;8:1368-1373. "
+        "doi:10.1166/jmihi.2018.2442"
+    )
     expects = "MATLAB files A0001.mat and so on with REFERENCE.csv or labels.csv"
     default_label_set = "challenge"
     label_sets: ClassVar[dict[str, tuple[str, ...]]] = {
@@ -49,7 +50,9 @@ class Cpsc2018(Dataset):
 
     def records(self, root: Path, query: Query) -> Iterator[Record]:
         """Yield the recordings of the label table that are there."""
-        files = {path.stem: path for path in reversed(walk(root, (".mat",)))}
+        files: dict[str, Path] = {}
+        for path in walk(root, MatlabReader.suffixes):
+            files.setdefault(path.stem, path)
         for record, labels in sorted(_labels(root, self.expects).items()):
             if record not in files:
                 query.left_out["absent"] += 1
@@ -67,17 +70,17 @@ def _labels(root: Path, expects: str) -> dict[str, tuple[str, ...]]:
             "empty", f"{root} is no folder of cpsc2018. Expected there: {expects}."
         )
     table = pd.concat([read_table(path) for path in files])
-    found: dict[str, tuple[str, ...]] = {}
+    classes: dict[str, tuple[str, ...]] = {}
     for record, *cells in table.itertuples(index=False):
-        names = [
-            part.strip().lower() for cell in cells for part in str(cell).split("|")
-        ]
-        unknown = [name for name in names if name and name not in _CLASS_OF]
-        if unknown:
-            raise LabelError(
-                f"{files[0]} labels {record} {unknown[0]!r}; the classes are {', '.join(_CLASSES)}."
-            )
-        found[record.strip().removesuffix(".mat")] = tuple(
-            [_CLASS_OF[name] for name in names if name]
-        )
-    return found
+        labels = []
+        for text in "|".join(map(str, cells)).split("|"):
+            name = text.strip().lower()
+            if name and name not in _CLASS_OF:
+                raise LabelError(
+                    f"{files[0]} labels {record} {name!r}; the classes are "
+                    f"{', '.join(_CLASSES)}."
+                )
+            if name:
+                labels.append(_CLASS_OF[name])
+        classes[record.strip().removesuffix(".mat")] = tuple(labels)
+    return classes

@@ -1,27 +1,25 @@
-"""China Physiological Signal Challenge 2021: two-lead recordings with the episodes of
-atrial fibrillation marked.
-"""
+"""China Physiological Signal Challenge 2021: episodes of atrial fibrillation."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ecgnb.data.catalog.annotation_windows import Annotations, WindowedDataset
 from ecgnb.data.catalog.base import CATALOG, UNIFIED, Query, unify
+from ecgnb.data.catalog.wfdb_dataset import Comments
 
 _CLASS_OF = {"N": "non-AF", "AFIB": "AF", "AFL": "AF"}
 
 
 @CATALOG.register("cpsc2021")
 class Cpsc2021(WindowedDataset):
-    """CPSC 2021, in windows of 10 s end to end; the rest at the end of a recording is
-    dropped.
+    """CPSC 2021: two-lead recordings in windows of 10 s end to end.
 
-    The label of a window is the rhythm that fills most of it; before the first mark it
-    is non-AF. As in the Challenge, flutter counts as AF. The record ``data_P_R`` is
+    The label of a window is the rhythm that fills most of it, non-AF before the first
+    annotated one. As in the Challenge, flutter counts as AF. The record ``data_P_R`` is
     recording R of patient P.
 
     Unified labels: AF where fibrillation (not flutter) fills most of the window, OTHER
@@ -30,7 +28,10 @@ class Cpsc2021(WindowedDataset):
     """
 
     name = "cpsc2021"
-    title = "Paroxysmal Atrial Fibrillation Events Detection: China Physiological Signal Challenge 2021"
+    title = (
+        "Paroxysmal Atrial Fibrillation Events Detection: "
+        "China Physiological Signal Challenge 2021"
+    )
     licence = "ODC-By 1.0"
     citation = "Wang X, et al. PhysioNet 2021. doi:10.13026/ksya-qw89"
     expects = "WFDB records data_0_1 and so on with their annotations (.atr)"
@@ -54,6 +55,6 @@ class Cpsc2021(WindowedDataset):
             return unify(["AF"] if rhythm == "AFIB" else [])
         return (_CLASS_OF.get(rhythm, ""),)
 
-    def patient(self, path: Path, said: Mapping[str, Any]) -> str:
+    def patient(self, path: Path, comments: Comments) -> str:
         """Return the first number of the record's name."""
         return path.stem.split("_")[1]

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from ecgnb.core.errors import ConfigError, EcgnbError
 from ecgnb.core.progress import progress, say
+from ecgnb.data.catalog.base import CATALOG
 from ecgnb.hub.download import download_file
 
 BASE_URL = "https://physionet.org/files"
@@ -83,8 +84,6 @@ def download(name: str, folder: str | Path, *, base_url: str | None = None) -> P
 
 def _project(name: str) -> str:
     """Return project and version of a data set on PhysioNet, "ptb-xl/1.0.3"."""
-    from ecgnb.data.catalog import CATALOG  # which imports the readers
-
     project = CATALOG.get(name).download
     if project is None:
         known = ", ".join(other for other in CATALOG if CATALOG.get(other).download)

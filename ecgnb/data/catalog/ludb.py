@@ -1,17 +1,15 @@
-"""Lobachevsky University Database: 200 twelve-lead recordings of 10 s with bounds of P,
-QRS and T in each lead.
-"""
+"""Lobachevsky University Database (LUDB): 12-lead recordings with P, QRS, T bounds."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ecgnb.data.catalog.base import CATALOG, UNIFIED, Query, unify
 from ecgnb.data.catalog.dataset_files import read_table, tables_beside
-from ecgnb.data.catalog.wfdb_dataset import WfdbDataset
+from ecgnb.data.catalog.wfdb_dataset import Comments, Table, WfdbDataset
 
 _RHYTHMS = (
     "Sinus rhythm",
@@ -34,8 +32,9 @@ _UNIFIED = {
 
 @CATALOG.register("ludb")
 class Ludb(WfdbDataset):
-    """LUDB, one recording a subject. Statements come from the headers, for records
-    without any there from ``ludb.csv``.
+    """LUDB: 200 recordings of 10 s, one per subject.
+
+    Statements are those of the headers, for headers without any those of ``ludb.csv``.
 
     The default label set is the rhythm.
 
@@ -48,7 +47,10 @@ class Ludb(WfdbDataset):
     name = "ludb"
     title = "Lobachevsky University Electrocardiography Database"
     licence = "ODC-By 1.0"
-    citation = "Kalyakulina AI, et al. IEEE Access 2020;8:186181-186190. doi:10.1109/ACCESS.2020.3029211"
+    citation = (
+        "Kalyakulina AI, et al. IEEE Access 2020;8:186181-186190. "
+        "doi:10.1109/ACCESS.2020.3029211"
+    )
     expects = "the folder data with WFDB records 1 to 200, and ludb.csv"
     default_label_set = "rhythm"
     download = "ludb/1.0.1"
@@ -58,77 +60,60 @@ class Ludb(WfdbDataset):
     }
     pattern = re.compile(r"\d{1,3}")
 
-    def table(self, root: Path) -> Mapping[str, list[str]]:
+    def table(self, root: Path) -> Table:
         """Return the statements of each record in ``ludb.csv``."""
-        return {
-            record: found
-            for path in tables_beside(root, "ludb.csv")[:1]
-            for record, found in read_ludb(path)
-        }
+        files = tables_beside(root, "ludb.csv")
+        return read_ludb(files[0]) if files else {}
 
     def labels(
-        self,
-        record_id: str,
-        said: Mapping[str, Any],
-        table: Mapping[str, Any],
-        query: Query,
+        self, record_id: str, comments: Comments, table: Table, query: Query
     ) -> Iterable[str]:
         """Return the rhythm, or the unified labels of all statements."""
-        statements = header_statements(said["comments"]) or table.get(record_id, [])
+        statements = header_statements(comments["comments"])
+        statements = statements or table.get(record_id, [])
         if query.label_set == "unified":
             return unify(_unified(statements), known=bool(statements))
-        return [
-            name
-            for name in _RHYTHMS
-            if any(_is_rhythm(statement, name) for statement in statements)
-        ]
+        # a rhythm may be specified after a comma: "Atrial flutter, typical"
+        rhythms = {statement.partition(",")[0] for statement in statements}
+        return [name for name in _RHYTHMS if name.lower() in rhythms]
 
-    def patient(self, path: Path, said: Mapping[str, Any]) -> str:
+    def patient(self, path: Path, comments: Comments) -> str:
         """Return the record's own name: every subject was recorded once."""
         return path.stem
 
 
-def read_ludb(path: Path) -> Iterable[tuple[str, list[str]]]:
-    """Yield each record of ``ludb.csv`` with its statements in lower case; a cell holds
-    several, one a line.
+def read_ludb(path: Path) -> dict[str, list[str]]:
+    """Return the statements of each record in ``ludb.csv``, in lower case.
+
+    A cell holds several statements, one per line.
     """
     table = read_table(path, ("ID", "Rhythms"))
-    columns = list(table.columns[table.columns.get_loc("Rhythms") :])
-    for record, *cells in table[["ID", *columns]].itertuples(index=False):
-        yield (
-            record.strip(),
-            [
-                line.strip().lower()
-                for cell in cells
-                for line in cell.split("\n")
-                if line.strip()
-            ],
-        )
+    columns = table.columns[table.columns.get_loc("Rhythms") :]
+    records = table["ID"].str.strip()
+    statements = {}
+    for record, cells in zip(records, table[columns].to_numpy(), strict=True):
+        lines = "\n".join(cells).lower().split("\n")
+        statements[record] = [line.strip() for line in lines if line.strip()]
+    return statements
 
 
 def header_statements(comments: Iterable[str]) -> list[str]:
-    """Return the statements of a header in lower case, as they stand in ``ludb.csv``.
+    """Return the statements of a header in lower case, as in ``ludb.csv``.
 
-    >>> header_statements(["<age>: 51", "<diagnoses>:", "Rhythm: Sinus rhythm.", "Left atrial hypertrophy."])
-    ['sinus rhythm', 'left atrial hypertrophy']
+    >>> header_statements(["<age>: 51", "<diagnoses>:", "Rhythm: Sinus rhythm."])
+    ['sinus rhythm']
     """
-    stated = [
-        comment.strip().rstrip(".")
-        for comment in comments
-        if not comment.startswith("<")
-    ]
-    return [text.lower().removeprefix("rhythm:").strip() for text in stated if text]
-
-
-def _is_rhythm(statement: str, name: str) -> bool:
-    return statement == name.lower() or statement.startswith(f"{name.lower()},")
+    statements = []
+    for comment in comments:
+        text = comment.strip().rstrip(".")
+        if text and not comment.startswith("<"):
+            statements.append(text.lower().removeprefix("rhythm:").strip())
+    return statements
 
 
 def _unified(statements: list[str]) -> Iterable[str]:
-    yield from [
-        name
-        for name, pattern in _UNIFIED.items()
-        if any(map(pattern.match, statements))
-    ]
+    for name, pattern in _UNIFIED.items():
+        if any(map(pattern.match, statements)):
+            yield name
     if "sinus rhythm" in statements and all(map(_NORMAL.fullmatch, statements)):
         yield "NORM"

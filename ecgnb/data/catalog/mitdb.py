@@ -1,18 +1,17 @@
-"""MIT-BIH Arrhythmia Database: 48 half-hour two-lead recordings with every beat and
-rhythm annotated.
-"""
+"""MIT-BIH Arrhythmia Database: two-lead recordings with annotated beats and rhythms."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from ecgnb.data.catalog.annotation_windows import Annotations, WindowedDataset
 from ecgnb.data.catalog.base import CATALOG, UNIFIED, Query, unify
+from ecgnb.data.catalog.wfdb_dataset import Comments
 
 #: Normal sinus rhythm, then as the database's directory lists them: atrial
 #: fibrillation, flutter and bigeminy, ventricular bigeminy, second-degree block,
@@ -39,11 +38,10 @@ _RHYTHMS = (
 
 @CATALOG.register("mitdb")
 class MitDb(WindowedDataset):
-    """MIT-BIH, in windows of 10 s end to end; the rest at the end of a recording is
-    dropped.
+    """MIT-BIH: 48 recordings of half an hour, in windows of 10 s end to end.
 
-    The label of a window is the rhythm that fills most of it. Records are patients, but
-    201 and 202 are one person.
+    The label of a window is the rhythm that fills most of it. Each record is a patient,
+    except that 201 and 202 are one person.
 
     Unified labels: AF where atrial fibrillation fills most of the window; BBB where at
     least half of its beats are conducted with bundle branch block (L or R); NORM where
@@ -76,21 +74,16 @@ class MitDb(WindowedDataset):
         if query.label_set != "unified":
             return (rhythm,)
         beats = annotations.beats_in(start, stop)
-        found = []
+        rhythms = set(annotations.durations(start, stop))
+        labels = []
         if rhythm == "AFIB":
-            found.append("AF")
+            labels.append("AF")
         if len(beats) and np.isin(beats, ["L", "R"]).mean() >= 0.5:
-            found.append("BBB")
-        if (
-            len(beats)
-            and (beats == "N").all()
-            and set(annotations.durations(start, stop)) == {"N"}
-        ):
-            found.append("NORM")
-        return unify(found)
+            labels.append("BBB")
+        if len(beats) and (beats == "N").all() and rhythms == {"N"}:
+            labels.append("NORM")
+        return unify(labels)
 
-    def patient(self, path: Path, said: Mapping[str, Any]) -> str:
-        """Return the record, which is its patient, but for the one who was recorded
-        twice.
-        """
+    def patient(self, path: Path, comments: Comments) -> str:
+        """Return the record's name, 201 for both records of that patient."""
         return "201" if path.stem == "202" else path.stem

@@ -1,19 +1,17 @@
-"""PTB Diagnostic ECG Database: 549 recordings of 290 subjects, twelve leads and Frank's
-three.
-"""
+"""PTB Diagnostic ECG Database: twelve leads and Frank's three, clinical diagnoses."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ecgnb.data.catalog.base import CATALOG, UNIFIED, Query, unify
-from ecgnb.data.catalog.wfdb_dataset import WfdbDataset
+from ecgnb.data.catalog.wfdb_dataset import Comments, Table, WfdbDataset
 from ecgnb.data.signal.leads import STANDARD_12
 
-#: Classes, by how the reasons for admission begin that fall under them.
+#: Classes, with the first words of their reasons for admission.
 _REASONS = {
     "Myocardial infarction": ("myocardial infarction",),
     "Cardiomyopathy or heart failure": ("cardiomyopathy", "heart failure"),
@@ -34,20 +32,23 @@ _UNIFIED = {
 
 @CATALOG.register("ptbdb")
 class PtbDb(WfdbDataset):
-    """PTB Diagnostic, labelled by "Reason for admission" in the headers: a clinical
-    diagnosis, not a reading.
+    """PTB Diagnostic: 549 recordings of 290 subjects.
 
-    The patient is the folder ``patientNNN``; "n/a" is no label.
+    The labels are the "Reason for admission" in the headers, a clinical diagnosis;
+    "n/a" is no label. The patient is the folder ``patientNNN``.
 
     Unified labels: infarction is MI, bundle branch block BBB, healthy control NORM, the
-    rest OTHER. Whether a dysrhythmia is atrial fibrillation is not said, so there is no
+    rest OTHER. Whether a dysrhythmia is atrial fibrillation is unknown, so there is no
     AF.
     """
 
     name = "ptbdb"
     title = "PTB Diagnostic ECG Database"
     licence = "ODC-By 1.0"
-    citation = "Bousseljot R, Kreiseler D, Schnabel A. Biomed Tech 1995;40(s1):317-318. doi:10.13026/C28C71"
+    citation = (
+        "Bousseljot R, Kreiseler D, Schnabel A. Biomed Tech 1995;40(s1):317-318. "
+        "doi:10.13026/C28C71"
+    )
     expects = "folders patient001 and so on with WFDB records s0010_re and so on"
     leads = (*STANDARD_12, "Vx", "Vy", "Vz")
     fs = 1000.0
@@ -60,21 +61,20 @@ class PtbDb(WfdbDataset):
     pattern = re.compile(r"s\d{4}\w*")
 
     def labels(
-        self,
-        record_id: str,
-        said: Mapping[str, Any],
-        table: Mapping[str, Any],
-        query: Query,
+        self, record_id: str, comments: Comments, table: Table, query: Query
     ) -> Iterable[str]:
         """Return the class of the reason for admission."""
-        reason = said["fields"].get("reason for admission", "").lower()
-        label = next(
-            (name for name, begins in _REASONS.items() if reason.startswith(begins)), ""
-        )
+        reason = comments["fields"].get("reason for admission", "").lower()
+        label = ""
+        for name, beginnings in _REASONS.items():
+            if reason.startswith(beginnings):
+                label = name
+                break
         if query.label_set == "unified":
             return unify([_UNIFIED.get(label, "")], known=bool(label))
         return (label,)
 
-    def patient(self, path: Path, said: Mapping[str, Any]) -> str:
-        """Return the folder's name where it is a patient's."""
-        return path.parent.name if re.fullmatch(r"patient\d+", path.parent.name) else ""
+    def patient(self, path: Path, comments: Comments) -> str:
+        """Return the folder's name where it is that of a patient."""
+        folder = path.parent.name
+        return folder if re.fullmatch(r"patient\d+", folder) else ""

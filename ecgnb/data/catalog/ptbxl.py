@@ -1,6 +1,4 @@
-"""PTB-XL: 21,799 twelve-lead recordings of 10 s with 71 SCP-ECG statements and ten
-official folds.
-"""
+"""PTB-XL: 21,799 12-lead recordings of 10 s, 71 SCP-ECG statements, ten folds."""
 
 from __future__ import annotations
 
@@ -19,14 +17,14 @@ WITHDRAWN = frozenset({137, 139, 140, 141, 142, 143, 145, 456, 458, 459, 461, 46
 SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
 
 _DURATION_S = 10
-_COLUMNS = (
+_COLUMNS = [
     "ecg_id",
     "patient_id",
     "scp_codes",
     "strat_fold",
     "filename_lr",
     "filename_hr",
-)
+]
 _BUNDLE_BRANCH_BLOCKS = frozenset({"CRBBB", "CLBBB", "IRBBB", "ILBBB"})
 
 _STATEMENTS = {row["statement"]: row for row in own_table("scp_statements.csv")}
@@ -36,13 +34,13 @@ def _statements(kind: str) -> tuple[str, ...]:
     return tuple([name for name, row in _STATEMENTS.items() if row[kind] == "1"])
 
 
+_SUBCLASSES = {row["subclass"]: "" for row in _STATEMENTS.values() if row["subclass"]}
 _DIAGNOSTIC = frozenset(_statements("diagnostic"))
 
 
 @CATALOG.register("ptbxl")
 class PtbXl(Dataset):
-    """PTB-XL. Classes of ``superclass`` in the paper's order, of the other sets in that
-    of ``scp_statements.csv``.
+    """PTB-XL, with the classes of ``scp_statements.csv`` in the order of that table.
 
     As in the authors' benchmark, a statement counts whatever its likelihood, and a
     superclass or subclass applies when one of its diagnostic statements does. With
@@ -64,11 +62,7 @@ class PtbXl(Dataset):
     download = "ptb-xl/1.0.3"
     label_sets: ClassVar[dict[str, tuple[str, ...]]] = {
         "superclass": SUPERCLASSES,
-        "subclass": tuple(
-            dict.fromkeys(
-                row["subclass"] for row in _STATEMENTS.values() if row["subclass"]
-            )
-        ),
+        "subclass": tuple(_SUBCLASSES),
         "diagnostic": _statements("diagnostic"),
         "form": _statements("form"),
         "rhythm": _statements("rhythm"),
@@ -82,23 +76,22 @@ class PtbXl(Dataset):
         """
         database = anchor(root, "ptbxl_database.csv", self.name)
         table = read_table(database, _COLUMNS)
-        for values in zip(*[table[name] for name in _COLUMNS], strict=True):
-            ecg_id, patient, codes, fold, low, high = values
+        rows = zip(*[table[name] for name in _COLUMNS], strict=True)
+        for ecg_id, patient, scp_codes, fold, low, high in rows:
             number = int(float(ecg_id))
             if number in WITHDRAWN:
                 query.left_out["withdrawn"] += 1
                 continue
-            found = _existing(database.parent, low, high, query.target_fs)
-            if found is None:
+            file = _header_and_fs(database.parent, low, high, query.target_fs)
+            if file is None:
                 query.left_out["absent"] += 1
                 continue
-            path, fs = found
+            path, fs = file
+            codes = _parse_codes(scp_codes, database)
             yield Record(
                 record_id=f"{number:05d}",
                 path=path,
-                labels=labels_of(
-                    _parse(codes, database), query.label_set, query.likelihood
-                ),
+                labels=labels_of(codes, query.label_set, query.likelihood),
                 patient_id=patient.removesuffix(".0"),
                 fold=int(float(fold)) if fold else None,
                 fs=fs,
@@ -107,11 +100,11 @@ class PtbXl(Dataset):
             )
 
 
-def _existing(
+def _header_and_fs(
     folder: Path, low: str, high: str, target_fs: float | None
 ) -> tuple[Path, float] | None:
-    """Return the header at 100 or 500 Hz: the lower rate where it is enough, the other
-    where a file is missing.
+    """Return the header at 100 or 500 Hz: the lower rate where it suffices, the other
+    one where a file is missing.
     """
     choices = [(high, 500.0), (low, 100.0)]
     if target_fs is not None and target_fs <= 100:
@@ -123,12 +116,13 @@ def _existing(
     return None
 
 
-def _parse(text: str, database: Path) -> dict[str, float]:
+def _parse_codes(text: str, database: Path) -> dict[str, float]:
     try:
         return dict(ast.literal_eval(text))
     except (ValueError, SyntaxError, TypeError) as error:
         raise LabelError(
-            f"{database} has scp_codes {text[:60]!r} that cannot be read. Fetch it again."
+            f"{database} has scp_codes {text[:60]!r} that cannot be read. "
+            "Fetch it again."
         ) from error
 
 
@@ -138,19 +132,21 @@ def labels_of(
     """Return the labels of a recording from its statements and their likelihoods
     (0-100).
 
-    >>> labels_of({"NORM": 80.0, "LVOLT": 0.0, "SR": 0.0}, "superclass"), labels_of({"AMI": 35.0}, "superclass", 50)
-    (('NORM',), ())
+    >>> labels_of({"NORM": 80.0, "LVOLT": 0.0, "SR": 0.0}, "superclass")
+    ('NORM',)
+    >>> labels_of({"AMI": 35.0}, "superclass", likelihood=50)
+    ()
     """
     known = [name for name in codes if name in _STATEMENTS]
-    counted = [
-        name for name in known if name not in _DIAGNOSTIC or codes[name] >= likelihood
-    ]
+    counted = []
+    for name in known:
+        if name not in _DIAGNOSTIC or codes[name] >= likelihood:
+            counted.append(name)
     if label_set == "unified":
         return unify(_unified(counted), known=bool(known))
     if label_set in ("superclass", "subclass"):
-        return tuple(
-            [_STATEMENTS[name][label_set] for name in counted if name in _DIAGNOSTIC]
-        )
+        diagnostic = [name for name in counted if name in _DIAGNOSTIC]
+        return tuple([_STATEMENTS[name][label_set] for name in diagnostic])
     return tuple(counted)
 
 

@@ -1,6 +1,4 @@
-"""Data sets of WFDB records: a recording a header, labelled by its comments or by a
-table beside it.
-"""
+"""Data sets of WFDB records, labelled by header comments or by tables beside them."""
 
 from __future__ import annotations
 
@@ -17,12 +15,16 @@ from ecgnb.data.readers.header_comments import parse_comments
 from ecgnb.data.readers.wfdb_header import Header, read_header
 from ecgnb.data.signal.leads import normalise_lead
 
+#: Comments of a header, as `parse_comments` returns them.
+Comments = Mapping[str, Any]
+#: What the tables beside the recordings state, by record.
+Table = Mapping[str, Any]
+
 
 def header_or_none(path: Path) -> Header | None:
     """Return a header, or None for one that cannot be read.
 
-    The recording stays in the manifest all the same: preparation then rejects it, and
-    says why.
+    The recording stays in the manifest, so that preparation rejects it with the reason.
     """
     try:
         return read_header(path)
@@ -31,9 +33,7 @@ def header_or_none(path: Path) -> Header | None:
 
 
 def header_facts(header: Header | None) -> dict[str, Any]:
-    """Return what a header says for the columns ``fs``, ``n_samples`` and ``leads`` of
-    a manifest.
-    """
+    """Return the manifest's ``fs``, ``n_samples`` and ``leads`` of a header."""
     if header is None:
         return {}
     return {
@@ -47,53 +47,44 @@ class WfdbDataset(Dataset):
     """A data set with a header for each recording.
 
     Attributes:
-        pattern: names of its records; headers with other names are counted as another
-            data set's.
+        pattern: names of its records; headers with other names count as another data
+            set's.
     """
 
     pattern: ClassVar[re.Pattern[str]]
 
-    def table(self, root: Path) -> Mapping[str, Any]:
-        """Return what the tables beside the recordings say, by record."""
+    def table(self, root: Path) -> Table:
+        """Return what the tables beside the recordings state, by record."""
         return {}
 
     def labels(
-        self,
-        record_id: str,
-        said: Mapping[str, Any],
-        table: Mapping[str, Any],
-        query: Query,
+        self, record_id: str, comments: Comments, table: Table, query: Query
     ) -> Iterable[str]:
         """Return the labels of a recording; the default is none.
 
         Args:
             record_id: its name.
-            said: what its header's comments say, as `parse_comments` returns it.
-            table: what `table` returned.
-            query: which labels are asked for.
+            comments: its header's comments, as `parse_comments` returns them.
+            table: the return value of `table`.
+            query: the options, of which ``label_set`` selects the labels.
         """
         return ()
 
-    def patient(self, path: Path, said: Mapping[str, Any]) -> str:
-        """Return who was recorded; the default is what the header says."""
-        return str(said["patient_id"])
+    def patient(self, path: Path, comments: Comments) -> str:
+        """Return the patient's id; the default is that of the header's comments."""
+        return str(comments["patient_id"])
 
     def records(self, root: Path, query: Query) -> Iterator[Record]:
         """Yield a record for each header whose signal files are there."""
         table = self.table(root)
         for path, header in self.headers(root, query):
-            said = parse_comments(header.comments if header else ())
-            labels = self.labels(path.stem, said, table, query)
-            yield Record(
-                path.stem,
-                path,
-                tuple(labels),
-                self.patient(path, said),
-                **header_facts(header),
-            )
+            comments = parse_comments(header.comments if header else ())
+            labels = self.labels(path.stem, comments, table, query)
+            patient = self.patient(path, comments)
+            yield Record(path.stem, path, labels, patient, **header_facts(header))
 
     def headers(self, root: Path, query: Query) -> Iterator[tuple[Path, Header | None]]:
-        """Yield the headers of the data set in ``root``; count the foreign, and those
+        """Yield the headers of the data set in ``root``; count foreign ones, and those
         without their signal files.
         """
         for path in progress(walk(root, (".hea",)), title=f"headers of {self.name}"):
@@ -101,9 +92,8 @@ class WfdbDataset(Dataset):
                 query.left_out["foreign"] += 1
                 continue
             header = header_or_none(path)
-            if header is not None and not all(
-                (path.parent / name).is_file() for name in header.files
-            ):
+            names = header.files if header else ()
+            if not all((path.parent / name).is_file() for name in names):
                 query.left_out["absent"] += 1
                 continue
             yield path, header

@@ -122,7 +122,7 @@ def classes_in(mapping: pd.DataFrame) -> tuple[str, ...]:
 
 
 def resolve(path: str, root: Path) -> Path:
-    """Return an absolute path; a relative one refers to ``root``, the project's folder."""
+    """Return an absolute path; a relative one refers to the project's ``root``."""
     return (root / Path(path).expanduser()).resolve()
 
 

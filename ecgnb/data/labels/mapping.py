@@ -154,12 +154,13 @@ def _normalise_labels(
     not_classes: dict[str, list[str]] = {}
     texts = []
     for text in written:
-        known, unknown = set(), []
+        known: set[str] = set()
+        unknown: list[str] = []
         for part in text.split("|"):
             part = part.strip()
-            name = by_name.get(part) or by_name.get(part.casefold())
-            if name:
-                known.add(name)
+            class_name = by_name.get(part) or by_name.get(part.casefold())
+            if class_name:
+                known.add(class_name)
             elif part:
                 unknown.append(part)
         if unknown:

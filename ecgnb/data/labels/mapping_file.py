@@ -68,10 +68,10 @@ def read_mapping(path: str | Path) -> pd.DataFrame:
     table = pd.DataFrame({name: table[name].fillna("").str.strip() for name in columns})
     nameless = np.flatnonzero(table["record_id"] == "")
     if len(nameless):
-        lines = nameless + 2  # counted from 1, after the header
+        rows = (nameless + 2).tolist()  # counted from 1, after the header
         raise LabelError(
-            f"The label file {path} has {len(lines)} rows without a record_id: "
-            f"rows {first_few(lines)}."
+            f"The label file {path} has {len(rows)} rows without a record_id: "
+            f"rows {first_few(rows)}."
         )
     return table[table["mapped_label"] != ""].reset_index(drop=True)
 

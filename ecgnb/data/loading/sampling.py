@@ -1,13 +1,14 @@
-"""Which record comes when: the order of an epoch as pure functions of (seed, epoch,
-rank).
+"""Sampling: the order of the records and the windows of an epoch.
 
-Nothing here keeps a state, so a run that stops anywhere can be continued from the
-numbers alone. The shuffling sorts hashes instead of drawing from a generator: the order
-stays the same over versions of NumPy and over platforms.
+Everything is a pure function of (seed, epoch, rank) and nothing keeps a state, so a run
+that stops anywhere can be continued from the numbers alone. Shuffling sorts hashes
+instead of drawing from a generator: the order stays the same over versions of NumPy and
+over platforms.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,9 @@ from ecgnb.core.errors import ConfigError
 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, the increment of SplitMix64
-_ORDER = 0x6F72646572  # keeps the shuffling apart from other uses of the same seed
+# Separate the uses of one seed.
+_ORDER = 0x6F72646572
+_WINDOWS = 0x77696E646F77
 
 
 def mix(*numbers: int) -> int:
@@ -40,14 +43,20 @@ def _finalise(state: int) -> int:
     return state ^ (state >> 31)
 
 
-def _hashes(n: int, key: int) -> np.ndarray:
-    """Return ``n`` 64-bit hashes, the numbers that SplitMix64 gives from the state
-    ``key``.
+def _hashes(numbers: np.ndarray, key: int) -> np.ndarray:
+    """Return a 64-bit hash of each number; of 0, 1, 2, ... they are the outputs of
+    SplitMix64 from the state ``key``.
     """
-    state = np.arange(1, n + 1, dtype=np.uint64) * np.uint64(_GOLDEN) + np.uint64(key)
+    state = (numbers.astype(np.uint64) + np.uint64(1)) * np.uint64(_GOLDEN)
+    state = state + np.uint64(key)
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return state ^ (state >> np.uint64(31))
+
+
+def _uniform(hashes: np.ndarray) -> np.ndarray:
+    """Return float64 in [0, 1) from the upper 53 bits of hashes."""
+    return (hashes >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def epoch_order(
@@ -58,8 +67,7 @@ def epoch_order(
     shuffle: bool = True,
     weights: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return the positions of the records of one epoch in the order in which they are
-    used.
+    """Return the positions of the records of one epoch in the order of their use.
 
     Args:
         n: number of records.
@@ -67,8 +75,8 @@ def epoch_order(
         epoch: number of the epoch, from 0.
         shuffle: a permutation of all records, another one each epoch; otherwise 0, 1,
             2, ...
-        weights: ``[n]`` chances of the records, up to a factor. Given, ``n`` records
-            are drawn with replacement.
+        weights: ``[n]`` sampling weights, up to a factor. With them, ``n`` records are
+            drawn with replacement.
 
     Returns:
         int64 ``[n]`` positions in ``0..n-1``.
@@ -79,42 +87,138 @@ def epoch_order(
     """
     if weights is None and not shuffle:
         return np.arange(n, dtype=np.int64)
-    hashes = _hashes(n, mix(seed, epoch, _ORDER))
+    hashes = _hashes(np.arange(n), mix(seed, epoch, _ORDER))
     if weights is None:
         return np.argsort(hashes, kind="stable").astype(np.int64)
     cumulated = np.cumsum(check_weights(weights, n))
-    uniform = (hashes >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    drawn = np.searchsorted(cumulated, uniform * cumulated[-1], side="right")
-    # Rounding may reach past the last record that has a chance at all.
+    drawn = np.searchsorted(cumulated, _uniform(hashes) * cumulated[-1], side="right")
+    # Rounding may reach past the last record with a positive weight.
     return np.minimum(drawn, np.flatnonzero(weights)[-1]).astype(np.int64)
 
 
+def patient_order(
+    patients: np.ndarray,
+    *,
+    seed: int,
+    epoch: int,
+    records_per_patient: int,
+    batch_size: int,
+) -> np.ndarray:
+    """Return an order of the records in which records of one patient are neighbours.
+
+    Each record comes once in an epoch. The records of a patient are shuffled and cut
+    into groups of at most ``records_per_patient``; the groups are shuffled and packed
+    into batches of ``batch_size``, in such a way that a batch does not end within a
+    group as long as a smaller group can fill it.
+
+    Args:
+        patients: int64 ``[n]`` group numbers, equal for records of one patient.
+        seed: seed of the run.
+        epoch: number of the epoch, from 0.
+        records_per_patient: largest number of records of one patient in a group.
+        batch_size: records per batch and process.
+
+    Returns:
+        int64 ``[n]``, a permutation.
+
+    >>> patient_order(np.array([0, 1, 0, 2]), seed=0, epoch=0, records_per_patient=2,
+    ...               batch_size=2).tolist()
+    [1, 3, 0, 2]
+    """
+    order = epoch_order(len(patients), seed=seed, epoch=epoch)
+    groups = _groups(patients, order, records_per_patient)
+    shuffled = epoch_order(len(groups), seed=mix(seed, _ORDER), epoch=epoch)
+    queues: dict[int, deque[tuple[int, list[int]]]] = {}  # by size of the group
+    for rank, number in enumerate(shuffled):
+        group = groups[number]
+        queues.setdefault(len(group), deque()).append((rank, group))
+    packed: list[int] = []
+    while len(packed) < len(order):
+        room = batch_size - len(packed) % batch_size
+        waiting = {size: queue for size, queue in queues.items() if queue}
+        fitting = [queue for size, queue in waiting.items() if size <= room]
+        # Without a group that fits, the next one continues in the following batch.
+        queue = min(fitting or waiting.values(), key=lambda queue: queue[0][0])
+        packed += queue.popleft()[1]
+    return np.array(packed, dtype=np.int64)
+
+
+def _groups(patients: np.ndarray, order: np.ndarray, size: int) -> list[list[int]]:
+    """Cut the records of each patient into groups of at most ``size``."""
+    by_patient: dict[int, list[int]] = {}
+    for position in order.tolist():
+        by_patient.setdefault(int(patients[position]), []).append(position)
+    groups = []
+    for positions in by_patient.values():
+        for first in range(0, len(positions), size):
+            groups.append(positions[first : first + size])
+    return groups
+
+
+def window_starts(
+    valid: np.ndarray,
+    rows: np.ndarray,
+    count: int,
+    length: int,
+    *,
+    seed: int,
+    epoch: int,
+) -> np.ndarray:
+    """Draw ``count`` windows of ``length`` samples of each record.
+
+    A window lies in the recorded part of the record where that is long enough, and
+    begins with it otherwise.
+
+    Args:
+        valid: int64 ``[B, 2]``, first recorded sample and the one after the last.
+        rows: int64 ``[B]`` rows of the store; with seed and epoch they decide the
+            windows.
+        count: windows per record.
+        length: samples per window.
+        seed: seed of the run.
+        epoch: number of the epoch.
+
+    Returns:
+        int64 ``[B, count]`` first samples; with a recorded part shorter than ``length``
+        a window may reach past the end of the signal.
+    """
+    numbers = rows[:, None] * count + np.arange(count)
+    uniform = _uniform(_hashes(numbers, mix(seed, epoch, _WINDOWS)))
+    choices = np.maximum(valid[:, 1] - valid[:, 0] - length, 0) + 1
+    return valid[:, :1] + (uniform * choices[:, None]).astype(np.int64)
+
+
 def check_weights(weights: np.ndarray, n: int) -> np.ndarray:
-    """Return ``weights`` as float64 ``[n]``, or raise ``ConfigError`` when they cannot
-    be chances of ``n`` records.
+    """Return ``weights`` as float64 ``[n]``.
+
+    Raises:
+        ConfigError: another shape, or they are negative, not finite or all zero.
     """
     weights = np.asarray(weights, dtype=np.float64)
     if weights.shape != (n,):
         raise ConfigError(
-            f"The sampling weights have shape {weights.shape}, but there are {n} records: give one each."
+            f"The sampling weights have shape {weights.shape}, but there are {n} "
+            "records: give one per record."
         )
     bad = np.flatnonzero(~np.isfinite(weights) | (weights < 0))
     if bad.size:
         raise ConfigError(
-            f"The sampling weight of record {bad[0]} is {weights[bad[0]]}. Weights must be finite and not negative."
+            f"The sampling weight of record {bad[0]} is {weights[bad[0]]}. "
+            "Weights must be finite and not negative."
         )
     if not weights.any():
         raise ConfigError(
-            "All sampling weights are zero, so no record can be drawn. Give some a positive weight."
+            "All sampling weights are zero, so no record can be drawn. "
+            "Give some a positive weight."
         )
     return weights
 
 
 def balanced_weights(targets: np.ndarray) -> np.ndarray:
-    """Return sampling weights that show every class equally often.
+    """Return sampling weights with which every class is drawn equally often.
 
-    A record weighs the inverse of its class's frequency. With several labels the rarest
-    one counts; records without any label are a class of their own.
+    The weight of a record is the inverse of its class's frequency. With several labels
+    the rarest one counts; records without any label are a class of their own.
 
     Args:
         targets: int64 ``[n]`` class numbers, or {0, 1} ``[n, n_classes]``.
@@ -126,17 +230,21 @@ def balanced_weights(targets: np.ndarray) -> np.ndarray:
     if targets.ndim == 1:
         weights = 1.0 / np.bincount(targets)[targets]
     else:
-        present = np.column_stack([targets > 0, ~(targets > 0).any(axis=1)])
-        weights = (present / np.maximum(present.sum(axis=0), 1)).max(axis=1)
+        unlabelled = ~(targets > 0).any(axis=1)
+        present = np.column_stack([targets > 0, unlabelled])
+        counts = np.maximum(present.sum(axis=0), 1)
+        weights = (present / counts).max(axis=1)
     return weights / weights.mean()
 
 
 class Slice(NamedTuple):
-    """What one rank takes of one global batch: ``order[start:stop]``.
+    """Part of a global batch that belongs to one rank: ``order[start:stop]``.
 
-    ``n_local`` is the number of records that count (0 when the rank had to borrow one,
-    see ``rank_slice``) and ``n_global`` the number of records of the batch over all
-    ranks.
+    Attributes:
+        start: first position of the epoch's order.
+        stop: the position after the last.
+        n_local: records that count; 0 for a rank that borrows one, see `rank_slice`.
+        n_global: records of the batch over all ranks.
     """
 
     start: int
@@ -146,17 +254,14 @@ class Slice(NamedTuple):
 
 
 def count_batches(n: int, batch_size: int, world_size: int = 1) -> int:
-    """Return how many global batches ``n`` records make; the last one may be
-    smaller.
-    """
+    """Return the number of global batches of ``n`` records; the last may be smaller."""
     return -(-n // (batch_size * world_size))
 
 
 def rank_slice(
     n: int, batch: int, batch_size: int, rank: int = 0, world_size: int = 1
 ) -> Slice:
-    """Return the contiguous part of global batch number ``batch`` that belongs to
-    ``rank``.
+    """Return the contiguous part of global batch number ``batch`` for ``rank``.
 
     The parts of all ranks together are the batch that one process would take with
     ``batch_size * world_size``. The records of an uneven last batch are spread evenly.

@@ -1,1 +1,1 @@
-"""The signal store: writing it in parallel, and reading it as memory-mapped shards."""
+"""Signal store: parallel, resumable preparation; reading memory-mapped shards."""

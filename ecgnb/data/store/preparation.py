@@ -1,6 +1,4 @@
-"""From a manifest to a `SignalStore`: in parallel, shard by shard, and after a kill
-from where it stopped.
-"""
+"""Prepare a `SignalStore` from a manifest: parallel, shard by shard, resumable."""
 
 from __future__ import annotations
 
@@ -9,21 +7,21 @@ import dataclasses
 import errno
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed, effective_n_jobs
+from joblib.parallel import get_active_backend
 
 from ecgnb.core import files
 from ecgnb.core.errors import StoreError
 from ecgnb.core.progress import progress, say
 from ecgnb.data.config import PrepareConfig
-from ecgnb.data.signal.standardise import Standardised, standardise
 from ecgnb.data.store.rows import (
     Row,
-    limit_records,
     manifest_rows,
     store_fingerprint,
     unique_rows,
@@ -32,24 +30,13 @@ from ecgnb.data.store.rows import (
 from ecgnb.data.store.shard import (
     RECORD_COLUMNS,
     REJECTED_COLUMNS,
-    ShardTask,
     make_shard,
     read_done,
 )
-from ecgnb.data.store.store import FORMAT, SignalStore, read_manifest
+from ecgnb.data.store.store import FORMAT, SignalStore
 
-__all__ = [
-    "Standardised",
-    "limit_records",
-    "prepare_store",
-    "standardise",
-    "store_fingerprint",
-    "with_leads",
-]
-
-#: Times that a file is written again when its temporary file was swept away: by a
-#: preparation of the same store on another computer that shares the disk, which cannot
-#: see that this process lives.
+#: Attempts to write the store. A preparation of the same store on another computer that
+#: shares the disk may remove a temporary file, since it cannot see this process.
 ATTEMPTS = 3
 
 
@@ -58,15 +45,15 @@ def prepare_store(
 ) -> SignalStore:
     """Read, check, resample and store all recordings of a manifest.
 
-    A recording that cannot be used is named in ``rejected.csv`` and stops nothing.
-    Called again after an interruption it makes only the shards that are missing; called
-    again when all is done it opens the store. The files depend on the manifest, the
-    recordings and ``config`` alone, not on ``n_jobs`` or on interruptions.
+    A recording that cannot be used becomes a row of ``rejected.csv``. After an
+    interruption only the missing shards are made; a finished store is opened. The files
+    depend on the manifest, the recordings and ``config`` only, not on ``n_jobs`` or on
+    interruptions.
 
     Args:
-        manifest: one row a recording, as `ecgnb.data.catalog.find_records` gives it.
-        config: the form of the stored signals.
-        folder: where the store goes, a folder of its own.
+        manifest: one row per recording, from `ecgnb.data.catalog.find_records`.
+        config: form of the stored signals.
+        folder: of this store alone.
 
     Raises:
         StoreError: the manifest is empty or lacks columns, no recording can be used,
@@ -75,182 +62,166 @@ def prepare_store(
     folder = Path(folder)
     config = with_leads(manifest, config)
     fingerprint = store_fingerprint(manifest, config)
-    rows, rejected = unique_rows(manifest_rows(manifest))
-    tasks = _tasks(rows, config, folder, fingerprint)
-    if _is_finished(folder, fingerprint, len(tasks)):
-        return SignalStore.open(folder)
+    rows, duplicates = unique_rows(manifest_rows(manifest))
+    # A shard holds consecutive rows of the manifest, whatever is rejected later.
+    starts = range(0, len(rows), config.shard_size)
+    shards = [rows[start : start + config.shard_size] for start in starts]
+    store = _open_finished(folder, fingerprint, len(shards))
+    if store is not None:
+        return store
     _refuse_other_store(folder, fingerprint)
-    pending = [task for task in tasks if read_done(folder, task.number) is None]
-    with _disk_errors(folder, needed := _bytes_needed(pending)):
+    needed = _bytes_needed(shards, config, folder)
+    with _disk_errors_explained(folder, needed):
         folder.mkdir(parents=True, exist_ok=True)
         files.remove_leftovers(folder)
-        _check_space(folder, needed)
-        _make_shards(pending, config.n_jobs)
-        _undisturbed(_finish, tasks, rejected)
-    return _summarise(SignalStore.open(folder))
+        free = shutil.disk_usage(folder).free
+        if needed > free:
+            raise OSError(errno.ENOSPC, f"{needed} bytes needed, {free} free")
+        for attempt in range(ATTEMPTS):
+            try:
+                _make_missing_shards(shards, config, folder, fingerprint)
+                _write_tables(len(shards), config, folder, fingerprint, duplicates)
+                break
+            except FileNotFoundError:  # another preparation removed a temporary file
+                if attempt == ATTEMPTS - 1:
+                    raise
+    store = SignalStore.open(folder)
+    why = ""
+    if len(store.rejected):
+        reasons = _count_reasons(store.rejected["reason"])
+        why = f", {len(store.rejected)} rejected ({reasons})"
+    say(f"Stored {len(store)} recordings in {folder}{why}.")
+    return store
 
 
-def _tasks(
-    rows: list[Row], config: PrepareConfig, folder: Path, fingerprint: str
-) -> list[ShardTask]:
-    """Cut the rows into shards. A shard belongs to rows of the manifest, so it does not
-    depend on what is rejected.
-    """
-    size = config.shard_size
-    parts = [tuple(rows[first : first + size]) for first in range(0, len(rows), size)]
-    return [
-        ShardTask(number, part, config, folder, fingerprint)
-        for number, part in enumerate(parts)
-    ]
-
-
-def _is_finished(folder: Path, fingerprint: str, n_shards: int) -> bool:
+def _open_finished(folder: Path, fingerprint: str, n_shards: int) -> SignalStore | None:
+    """Return the store when it is complete and has this fingerprint."""
     try:
-        manifest = read_manifest(folder)
-        tables = all(
-            (folder / file["name"]).stat().st_size == file["bytes"]
-            for file in manifest["tables"]
-        )
-    except (
-        StoreError,
-        OSError,
-    ):  # not begun, not finished or damaged: what is missing is made
-        return False
-    return (
-        tables
-        and manifest["fingerprint"] == fingerprint
-        and all(read_done(folder, n) for n in range(n_shards))
-    )
+        store = SignalStore.open(folder)
+    except (StoreError, OSError):  # missing, incomplete or damaged
+        return None
+    complete = all(read_done(folder, number) for number in range(n_shards))
+    return store if complete and store.fingerprint == fingerprint else None
 
 
 def _refuse_other_store(folder: Path, fingerprint: str) -> None:
-    """A folder belongs to one manifest and one configuration, also while it is being
-    filled.
-    """
+    """Raise when the folder holds another store, also an unfinished one."""
     for path in (folder / "manifest.json", *sorted(folder.glob("shard-*.json"))):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        try:
             other = files.read_json(path)["fingerprint"]
-            if other != fingerprint:
-                raise StoreError(
-                    f"{folder} holds another store (fingerprint {other}, wanted {fingerprint}): the recordings or the "
-                    "configuration changed. Choose another folder, or delete this one."
-                )
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if other != fingerprint:
+            raise StoreError(
+                f"{folder} holds another store (fingerprint {other}, wanted "
+                f"{fingerprint}): the recordings or the configuration changed. Choose "
+                "another folder, or delete this one."
+            )
 
 
-def _bytes_needed(tasks: Sequence[ShardTask]) -> int:
-    """Return an upper limit of what the shards take on the disk."""
-    samples = sum(
-        len(task.rows) * len(task.config.leads) * task.config.target_samples
-        for task in tasks
-    )
-    text = 1000 * sum(len(task.rows) for task in tasks)
-    return 2 * samples + text
+def _missing(n_shards: int, folder: Path) -> list[int]:
+    return [number for number in range(n_shards) if read_done(folder, number) is None]
 
 
-def _check_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise OSError(errno.ENOSPC, f"{needed} bytes wanted, {free} free")
+def _bytes_needed(
+    shards: Sequence[Sequence[Row]], config: PrepareConfig, folder: Path
+) -> int:
+    """Return an upper limit of the size of the missing shards."""
+    n_records = sum(len(shards[number]) for number in _missing(len(shards), folder))
+    signal = 2 * len(config.leads) * config.target_samples  # int16 or float16
+    text = 1000  # bytes of its rows in tables and shard files
+    return n_records * (signal + text)
 
 
 @contextlib.contextmanager
-def _disk_errors(folder: Path, needed: int) -> Iterator[None]:
-    """Say in plain words what is wrong with the disk or the folder."""
+def _disk_errors_explained(folder: Path, needed: int) -> Iterator[None]:
+    """Raise a `StoreError` that explains what is wrong with the disk or the folder."""
     try:
         yield
     except OSError as error:
-        if error.errno in files.DISK_FULL:
-            free = shutil.disk_usage(
-                next(p for p in (folder, *folder.parents) if p.exists())
-            ).free
+        if error.errno not in files.DISK_FULL:
             raise StoreError(
-                f"The disk of {folder} is full: {needed / 1e6:,.2f} MB needed, {free / 1e6:,.2f} MB free. "
-                "Make room and run the same command again; finished shards are kept."
+                f"{folder} cannot be written ({error}). Choose a folder where you may "
+                "write, or change its permissions."
             ) from error
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        free = shutil.disk_usage(existing).free
         raise StoreError(
-            f"{folder} cannot be written ({error}). Choose a folder where you may write, or change its permissions."
+            f"The disk of {folder} is full: {needed / 1e6:,.2f} MB needed, "
+            f"{free / 1e6:,.2f} MB free. Make room and run the same command again; "
+            "finished shards are kept."
         ) from error
 
 
-def _make_shards(tasks: Sequence[ShardTask], n_jobs: int) -> None:
-    """Make the shards, in a pool of processes where there is more than one of each."""
-    if n_jobs == 1 or len(tasks) < 2:
-        for task in progress(tasks, title="Preparing shards"):
-            _undisturbed(make_shard, task)
+def _make_missing_shards(
+    shards: Sequence[Sequence[Row]],
+    config: PrepareConfig,
+    folder: Path,
+    fingerprint: str,
+) -> None:
+    """Make the shards that are not complete, in a pool where there are several."""
+    missing = _missing(len(shards), folder)
+    if not missing:
         return
-    from joblib import Parallel, delayed, effective_n_jobs
-    from joblib.parallel import get_active_backend
-
-    # Some back ends (ray, multiprocessing) hand over all results at the end, without
+    # Some back ends (ray, multiprocessing) return all results at the end, without
     # progress.
     streams = get_active_backend()[0].supports_return_generator
-    workers = min(effective_n_jobs(n_jobs), len(tasks))
     pool = Parallel(
-        n_jobs=workers, return_as="generator_unordered" if streams else "list"
+        n_jobs=min(effective_n_jobs(config.n_jobs), len(missing)),
+        return_as="generator_unordered" if streams else "list",
     )
-    results = pool(delayed(_undisturbed)(make_shard, task) for task in tasks)
-    for _ in progress(results, total=len(tasks), title="Preparing shards"):
+    made = pool(
+        delayed(make_shard)(shards[number], config, folder, number, fingerprint)
+        for number in missing
+    )
+    for _ in progress(made, total=len(missing), title="Preparing shards"):
         pass
 
 
-def _undisturbed(write: Callable[..., None], *arguments: Any) -> None:
-    """Write again when a preparation elsewhere took a temporary file of ours for a
-    leftover.
-    """
-    for attempt in range(ATTEMPTS):
-        try:
-            write(*arguments)
-            return
-        except FileNotFoundError:
-            if attempt == ATTEMPTS - 1:
-                raise
-
-
-def _finish(tasks: Sequence[ShardTask], rejected: list[list[str]]) -> None:
-    """Write the tables and, last of all, the manifest."""
-    folder, config = tasks[0].folder, tasks[0].config
-    done = [read_done(folder, task.number) or {} for task in tasks]
-    records = [record for shard in done for record in shard["records"]]
-    table = pd.DataFrame(records, columns=list(RECORD_COLUMNS))
+def _write_tables(
+    n_shards: int,
+    config: PrepareConfig,
+    folder: Path,
+    fingerprint: str,
+    duplicates: list[list[str]],
+) -> None:
+    """Write ``records.csv``, ``rejected.csv`` and, last of all, ``manifest.json``."""
+    records: list[list[Any]] = []
+    rejected: list[list[str]] = []
+    shards = []
+    for number in range(n_shards):
+        done = read_done(folder, number)
+        if done is None:
+            raise FileNotFoundError(errno.ENOENT, f"shard {number} is missing", folder)
+        records += done["records"]
+        rejected += done["rejected"]
+        if done["records"]:
+            shards.append(
+                {
+                    "n": len(done["records"]),
+                    "files": done["files"],
+                    "sha256": done["sha256"],
+                }
+            )
+    rejected += duplicates
+    rejected_path = folder / "rejected.csv"
+    files.write_csv(rejected_path, pd.DataFrame(rejected, columns=REJECTED_COLUMNS))
+    if not records:
+        reasons = _count_reasons(row[3] for row in rejected)
+        raise StoreError(
+            f"None of the {len(rejected)} recordings can be used: {reasons}. See "
+            f"{rejected_path}."
+        )
+    table = pd.DataFrame(records, columns=RECORD_COLUMNS)
     table["fold"] = table["fold"].astype("Int64")
     table.insert(0, "row", np.arange(len(table)))
-    refused = [line for shard in done for line in shard["rejected"]] + rejected
-    files.write_csv(
-        folder / "rejected.csv", pd.DataFrame(refused, columns=list(REJECTED_COLUMNS))
-    )
-    if not records:
-        raise StoreError(
-            f"None of the {len(refused)} recordings can be used: {_reasons(refused)}. See {folder / 'rejected.csv'}."
-        )
     files.write_csv(folder / "records.csv", table)
-    shards = [
-        {"n": len(shard["records"]), "files": shard["files"], "sha256": shard["sha256"]}
-        for shard in done
-        if shard["records"]
-    ]
-    files.write_json(
-        folder / "manifest.json",
-        _manifest(config, tasks[0].fingerprint, len(records), shards, folder),
-    )
-
-
-def _manifest(
-    config: PrepareConfig, fingerprint: str, n: int, shards: list[Any], folder: Path
-) -> dict[str, Any]:
     settings = dataclasses.asdict(config)
     del settings["n_jobs"]
-    tables = [
-        {
-            "name": name,
-            "bytes": (folder / name).stat().st_size,
-            "sha256": files.sha256_file(folder / name),
-        }
-        for name in ("records.csv", "rejected.csv")
-    ]
-    return {
+    manifest = {
         "format": FORMAT,
         "fingerprint": fingerprint,
-        "n_records": n,
+        "n_records": len(records),
         "n_leads": len(config.leads),
         "n_samples": config.target_samples,
         "fs": config.target_fs,
@@ -258,24 +229,20 @@ def _manifest(
         "dtype": config.store_dtype,
         "unit": "mV",
         "config": settings,
-        "tables": tables,
+        "tables": [_described(folder / "records.csv"), _described(rejected_path)],
         "shards": shards,
+    }
+    files.write_json(folder / "manifest.json", manifest)
+
+
+def _described(path: Path) -> dict[str, Any]:
+    return {
+        "name": path.name,
+        "bytes": path.stat().st_size,
+        "sha256": files.sha256_file(path),
     }
 
 
-def _reasons(rejected: Sequence[Sequence[str]]) -> str:
-    return ", ".join(
-        f"{count} {reason}"
-        for reason, count in Counter(line[3] for line in rejected).most_common()
-    )
-
-
-def _summarise(store: SignalStore) -> SignalStore:
-    rejected = store.rejected
-    why = (
-        f", {len(rejected)} rejected ({_reasons(rejected.values.tolist())})"
-        if len(rejected)
-        else ""
-    )
-    say(f"Stored {len(store)} recordings in {store.folder}{why}.")
-    return store
+def _count_reasons(reasons: Iterable[str]) -> str:
+    counts = Counter(reasons).most_common()
+    return ", ".join(f"{count} {reason}" for reason, count in counts)

@@ -1,6 +1,4 @@
-"""What a store is made from: the rows of a manifest, their leads, and the fingerprint
-of it all.
-"""
+"""Inputs of a store: rows of a manifest, its common leads, its fingerprint."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -36,16 +34,17 @@ MANIFEST_COLUMNS = (
     "leads",
     "start",
 )
-#: Share of the recordings that must have a lead for it to be one of the data set's own.
+#: Share of the recordings that must have a lead to keep it.
 COMMON_LEAD = 0.8
-#: Files that are tried to learn the leads of a data set that does not tell them.
+#: Files that are read to learn the leads when the manifest does not name them.
 LEAD_PROBES = 20
+
+#: Name, size in bytes and time of modification in ns of a file.
+FileState = list[str | int]
 
 
 class Row(NamedTuple):
-    """What the preparation needs of a row of the manifest; ``n_samples`` ``None`` means
-    up to the end.
-    """
+    """Row of the manifest; ``n_samples`` is ``None`` for "up to the end"."""
 
     dataset: str
     record_id: str
@@ -57,31 +56,43 @@ class Row(NamedTuple):
     start: int
 
 
-def store_fingerprint(manifest: pd.DataFrame, config: PrepareConfig) -> str:
-    """Return the hash that names a store: of the layout, the configuration, the rows
-    and the files' sizes and times.
+def manifest_rows(manifest: pd.DataFrame) -> list[Row]:
+    """Convert a manifest to tuples; missing numbers become ``None``."""
+    columns: list[Iterable] = []
+    for name in ("dataset", "record_id", "path", "patient_id"):
+        columns.append(manifest[name].fillna("").astype(str))
+    for name, kind in (("fold", int), ("fs", float), ("n_samples", int)):
+        columns.append(
+            [None if pd.isna(value) else kind(value) for value in manifest[name]]
+        )
+    columns.append(manifest["start"].fillna(0).astype(int).tolist())
+    return [Row(*values) for values in zip(*columns, strict=True)]
 
-    Neither labels nor ``n_jobs`` change it, nor does the folder that the recordings lie
-    in: files count by name.
+
+def unique_rows(rows: Sequence[Row]) -> tuple[list[Row], list[list[str]]]:
+    """Keep the first row of each record.
+
+    Returns:
+        The kept rows, and the others as rows of ``rejected.csv``.
     """
-    settings = dataclasses.asdict(with_leads(manifest, config))
-    del settings["n_jobs"]
-    if (
-        settings["resampling"] == "filter"
-    ):  # as it was before there was a choice: older stores keep their names
-        del settings["resampling"]
-    watch = _Watch()
-    rows = [
-        [*row._replace(path=_name(row.path)), watch.state(row.path)]
-        for row in manifest_rows(manifest)
-    ]
-    digest = hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
-    return files.fingerprint({"format": FORMAT, "config": settings, "rows": digest})
+    kept: dict[tuple[str, str], Row] = {}
+    rejected = []
+    for row in rows:
+        first = kept.setdefault((row.dataset, row.record_id), row)
+        if first is not row:
+            message = (
+                "The record is in the manifest twice; the first one, "
+                f"{first.path}, is used."
+            )
+            rejected.append(
+                [row.dataset, row.record_id, row.path, "duplicate", message]
+            )
+    return list(kept.values()), rejected
 
 
 def limit_records(manifest: pd.DataFrame, limit: int, seed: int = 0) -> pd.DataFrame:
-    """Draw ``limit`` rows of a manifest at random, always the same for a seed, and keep
-    their order; 0 keeps all.
+    """Draw ``limit`` rows of a manifest at random, the same ones for a seed, in their
+    order; 0 keeps all.
     """
     if not 0 < limit < len(manifest):
         return manifest
@@ -90,120 +101,122 @@ def limit_records(manifest: pd.DataFrame, limit: int, seed: int = 0) -> pd.DataF
 
 
 def with_leads(manifest: pd.DataFrame, config: PrepareConfig) -> PrepareConfig:
-    """Fill in the data set's own leads where ``config`` names none, and spell them as
-    the readers do.
+    """Return ``config`` with normalised leads, by default those of the data set.
 
-    Of the most frequent set of leads those count that four of five recordings have, so
-    that a data set with one fixed lead and a changing one loses the changing lead and
-    not the recordings; all of the set count where no lead is that common. Standard
-    leads take their standard order, whatever order the files have.
+    Of the most frequent set of leads those are used that four of five recordings have:
+    a data set with one fixed and one changing lead keeps its recordings and loses the
+    changing lead. All of the set are used when no lead is that common. Standard leads
+    are in standard order, whatever their order in the files.
 
     Raises:
         StoreError: the manifest has no rows or lacks columns, or neither it nor a file
-            tells the leads.
+            names the leads.
     """
     absent = [name for name in MANIFEST_COLUMNS if name not in manifest]
     if absent:
         raise StoreError(
-            f"The manifest lacks the columns {', '.join(absent)}. Make it with find_records."
+            f"The manifest lacks the columns {', '.join(absent)}. Make it with "
+            "find_records."
         )
     if manifest.empty:
         raise StoreError(
-            "The manifest is empty: there is nothing to prepare. Check DATASET_DIR and DATASET."
+            "The manifest is empty: there is nothing to prepare. Check DATASET_DIR and "
+            "DATASET."
         )
-    return dataclasses.replace(
-        config, leads=_spelled(config.leads) or _own_leads(manifest)
-    )
+    leads = _normalised(config.leads) or _common_leads(manifest)
+    return dataclasses.replace(config, leads=leads)
 
 
-def _own_leads(manifest: pd.DataFrame) -> tuple[str, ...]:
+def _common_leads(manifest: pd.DataFrame) -> tuple[str, ...]:
     texts = Counter(text for text in manifest["leads"].fillna("") if text)
-    told: Counter[tuple[str, ...]] = Counter()
+    counts: Counter[tuple[str, ...]] = Counter()
     for text, count in texts.items():
-        told[_spelled(text.split("|"))] += count
-    leads = (
-        told.most_common(1)[0][0] if told else _spelled(_leads_of_first_file(manifest))
-    )
-    enough = COMMON_LEAD * told.total()
-    common = {
-        lead
-        for lead in leads
-        if sum(n for have, n in told.items() if lead in have) >= enough
-    }
-    leads = tuple(lead for lead in leads if lead in common) or leads
-    known = set(leads) <= set(STANDARD_12)
-    return tuple(lead for lead in STANDARD_12 if lead in leads) if known else leads
+        counts[_normalised(text.split("|"))] += count
+    if not counts:
+        counts[_leads_of_first_file(manifest)] = 1
+    leads = counts.most_common(1)[0][0]
+    common = []
+    for lead in leads:
+        n = sum(count for names, count in counts.items() if lead in names)
+        if n >= COMMON_LEAD * counts.total():
+            common.append(lead)
+    leads = tuple(common) or leads
+    if set(leads) <= set(STANDARD_12):
+        leads = tuple(lead for lead in STANDARD_12 if lead in leads)
+    return leads
 
 
-def _spelled(leads: Sequence[str]) -> tuple[str, ...]:
+def _normalised(leads: Sequence[str]) -> tuple[str, ...]:
     return tuple(normalise_lead(lead) for lead in leads)
 
 
 def _leads_of_first_file(manifest: pd.DataFrame) -> tuple[str, ...]:
-    said = ""
+    message = ""
     for row in manifest_rows(manifest.head(LEAD_PROBES)):
         try:
-            return read_recording(
+            recording = read_recording(
                 row.path, fs=row.fs, start=row.start, n_samples=row.n_samples
-            ).leads
+            )
+            return _normalised(recording.leads)
         except (EcgnbError, OSError, ValueError) as error:
-            said = str(error)
+            message = str(error)
     raise StoreError(
-        f"None of the first {LEAD_PROBES} recordings can be read to learn its leads ({said}). Set LEADS."
+        f"None of the first {LEAD_PROBES} recordings can be read to learn its leads "
+        f"({message}). Set LEADS."
     )
 
 
-def manifest_rows(manifest: pd.DataFrame) -> list[Row]:
-    """Turn the manifest into plain tuples; what is unknown becomes ``None``."""
-    text = [
-        manifest[name].fillna("").astype(str)
-        for name in ("dataset", "record_id", "path", "patient_id")
-    ]
-    numbers = [
-        [None if pd.isna(value) else kind(value) for value in manifest[name]]
-        for name, kind in (("fold", int), ("fs", float), ("n_samples", int))
-    ]
-    starts = [int(start) for start in manifest["start"].fillna(0)]
-    return [Row(*values) for values in zip(*text, *numbers, starts, strict=True)]
+def store_fingerprint(manifest: pd.DataFrame, config: PrepareConfig) -> str:
+    """Return a hash of layout, configuration, rows, and sizes and times of the files.
 
-
-class _Watch:
-    """Names, sizes and times of the files that recordings are made of; looks into each
-    folder once.
+    Labels and ``n_jobs`` do not change it, nor does the folder of the recordings: files
+    are identified by their names.
     """
+    settings = dataclasses.asdict(with_leads(manifest, config))
+    del settings["n_jobs"]
+    file_states = _FileStates()
+    rows = []
+    for row in manifest_rows(manifest):
+        name = row.path.rpartition("/")[2]
+        rows.append([*row._replace(path=name), file_states.of(row.path)])
+    digest = hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
+    return files.fingerprint({"format": FORMAT, "config": settings, "rows": digest})
+
+
+class _FileStates:
+    """States of the files of recordings; lists each folder once."""
 
     def __init__(self) -> None:
         self._folders: dict[str, dict[str, list[os.DirEntry[str]]]] = {}
-        self._states: dict[str, list[list[str | int]]] = {}
+        self._states: dict[str, list[FileState]] = {}
 
-    def state(self, path: str) -> list[list[str | int]]:
-        """Return name, size and time of a file; for a WFDB header, of all files that it
-        may stand for.
+    def of(self, path: str) -> list[FileState]:
+        """Return the state of a file; for a WFDB header, of all files it may refer to.
 
-        These are the files of the same stem, and those whose stem the header names:
-        signal files that are called otherwise, and segments.
+        These are the files of the same stem, and those whose stem is in the header:
+        signal files with other names, and segments.
         """
-        if path not in self._states:
-            folder, name = path.rpartition("/")[0] or ".", _name(path)
-            files_of = self._files_of(folder)
-            stems = (
-                {_stem(name), *_stems_in(path)}
-                if name.endswith(".hea")
-                else {_stem(name)}
-            )
-            entries = [
-                entry for stem in sorted(stems) for entry in files_of.get(stem, ())
-            ]
-            watched = [
-                entry
-                for entry in entries
-                if name.endswith(".hea") or entry.name == name
-            ]
-            self._states[path] = [state for entry in watched for state in _state(entry)]
-        return self._states[path]
+        if path in self._states:
+            return self._states[path]
+        folder, _, name = path.rpartition("/")
+        by_stem = self._files_by_stem(folder or ".")
+        if name.endswith(".hea"):
+            entries = []
+            for stem in sorted({_stem(name), *_stems_in(path)}):
+                entries += by_stem.get(stem, [])
+        else:
+            same_stem = by_stem.get(_stem(name), [])
+            entries = [entry for entry in same_stem if entry.name == name]
+        states: list[FileState] = []
+        for entry in entries:
+            with contextlib.suppress(OSError):  # deleted in the meantime
+                status = entry.stat()
+                states.append([entry.name, status.st_size, status.st_mtime_ns])
+        self._states[path] = states
+        return states
 
-    def _files_of(self, folder: str) -> dict[str, list[os.DirEntry[str]]]:
-        """Return the files of a folder by stem; none where it cannot be read."""
+    def _files_by_stem(self, folder: str) -> dict[str, list[os.DirEntry[str]]]:
+        """Return the files of a folder by stem; empty when it cannot be read."""
         if folder not in self._folders:
             by_stem: dict[str, list[os.DirEntry[str]]] = {}
             with contextlib.suppress(OSError), os.scandir(folder) as entries:
@@ -213,48 +226,15 @@ class _Watch:
         return self._folders[folder]
 
 
-def _state(entry: os.DirEntry[str]) -> list[list[str | int]]:
-    try:
-        found = entry.stat()
-    except OSError:
-        return []
-    return [[entry.name, found.st_size, found.st_mtime_ns]]
-
-
 def _stems_in(header: str) -> set[str]:
-    """Return the stems that begin the lines of a WFDB header: of its signal files, or
-    of its segments.
-    """
-    try:
-        with open(header, "rb") as file:
-            lines = file.read().decode("latin-1").splitlines()
-    except OSError:
-        return set()
-    names = {
-        line.split(None, 1)[0]
-        for line in lines
-        if line.strip() and not line.startswith("#")
-    }
-    return {_stem(name) for name in names}
-
-
-def _name(path: str) -> str:
-    return path.rpartition("/")[2]
+    """Return the stems of the first words of a WFDB header: signal files, segments."""
+    stems = set()
+    with contextlib.suppress(OSError), open(header, encoding="latin-1") as file:
+        for line in file.read().splitlines():
+            if line.strip() and not line.startswith("#"):
+                stems.add(_stem(line.split(None, 1)[0]))
+    return stems
 
 
 def _stem(name: str) -> str:
     return name.rpartition(".")[0] or name
-
-
-def unique_rows(rows: Sequence[Row]) -> tuple[list[Row], list[list[str]]]:
-    """Keep the first row of each record; the others are rejected."""
-    kept: dict[tuple[str, str], Row] = {}
-    rejected = []
-    for row in rows:
-        first = kept.setdefault((row.dataset, row.record_id), row)
-        if first is not row:
-            message = f"The record stands in the manifest twice; the first one, {first.path}, is used."
-            rejected.append(
-                [row.dataset, row.record_id, row.path, "duplicate", message]
-            )
-    return list(kept.values()), rejected

@@ -189,6 +189,7 @@ def test_stored_numbers_on_their_way_to_a_gpu_become_the_same_signals() -> None:
     loader.device = torch.device(
         "mps"
     )  # no such device is touched: reading alone is tested
-    piece = loader._read(epoch_order(25, seed=3, epoch=0)[:4])
+    piece = loader._gather(epoch_order(25, seed=3, epoch=0)[:4])
     assert piece["raw"].dtype == torch.int16 and "signal" not in piece
+    loader.device = torch.device("cpu")
     assert same(loader._batch(piece, loader.part(0)), expected)

@@ -29,12 +29,8 @@ from ecgnb.data.config import PrepareConfig
 from ecgnb.data.manifest import write_manifest
 from ecgnb.data.store import preparation as prepare_module
 from ecgnb.data.store import shard as shard_module
-from ecgnb.data.store.preparation import (
-    limit_records,
-    prepare_store,
-    store_fingerprint,
-    with_leads,
-)
+from ecgnb.data.store.preparation import prepare_store
+from ecgnb.data.store.rows import limit_records, store_fingerprint, with_leads
 
 SMALL = PrepareConfig(target_fs=500, target_samples=1000, shard_size=4, n_jobs=1)
 
@@ -103,7 +99,9 @@ def test_what_is_done_is_not_done_again(manifest, tmp_path, monkeypatch):
     prepare_store(manifest, SMALL, folder)
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     monkeypatch.setattr(
-        prepare_module, "make_shard", lambda task: pytest.fail("a shard was made again")
+        prepare_module,
+        "make_shard",
+        lambda *task: pytest.fail("a shard was made again"),
     )
     prepare_store(manifest, SMALL, folder)
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
@@ -212,15 +210,15 @@ def test_a_temporary_file_swept_away_is_written_again(
     manifest, undisturbed, tmp_path, monkeypatch
 ):
     swept = []
-    fill = shard_module._fill
+    write = shard_module.write_signals
 
-    def sweep_once(file, task):
-        filled = fill(file, task)
-        if task.number == 2 and not swept:
-            swept.append(files.remove_leftovers(task.folder))
-        return filled
+    def sweep_once(file, rows, config):
+        shard = write(file, rows, config)
+        if rows[0].record_id == "00008" and not swept:
+            swept.append(files.remove_leftovers(tmp_path / "store"))
+        return shard
 
-    monkeypatch.setattr(shard_module, "_fill", sweep_once)
+    monkeypatch.setattr(shard_module, "write_signals", sweep_once)
     prepare_store(manifest, SMALL, tmp_path / "store")
     assert swept == [1]
     assert content(tmp_path / "store") == undisturbed
@@ -533,15 +531,15 @@ def test_a_full_disk_is_told_before_the_start(manifest, tmp_path, monkeypatch):
 def test_a_disk_that_fails_on_the_way_leaves_nothing_half_written(
     manifest, undisturbed, tmp_path, monkeypatch, code
 ):
-    fill = shard_module._fill
+    write = shard_module.write_signals
 
-    def fail_in_the_third(file, task):
-        filled = fill(file, task)
-        if task.number == 2:
+    def fail_in_the_third(file, rows, config):
+        shard = write(file, rows, config)
+        if rows[0].record_id == "00008":
             raise OSError(code, os.strerror(code))
-        return filled
+        return shard
 
-    monkeypatch.setattr(shard_module, "_fill", fail_in_the_third)
+    monkeypatch.setattr(shard_module, "write_signals", fail_in_the_third)
     with pytest.raises(
         StoreError,
         match="is full: .* needed" if code == errno.ENOSPC else "cannot be written",
@@ -573,10 +571,10 @@ def test_a_read_only_folder_is_told(manifest, tmp_path):
 
 
 def test_permission_refused_on_the_way_is_told(manifest, tmp_path, monkeypatch):
-    def refuse(file, task):
+    def refuse(file, rows, config):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(shard_module, "_fill", refuse)
+    monkeypatch.setattr(shard_module, "write_signals", refuse)
     with pytest.raises(StoreError, match=r"cannot be written.*permissions"):
         prepare_store(manifest, SMALL, tmp_path / "store")
 

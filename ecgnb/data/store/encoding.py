@@ -1,0 +1,71 @@
+"""Encoding of stored signals: int16 with one scale per record and lead, checksums."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+#: Largest value, in mV, that is stored as float16 without a scale.
+FLOAT16_LIMIT = np.float32(60_000)
+INT16_STEPS = np.float32(32767)
+
+
+def quantise(signal: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Write ``signal`` into ``out`` such that ``signal = out * scale``.
+
+    With int16 the largest magnitude of a lead is 32767 steps, so the error is at most
+    half of 1/32767 of it: as fine as the 16-bit converter of the recorder. float16 has
+    scale 1 unless the signal exceeds its range.
+
+    Args:
+        signal: float32 ``[n_leads, n_samples]`` in mV.
+        out: int16 or float16 ``[n_leads, n_samples]``.
+
+    Returns:
+        The scale of each lead in mV per step, float32 ``[n_leads]``.
+    """
+    one = np.float32(1)
+    peak = np.maximum(signal.max(axis=1), -signal.min(axis=1))
+    if out.dtype == np.int16:
+        scale = np.where(peak > 0, peak / INT16_STEPS, one)
+        # Rounding of 1 / scale moves the peak by far less than half a step, so 32767 is
+        # not exceeded.
+        steps = signal * (one / scale)[:, None]
+        out[...] = np.rint(steps, out=steps)
+    else:
+        scale = np.maximum(peak / FLOAT16_LIMIT, one)
+        out[...] = signal * (one / scale)[:, None]
+    return scale
+
+
+def signal_hash(stored: np.ndarray) -> str:
+    """Return the SHA-1 of a record's stored numbers.
+
+    It does not include the scale: a recording with another gain has the same hash.
+    """
+    return hashlib.sha1(stored.data, usedforsecurity=False).hexdigest()
+
+
+def shard_checksum(scales: Path, signal_hashes: Sequence[str]) -> str:
+    """Return the SHA-256 of a shard's file of scales and its signal hashes in order."""
+    digest = hashlib.sha256(scales.read_bytes())
+    digest.update("\n".join(signal_hashes).encode())
+    return digest.hexdigest()
+
+
+def write_npy_header(file: BinaryIO, shape: tuple[int, ...], dtype: str) -> None:
+    """Write the header of an ``.npy`` file at its beginning.
+
+    It may be written again with another first dimension: numpy pads the header.
+    """
+    file.seek(0)
+    description = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+        "fortran_order": False,
+        "shape": shape,
+    }
+    np.lib.format.write_array_header_1_0(file, description)
