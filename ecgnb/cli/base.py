@@ -73,7 +73,7 @@ class ParameterCommand(click.Command):
 
 
 class VariadicCommand(click.Command):
-    """Command whose repeated options also take several values: ``--classes NORM AF``."""
+    """Command whose repeated options take several values: ``--classes NORM AF``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Write each further value as ``--classes VALUE``, then parse as usual."""

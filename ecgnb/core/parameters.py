@@ -1,4 +1,4 @@
-"""Fields of configuration dataclasses as parameters: types, choices, help, conversion."""
+"""Configuration dataclasses as parameters: types, choices, help, conversion."""
 
 from __future__ import annotations
 
@@ -142,7 +142,8 @@ def _convert_sequence(name: str, value: Any, item_hint: Any) -> tuple[Any, ...]:
         value = [part.strip() for part in re.split(r"[,|]", value) if part.strip()]
     if not isinstance(value, list | tuple):
         raise ConfigError(
-            f"{name} is {value!r}; it needs a list such as ['a', 'b'] or the text 'a,b'."
+            f"{name} is {value!r}; it needs a list such as ['a', 'b'] or the text "
+            "'a,b'."
         )
     if item_hint is Any:
         return tuple(value)

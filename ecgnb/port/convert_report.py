@@ -12,7 +12,7 @@ from ecgnb.core.console import printable
 from ecgnb.core.environment import package_version
 from ecgnb.figures.html_report import Section, write_report
 from ecgnb.port.contract import Contract, contract_facts
-from ecgnb.port.inspection.inspect_keras import NOT_TOLD, KerasInspection
+from ecgnb.port.inspection.inspect_keras import NOT_IN_FILE, KerasInspection
 from ecgnb.port.ported import PortedModel
 from ecgnb.port.proof.compare import Comparison
 
@@ -171,7 +171,7 @@ def _contract_text(contract: Contract | None) -> str:
     if contract is not None:
         return "What a recording must be before the model may see it. It was given, not read from the file."
     return (
-        f"The file does not tell: {NOT_TOLD}. Ask whoever trained the model, and give it to the port (port.agree, or "
+        f"The file does not tell: {NOT_IN_FILE}. Ask whoever trained the model, and give it to the port (port.agree, or "
         "--contract); a wrong guess fails nowhere, the answers are only wrong."
     )
 

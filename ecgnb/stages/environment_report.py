@@ -1,4 +1,4 @@
-"""Tables of the machine, of installed versions, and of everything that is registered."""
+"""Tables of the machine, of installed versions, and of registered names."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from ecgnb.core.errors import EcgnbError
 from ecgnb.data.recording import Recording
 from ecgnb.data.signal.leads import STANDARD_12
 from ecgnb.figures.paper import plot_class_examples, plot_ecg
-from ecgnb.figures.paper_layout import lay_out, page_samples
+from ecgnb.figures.paper_layout import PagePart, lay_out, page_part
 from ecgnb.figures.style import SMALL, save_figure
 
 
@@ -155,7 +155,7 @@ def test_a_page_holds_ten_seconds_and_says_which() -> None:
     assert "12.0 to 22.0 s of 30.0 s" in words_of(figure)
     (line,) = traces(figure)["ECG"]
     assert len(line.get_xdata()) == 3000
-    assert page_samples(long, 25) == (7500, 9000)
+    assert page_part(long, 25) == PagePart(long, 7500, 9000)
     for start in (30, -1):
         with pytest.raises(EcgnbError, match="no page can begin"):
             plot_ecg(long, start=start)
@@ -272,7 +272,7 @@ def test_an_empty_recording_is_refused() -> None:
 
 def test_columns_share_a_page_without_gap_or_overlap() -> None:
     each = recording(seconds=7.001, fs=333)
-    strips = [strip for strip in lay_out(each, 0, each.n_samples) if strip.row == 0]
+    strips = [strip for strip in lay_out(page_part(each, 0)) if strip.row == 0]
     assert sum(len(strip.millivolts) for strip in strips) == each.n_samples
     assert [a.stop for a in strips[:-1]] == [b.start for b in strips[1:]]
 

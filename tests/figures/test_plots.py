@@ -19,6 +19,7 @@ from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_s
 from ecgnb.core.errors import EcgnbError
 from ecgnb.evaluation.bootstrap import bootstrap_per_class
 from ecgnb.evaluation.calibration import apply_temperature, probabilities_from_logits
+from ecgnb.evaluation.metrics import per_class_metrics
 from ecgnb.figures import plots, plots_decisions, plots_ranking, style
 
 CLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
@@ -276,7 +277,7 @@ def test_reliability_before_and_after() -> None:
     before = probabilities_from_logits(logits * 3, "multiclass")
     after = probabilities_from_logits(apply_temperature(logits * 3, 3.0), "multiclass")
     figure, table = plots_decisions.plot_reliability(
-        targets, before, "multiclass", calibrated=after, temperature=3.0
+        targets, after, "multiclass", uncalibrated=before, temperature=3.0
     )
     for which in ("before", "after"):
         rows = table[(table["which"] == which) & (table["count"] > 0)]
@@ -340,14 +341,17 @@ def test_bars_of_classes_have_the_lengths_of_the_table(softmax: tuple) -> None:
     intervals = bootstrap_per_class(
         targets, probabilities, CLASSES, "multiclass", n_resamples=20
     )
-    support = pd.Series(np.bincount(targets), index=CLASSES)
-    figure, table = plots.plot_class_scores(intervals, support, len(targets))
+    per_class = per_class_metrics(targets, probabilities, CLASSES, "multiclass")
+    figure, table = plots.plot_class_scores(per_class, intervals, len(targets))
+    assert table is per_class
     for ax, metric in zip(figure.axes, plots.CLASS_SCORES, strict=True):
-        rows = table[table["metric"] == metric]
+        rows = intervals[intervals["metric"] == metric]
         assert_allclose([bar.get_width() for bar in ax.patches], rows["value"])
+        assert_allclose([bar.get_width() for bar in ax.patches], per_class[metric])
         ends = np.array(ax.collections[0].get_segments())[:, :, 0]
         assert_allclose(ends, rows[["low", "high"]])
-    assert figure.axes[0].get_yticklabels()[1].get_text() == f"MI ({support['MI']})"
+    label = figure.axes[0].get_yticklabels()[1].get_text()
+    assert label == f"MI ({(targets == 1).sum()})"
     assert_readable(figure)
 
 
@@ -357,17 +361,19 @@ def test_bars_of_seventy_one_classes_stay_readable() -> None:
     intervals = bootstrap_per_class(
         targets, probabilities, names, "multilabel", n_resamples=5
     )
-    support = pd.Series(targets.sum(axis=0), index=names)
-    figure, table = plots.plot_class_scores(intervals, support, len(targets))
-    assert table["class"].nunique() == 71
+    per_class = per_class_metrics(targets, probabilities, names, "multilabel")
+    figure, _ = plots.plot_class_scores(per_class, intervals, len(targets))
     figure.canvas.draw()
     boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    assert len(boxes) == 71
     gaps = [upper.y0 - lower.y1 for upper, lower in itertools.pairwise(boxes)]
     assert min(gaps) > 0, "names must not overlap"
-    _, few = plots.plot_class_scores(intervals, support, len(targets), limit=3)
-    assert set(few["class"]) == set(
-        support.sort_values(ascending=False, kind="stable").index[:3]
-    )
+    few, _ = plots.plot_class_scores(per_class, intervals, len(targets), limit=3)
+    frequent = np.argsort(-targets.sum(axis=0), kind="stable")[:3]
+    labels = [label.get_text() for label in few.axes[0].get_yticklabels()]
+    assert labels == [
+        f"{style.shorten(names[k])} ({targets[:, k].sum()})" for k in frequent
+    ]
 
 
 def test_distribution_and_coverage() -> None:

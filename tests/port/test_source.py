@@ -14,7 +14,7 @@ from zoo_cases import ZooModel, zoo_models
 
 from ecgnb.core.errors import ConfigError, PortError
 from ecgnb.port import port_keras, save_port, source_code
-from ecgnb.port.source.carried import Carried
+from ecgnb.port.source.dependencies import Dependencies
 from ecgnb.port.source.forward_code import ForwardCode
 
 #: Loads every exported model in a process in which ecgnb and h5py cannot be imported,
@@ -91,7 +91,7 @@ def test_source_is_formatted_and_imports_pytorch_alone(exported: Path) -> None:
     files = sorted(exported.glob("*/model.py"))
     for file in files:
         text = file.read_text(encoding="utf-8")
-        assert max(map(len, text.splitlines())) <= 120, file.parent.name
+        assert max(map(len, text.splitlines())) <= 112, file.parent.name
         nodes = list(ast.walk(ast.parse(text)))
         plain = {
             alias.name
@@ -106,13 +106,13 @@ def test_source_is_formatted_and_imports_pytorch_alone(exported: Path) -> None:
         )
     ruff = [sys.executable, "-m", "ruff"]
     if subprocess.run([*ruff, "--version"], capture_output=True).returncode == 0:
-        options = ["--isolated", "--line-length", "120", str(exported)]
+        options = ["--isolated", "--line-length", "88", str(exported)]
         done = subprocess.run(
             [*ruff, "format", "--check", *options], capture_output=True, text=True
         )
         assert done.returncode == 0, done.stdout
         done = subprocess.run(
-            [*ruff, "check", "--select", "E,F,W,I", *options],
+            [*ruff, "check", "--select", "E,F,W,I", "--ignore", "E501", *options],
             capture_output=True,
             text=True,
         )
@@ -154,8 +154,8 @@ def test_source_reads_like_code_that_people_write(golden_dir: Path) -> None:
     assert "class AVB(nn.Module):\n" in text
     assert '        self.conv1d = nn.Conv1d(12, 64, 3, padding="same")\n' in text
     assert (
-        "        x = signal.transpose(1, 2)  # [B, 2000, 12] -> [B, 12, 2000], channels before time\n"
-        in text
+        "        # [B, 2000, 12] -> [B, 12, 2000], channels before time\n"
+        "        x = signal.transpose(1, 2)\n" in text
     )
     assert "        return self.softmax(self.logits(signal))\n" in text
     assert "from the file 'model.json' written by Keras 2.6.0" in text
@@ -169,7 +169,7 @@ def test_source_reuses_a_name_only_when_its_tensor_is_no_longer_needed() -> None
     one = graph.call_module("first", (x,))
     two = graph.call_module("second", (one,))
     out = graph.call_function(torch.add, (one, two))
-    body = ForwardCode(Carried(), {x: "signal"}, set())
+    body = ForwardCode(Dependencies(), {x: "signal"}, set())
     assert [line.strip() for line in body.write([one, two, out], [out])] == [
         "x = self.first(signal)",
         "y = self.second(x)",
@@ -265,6 +265,6 @@ def test_source_refuses_what_has_no_source(tmp_path: Path) -> None:
         pass
 
     with pytest.raises(PortError, match="neither of PyTorch nor of ecgnb"):
-        Carried().name(Local)
+        Dependencies().name(Local)
     with pytest.raises(PortError, match="may import PyTorch only"):
-        Carried().add_import("import numpy as np")
+        Dependencies().add_import("import numpy as np")

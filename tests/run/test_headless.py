@@ -99,7 +99,11 @@ class TestBeforeItStarts:
             ("EPOCHS", "three", "EPOCHS is 'three'"),
             ("EPOCHS", 1.5, "EPOCHS is 1.5"),
             ("DRY_RUN", "yes", "DRY_RUN is 'yes'; it needs True or False"),
-            ("PROFILE", "tiny", "PROFILE is 'tiny'; choose one of smoke, medium, full"),
+            (
+                "PROFILE",
+                "tiny",
+                "PROFILE is 'tiny'; choose one of 'smoke', 'medium', 'full'",
+            ),
             ("LABEL_ORDER", 5, "LABEL_ORDER is 5"),
             ("MODEL_OPTIONS", "{width: 3}", "no valid JSON"),
             ("LR", -1.0, "LR|lr"),

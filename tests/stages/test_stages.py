@@ -110,16 +110,18 @@ def test_the_headline_equals_scikit_learn_on_the_predictions(finished_run) -> No
 def test_the_temperature_is_the_one_of_validation_not_of_the_test(finished_run) -> None:
     from ecgnb.evaluation.calibration import fit_temperature, probabilities_from_logits
     from ecgnb.stages.evaluate import load_best_model, predict_split
-    from ecgnb.stages.figures import read_outcome
+    from ecgnb.stages.figure_values import VALUES
 
     valid = predict_split(finished_run, *load_best_model(finished_run), "valid")
     temperature = finished_run.metrics["temperature"]
     assert temperature == pytest.approx(
         fit_temperature(valid.logits, valid.targets, "multiclass"), rel=1e-5
     )
-    outcome = read_outcome(finished_run)
-    scaled = probabilities_from_logits(outcome.logits / temperature, "multiclass")
-    np.testing.assert_allclose(scaled, outcome.probabilities, atol=1e-6)
+    logits, probabilities = (
+        VALUES[name](finished_run) for name in ("logits", "probabilities")
+    )
+    scaled = probabilities_from_logits(logits / temperature, "multiclass")
+    np.testing.assert_allclose(scaled, probabilities, atol=1e-6)
 
 
 def test_predictions_are_the_test_split_and_nothing_else(finished_run) -> None:

@@ -14,7 +14,7 @@ import ecgnb
 from ecgnb.core.errors import CheckpointError, ConfigError
 from ecgnb.deploy.bundle_folder import load_bundle, save_bundle
 from ecgnb.run import session
-from ecgnb.stages.report import _reproduce as reproduce
+from ecgnb.stages.report import _parameter_section as reproduce
 from ecgnb.stages.train import build_run_model, start_model
 
 STILL = {"EPOCHS": 1, "LR": 1e-12, "WEIGHT_DECAY": 0.0}

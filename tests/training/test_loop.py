@@ -28,7 +28,7 @@ from ecgnb.core.errors import CheckpointError, ConfigError, EcgnbError
 from ecgnb.data.loading.loaders import Loader
 from ecgnb.objectives import Loss
 from ecgnb.training.callbacks import Callback
-from ecgnb.training.checkpoint import load_best, read_checkpoint, save_checkpoint
+from ecgnb.training.checkpoint import load_best, read_checkpoint
 from ecgnb.training.config import TrainConfig
 from ecgnb.training.loop import fit
 from ecgnb.training.optimizer import learning_rate
@@ -474,46 +474,6 @@ def test_loaders_of_another_rank_are_refused(tmp_path: Path) -> None:
             tmp_path,
             classes=CLASSES,
         )
-
-
-def test_callbacks_hear_everything_in_order(tmp_path: Path) -> None:
-    heard: list[str] = []
-
-    class Ear(Callback):
-        def on_train_start(self, training: Any) -> None:
-            heard.append("start")
-
-        def on_step_end(self, training: Any) -> None:
-            heard.append(f"step {training.state.step} {training.lr:.4f}")
-
-        def on_epoch_end(self, training: Any, row: dict[str, Any]) -> None:
-            heard.append(f"epoch {row['epoch']}")
-
-        def on_train_end(self, training: Any) -> None:
-            heard.append("end")
-
-    config = replace(CONFIG, epochs=2, batch_size_cpu=20, scheduler="none")
-    fit_fake(config, tmp_path, callbacks=(Ear(),))
-    steps = [f"step {step} 0.0100" for step in (1, 2, 3, 4)]
-    assert heard == ["start", *steps[:2], "epoch 1", *steps[2:], "epoch 2", "end"]
-
-
-def test_lines_of_progress(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ECGNB_PROGRESS", "lines")
-    with pytest.raises(KeyboardInterrupt):
-        fit_fake(CONFIG, tmp_path, callbacks=(StopAt(6),))
-    fit_fake(CONFIG, tmp_path)
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines if line.startswith("epoch")] == [
-        "epoch 1/3",
-        "epoch 2/3",
-        "epoch 3/3",
-    ]
-    assert lines[1] == "Going on at epoch 2, batch 0, step 5."
-    assert "train loss" in lines[0] and "records/s" in lines[0]
-    assert lines[-1].startswith("Best epoch")
 
 
 def test_bfloat16_trains(tmp_path: Path) -> None:

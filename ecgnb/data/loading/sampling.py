@@ -8,7 +8,8 @@ over platforms.
 
 from __future__ import annotations
 
-from collections import deque
+import heapq
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -108,8 +109,8 @@ def patient_order(
 
     Each record comes once in an epoch. The records of a patient are shuffled and cut
     into groups of at most ``records_per_patient``; the groups are shuffled and packed
-    into batches of ``batch_size``, in such a way that a batch does not end within a
-    group as long as a smaller group can fill it.
+    into batches of ``batch_size``. A group is split between batches only where none has
+    room for it.
 
     Args:
         patients: int64 ``[n]`` group numbers, equal for records of one patient.
@@ -121,26 +122,30 @@ def patient_order(
     Returns:
         int64 ``[n]``, a permutation.
 
-    >>> patient_order(np.array([0, 1, 0, 2]), seed=0, epoch=0, records_per_patient=2,
-    ...               batch_size=2).tolist()
-    [1, 3, 0, 2]
+    >>> patient_order(
+    ...     np.array([0, 1, 0, 2]), seed=0, epoch=0, records_per_patient=2, batch_size=2
+    ... ).tolist()
+    [0, 2, 1, 3]
     """
-    order = epoch_order(len(patients), seed=seed, epoch=epoch)
+    n = len(patients)
+    order = epoch_order(n, seed=seed, epoch=epoch)
     groups = _groups(patients, order, records_per_patient)
     shuffled = epoch_order(len(groups), seed=mix(seed, _ORDER), epoch=epoch)
-    queues: dict[int, deque[tuple[int, list[int]]]] = {}  # by size of the group
-    for rank, number in enumerate(shuffled):
-        group = groups[number]
-        queues.setdefault(len(group), deque()).append((rank, group))
-    packed: list[int] = []
-    while len(packed) < len(order):
-        room = batch_size - len(packed) % batch_size
-        waiting = {size: queue for size, queue in queues.items() if queue}
-        fitting = [queue for size, queue in waiting.items() if size <= room]
-        # Without a group that fits, the next one continues in the following batch.
-        queue = min(fitting or waiting.values(), key=lambda queue: queue[0][0])
-        packed += queue.popleft()[1]
-    return np.array(packed, dtype=np.int64)
+    batches: list[list[int]] = []
+    rooms = []  # heap: the batch with most room comes first
+    for number, first in enumerate(range(0, n, batch_size)):
+        batches.append([])
+        rooms.append((-min(batch_size, n - first), number))
+    # Large groups first, so that small ones fill the batches up.
+    for group in sorted((groups[i] for i in shuffled), key=len, reverse=True):
+        while group:
+            negative_room, number = heapq.heappop(rooms)
+            room = -negative_room
+            batches[number] += group[:room]
+            if len(group) < room:
+                heapq.heappush(rooms, (len(group) - room, number))
+            group = group[room:]  # of a group that fits nowhere
+    return np.array(list(chain(*batches)), dtype=np.int64)
 
 
 def _groups(patients: np.ndarray, order: np.ndarray, size: int) -> list[list[int]]:

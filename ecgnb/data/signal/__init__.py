@@ -1,3 +1,1 @@
-"""Operations on one recording: resampling, filters, leads, quality, the standard
-form.
-"""
+"""Signal processing of one recording: leads, resampling, filters, quality checks."""

@@ -1,4 +1,4 @@
-"""Lead names: one spelling, picking by name, and limb leads derived from two others."""
+"""Lead names: one spelling, selection by name, limb leads derived from two others."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LIMB_LEADS = {
     "aVF": (-0.5, 1.0),
 }
 
-_FURTHER = (
+_OTHER_LEADS = (
     "V7",
     "V8",
     "V9",
@@ -53,85 +53,79 @@ _FURTHER = (
     "MLIII",
     "ECG",
 )
-_SPELLING = {name.lower(): name for name in STANDARD_12 + _FURTHER}
-_SPELLING |= {
-    f"mv{number}": f"MV{number}" for number in range(1, 7)
-}  # modified chest leads of Holter recorders
-_SPELLING |= {
-    f"c{number}": f"V{number}" for number in range(1, 7)
-}  # European names of the chest leads
-_SPELLING |= {
-    "d1": "I",
-    "d2": "II",
-    "d3": "III",
-    "di": "I",
-    "dii": "II",
-    "diii": "III",
-}  # Spanish and Portuguese
+_SPELLING = {name.lower(): name for name in STANDARD_12 + _OTHER_LEADS}
+for _number in range(1, 7):
+    _SPELLING[f"mv{_number}"] = f"MV{_number}"  # modified chest leads, Holter recorders
+    _SPELLING[f"c{_number}"] = f"V{_number}"  # European names of the chest leads
+_SPELLING |= {"d1": "I", "d2": "II", "d3": "III"}  # Spanish and Portuguese: derivacion
+_SPELLING |= {"di": "I", "dii": "II", "diii": "III"}
 _PREFIX = re.compile(r"^(?:ecg|ekg|lead|derivation)[\s_\-:]+", re.IGNORECASE)
 
 
 @functools.lru_cache(maxsize=4096)
 def normalise_lead(name: str) -> str:
-    """Return a lead name in the house's spelling; a name that is not known stays as
-    written, stripped.
+    """Return the standard spelling of a lead name; unknown names are only stripped.
 
-    >>> [normalise_lead(name) for name in ("avr", "Lead II", "ECG_V1", "DIII", "vx", " Resp ")]
+    >>> names = ("avr", "Lead II", "ECG_V1", "DIII", "vx", " Resp ")
+    >>> [normalise_lead(name) for name in names]
     ['aVR', 'II', 'V1', 'III', 'Vx', 'Resp']
     """
     stripped = name.strip()
-    known = _SPELLING.get(stripped.lower())
-    if known is None:
-        known = _SPELLING.get(_PREFIX.sub("", stripped).lower(), stripped)
-    return known
+    for spelling in (stripped, _PREFIX.sub("", stripped)):
+        if spelling.lower() in _SPELLING:
+            return _SPELLING[spelling.lower()]
+    return stripped
 
 
 def select_leads(
     signal: np.ndarray, have: Sequence[str], want: Sequence[str]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Pick leads by name, and derive limb leads that are missing from two that are
-    there.
+    """Select leads by name; derive missing limb leads from two others.
 
     Args:
         signal: ``[..., len(have), n_samples]``, in any unit.
         have: names of the rows, in any spelling; of a name that occurs twice the first
-            row counts.
-        want: names wanted, in any spelling and order.
+            row is used.
+        want: names of the selected leads, in any spelling and order.
 
     Returns:
-        The signal ``[..., len(want), n_samples]`` (the array itself where nothing
-        changes) and the names of the wanted leads that cannot be had, whose rows are
-        NaN.
+        The signal ``[..., len(want), n_samples]`` (the array itself when nothing
+        changes) and the names of the leads that are not available, whose rows are NaN.
 
     Raises:
         ReadError: ``leads``, when ``have`` does not name every row.
 
-    >>> signal, missing = select_leads(np.array([[1.0], [3.0]]), ["i", "ii"], ["III", "II", "V1"])
-    >>> signal[:, 0].tolist(), missing
+    >>> signal = np.array([[1.0], [3.0]])
+    >>> selected, missing = select_leads(signal, ["i", "ii"], ["III", "II", "V1"])
+    >>> selected[:, 0].tolist(), missing
     ([2.0, 3.0, nan], ('V1',))
     """
     if signal.shape[-2] != len(have):
         raise ReadError(
             "leads",
-            f"The signal has {signal.shape[-2]} rows, but {len(have)} lead names were given.",
+            f"The signal has {signal.shape[-2]} rows, but {len(have)} lead names.",
         )
     row_of = _rows_by_name(tuple(have))
-    wanted = [normalise_lead(name) for name in want]
-    rows = [row_of.get(name, -1) for name in wanted]
+    names = [normalise_lead(name) for name in want]
+    rows = [row_of.get(name, -1) for name in names]
+    if rows == list(range(len(have))):
+        return signal, ()
     if -1 not in rows:
-        same = rows == list(range(len(have)))
-        return (signal if same else signal[..., rows, :]), ()
-    floating = signal if signal.dtype.kind == "f" else signal.astype(np.float64)
-    picked = floating[..., rows, :]  # row -1 is a placeholder that is overwritten below
+        return signal[..., rows, :], ()
+    if signal.dtype.kind != "f":
+        signal = signal.astype(np.float64)
+    selected = signal[..., rows, :]  # rows -1 are overwritten below
     missing = []
-    for index, name in enumerate(wanted):
+    for index, name in enumerate(names):
         if rows[index] >= 0:
             continue
-        derived = _derive(floating, row_of, name)
-        picked[..., index, :] = np.nan if derived is None else derived
+        derived = _derive(signal, row_of, name)
         if derived is None:
             missing.append(name)
-    return picked, tuple(missing)
+            selected[..., index, :] = np.nan
+        else:
+            selected[..., index, :] = derived
+    return selected, tuple(missing)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -143,25 +137,15 @@ def _rows_by_name(have: tuple[str, ...]) -> dict[str, int]:
 
 
 def _derive(signal: np.ndarray, row_of: dict[str, int], name: str) -> np.ndarray | None:
-    """Return limb lead ``name`` from the first two limb leads that are there, or
-    None.
-    """
-    present = [lead for lead in LIMB_LEADS if lead in row_of]
-    if name not in LIMB_LEADS or len(present) < 2:
+    """Return limb lead ``name`` from the first two available limb leads, or None."""
+    available = [lead for lead in LIMB_LEADS if lead in row_of]
+    if name not in LIMB_LEADS or len(available) < 2:
         return None
-    first, second = present[:2]
-    weight_1, weight_2 = _weights(name, first, second)
-    dtype = signal.dtype.type
-    return (
-        dtype(weight_1) * signal[..., row_of[first], :]
-        + dtype(weight_2) * signal[..., row_of[second], :]
-    )
-
-
-def _weights(name: str, first: str, second: str) -> tuple[float, float]:
-    """Solve name = x * first + y * second; any two of the six limb leads are
-    independent.
-    """
+    first, second = available[:2]
+    # Solve name = x * first + y * second: any two of the limb leads are independent.
     (a, b), (c, d), (e, f) = LIMB_LEADS[first], LIMB_LEADS[second], LIMB_LEADS[name]
     determinant = a * d - b * c
-    return (e * d - f * c) / determinant, (a * f - b * e) / determinant
+    dtype = signal.dtype.type  # keeps float32
+    x = dtype((e * d - f * c) / determinant)
+    y = dtype((a * f - b * e) / determinant)
+    return x * signal[..., row_of[first], :] + y * signal[..., row_of[second], :]

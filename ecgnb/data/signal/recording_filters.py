@@ -1,9 +1,11 @@
-"""Filters of a whole recording, before it is cropped: those that published models were
-trained with, sample for sample.
+"""Filters of a whole recording before it is cropped, as used by published models.
 
-Most are the classic ones of scipy, run forwards and backwards. For new models the steps
-of `ecgnb.transforms` do the same better and faster; these are here so that an old model
-sees what it has learnt.
+Most are the classic ones of scipy, run forwards and backwards. For new models the
+transforms in `ecgnb.transforms` are better and faster; these reproduce the input of
+models that were trained with them.
+
+scipy.signal is imported inside functions: it takes half a second, and most preparations
+use no filter.
 """
 
 from __future__ import annotations
@@ -18,27 +20,29 @@ import numpy as np
 from ecgnb.core.errors import ConfigError, ReadError
 from ecgnb.core.registry import Registry, build_from_spec
 from ecgnb.data.signal.quality import Extremes, find_flat
+from ecgnb.data.signal.zscore import zscore
 
 FILTERS: Registry[type[Filter]] = Registry("filter")
 
 
 class Filter(ABC):
-    """One step; a subclass is a frozen dataclass whose fields are its options.
+    """Base of the filters; a subclass is a frozen dataclass whose fields are its
+    options.
 
     Attributes:
-        keeps_unit: of a class: whether what comes out is still in mV.
+        keeps_unit: whether the output is in mV.
     """
 
     keeps_unit: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, signal: np.ndarray, fs: float) -> np.ndarray:
-        """Return a filtered copy, float32, of ``signal`` ``[n_leads, n_samples]`` in mV
-        at ``fs`` samples a second.
+        """Return a filtered float32 copy of ``signal`` ``[n_leads, n_samples]`` in mV
+        with sampling rate ``fs`` in Hz.
         """
 
     def check(self, fs: float) -> None:  # noqa: B027
-        """Refuse a rate at which the filter does not exist, with a `ConfigError`."""
+        """Raise a `ConfigError` when the filter does not exist at this rate."""
 
 
 @FILTERS.register("butterworth")
@@ -50,7 +54,7 @@ class Butterworth(Filter):
     Attributes:
         low: lower edge in Hz; ``None`` for a low-pass.
         high: upper edge in Hz; ``None`` for a high-pass.
-        order: of one pass; forwards and backwards it counts twice.
+        order: of one pass; the result has twice that order.
     """
 
     low: float | None = None
@@ -60,14 +64,11 @@ class Butterworth(Filter):
     def check(self, fs: float) -> None:
         """Refuse edges that are missing, in the wrong order or above half the rate."""
         edges = [edge for edge in (self.low, self.high) if edge is not None]
-        if (
-            not edges
-            or sorted(set(edges)) != edges
-            or not 0 < edges[0] <= edges[-1] < fs / 2
-        ):
+        increasing = bool(edges) and sorted(set(edges)) == edges
+        if not increasing or not 0 < edges[0] <= edges[-1] < fs / 2:
             raise ConfigError(
-                f"butterworth needs 0 < low < high < {fs / 2:g} Hz, or one of them; it was given "
-                f"low={self.low}, high={self.high}."
+                f"butterworth needs 0 < low < high < {fs / 2:g} Hz, or one of them, "
+                f"not low={self.low}, high={self.high}."
             )
 
     def __call__(self, signal: np.ndarray, fs: float) -> np.ndarray:
@@ -91,7 +92,7 @@ class IirNotch(Filter):
 
     Attributes:
         frequency: in Hz.
-        q: quality factor; a small one takes away far more than the frequency itself.
+        q: quality factor; a small one removes far more than the frequency itself.
     """
 
     frequency: float
@@ -101,8 +102,8 @@ class IirNotch(Filter):
         """Refuse a frequency above half the rate."""
         if not 0 < self.frequency < fs / 2 or not self.q > 0:
             raise ConfigError(
-                f"iir_notch needs a frequency between 0 and {fs / 2:g} Hz and q above 0; it was given "
-                f"{self.frequency:g} Hz, q={self.q:g}."
+                f"iir_notch needs a frequency between 0 and {fs / 2:g} Hz and q above "
+                f"0, not {self.frequency:g} Hz, q={self.q:g}."
             )
 
     def __call__(self, signal: np.ndarray, fs: float) -> np.ndarray:
@@ -131,56 +132,55 @@ class Isoelectric(Filter):
         """Refuse a window or step of less than a sample."""
         if int(self.window * fs) < 1 or int(self.step * fs) < 1:
             raise ConfigError(
-                f"isoelectric needs a window and a step of a sample or more at {fs:g} Hz; got {self}."
+                f"isoelectric needs a window and a step of a sample or more at {fs:g} "
+                f"Hz, not {self}."
             )
 
     def __call__(self, signal: np.ndarray, fs: float) -> np.ndarray:
         """Filter; see `Filter`."""
+        n_leads, n_samples = signal.shape
         window, step = int(self.window * fs), int(self.step * fs)
-        if signal.shape[1] <= window:
+        if n_samples <= window:
             return signal.copy()
-        # The last start is left out that would end with the recording, as in the
-        # training code of the models.
-        starts = np.arange(0, signal.shape[1] - window, step)
-        windows = np.lib.stride_tricks.sliding_window_view(signal, window, axis=1)[
-            :, starts
-        ]
+        # Without the window that ends with the recording, as in the training code of
+        # the models.
+        starts = np.arange(0, n_samples - window, step)
+        windows = np.lib.stride_tricks.sliding_window_view(signal, window, axis=1)
+        windows = windows[:, starts]
         quietest = np.ptp(windows, axis=2).argmin(axis=1)
-        level = windows[np.arange(len(signal)), quietest].mean(axis=1, dtype=np.float64)
+        level = windows[np.arange(n_leads), quietest].mean(axis=1, dtype=np.float64)
         return (signal - level[:, None]).astype(np.float32)
 
 
 @FILTERS.register("zscore")
 @dataclass(frozen=True)
 class ZScore(Filter):
-    """Each lead with mean 0 and population standard deviation 1 over the whole
+    """Give each lead mean 0 and population standard deviation 1 over the whole
     recording; a flat lead becomes 0.
 
-    The transform of the same name does it over the part that a model sees; crops of
-    this one are not exactly so. It is the normalisation of ECG-FM, computed in float64.
+    The transform of the same name does it over the part that a model sees. This is the
+    normalisation of ECG-FM, computed in float64.
     """
 
     keeps_unit: ClassVar[bool] = False
 
     def __call__(self, signal: np.ndarray, fs: float) -> np.ndarray:
         """Filter; see `Filter`."""
-        wide = signal.astype(np.float64)
-        flat = find_flat(Extremes.of(wide))[:, None]
-        spread = np.where(flat, 1.0, wide.std(axis=1, keepdims=True))
-        scored = (wide - wide.mean(axis=1, keepdims=True)) / spread
-        return np.where(flat, 0.0, scored).astype(np.float32)
+        signal = signal.astype(np.float64)
+        signal[find_flat(Extremes.of(signal))] = 0
+        return zscore(signal, (-1,), signal.shape[1]).astype(np.float32)
 
 
 def build_filters(specs: Sequence[Any], fs: float) -> tuple[Filter, ...]:
-    """Make filters of names and options, fit for a rate.
+    """Make filters of names and options and check them for a sampling rate.
 
     Raises:
         ConfigError: a name or option is unknown, or a filter does not exist at that
             rate.
     """
     filters = tuple(build_from_spec(FILTERS, spec) for spec in specs)
-    for each in filters:
-        each.check(fs)
+    for recording_filter in filters:
+        recording_filter.check(fs)
     return filters
 
 

@@ -1,1 +1,1 @@
-"""A Keras file as a table, also of models that cannot be ported."""
+"""Show a Keras file as a table, also of a model that cannot be ported."""

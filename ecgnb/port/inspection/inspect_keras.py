@@ -1,13 +1,10 @@
-"""`inspect_keras`: what a Keras file tells about its model, portable or not, and what
-it does not tell.
-"""
+"""Show the contents of a Keras file, also of a model that cannot be ported."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +26,7 @@ from ecgnb.port.inspection.layer_table import (
     arrays_of,
     layer_rows,
     outputs_of,
-    shape_words,
+    shape_text,
     trainable_numbers,
 )
 from ecgnb.port.inspection.lenient import (
@@ -43,11 +40,11 @@ from ecgnb.port.reading.graph import parse_graph, walk
 from ecgnb.port.reading.keras_file import read_keras
 from ecgnb.port.reading.keras_weights import ListedWeights
 
-#: What no Keras file tells; a wrong guess fails nowhere, the answers are only wrong.
-NOT_TOLD = (
+#: What no Keras file contains; a wrong guess raises no error, the answers are wrong.
+NOT_IN_FILE = (
     "sampling rate, units, order of the leads, filters before the model, class names"
 )
-_MEANING = {
+_ACTIVATIONS = {
     "softmax": "softmax (probabilities that sum to 1)",
     "sigmoid": "sigmoid (a probability each)",
     "linear": "linear (perhaps logits)",
@@ -56,16 +53,16 @@ _MEANING = {
 
 @dataclass(frozen=True, eq=False, repr=False)
 class KerasInspection:
-    """What a Keras file tells; shown as text by `str`, as a table in a notebook.
+    """Contents of a Keras file; shown as text by `str`, as a table in a notebook.
 
     Attributes:
         file: its name.
-        container: which kind of file it is, in words.
-        keras_version: of the Keras that wrote it; empty when the file does not tell.
-        table: a row a call of a layer: "layer" (``@1`` for a second call,
+        container: the kind of file, in words.
+        keras_version: of the Keras that wrote it; empty when it is not in the file.
+        table: one row per call of a layer: "layer" (``@1`` for a second call,
             ``outer/inner`` in nested models), "class", "options", "output" (shape in
             Keras' layout without the batch, "?" where free), "parameters",
-            "activation", "takes" (where its inputs come from) and "problem" (why it
+            "activation", "takes" (layers whose outputs it takes) and "problem" (why it
             cannot be ported; else empty).
         inputs: name and shape of each input, the batch first, ``None`` where free.
         outputs: name, shape without the batch (``None``: unknown) and last activation
@@ -73,7 +70,7 @@ class KerasInspection:
         parameters: numbers in all layers, those that are not trained included; ``None``
             when the weights are unknown.
         trainable: numbers that training changes.
-        problems: why the model cannot be ported, a line each; empty when it can.
+        problems: why the model cannot be ported, one line each; empty when it can.
     """
 
     file: str
@@ -88,102 +85,92 @@ class KerasInspection:
 
     @property
     def summary(self) -> dict[str, str]:
-        """The facts about the whole model by name: the input contract, as far as a file
-        can tell it.
+        """Facts about the whole model by name: the input contract, as far as the file
+        contains it.
         """
-        counted = (
-            "unknown"
-            if self.parameters is None
-            else f"{self.parameters:,}, {self.trainable:,} of them trainable"
-        )
+        version = self.keras_version or "(no version in the file)"
+        inputs = [f"{name}: {_input(shape)}" for name, shape in self.inputs.items()]
+        outputs = [f"{out[0]}: {_output(out[1], out[2])}" for out in self.outputs]
+        parameters = "unknown"
+        if self.parameters is not None:
+            parameters = f"{self.parameters:,}, {self.trainable:,} of them trainable"
+        portable = "yes"
+        if self.problems:
+            portable = "\n".join(["no:", *self.problems])
+        absent = f"{NOT_IN_FILE}. Ask whoever trained the model."
+        contracts = [name for name in KNOWN_CONTRACTS if self._fits(name)]
+        if contracts:
+            absent += (
+                f" The shapes would fit these known contracts: {', '.join(contracts)}."
+            )
         return {
             "file": f"{self.file}: {self.container}",
-            "written by": f"Keras {self.keras_version or '(no version in the file)'}",
-            "input": "\n".join(
-                f"{name}: {_said(shape)}" for name, shape in self.inputs.items()
-            )
-            or "unknown",
-            "output": "\n".join(
-                f"{name}: {_output(shape, last)}" for name, shape, last in self.outputs
-            )
-            or "unknown",
-            "parameters": counted,
-            "can be ported": "no:\n" + "\n".join(self.problems)
-            if self.problems
-            else "yes",
-            "not in the file": NOT_TOLD
-            + ". Ask whoever trained the model."
-            + self._like(),
+            "written by": f"Keras {version}",
+            "input": "\n".join(inputs) or "unknown",
+            "output": "\n".join(outputs) or "unknown",
+            "parameters": parameters,
+            "can be ported": portable,
+            "not in the file": absent,
         }
 
-    def _like(self) -> str:
-        """Name the known contracts that the shapes would fit."""
-        names = [
-            name for name, contract in KNOWN_CONTRACTS.items() if self._fits(contract)
-        ]
-        return (
-            f" The shapes would fit these known contracts: {', '.join(names)}."
-            if names
-            else ""
-        )
-
-    def _fits(self, contract: Any) -> bool:
-        shapes = [shape for _, shape, _ in self.outputs]
-        if (
-            len(self.inputs) != 1
-            or len(shapes) != 1
-            or not shapes[0]
-            or len(next(iter(self.inputs.values()))) != 3
-        ):
+    def _fits(self, contract: str) -> bool:
+        """Whether the shapes are those of a known contract."""
+        ranks = [len(shape) for shape in self.inputs.values()]
+        if ranks != [3] or len(self.outputs) != 1:
+            return False
+        _, shape, activation = self.outputs[0]
+        if not shape:
             return False
         try:
-            contract.check(self.inputs, shapes, [last for _, _, last in self.outputs])
+            sizes = [size if size is not None else 0 for size in shape]
+            KNOWN_CONTRACTS[contract].check(self.inputs, [tuple(sizes)], [activation])
         except ConfigError:
             return False
         return True
 
     def __str__(self) -> str:
         width = terminal_width()
-        facts = {
-            name: "\n".join(map(printable, text.split("\n")))
-            for name, text in self.summary.items()
-        }
+        facts = {}
+        for name, text in self.summary.items():
+            facts[name] = "\n".join(printable(line) for line in text.split("\n"))
         return f"{text_facts(facts, width)}\n\n{text_table(self.short_table, width)}"
 
     @property
     def short_table(self) -> pd.DataFrame:
-        """The table for people, without what the options or the summary say, or the row
-        above.
+        """The table for display, without what other columns, the summary or the row
+        above show.
         """
         table = self.table
         above = table["layer"].shift(fill_value="")
-        return pd.DataFrame(
-            {
-                "layer": table["layer"],
-                "what": (table["class"] + " " + table["options"]).str.strip(),
-                "output": table["output"],
-                "params": table["parameters"],
-                "takes": table["takes"].where(table["takes"] != above, ""),
-                "ported": ["no" if problem else "" for problem in table["problem"]],
-            }
-        )
+        columns = {
+            "layer": table["layer"],
+            "what": (table["class"] + " " + table["options"]).str.strip(),
+            "output": table["output"],
+            "params": table["parameters"],
+            "takes": table["takes"].where(table["takes"] != above, ""),
+            "ported": table["problem"].where(table["problem"] == "", "no"),
+        }
+        return pd.DataFrame(columns)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        facts = "".join(
-            f"<tr><th style='text-align:left'>{escape(name)}</th>"
-            f"<td style='text-align:left'>{escape(text).replace(chr(10), '<br>')}</td></tr>"
-            for name, text in self.summary.items()
-        )
-        table = self.short_table.loc[:, lambda shown: (shown.astype(str) != "").any()]
-        return f"<table>{facts}</table>{html_table(table)}"
+        rows = []
+        for name, text in self.summary.items():
+            value = escape(text).replace("\n", "<br>")
+            rows.append(
+                f"<tr><th style='text-align:left'>{escape(name)}</th>"
+                f"<td style='text-align:left'>{value}</td></tr>"
+            )
+        table = self.short_table
+        table = table.loc[:, (table.astype(str) != "").any()]
+        return f"<table>{''.join(rows)}</table>{html_table(table)}"
 
 
 def inspect_keras(
     path: str | Path, weights: str | Path | None = None
 ) -> KerasInspection:
-    """Look into a Keras file without porting it; what is damaged or unknown is told,
+    """Inspect a Keras file without porting it; what is damaged or unknown is shown,
     not refused.
 
     Args:
@@ -198,25 +185,22 @@ def inspect_keras(
     facts = (file.path.name, file.container, file.keras_version)
     graph = parse_leniently(file)
     if isinstance(graph, str):
-        return KerasInspection(*facts, [each for each in (graph, problem) if each])
+        return KerasInspection(*facts, list(filter(None, [graph, problem])))
     problem = problem or bind_leniently(file, graph)
     shapes = shapes_of(graph)
     problems = problems_in(graph)
-    counted = None if problem else isinstance(file.weights, ListedWeights)
-    rows = list(layer_rows(graph, shapes, problems, counted))
-    total = (
-        None
-        if any(row["parameters"] is None for row in rows)
-        else sum(row["parameters"] for row in rows)
-    )
+    all_arrays = None if problem else isinstance(file.weights, ListedWeights)
+    rows = list(layer_rows(graph, shapes, problems, all_arrays))
+    counts = [row["parameters"] for row in rows]
+    counted = None not in counts
     return KerasInspection(
         *facts,
-        [each for each in (problem, *problems, shapes.problem) if each],
+        list(filter(None, [problem, *problems, shapes.problem])),
         table=pd.DataFrame(rows, columns=COLUMNS).astype({"parameters": "Int64"}),
         inputs=shapes.inputs,
         outputs=outputs_of(graph, shapes),
-        parameters=total,
-        trainable=None if total is None else trainable_numbers(graph),
+        parameters=sum(counts) if counted else None,
+        trainable=trainable_numbers(graph) if counted else None,
     )
 
 
@@ -229,8 +213,8 @@ def dump_weights(
     Args:
         path: see `inspect_keras`.
         layer: its name; ``outer/inner`` for one of a nested model.
-        out: the file. Its names are Keras' own, such as "kernel"; those of a wrapped
-            layer follow its place ("forward_layer/kernel").
+        out: the file. Its names are those of Keras, such as "kernel"; those of a
+            wrapped layer have a prefix ("forward_layer/kernel").
         weights: see `inspect_keras`.
 
     Raises:
@@ -245,7 +229,8 @@ def dump_weights(
     if layer not in layers:
         hint = did_you_mean(layer, list(layers))
         raise PortError(
-            f"There is no layer {layer!r} in {file.path.name}.{hint} `ecgnb port inspect` lists them."
+            f"There is no layer {layer!r} in {file.path.name}.{hint} "
+            "`ecgnb port inspect` lists them."
         )
     arrays = dict(arrays_of(layers[layer]))
     if not arrays:
@@ -255,15 +240,16 @@ def dump_weights(
     return Path(out)
 
 
-def _said(shape: Shape) -> str:
-    """Say an input's shape in words where its rank is that of a signal."""
-    sizes = ["any number of" if size is None else f"{size}" for size in shape[1:]]
-    if len(sizes) == 2:
-        return f"{sizes[0]} samples x {sizes[1]} {'lead' if shape[2] == 1 else 'leads'} (batch, time, lead)"
-    return f"{shape_words(shape[1:])} numbers"
+def _input(shape: Shape) -> str:
+    """Return an input's shape in words where its rank is that of a signal."""
+    if len(shape) != 3:
+        return f"{shape_text(shape[1:])} numbers"
+    samples, leads = ["any number of" if n is None else str(n) for n in shape[1:]]
+    word = "lead" if leads == "1" else "leads"
+    return f"{samples} samples x {leads} {word} (batch, time, lead)"
 
 
-def _output(shape: Shape | None, last: str) -> str:
+def _output(shape: Shape | None, activation: str) -> str:
     if shape is None:
         return "unknown, since it comes after what cannot be ported"
-    return f"{shape_words(shape)}, {_MEANING.get(last, last)}"
+    return f"{shape_text(shape)}, {_ACTIVATIONS.get(activation, activation)}"

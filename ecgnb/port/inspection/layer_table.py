@@ -1,4 +1,4 @@
-"""A Keras model as a table: a row a call of a layer."""
+"""A Keras model as a table: one row per call of a layer."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ecgnb.port.inspection.options import options_text
 from ecgnb.port.inspection.shapes import Shape, Shapes
 from ecgnb.port.layers import LAYERS, variables_of
 from ecgnb.port.layers.activation import activation_name
+from ecgnb.port.layers.base import WITHOUT_EFFECT
 from ecgnb.port.reading.graph import Call, Graph, Layer, Ref, refs_in, walk
 
 COLUMNS = [
@@ -23,6 +23,45 @@ COLUMNS = [
     "takes",
     "problem",
 ]
+#: Formats of options, in the order of the text; other options are ``name=value``.
+_FORMATS = {
+    "filters": "{} filters",
+    "units": "{} units",
+    "kernel_size": "k{}",
+    "pool_size": "pool {}",
+    "strides": "s{}",
+    "padding": "{}",
+    "dilation_rate": "dilation {}",
+    "groups": "{} groups",
+    "rate": "rate {}",
+    "epsilon": "eps {}",
+    "momentum": "momentum {}",
+    "merge_mode": "{}",
+    "activation": "{}",
+}
+#: Options that do not change the model, or that follow from others.
+_HIDDEN = {
+    *WITHOUT_EFFECT,
+    "renorm_momentum",
+    "fused",
+    "unit_forget_bias",
+    "zero_output_for_mask",
+    "input_dtype",
+    "function",
+}
+#: Values that are not shown, since everybody expects them.
+_USUAL: dict[str, tuple[Any, ...]] = {
+    "dilation_rate": (1,),
+    "groups": (1,),
+    "center": (True,),
+    "scale": (True,),
+    "data_format": ("channels_last",),
+    "axis": (-1, 2),
+    "activation": ("linear",),
+    "rank": (1,),
+    "implementation": (1, 2),
+    "recurrent_activation": ("sigmoid",),
+}
 
 Row = dict[str, Any]
 
@@ -31,70 +70,56 @@ def layer_rows(
     graph: Graph,
     shapes: Shapes,
     problems: list[str],
-    counted: bool | None,
+    all_arrays: bool | None,
     prefix: str = "",
 ) -> Iterator[Row]:
-    """Yield a row for each input and each call, those of a nested model after its own.
+    """Yield one row for each input and call; a nested model's rows follow its own.
 
     Args:
-        graph: whose layers hold the arrays that could be read.
+        graph: its layers hold the arrays that could be read.
         shapes: as far as they are known.
-        problems: of `problems_in`; told at the layer they begin with.
-        counted: whether layers hold all their arrays (True), all but those of unknown
-            classes (False), or perhaps not all of any layer (``None``).
+        problems: from `problems_in`; shown at the layer that they begin with.
+        all_arrays: whether layers hold all their arrays (True), all but those of
+            unknown classes (False), or perhaps not all of any layer (``None``).
         prefix: path of a nested model.
     """
     if not prefix:
         for ref in graph.inputs:
-            yield _row(
-                ref.layer,
-                graph.layers[ref.layer],
-                output=shape_words(shapes.inputs.get(ref.layer, (None,))[1:]),
-            )
+            shape = shapes.inputs.get(ref.layer, (None,))
+            layer = graph.layers[ref.layer]
+            yield _row(ref.layer, layer, output=shape_text(shape[1:]))
     for call in graph.calls:
         layer, label = graph.layers[call.layer], prefix + call.label
-        why = [
-            text
-            for text in problems
-            if text.startswith((f"{prefix}{layer.name} (", f"{label} ("))
-        ]
-        yield _row(
+        sources = [_call(ref).label for ref in refs_in([call.args, call.kwargs])]
+        starts = (f"{prefix}{layer.name} (", f"{label} (")
+        reasons = [text for text in problems if text.startswith(starts)]
+        row = _row(
             label,
             layer,
-            options="the same weights" if call.index else options_text(layer),
-            output=shape_words(_shape(graph, call, shapes, prefix)),
-            parameters=_parameters(layer, counted) if not call.index else 0,
-            takes=", ".join(
-                dict.fromkeys(
-                    prefix + _label(ref) for ref in refs_in([call.args, call.kwargs])
-                )
-            ),
-            problem="; ".join(text.split(": ", 1)[-1] for text in why),
+            options=options_text(layer),
+            output=shape_text(_shape(graph, call, shapes, prefix)),
+            parameters=_parameters(layer, all_arrays),
+            takes=", ".join(prefix + source for source in dict.fromkeys(sources)),
+            problem="; ".join(text.split(": ", 1)[-1] for text in reasons),
         )
+        if call.index:  # a second call
+            row |= {"options": "the same weights", "parameters": 0}
+        yield row
         if layer.inner and not call.index:
-            yield from layer_rows(
-                layer.inner, shapes, problems, counted, f"{prefix}{layer.name}/"
-            )
+            path = f"{prefix}{layer.name}/"
+            yield from layer_rows(layer.inner, shapes, problems, all_arrays, path)
 
 
 def _row(label: str, layer: Layer, parameters: int | None = 0, **texts: str) -> Row:
-    said = (
-        activation_name(layer.config["activation"])
-        if "activation" in layer.config
-        else ""
-    )
-    row = {
-        "layer": label,
-        "class": layer.class_name,
-        "parameters": parameters,
-        "activation": said,
-        **texts,
-    }
-    return {column: row.get(column, "") for column in COLUMNS}
+    row: Row = dict.fromkeys(COLUMNS, "")
+    row |= {"layer": label, "class": layer.class_name, "parameters": parameters}
+    if "activation" in layer.config:
+        row["activation"] = activation_name(layer.config["activation"])
+    return row | texts
 
 
-def _label(ref: Ref) -> str:
-    return Call(ref.layer, ref.call, (), {}).label
+def _call(ref: Ref) -> Call:
+    return Call(ref.layer, ref.call, (), {})
 
 
 def _shape(graph: Graph, call: Call, shapes: Shapes, prefix: str) -> Shape | None:
@@ -104,57 +129,91 @@ def _shape(graph: Graph, call: Call, shapes: Shapes, prefix: str) -> Shape | Non
     inner = graph.layers[call.layer].inner
     if inner is None:
         return shapes.calls.get(prefix + call.label)
-    prefix, first = f"{prefix}{call.label}/", inner.outputs[0]
-    return _shape(inner, Call(first.layer, first.call, (), {}), shapes, prefix)
+    return _shape(inner, _call(inner.outputs[0]), shapes, f"{prefix}{call.label}/")
 
 
 def outputs_of(graph: Graph, shapes: Shapes) -> list[tuple[str, Shape | None, str]]:
     """Return name, shape (``None``: unknown) and last activation of each output."""
-    ends = shapes.activations or ("unknown",) * len(graph.outputs)
-    calls = [Call(ref.layer, ref.call, (), {}) for ref in graph.outputs]
-    return [
-        (call.label, _shape(graph, call, shapes, ""), end)
-        for call, end in zip(calls, ends, strict=True)
-    ]
+    activations = shapes.activations or ("unknown",) * len(graph.outputs)
+    outputs = []
+    for ref, activation in zip(graph.outputs, activations, strict=True):
+        call = _call(ref)
+        outputs.append((call.label, _shape(graph, call, shapes, ""), activation))
+    return outputs
 
 
-def _parameters(layer: Layer, counted: bool | None) -> int | None:
+def _parameters(layer: Layer, all_arrays: bool | None) -> int | None:
     """Count a layer's numbers; ``None`` where they are not known."""
-    arrays = [array for _, array in arrays_of(layer)]
-    known = layer.class_name in (*LAYERS, "InputLayer") or bool(layer.children)
     if layer.inner or layer.class_name == "InputLayer":
         return 0
-    return (
-        None
-        if counted is None or not (counted or known)
-        else sum(array.size for array in arrays)
-    )
+    known_class = layer.class_name in LAYERS or bool(layer.children)
+    if all_arrays is None or not (all_arrays or known_class):
+        return None
+    return sum(array.size for _, array in arrays_of(layer))
 
 
 def arrays_of(layer: Layer, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
     """Yield the arrays of a layer and of those it wraps."""
     for name, array in layer.arrays.items():
         yield prefix + name, array
-    for place, child in layer.children.items():
-        yield from arrays_of(child, f"{prefix}{place}/")
+    for role, child in layer.children.items():
+        yield from arrays_of(child, f"{prefix}{role}/")
 
 
 def trainable_numbers(graph: Graph) -> int:
     """Count the numbers that training changes."""
-    return sum(
-        layer.arrays[each.name].size
-        for _, layer in walk(graph.layers)
-        for each in variables_of(layer)
-        if each.trainable and layer.trainable and each.name in layer.arrays
-    )
+    total = 0
+    for _, layer in walk(graph.layers):
+        for variable in variables_of(layer):
+            trainable = variable.trainable and layer.trainable
+            if trainable and variable.name in layer.arrays:
+                total += layer.arrays[variable.name].size
+    return total
 
 
-def shape_words(shape: Shape | None) -> str:
+def shape_text(shape: Shape | None) -> str:
     """Return a shape as ``2000x64``; ``?`` for a free dimension, an empty text for an
     unknown shape.
     """
-    return (
-        ""
-        if shape is None
-        else "x".join("?" if size is None else str(size) for size in shape)
-    )
+    if shape is None:
+        return ""
+    return "x".join("?" if size is None else str(size) for size in shape)
+
+
+def options_text(layer: Layer) -> str:
+    """Return a layer's options that matter, those of a wrapped layer included.
+
+    >>> options = {"filters": 8, "kernel_size": [3], "strides": [1], "use_bias": False}
+    >>> options_text(Layer("c", "Conv1D", options, 2))
+    '8 filters, k3, s1, no bias'
+    """
+    if layer.inner:
+        return f"of {len(layer.inner.calls)} layers"
+    parts = list(_option_texts(layer.config))
+    if layer.children:  # both directions of a Bidirectional are alike
+        child = next(iter(layer.children.values()))
+        parts.append(f"{child.class_name} {options_text(child)}".strip())
+    return ", ".join(parts)
+
+
+def _option_texts(config: dict[str, Any]) -> Iterator[str]:
+    names = [name for name in _FORMATS if name in config]
+    names += [name for name in config if name not in _FORMATS]
+    for name in names:
+        value = config[name]
+        if name == "use_bias":
+            if not value:
+                yield "no bias"
+            continue
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if name in _HIDDEN or value in _USUAL.get(name, ()):
+            continue
+        # Dictionaries hold other objects, such as initialisers.
+        if value is None or value is False or isinstance(value, dict):
+            continue
+        if isinstance(value, float):
+            if value == 0:
+                continue
+            value = f"{value:g}"
+        yield _FORMATS.get(name, name + "={}").format(value)

@@ -1,4 +1,4 @@
-"""Reading as much of a Keras file as can be read, to show it; porting is stricter."""
+"""Read as much of a Keras file as can be read, to show it; porting is stricter."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from ecgnb.port.reading.graph import Graph, Layer, parse_graph
 from ecgnb.port.reading.keras_file import KerasFile, open_hdf5, read_keras
 from ecgnb.port.reading.keras_weights import ListedWeights, Variable, Weights
 
+#: What a configuration of an unexpected structure raises.
+_STRUCTURE_ERRORS = (KeyError, TypeError, ValueError, AttributeError)
+_FILE_ERRORS = (*_STRUCTURE_ERRORS, OSError, RuntimeError, zipfile.BadZipFile)
+
 
 def read_leniently(
     path: Path, weights: str | Path | None = None
@@ -23,7 +27,7 @@ def read_leniently(
     """Read a file, or its architecture alone where the weights are missing or damaged.
 
     Returns:
-        The file, and what is wrong with it; an empty text when nothing is.
+        The file, and the problem with its weights; an empty text when there is none.
 
     Raises:
         PortError: not even the architecture can be read.
@@ -31,51 +35,40 @@ def read_leniently(
     try:
         return read_keras(path, weights), ""
     except PortError as error:
-        found = _architecture(path / "model.json" if path.is_dir() else path)
-        if found is None:
-            raise
-        config, version = found
-        return KerasFile(
-            path, path, "the architecture alone", version, config, ListedWeights({})
-        ), str(error)
+        try:
+            config, version = _read_architecture(path)
+        except _FILE_ERRORS:
+            raise error from None
+        container, no_weights = "the architecture alone", ListedWeights({})
+        file = KerasFile(path, path, container, version, config, no_weights)
+        return file, str(error)
 
 
-def _architecture(path: Path) -> tuple[dict[str, Any], str] | None:
-    """Return configuration and version where they can be read."""
-    try:
-        if path.suffix == ".json":
-            config = json.loads(path.read_text(encoding="utf-8"))
-            version = config.get("keras_version", "")
-        elif zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                config = json.loads(archive.read("config.json"))
-                version = json.loads(archive.read("metadata.json")).get(
-                    "keras_version", ""
-                )
-        else:
-            with open_hdf5(path) as file:
-                config = json.loads(file.attrs["model_config"])
-                version = file.attrs.get("keras_version", "")
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RuntimeError,
-        zipfile.BadZipFile,
-    ):
-        return None
-    version = (
-        version.decode("utf-8", "replace")
-        if isinstance(version, bytes)
-        else str(version)
-    )
-    return (
-        (config, version)
-        if isinstance(config, dict) and {"class_name", "config"} <= set(config)
-        else None
-    )
+def _read_architecture(path: Path) -> tuple[dict[str, Any], str]:
+    """Return configuration and version.
+
+    Raises:
+        KeyError: the file holds no Keras model; others of `_FILE_ERRORS` if it is
+            damaged.
+    """
+    path = path / "model.json" if path.is_dir() else path
+    if path.suffix == ".json":
+        config = json.loads(path.read_text(encoding="utf-8"))
+        version = config.get("keras_version", "")
+    elif zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+            metadata = json.loads(archive.read("metadata.json"))
+            version = metadata.get("keras_version", "")
+    else:
+        with open_hdf5(path) as file:
+            config = json.loads(file.attrs["model_config"])
+            version = file.attrs.get("keras_version", "")
+    if not isinstance(config, dict) or not {"class_name", "config"} <= set(config):
+        raise KeyError("class_name")
+    if isinstance(version, bytes):
+        version = version.decode("utf-8", "replace")
+    return config, str(version)
 
 
 def parse_leniently(file: KerasFile) -> Graph | str:
@@ -84,34 +77,35 @@ def parse_leniently(file: KerasFile) -> Graph | str:
         return parse_graph(file.config, major(file.keras_version))
     except PortError as error:
         return str(error)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        return f"The configuration of the model is not as Keras writes it ({type(error).__name__}: {error})."
+    except (*_STRUCTURE_ERRORS, IndexError) as error:
+        return (
+            "The configuration of the model is not as Keras writes it "
+            f"({type(error).__name__}: {error})."
+        )
 
 
 def bind_leniently(file: KerasFile, graph: Graph) -> str:
-    """Give each layer its arrays, those of unknown classes in whole files, too; return
-    what does not fit.
+    """Assign arrays to layers, in whole files also to those of unknown classes; return
+    the problem, or an empty text.
     """
     try:
         file.weights.bind(graph, partial(_variables, file.weights))
     except PortError as error:
         return str(error)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        return f"The weights cannot be told apart ({type(error).__name__}: {error})."
+    except (*_STRUCTURE_ERRORS, IndexError) as error:
+        return (
+            "The weights cannot be assigned to layers "
+            f"({type(error).__name__}: {error})."
+        )
     return ""
 
 
 def _variables(weights: Weights, layer: Layer) -> list[Variable]:
-    """Return the weights of a layer; those of an unknown class by the names that the
-    file gives them.
+    """Return the weights of a layer; those of an unknown class by their names in the
+    file.
     """
-    if (
-        layer.class_name in LAYERS
-        or layer.inner
-        or not isinstance(weights, ListedWeights)
-    ):
+    known = layer.class_name in LAYERS or layer.inner
+    if known or not isinstance(weights, ListedWeights):
         return variables_of(layer)
-    return [
-        Variable(re.sub(r":\d+$", "", name))
-        for name, _ in weights.layers.get(layer.name, [])
-    ]
+    names = [name for name, _ in weights.layers.get(layer.name, [])]
+    return [Variable(re.sub(r":\d+$", "", name)) for name in names]

@@ -1,6 +1,4 @@
-"""The shapes in a Keras model, also in the part of it that comes before what cannot be
-ported.
-"""
+"""Shapes in a Keras model, also in the part before a layer that cannot be ported."""
 
 from __future__ import annotations
 
@@ -17,8 +15,7 @@ from ecgnb.port.reading.graph import Graph, Layer, input_shape, refs_in, walk
 #: A shape; ``None`` where the model leaves it free.
 Shape = tuple[int | None, ...]
 
-#: What is put in the place of free dimensions: two sizes, since what differs between
-#: them is free.
+#: Two sizes for free dimensions: what differs between them is free.
 _SIZES = (1000, 2000)
 
 
@@ -42,92 +39,78 @@ class Shapes:
 
 
 def shapes_of(graph: Graph) -> Shapes:
-    """Find the shapes by building the model, as far as its layers are known, and
-    running it on zeros.
-    """
+    """Build the model, as far as its layers are known, and run it on zeros."""
+    inputs: dict[str, Shape] = {}
     try:
-        inputs = {
-            ref.layer: tuple(input_shape(graph.layers[ref.layer]))
-            for ref in graph.inputs
-        }
+        for ref in graph.inputs:
+            inputs[ref.layer] = tuple(input_shape(graph.layers[ref.layer]))
     except PortError as error:
         return Shapes(problem=str(error))
-    part = _known_part(graph)
+    known = _known_part(graph)
     free = any(None in shape[1:] for shape in inputs.values())
+    sizes = _SIZES if free else _SIZES[:1]
     try:
-        written = [
-            _write(_sized(part, size)) for size in (_SIZES if free else _SIZES[:1])
-        ]
+        # Building draws initial weights; the caller's generator must not advance.
+        with torch.random.fork_rng(devices=[]):
+            written = [write_graph(_with_size(known, size), "NTC") for size in sizes]
     except PortError as error:
         return Shapes(inputs, problem=str(error))
-    calls = {
-        label: _common([_calls(each)[label] for each in written])
-        for label in _calls(written[0])
-    }
+    first, *others = [_call_shapes(model) for model in written]
+    calls = first
+    for other in others:
+        calls = {label: _common(shape, other[label]) for label, shape in calls.items()}
+    if known.calls != graph.calls:
+        return Shapes(inputs, calls)
     modules = dict(written[0].network.root.named_modules())
-    ends = [before_activation(value.node, modules)[1] for value in written[0].outputs]
-    return Shapes(inputs, calls, tuple(ends) if part.calls == graph.calls else ())
+    outputs = written[0].outputs
+    activations = [before_activation(value.node, modules)[1] for value in outputs]
+    return Shapes(inputs, calls, tuple(activations))
 
 
 def _known_part(graph: Graph) -> Graph:
-    """Leave out layers that cannot be ported, and all that hangs on them."""
-    bad = {
-        name
-        for name, layer in graph.layers.items()
-        if any(
-            True for path, each in walk({name: layer}) for _ in problems_of(path, each)
-        )
-    }
-    made = {(ref.layer, ref.call) for ref in graph.inputs}
+    """Leave out layers that cannot be ported, and all that depend on them."""
+    known_layers = set()
+    for name, layer in graph.layers.items():
+        problems = [list(problems_of(*part)) for part in walk({name: layer})]
+        if not any(problems):
+            known_layers.add(name)
+    computed = {(ref.layer, ref.call) for ref in graph.inputs}
     calls = []
     for call in graph.calls:
-        if call.layer not in bad and all(
-            (ref.layer, ref.call) in made for ref in refs_in([call.args, call.kwargs])
-        ):
+        refs = refs_in([call.args, call.kwargs])
+        has_inputs = all((ref.layer, ref.call) in computed for ref in refs)
+        if call.layer in known_layers and has_inputs:
             calls.append(call)
-            made.add((call.layer, call.index))
-    whole = all((ref.layer, ref.call) in made for ref in graph.outputs)
-    return dataclasses.replace(
-        graph, calls=calls, outputs=graph.outputs if whole else graph.inputs
-    )
+            computed.add((call.layer, call.index))
+    outputs = graph.outputs
+    if not all((ref.layer, ref.call) in computed for ref in outputs):
+        outputs = graph.inputs
+    return dataclasses.replace(graph, calls=calls, outputs=outputs)
 
 
-def _sized(graph: Graph, size: int) -> Graph:
-    """Fill the free dimensions of all inputs."""
+def _with_size(graph: Graph, size: int) -> Graph:
+    """Set the free dimensions of all inputs."""
     layers = dict(graph.layers)
     for ref in graph.inputs:
-        old = layers[ref.layer]
-        shape = [
-            None,
-            *(size if each is None else each for each in input_shape(old)[1:]),
-        ]
-        layers[ref.layer] = Layer(
-            old.name, old.class_name, {**old.config, "batch_shape": shape}, old.keras
-        )
+        layer = layers[ref.layer]
+        sizes = [n if n is not None else size for n in input_shape(layer)[1:]]
+        config = {**layer.config, "batch_shape": [None, *sizes]}
+        layers[ref.layer] = Layer(layer.name, layer.class_name, config, layer.keras)
     return dataclasses.replace(graph, layers=layers)
 
 
-def _write(graph: Graph) -> Written:
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # the modules' own first weights must not move the user's random numbers
-        return write_graph(graph, "NTC")
-
-
-def _calls(written: Written) -> dict[str, Shape]:
-    found = {}
+def _call_shapes(written: Written) -> dict[str, Shape]:
+    shapes = {}
     for node in written.network.graph.nodes:
         if "keras" in node.meta and "shape" in node.meta:
-            shape = node.meta["shape"]
-            found[node.meta["keras"]] = (
-                shape[:0:-1] if node.meta["layout"] == CHANNELS_FIRST else shape[1:]
-            )
-    return found
+            shape = node.meta["shape"][1:]
+            if node.meta["layout"] == CHANNELS_FIRST:
+                shape = shape[::-1]
+            shapes[node.meta["keras"]] = shape
+    return shapes
 
 
-def _common(shapes: list[Shape]) -> Shape:
-    """Return what two shapes have in common; ``None`` where they differ."""
-    return tuple(
-        sizes[0] if len(set(sizes)) == 1 else None
-        for sizes in zip(*shapes, strict=True)
-    )
+def _common(shape: Shape, other: Shape) -> Shape:
+    """Return a shape that is free where two shapes differ."""
+    sizes = zip(shape, other, strict=True)
+    return tuple(size if size == second else None for size, second in sizes)

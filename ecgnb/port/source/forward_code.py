@@ -1,134 +1,126 @@
-"""The graph of a port as the lines of a ``forward`` method, with names that people
-would choose.
-"""
+"""The graph of a port as the statements of a ``forward`` method."""
 
 from __future__ import annotations
 
+import itertools
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from torch import fx
 
 from ecgnb.core.errors import PortError
 from ecgnb.port.network import CHANNELS_FIRST
-from ecgnb.port.source.carried import Carried
+from ecgnb.port.source.dependencies import Dependencies
 from ecgnb.port.source.expressions import call, commented, index, literal
 
 _INDENT = "        "
 #: Functions that are written as operators.
-_BINARY = {
-    operator.add: "+", operator.sub: "-", operator.mul: "*", operator.truediv: "/", operator.pow: "**",
-    operator.matmul: "@", operator.eq: "==", operator.ne: "!=", operator.gt: ">", operator.ge: ">=",
-    operator.lt: "<", operator.le: "<=",
-}  # fmt: skip
+_OPERATORS = {
+    operator.add: "+",
+    operator.sub: "-",
+    operator.mul: "*",
+    operator.truediv: "/",
+    operator.pow: "**",
+    operator.matmul: "@",
+    operator.eq: "==",
+    operator.ne: "!=",
+    operator.gt: ">",
+    operator.ge: ">=",
+    operator.lt: "<",
+    operator.le: "<=",
+}
 
 
 class ForwardCode:
-    """Writes nodes as statements; a name is taken again as soon as its tensor is no
+    """Writes nodes as statements; a variable is used again as soon as its tensor is no
     longer needed.
 
     Args:
-        carried: what the file carries; functions are named by it.
-        names: of the nodes that exist before the first statement.
+        dependencies: names functions and collects what the file needs.
+        names: variables of the nodes that exist before the first statement.
         reserved: names that no variable may have.
     """
 
     def __init__(
-        self, carried: Carried, names: dict[fx.Node, str], reserved: set[str]
+        self, dependencies: Dependencies, names: dict[fx.Node, str], reserved: set[str]
     ) -> None:
-        self._carried = carried
+        self._dependencies = dependencies
         self._names = dict(names)
-        self._kept = set(names.values()) | reserved
+        self._reserved = set(names.values()) | reserved
 
     def name(self, node: fx.Node) -> str:
         """Return the variable that holds a node's tensor."""
         return self._names[node]
 
     def write(self, nodes: list[fx.Node], outputs: list[fx.Node]) -> list[str]:
-        """Return a statement for each node.
+        """Return one statement per node.
 
         Args:
             nodes: in the order of their execution.
             outputs: nodes whose tensors are needed at the end.
         """
-        last = {
-            each: place
-            for place, node in enumerate(nodes)
-            for each in node.all_input_nodes
-        }
-        last |= dict.fromkeys(outputs, len(nodes))
+        last_use = {
+            source: node for node in nodes for source in node.all_input_nodes
+        } | dict.fromkeys(outputs)
         lines = []
-        for place, node in enumerate(nodes):
+        for node in nodes:
             head, arguments = self._expression(node)
-            for each in node.all_input_nodes:
-                if last[each] == place and self._names[each] not in self._kept:
-                    self._names[each] = (
-                        ""  # free again, also for this node's own output
-                    )
-            self._names[node] = next(
-                name
-                for name in _variables()
-                if name not in {*self._names.values(), *self._kept}
-            )
+            for source in node.all_input_nodes:
+                if last_use[source] is node:
+                    self._names[source] = ""  # the node itself may take it
+            used = {*self._names.values(), *self._reserved}
+            self._names[node] = next(name for name in _variables() if name not in used)
             line = f"{self._names[node]} = {head}"
-            text = (
-                f"{_INDENT}{line}"
-                if arguments is None
-                else call(line, arguments, _INDENT)
-            )
-            lines.append(commented(text, self._comment(node)))
+            if arguments is None:
+                line = _INDENT + line
+            else:
+                line = call(line, arguments, _INDENT)
+            lines.append(commented(line, _shape_comment(node)))
         return lines
 
     def _expression(self, node: fx.Node) -> tuple[str, list[str] | None]:
-        """Return what is called and its arguments; ``None`` for those of an
-        operator.
-        """
-        arguments = [self._literal(each) for each in node.args]
-        named = [f"{name}={self._literal(each)}" for name, each in node.kwargs.items()]
+        """Return the called function and its arguments; ``None`` for an operator's."""
+        arguments = [self._literal(value) for value in node.args]
+        options = [f"{key}={self._literal(node.kwargs[key])}" for key in node.kwargs]
         if node.op == "call_module":
-            return f"self.{node.target}", arguments + named
+            return f"self.{node.target}", arguments + options
         if node.op == "call_method":
-            return f"{arguments[0]}.{node.target}", arguments[1:] + named
+            return f"{arguments[0]}.{node.target}", arguments[1:] + options
         if node.op != "call_function":
             raise PortError(
-                f"A node of the kind {node.op} ({node.target}) cannot be written as source code."
+                f"A node of the kind {node.op} ({node.target}) cannot be written as "
+                "source code."
             )
         target: Callable[..., Any] = node.target  # type: ignore[assignment]
         if target is operator.getitem:
             return f"{arguments[0]}[{index(node.args[1], self._name_of)}]", None
-        if target in _BINARY and len(arguments) == 2:
-            return f"{arguments[0]} {_BINARY[target]} {arguments[1]}", None
-        return self._carried.name(target), arguments + named
+        if target in _OPERATORS and len(arguments) == 2:
+            return f"{arguments[0]} {_OPERATORS[target]} {arguments[1]}", None
+        return self._dependencies.name(target), arguments + options
 
     def _literal(self, value: Any) -> str:
         return literal(value, self._name_of)
 
     def _name_of(self, value: Any) -> str:
-        return (
-            self._names[value]
-            if isinstance(value, fx.Node)
-            else self._carried.name(value)
-        )
+        if isinstance(value, fx.Node):
+            return self._names[value]
+        return self._dependencies.name(value)
 
-    def _comment(self, node: fx.Node) -> str:
-        """Tell the shape where it changes, and where time and channels change
-        places.
-        """
-        shape = node.meta.get("shape")
-        before = (
-            node.all_input_nodes[0].meta.get("shape") if node.all_input_nodes else None
-        )
-        if shape is None or shape == before:
-            return ""
-        if node.op == "call_method" and node.target == "transpose" and before:
-            order = (
-                "channels before time"
-                if node.meta["layout"] == CHANNELS_FIRST
-                else "time before channels"
-            )
-            return f"{shape_text(before)} -> {shape_text(shape)}, {order}"
+
+def _shape_comment(node: fx.Node) -> str:
+    """Return the shape where it changes, and whether time and channels are swapped."""
+    sources = node.all_input_nodes
+    shape = node.meta.get("shape")
+    shape_before = sources[0].meta.get("shape") if sources else None
+    if shape is None or shape == shape_before:
+        return ""
+    if node.op != "call_method" or node.target != "transpose" or not shape_before:
         return shape_text(shape)
+    order = "time before channels"
+    if node.meta["layout"] == CHANNELS_FIRST:
+        order = "channels before time"
+    return f"{shape_text(shape_before)} -> {shape_text(shape)}, {order}"
 
 
 def shape_text(shape: tuple[int | None, ...]) -> str:
@@ -140,12 +132,10 @@ def shape_text(shape: tuple[int | None, ...]) -> str:
     if not shape:
         return "one number"
     batch = "B" if shape[0] in (1, None) else f"{shape[0]} B"
-    return f"[{', '.join([batch, *('any' if size is None else str(size) for size in shape[1:])])}]"
+    sizes = ["any" if size is None else str(size) for size in shape[1:]]
+    return f"[{', '.join([batch, *sizes])}]"
 
 
-def _variables() -> Iterator[str]:
-    yield from "xyz"
-    number = 4
-    while True:
-        yield f"x{number}"
-        number += 1
+def _variables() -> itertools.chain[str]:
+    """Return x, y, z, x4, x5, ..."""
+    return itertools.chain("xyz", (f"x{number}" for number in itertools.count(4)))

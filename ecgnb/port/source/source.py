@@ -1,6 +1,4 @@
-"""`source_code`: a port as a readable PyTorch file that needs neither ecgnb nor
-Keras.
-"""
+"""Export a port as a readable PyTorch file that needs neither ecgnb nor Keras."""
 
 from __future__ import annotations
 
@@ -14,15 +12,15 @@ from ecgnb.core.console import text_facts
 from ecgnb.core.environment import package_version
 from ecgnb.core.errors import ConfigError
 from ecgnb.port.build import before_activation
-from ecgnb.port.contract import Contract, contract_facts
+from ecgnb.port.contract import contract_facts
 from ecgnb.port.network import module_name
 from ecgnb.port.ported import PortedModel
-from ecgnb.port.source.carried import Carried
-from ecgnb.port.source.expressions import LINE, call, literal, row
+from ecgnb.port.source.dependencies import Dependencies
+from ecgnb.port.source.expressions import LINE, call, literal
 from ecgnb.port.source.forward_code import ForwardCode, shape_text
 
 #: Names that an exported file uses for itself.
-_TAKEN = {
+_RESERVED = {
     "torch",
     "nn",
     "F",
@@ -36,15 +34,18 @@ _TAKEN = {
     "model",
 }
 
-_CHECK = '''
-def check_shape(name: str, given: Tensor, wanted: tuple[int | None, ...]) -> None:
-    """Refuse another shape than the model was trained with; it would not fail in the network, only be wrong."""
-    if given.ndim != len(wanted) or any(size not in (None, found) for size, found in zip(wanted, given.shape)):
-        raise ValueError(f"{name} must have the shape {wanted} (None: any size), not {tuple(given.shape)}.")
+_CHECK_SHAPE = '''\
+def check_shape(name: str, x: Tensor, expected: tuple[int | None, ...]) -> None:
+    """Refuse another shape than that of training, which would give wrong results."""
+    sizes = tuple(None if n is None else size for n, size in zip(expected, x.shape))
+    if x.ndim != len(expected) or sizes != expected:
+        raise ValueError(
+            f"{name} must have the shape {expected} (None: any size), "
+            f"not {tuple(x.shape)}."
+        )
 '''
 
 _LOAD = '''
-def load(weights: str | Path = Path(__file__).with_name("model.safetensors")) -> {name}:
     """Return the model with its weights, ready for inference."""
     from safetensors.torch import load_file
 
@@ -55,11 +56,11 @@ def load(weights: str | Path = Path(__file__).with_name("model.safetensors")) ->
 
 
 def source_code(port: PortedModel, class_name: str = "Model") -> str:
-    """Return a port as a Python file: the class, what of it PyTorch has not, and a
+    """Return a port as a Python file: the class, the modules that PyTorch lacks, and a
     function that loads the weights.
 
     The file imports PyTorch alone. The class has the state dictionary of the port and
-    computes the same, bit by bit.
+    computes the same, bit for bit.
 
     Args:
         port: as `port_keras` returns it.
@@ -67,231 +68,220 @@ def source_code(port: PortedModel, class_name: str = "Model") -> str:
 
     Raises:
         ConfigError: the name is no Python name, or is used otherwise in the file.
-        PortError: the model holds something that cannot be written down.
+        PortError: the model contains something that cannot be written as source code.
     """
-    carried = Carried()
-    for line in (
-        "from pathlib import Path",
-        "from torch import Tensor",
-        "from torch import nn",
-    ):
-        carried.add_import(line)
-    model = _class(port, class_name, carried)
-    if (
-        not class_name.isidentifier()
-        or keyword.iskeyword(class_name)
-        or class_name in _TAKEN | set(carried.sources)
-    ):
+    dependencies = Dependencies()
+    dependencies.add_import("from pathlib import Path")
+    dependencies.add_import("from torch import Tensor")
+    dependencies.add_import("from torch import nn")
+    model = _class(port, class_name, dependencies)
+    is_name = class_name.isidentifier() and not keyword.iskeyword(class_name)
+    if not is_name or class_name in _RESERVED | set(dependencies.sources):
         raise ConfigError(
-            f"class_name={class_name!r} is no Python name, or is used otherwise in the file; choose another."
+            f"class_name={class_name!r} is no Python name, or is used otherwise in the "
+            "file; choose another."
         )
-    parts = [
-        _docstring(port),
-        f"from __future__ import annotations\n\n{carried.import_lines()}\n\n",
-        *(f"{text}\n\n" for text in carried.sources.values()),
-        f"{_CHECK.strip()}\n\n",
-        f"{model}\n\n",
-        _LOAD.strip().format(name=class_name),
-    ]
-    return "\n".join(parts) + "\n"
+    header = f"from __future__ import annotations\n\n{dependencies.import_lines()}\n"
+    definitions = [f"{text}\n" for text in dependencies.sources.values()]
+    default = 'weights: str | Path = Path(__file__).with_name("model.safetensors")'
+    load = call("def load", [default], tail=f" -> {class_name}:")
+    load += _LOAD.format(name=class_name)
+    definitions += [_CHECK_SHAPE, f"{model}\n", load]
+    return "\n".join([_docstring(port), "\n\n".join([header, *definitions])])
 
 
 def comment_text(text: str) -> str:
-    """Return a text of unknown origin so that it can stand in a docstring and be
-    nothing but text there.
-    """
-    kept = "".join(
-        sign if sign.isprintable() else "?" for sign in " ".join(str(text).split())
-    )
-    return kept.replace("\\", "/").replace('"', "'")
+    """Return a text of unknown origin so that in a docstring it is nothing but text."""
+    line = " ".join(str(text).split())
+    printable = "".join(sign if sign.isprintable() else "?" for sign in line)
+    return printable.replace("\\", "/").replace('"', "'")
 
 
 def _docstring(port: PortedModel) -> str:
     origin = port.origin
     config = origin.config["config"]
-    name = (
-        config.get("name", "sequential") if isinstance(config, dict) else "sequential"
+    name = "sequential"
+    if isinstance(config, dict):
+        name = config.get("name", name)
+    file = f"the file '{port.source['file']}'" if port.source else "a file"
+    if origin.keras_version:
+        file += f" written by Keras {origin.keras_version}"
+    about = (
+        f"{_shapes_text(port)} Axes of the input: {origin.input_layout} (batch, time, "
+        "channel)."
     )
-    written = (
-        f" written by Keras {origin.keras_version}" if origin.keras_version else ""
-    )
-    free = any(None in shape[1:] for shape in origin.inputs.values())
+    if any(None in shape[1:] for shape in origin.inputs.values()):
+        about += " Where a length is free, the comments below show the shapes for 1000."
     paragraphs = [
         f"The Keras model '{name}' in PyTorch.",
-        f"Ported by ecgnb {package_version('ecgnb')} from {_file(port)}{written}; "
-        "modules have the names of the Keras layers.",
-        f"{_about(port)} Axes of the input: {origin.input_layout} (batch, time, channel)."
-        + (
-            " Where a length is free, the comments below tell the shapes for 1000."
-            if free
-            else ""
-        ),
-        "Explain `logits`, not the probabilities after them: a saturated softmax has no gradient.",
+        f"Ported by ecgnb {package_version('ecgnb')} from {file}; modules have the "
+        "names of the Keras layers.",
+        about,
+        "Explain `logits`, not the probabilities after them: a saturated softmax has "
+        "no gradient.",
     ]
-    texts = [*(_wrapped(each, 3) for each in paragraphs), _contract(port.contract)]
+    texts = [_wrapped(paragraph, reserved=3) for paragraph in paragraphs]
+    if port.contract is None:
+        texts.append(
+            _wrapped(
+                "The Keras file does not contain sampling rate, units, order of the "
+                "leads, filters and class names; ask whoever trained the model, since "
+                "a wrong guess raises no error."
+            )
+        )
+    else:
+        facts = contract_facts(port.contract)
+        safe = {name: comment_text(text) for name, text in facts.items()}
+        texts.append(text_facts(safe, LINE))
     return '"""' + "\n\n".join(texts) + '\n"""\n'
 
 
-def _wrapped(text: str, used: int, indent: str = "") -> str:
-    """Break a text for a docstring; ``used`` characters of the first line are taken."""
+def _wrapped(text: str, reserved: int = 0, indent: str = "") -> str:
+    """Wrap a text for a docstring; the first line is ``reserved`` shorter."""
     lines = textwrap.wrap(
         comment_text(text),
         LINE - len(indent),
-        initial_indent=" " * used,
+        initial_indent=" " * reserved,
         break_on_hyphens=False,
     )
     return f"\n{indent}".join(lines).lstrip()
 
 
-def _contract(contract: Contract | None) -> str:
-    if contract is None:
-        return _wrapped(
-            "The Keras file does not tell sampling rate, units, order of the leads, filters and class names; ask "
-            "whoever trained the model, since a wrong guess fails nowhere.",
-            0,
-        )
-    facts = {
-        name: comment_text(text) for name, text in contract_facts(contract).items()
-    }
-    return text_facts(facts, LINE)
+def _shapes_text(port: PortedModel) -> str:
+    """Describe inputs and outputs, whose names come from the file."""
+    inputs, outputs = [], []
+    for name, shape in port.origin.inputs.items():
+        inputs.append(f"{name} {shape_text(_in_port_layout(port, shape))}")
+    ends = zip(port.origin.outputs, port.origin.activations, strict=True)
+    for shape, activation in ends:
+        outputs.append(f"{shape_text((None, *shape))} ({activation})")
+    return comment_text(f"Input: {', '.join(inputs)}. Output: {', '.join(outputs)}.")
 
 
-def _file(port: PortedModel) -> str:
-    return f"the file '{port.source['file']}'" if port.source else "a file"
+def _in_port_layout(
+    port: PortedModel, shape: tuple[int | None, ...]
+) -> tuple[int | None, ...]:
+    if port.origin.input_layout == "NCT" and len(shape) == 3:
+        return shape[0], shape[2], shape[1]
+    return shape
 
 
-def _about(port: PortedModel) -> str:
-    """Tell inputs and outputs; the names are the file's."""
-    origin = port.origin
-    shapes = [
-        f"{each} {shape_text(_turned(shape, origin.input_layout))}"
-        for each, shape in origin.inputs.items()
-    ]
-    ends = [
-        f"{shape_text((None, *shape))} ({end})"
-        for shape, end in zip(origin.outputs, origin.activations, strict=True)
-    ]
-    return comment_text(f"Input: {', '.join(shapes)}. Output: {', '.join(ends)}.")
-
-
-def _turned(shape: tuple[int | None, ...], layout: str) -> tuple[int | None, ...]:
-    """Return the shape in the layout that the port takes."""
-    return (
-        (shape[0], shape[2], shape[1]) if layout == "NCT" and len(shape) == 3 else shape
-    )
-
-
-def _class(port: PortedModel, class_name: str, carried: Carried) -> str:
-    inputs, logits = _logits(port, carried)
-    result = (
-        " -> tuple[Tensor, ...]:" if len(port.origin.activations) > 1 else " -> Tensor:"
-    )
-    named = ["self", *(f"{name}: Tensor" for name in inputs)]
-    about = _wrapped(_about(port), 3, "    ")
+def _class(port: PortedModel, class_name: str, dependencies: Dependencies) -> str:
+    inputs, logits = _logits(port, dependencies)
+    result = " -> Tensor:"
+    if len(port.origin.activations) > 1:
+        result = " -> tuple[Tensor, ...]:"
+    parameters = ["self", *(f"{name}: Tensor" for name in inputs)]
+    about = _wrapped(_shapes_text(port), reserved=3, indent="    ")
+    if "\n" in about:
+        about += "\n    "
     lines = [
         f"class {class_name}(nn.Module):",
-        f'    """{about}' + ("\n    " if "\n" in about else "") + '"""',
+        f'    """{about}"""',
         "",
         "    def __init__(self) -> None:",
         "        super().__init__()",
-        *_modules(port, carried),
+        *_modules(port, dependencies),
         "",
-        call("def forward", named, "    ", result),
+        call("def forward", parameters, "    ", result),
         '        """Return what the Keras model returns."""',
         *_forward(port, inputs),
         "",
-        call("def logits", named, "    ", result),
+        call("def logits", parameters, "    ", result),
         '        """Return the same without the last softmax or sigmoid."""',
         *logits,
     ]
     return "\n".join(lines)
 
 
-def _modules(port: PortedModel, carried: Carried) -> list[str]:
-    """Return a line for each module as it was built; nested models are plain
+def _modules(port: PortedModel, dependencies: Dependencies) -> list[str]:
+    """Return one line per module as it was built; nested models are plain
     containers.
     """
-    lines, known = [], set()
+    lines, containers = [], set()
     for path, made in port.origin.made.items():
-        *above, _ = path.split(".")
-        for depth in range(1, len(above) + 1):
-            holder = ".".join(above[:depth])
-            if holder not in known:
-                known.add(holder)
-                lines.append(f"        self.{holder} = nn.Module()")
-        known.add(path)
-        arguments = [literal(each, carried.name) for each in made.args]
-        arguments += [
-            f"{name}={literal(each, carried.name)}"
-            for name, each in made.options.items()
-        ]
-        lines.append(
-            call(f"self.{path} = {carried.name(made.kind)}", arguments, "        ")
-        )
+        names = path.split(".")
+        for depth in range(1, len(names)):
+            container = ".".join(names[:depth])
+            if container not in containers:
+                containers.add(container)
+                lines.append(f"        self.{container} = nn.Module()")
+        containers.add(path)
+        arguments = [literal(value, dependencies.name) for value in made.args]
+        for name, value in made.options.items():
+            arguments.append(f"{name}={literal(value, dependencies.name)}")
+        head = f"self.{path} = {dependencies.name(made.kind)}"
+        lines.append(call(head, arguments, "        "))
     return lines
 
 
-def _logits(port: PortedModel, carried: Carried) -> tuple[list[str], list[str]]:
+def _logits(
+    port: PortedModel, dependencies: Dependencies
+) -> tuple[list[str], list[str]]:
     """Return the names of the inputs and the body of ``logits``."""
     nodes = list(port.logits.graph.nodes)
-    places = [node for node in nodes if node.op == "placeholder"]
-    names = _input_names(port, places)
-    body = ForwardCode(carried, names, _TAKEN)
+    placeholders = [node for node in nodes if node.op == "placeholder"]
+    names = _input_names(port, placeholders)
+    lines = []
+    for name, shape in zip(names, port.origin.inputs.values(), strict=True):
+        expected = _in_port_layout(port, shape)
+        lines.append(f"        check_shape({literal(name, repr)}, {name}, {expected})")
+    variables = dict(zip(placeholders, names, strict=True))
+    code = ForwardCode(dependencies, variables, _RESERVED)
     outputs = _outputs(nodes)
-    lines = [
-        f"        check_shape({literal(names[node], repr)}, {names[node]}, {_turned(shape, port.origin.input_layout)})"
-        for node, shape in zip(places, port.origin.inputs.values(), strict=True)
-    ]
-    lines += body.write(
-        [node for node in nodes if node.op not in ("placeholder", "output")], outputs
-    )
-    return list(names.values()), [
-        *lines,
-        row("return ", [body.name(node) for node in outputs], "        "),
-    ]
+    calls = [node for node in nodes if node.op not in ("placeholder", "output")]
+    lines += code.write(calls, outputs)
+    results = [code.name(node) for node in outputs]
+    line = f"        return {', '.join(results)}"
+    if len(line) > LINE:  # ruff puts one item of a long tuple on each line
+        items = "".join(f"            {name},\n" for name in results)
+        line = f"        return (\n{items}        )"
+    return names, [*lines, line]
 
 
-def _input_names(port: PortedModel, places: list[fx.Node]) -> dict[fx.Node, str]:
-    if len(places) == 1:
-        return {places[0]: "signal"}
-    names: dict[fx.Node, str] = {}
-    for node, name in zip(places, port.origin.inputs, strict=True):
-        word = module_name(name)
-        while word in _TAKEN | set(names.values()):
-            word += "_"
-        names[node] = word
+def _input_names(port: PortedModel, placeholders: list[fx.Node]) -> list[str]:
+    if len(placeholders) == 1:
+        return ["signal"]
+    names: list[str] = []
+    for input_name in port.origin.inputs:
+        name = module_name(input_name)
+        while name in _RESERVED or name in names:
+            name += "_"
+        names.append(name)
     return names
 
 
 def _forward(port: PortedModel, inputs: list[str]) -> list[str]:
-    """Return the body of ``forward``: what comes after the logits."""
-    ends, modules = _outputs(list(port.graph.nodes)), dict(port.named_modules())
-    given = call("self.logits", inputs)
-    single = len(ends) == 1
+    """Return the body of ``forward``: the activations after the logits."""
+    logits = call("self.logits", inputs)
     if set(port.origin.activations) == {"linear"}:
-        return [f"        return {given}"]
-    lines = [] if single else [f"        outputs = list({given})"]
-    for place, node in enumerate(ends):
-        name = given if single else f"outputs[{place}]"
-        chain, before, code = [node], before_activation(node, modules)[0], name
-        while chain[0] is not before:
-            chain.insert(0, chain[0].all_input_nodes[0])
-        for each in chain[1:]:
-            code = (
-                f"self.{each.target}({code})"
-                if each.op == "call_module"
-                else _method(code, each)
-            )
-        lines += (
-            [f"        return {code}"]
-            if single
-            else [f"        {name} = {code}"] * (code != name)
-        )
-    return lines if single else [*lines, "        return tuple(outputs)"]
+        return [f"        return {logits}"]
+    outputs = _outputs(list(port.graph.nodes))
+    if len(outputs) == 1:
+        return [f"        return {_after_logits(port, outputs[0], logits)}"]
+    lines = [f"        outputs = list({logits})"]
+    for number, node in enumerate(outputs):
+        name = f"outputs[{number}]"
+        code = _after_logits(port, node, name)
+        if code != name:
+            lines.append(f"        {name} = {code}")
+    return [*lines, "        return tuple(outputs)"]
 
 
-def _method(name: str, node: fx.Node) -> str:
-    return f"{name}.{node.target}({', '.join(map(str, node.args[1:]))})"
+def _after_logits(port: PortedModel, node: fx.Node, logits: str) -> str:
+    """Return the expression that computes an output from its logits."""
+    start, _ = before_activation(node, dict(port.named_modules()))
+    chain = []
+    while node is not start:
+        chain.append(node)
+        node = node.all_input_nodes[0]
+    code = logits
+    for node in reversed(chain):
+        if node.op == "call_module":
+            code = f"self.{node.target}({code})"
+        else:
+            code = f"{code}.{node.target}({', '.join(map(str, node.args[1:]))})"
+    return code
 
 
 def _outputs(nodes: list[fx.Node]) -> list[fx.Node]:

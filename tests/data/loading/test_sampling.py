@@ -11,7 +11,9 @@ from ecgnb.data.loading.sampling import (
     count_batches,
     epoch_order,
     mix,
+    patient_order,
     rank_slice,
+    window_starts,
 )
 
 
@@ -122,3 +124,69 @@ def test_parts_of_all_ranks_make_the_batches_of_one_process(
             max(part.n_local for part in parts) - min(part.n_local for part in parts)
             <= 1
         )
+
+
+def test_patient_order_is_golden() -> None:
+    patients = np.array([0, 1, 0, 2, 2, 2, 3, 0])
+    options = {"seed": 0, "records_per_patient": 2, "batch_size": 4}
+    orders = [patient_order(patients, epoch=epoch, **options) for epoch in (0, 1)]
+    assert orders[0].tolist() == [0, 2, 7, 5, 4, 3, 1, 6]
+    assert orders[1].tolist() == [7, 2, 4, 6, 3, 5, 1, 0]
+
+
+@given(
+    patients=st.lists(st.integers(0, 12), min_size=1, max_size=60),
+    per_patient=st.integers(1, 4),
+    batch_size=st.integers(1, 9),
+    epoch=st.integers(0, 50),
+)
+def test_records_of_a_patient_are_neighbours(
+    patients: list[int], per_patient: int, batch_size: int, epoch: int
+) -> None:
+    """Each record comes once, and a batch has the records of a patient in a row."""
+    codes = np.array(patients)
+    order = patient_order(
+        codes,
+        seed=5,
+        epoch=epoch,
+        records_per_patient=per_patient,
+        batch_size=batch_size,
+    )
+    assert sorted(order.tolist()) == list(range(len(codes)))
+    if per_patient == 2 and batch_size % 2 == 0:
+        runs = np.count_nonzero(np.diff(codes[order], prepend=-1))
+        groups = sum(-(-count // 2) for count in np.bincount(codes))
+        assert runs <= groups + 1, "one pair at most is split"
+
+
+def test_batches_pair_the_records_of_a_patient() -> None:
+    """40 patients with two records and 20 with one: in batches of 8 all pairs stay
+    together; shuffling alone leaves hardly any."""
+    patients = np.concatenate([np.repeat(np.arange(40), 2), np.arange(40, 60)])
+
+    def pairs(order: np.ndarray) -> int:
+        batches = np.array_split(patients[order], range(8, len(order), 8))
+        return sum(len(batch) - len(np.unique(batch)) for batch in batches)
+
+    for epoch in range(5):
+        order = patient_order(
+            patients, seed=1, epoch=epoch, records_per_patient=2, batch_size=8
+        )
+        assert pairs(order) == 40
+        assert pairs(epoch_order(100, seed=1, epoch=epoch)) < 10
+
+
+def test_windows_are_golden_and_lie_in_the_recorded_part() -> None:
+    valid = np.array([[10, 110], [0, 30], [5, 20]])
+    rows = np.array([3, 8, 3])
+    starts = window_starts(valid, rows, 2, 20, seed=0, epoch=0)
+    assert starts.tolist() == [[79, 60], [7, 1], [5, 5]]
+    many = np.concatenate(
+        [window_starts(valid, rows, 4, 20, seed=2, epoch=epoch) for epoch in range(500)]
+    ).reshape(500, 3, 4)
+    assert (many[:, 0].min(), many[:, 0].max()) == (10, 90)
+    assert (many[:, 1].min(), many[:, 1].max()) == (0, 10)
+    assert (many[:, 2] == 5).all(), "shorter than a window: it starts with the record"
+    assert many[:, 0].mean() == pytest.approx(50, abs=2)
+    other = window_starts(valid, rows, 4, 20, seed=3, epoch=0)
+    assert not np.array_equal(other, many[0])
