@@ -305,7 +305,12 @@ WAYS: dict[str, tuple[str, set[str], list[Callable[[Path], Any]]]] = {
     ),
     "hub": (
         "huggingface_hub",
-        {"ecgnb.hub.huggingface", "ecgnb.hub.http_session", "ecgnb.deploy.hub_bundles"},
+        {
+            "ecgnb.hub.huggingface",
+            "ecgnb.hub.http_session",
+            "ecgnb.deploy.card",
+            "ecgnb.deploy.hub_bundles",
+        },
         [
             fetch_file,
             fetch_files,

@@ -9,13 +9,10 @@ import numpy as np
 import pytest
 import torch
 from small_keras import dense, write_sequential
-from torch import fx, nn
 from zoo_cases import ZooModel, zoo_models
 
-from ecgnb.core.errors import ConfigError, PortError
+from ecgnb.core.errors import ConfigError
 from ecgnb.port import port_keras, save_port, source_code
-from ecgnb.port.source.dependencies import Dependencies
-from ecgnb.port.source.forward_code import ForwardCode
 
 #: Loads every exported model in a process in which ecgnb and h5py cannot be imported,
 #: and keeps what it computes.
@@ -163,20 +160,6 @@ def test_source_reads_like_code_that_people_write(golden_dir: Path) -> None:
     assert "relevance" not in text and "noqa" not in text
 
 
-def test_source_reuses_a_name_only_when_its_tensor_is_no_longer_needed() -> None:
-    graph = fx.Graph()
-    x = graph.placeholder("x")
-    one = graph.call_module("first", (x,))
-    two = graph.call_module("second", (one,))
-    out = graph.call_function(torch.add, (one, two))
-    body = ForwardCode(Dependencies(), {x: "signal"}, set())
-    assert [line.strip() for line in body.write([one, two, out], [out])] == [
-        "x = self.first(signal)",
-        "y = self.second(x)",
-        "x = torch.add(x, y)",
-    ]
-
-
 def test_source_refuses_another_shape_than_the_model_was_trained_with(
     tmp_path: Path,
 ) -> None:
@@ -192,18 +175,6 @@ def test_source_refuses_another_shape_than_the_model_was_trained_with(
             ValueError, match=r"signal must have the shape \(None, 20, 2\)"
         ):
             model(torch.zeros(shape))
-
-
-def test_source_prints_infinity_as_python(tmp_path: Path) -> None:
-    pool = (
-        "MaxPooling1D",
-        {"name": "p", "pool_size": [3], "strides": [2], "padding": "same"},
-        {},
-    )
-    text = source_code(port_keras(write_sequential(tmp_path / "m.h5", [5, 2], [pool])))
-    assert 'value=float("-inf")' in text
-    x = -torch.rand(1, 5, 2)
-    assert torch.equal(run(text)["Model"]()(x), port_keras(tmp_path / "m.h5")(x))
 
 
 HOSTILE = [
@@ -258,13 +229,3 @@ def test_source_refuses_a_class_name_that_cannot_be(tmp_path: Path, name: str) -
     port = port_keras(write_sequential(tmp_path / "m.h5", [5, 2], [pool]))
     with pytest.raises(ConfigError, match="class_name"):
         source_code(port, name)
-
-
-def test_source_refuses_what_has_no_source(tmp_path: Path) -> None:
-    class Local(nn.Identity):
-        pass
-
-    with pytest.raises(PortError, match="neither of PyTorch nor of ecgnb"):
-        Dependencies().name(Local)
-    with pytest.raises(PortError, match="may import PyTorch only"):
-        Dependencies().add_import("import numpy as np")

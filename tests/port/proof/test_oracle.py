@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,37 +20,6 @@ needs_keras = pytest.mark.skipif(
     reason=f"set {oracle.PYTHON_VARIABLE} to a Python that has Keras",
 )
 FILE = ZOO / "nested_twice_k3.keras"
-
-
-def test_oracle_script_stands_alone() -> None:
-    """The interpreter that has Keras need not have ecgnb, and ecgnb's own never loads
-    Keras."""
-    text = oracle.SCRIPT.read_text(encoding="utf-8")
-    assert "ecgnb" not in "".join(
-        line
-        for line in text.splitlines()
-        if line.lstrip().startswith(("import", "from"))
-    )
-    package = Path(oracle.__file__).parent
-    users = [
-        path.name
-        for path in package.rglob("*.py")
-        if "import oracle_script" in path.read_text(encoding="utf-8")
-    ]
-    assert not users
-
-
-def test_oracle_script_says_when_there_is_no_keras() -> None:
-    code = (
-        "import importlib.util, runpy, sys\n"
-        "importlib.util.find_spec = lambda name: None\n"
-        f"sys.argv = ['script', 'model.keras', 'model.keras', '3', 'in.npz', 'out.npz']\n"
-        f"runpy.run_path({str(oracle.SCRIPT)!r}, run_name='__main__')\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == oracle.NO_KERAS
 
 
 @pytest.mark.skipif(

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import json
-import zipfile
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 from small_keras import dense, write_sequential
@@ -90,127 +87,6 @@ def test_inspection_agrees_with_the_port_and_the_golden_shapes(model) -> None:
             assert all(
                 word in ("?", str(size)) for word, size in zip(told, sizes, strict=True)
             ), label
-
-
-def test_inspection_tells_free_lengths_and_shared_weights(tmp_path: Path) -> None:
-    path = write_sequential(
-        tmp_path / "m.h5",
-        [None, 2],
-        [conv("c", 2, strides=[2]), ("Flatten", {"name": "f"}, {})],
-    )
-    found = inspect_keras(path)
-    assert list(found.table["output"]) == ["?x2", "?x4", "?"]
-    assert "any number of samples x 2 leads" in str(found)
-    model = next(
-        each
-        for each in zoo_models("nested_twice")
-        if each.container == "keras" and each.keras == 3
-    )
-    rows = inspect_keras(ZOO / model.files[0]).table.set_index("layer")
-    assert rows.loc["encoder", "options"] == "of 5 layers"
-    assert list(rows.loc[["shared", "shared@1"], "parameters"]) == [16, 0]
-    assert (
-        rows.loc["encoder@1", "options"] == "the same weights"
-        and rows.loc["encoder@1", "output"] == "10x3"
-    )
-
-
-def test_inspection_of_a_model_that_cannot_be_ported(tmp_path: Path) -> None:
-    entries = [
-        conv("c", 2),
-        ("Lambda", {"name": "code", "function": "evil"}, {}),
-        (
-            "Mystery",
-            {"name": "secret", "power": 3},
-            {"gate": np.ones((4, 5), np.float32)},
-        ),
-        conv("late", 4, padding="reflect"),
-    ]
-    found = inspect_keras(write_sequential(tmp_path / "m.h5", [10, 2], entries))
-    rows = found.table.set_index("layer")
-    assert list(rows["output"]) == ["10x2", "10x4", "", "", ""]
-    assert list(rows["parameters"]) == [0, 28, 0, 20, 52] and found.parameters == 100
-    assert "never executed" in rows.loc["code", "problem"]
-    assert "a class unknown to the port" in rows.loc["secret", "problem"]
-    assert "padding='reflect'" in rows.loc["late", "problem"]
-    assert rows.loc["secret", "options"] == "power=3" and rows.loc["c", "problem"] == ""
-    assert found.outputs == [("late", None, "unknown")]
-    assert (
-        len(found.problems) == 3
-        and "no:" in str(found)
-        and "comes after what cannot be ported" in str(found)
-    )
-    with np.load(
-        dump_weights(tmp_path / "m.h5", "secret", tmp_path / "w.npz")
-    ) as arrays:
-        assert arrays["0/gate"].shape == (4, 5)
-
-
-def test_inspection_without_weights_or_with_damaged_ones(tmp_path: Path) -> None:
-    model = next(each for each in zoo_models("norm_batch") if each.container == "json")
-    (tmp_path / "model.json").write_bytes((ZOO / model.files[0]).read_bytes())
-    found = inspect_keras(tmp_path)
-    assert found.parameters is None and found.table["parameters"].isna().any()
-    assert (
-        "holds the architecture only" in found.problems[0]
-        and found.table["output"].iloc[-1] != ""
-    )
-    archive = next(
-        ZOO / each.files[0]
-        for each in zoo_models("norm_batch")
-        if each.container == "keras"
-    )
-    with (
-        zipfile.ZipFile(archive) as old,
-        zipfile.ZipFile(tmp_path / "cut.keras", "w") as new,
-    ):
-        for name in old.namelist():
-            content = old.read(name)
-            new.writestr(name, content[:2000] if name.endswith(".h5") else content)
-    cut = inspect_keras(tmp_path / "cut.keras")
-    assert "truncated, damaged" in cut.problems[0] and len(cut.table) > 2
-    whole = write_sequential(tmp_path / "m.h5", [10, 2], [conv("c", 2)])
-    with h5py.File(whole, "r+") as file:
-        del file["model_weights/c/0/kernel:0"]
-    assert list(inspect_keras(whole).table["output"]) == ["10x2", "10x4"]
-
-
-def test_inspection_of_weights_of_another_model(tmp_path: Path) -> None:
-    path = write_sequential(tmp_path / "m.h5", [10, 2], [conv("c", 2)])
-    with h5py.File(path, "r+") as file:
-        file["model_weights/c"].attrs["weight_names"] = np.array([b"0/kernel:0"])
-    found = inspect_keras(path)
-    assert found.parameters is None and "needs 2 arrays" in found.problems[0]
-
-
-@pytest.mark.parametrize(
-    ("config", "words"),
-    [
-        ({"class_name": "MyModel", "config": {}}, "whose code is not in the file"),
-        (
-            {"class_name": "Sequential", "config": {"name": "s"}},
-            "not as Keras writes it",
-        ),
-        (
-            {"class_name": "Functional", "config": {"layers": []}},
-            "not as Keras writes it",
-        ),
-        (
-            {
-                "class_name": "Sequential",
-                "config": {"layers": [{"class_name": "Dense"}]},
-            },
-            "not as Keras writes it",
-        ),
-    ],
-)
-def test_inspection_of_a_file_without_a_graph(
-    tmp_path: Path, config: dict, words: str
-) -> None:
-    (tmp_path / "model.json").write_text(json.dumps(config), encoding="utf-8")
-    found = inspect_keras(tmp_path / "model.json")
-    assert words in found.problems[0] and found.table.empty
-    assert "unknown" in str(found) and found._repr_html_()
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", b'{"a": 1}'])

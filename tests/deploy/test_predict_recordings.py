@@ -19,7 +19,7 @@ from ecgnb.data.recording import Recording
 from ecgnb.data.signal.leads import STANDARD_12
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.bundle_folder import save_bundle
-from ecgnb.deploy.predict import predict
+from ecgnb.deploy.inference import predict_recordings
 from ecgnb.models import build_model
 from ecgnb.transforms.pipeline import build_pipeline
 
@@ -89,7 +89,7 @@ def changed(recording: Recording, rows: list[int], names: list[str]) -> Recordin
 def test_different_recordings_get_different_answers_that_sum_to_one(
     bundle: Bundle, demo: Path
 ) -> None:
-    table = predict(bundle, sorted(demo.glob("*.hea")))
+    table = predict_recordings(bundle, sorted(demo.glob("*.hea")))
     values = probabilities(table)
     np.testing.assert_allclose(values.sum(axis=1), 1, atol=1e-9)
     assert np.ptp(values, axis=0).max() > 0.05, "the other tests would prove nothing"
@@ -126,7 +126,7 @@ def test_every_format_gives_the_same(
     (tmp_path / "e.csv").write_text(
         ",".join(STANDARD_12) + "\n" + rows + "\n", encoding="utf-8"
     )
-    wanted = probabilities(predict(bundle, recording))
+    wanted = probabilities(predict_recordings(bundle, recording))
     sources = [
         demo / "D00002.hea",
         demo / "D00002.dat",
@@ -138,7 +138,7 @@ def test_every_format_gives_the_same(
         for name in ("a.npy", "turned.npy", "b.npz", "c.mat", "d.mat", "e.csv")
     ]
     for source in sources:
-        found = predict(
+        found = predict_recordings(
             bundle,
             source,
             **({"fs": 500} if Path(source).suffix in (".npy", ".csv", ".mat") else {}),
@@ -151,10 +151,12 @@ def test_every_format_gives_the_same(
 def test_one_many_and_an_iterator(
     bundle: Bundle, demo: Path, recording: Recording
 ) -> None:
-    alone = predict(bundle, demo / "D00003.hea").iloc[0]
-    many = predict(bundle, (source for source in (recording, str(demo / "D00003.hea"))))
+    alone = predict_recordings(bundle, demo / "D00003.hea").iloc[0]
+    many = predict_recordings(
+        bundle, (source for source in (recording, str(demo / "D00003.hea")))
+    )
     assert len(many) == 2 and many.iloc[1].equals(alone)
-    assert predict(bundle, []).empty
+    assert predict_recordings(bundle, []).empty
 
 
 def test_the_order_and_the_spelling_of_leads_do_not_matter(
@@ -165,9 +167,9 @@ def test_the_order_and_the_spelling_of_leads_do_not_matter(
         f"Lead {STANDARD_12[row]}" if row % 2 else STANDARD_12[row].lower()
         for row in order
     ]
-    wanted = predict(bundle, recording)
+    wanted = predict_recordings(bundle, recording)
     np.testing.assert_array_equal(
-        probabilities(predict(bundle, changed(recording, order, spelled))),
+        probabilities(predict_recordings(bundle, changed(recording, order, spelled))),
         probabilities(wanted),
     )
 
@@ -179,12 +181,14 @@ def test_limb_leads_that_are_missing_are_derived(
     bundle: Bundle, recording: Recording, absent: tuple[str, ...]
 ) -> None:
     rows = [row for row, name in enumerate(STANDARD_12) if name not in absent]
-    found = predict(
+    found = predict_recordings(
         bundle, changed(recording, rows, [STANDARD_12[row] for row in rows])
     )
     # the file's own leads are rounded to steps of its converter, derived ones are not
     np.testing.assert_allclose(
-        probabilities(found), probabilities(predict(bundle, recording)), atol=2e-3
+        probabilities(found),
+        probabilities(predict_recordings(bundle, recording)),
+        atol=2e-3,
     )
 
 
@@ -206,9 +210,9 @@ def test_another_rate_gives_nearly_the_same(
         leads=np.array(STANDARD_12),
         units="mV",
     )
-    found = predict(bundle, tmp_path / "x.npz")
+    found = predict_recordings(bundle, tmp_path / "x.npz")
     assert found["seconds"].iloc[0] == 10
-    wanted = predict(bundle, dataclasses.replace(recording, signal=smooth))
+    wanted = predict_recordings(bundle, dataclasses.replace(recording, signal=smooth))
     np.testing.assert_allclose(probabilities(found), probabilities(wanted), atol=0.02)
 
 
@@ -216,7 +220,7 @@ def test_a_short_recording_is_padded_and_says_how_much_was_seen(
     bundle: Bundle, recording: Recording
 ) -> None:
     short = dataclasses.replace(recording, signal=recording.signal[:, :1500])
-    table = predict(bundle, short)
+    table = predict_recordings(bundle, short)
     assert table["seconds"].iloc[0] == 3 and np.isfinite(probabilities(table)).all()
 
 
@@ -237,9 +241,9 @@ def test_recordings_that_cannot_be_used(
     }
     for reason, source in bad.items():
         with pytest.raises(ReadError) as refused:
-            predict(bundle, source)
+            predict_recordings(bundle, source)
         assert refused.value.reason == reason
-    table = predict(bundle, [*bad.values(), recording])
+    table = predict_recordings(bundle, [*bad.values(), recording])
     assert (
         list(table["prediction"][:-1]) == [""] * len(bad)
         and table["problem"].iloc[-1] == ""
@@ -252,13 +256,17 @@ def test_recordings_that_cannot_be_used(
 
 def test_thresholds_decide_for_several_labels(recording: Recording) -> None:
     free = probabilities(
-        predict(make_bundle("multilabel", (0.5, 0.5, 0.5), scale=1.0), recording)
+        predict_recordings(
+            make_bundle("multilabel", (0.5, 0.5, 0.5), scale=1.0), recording
+        )
     )[0]
     assert free.min() > 0 and free.max() < 1 and abs(free.sum() - 1) > 0.01
     below, above = free - 1e-3, free + 1e-3
     for wanted in (set(), {0}, {1, 2}, {0, 1, 2}):
         thresholds = tuple(below[n] if n in wanted else above[n] for n in range(3))
-        table = predict(make_bundle("multilabel", thresholds, scale=1.0), recording)
+        table = predict_recordings(
+            make_bundle("multilabel", thresholds, scale=1.0), recording
+        )
         assert table["prediction"].iloc[0] == "|".join(
             CLASSES[n] for n in sorted(wanted)
         )
@@ -268,7 +276,7 @@ def test_thresholds_decide_for_several_labels(recording: Recording) -> None:
 def test_the_temperature_changes_how_sure_not_what(bundle: Bundle, demo: Path) -> None:
     files = sorted(demo.glob("*.hea"))
     warm, cold = (
-        predict(dataclasses.replace(bundle, temperature=value), files)
+        predict_recordings(dataclasses.replace(bundle, temperature=value), files)
         for value in (10.0, 0.5)
     )
     assert list(warm["prediction"]) == list(cold["prediction"])
@@ -280,7 +288,7 @@ def test_a_broken_network_gives_an_error_and_no_class(recording: Recording) -> N
     with torch.no_grad():
         broken.model.head.classifier.bias.fill_(float("nan"))
     with pytest.raises(EcgnbError, match="NaN or infinite"):
-        predict(broken, recording)
+        predict_recordings(broken, recording)
 
 
 def test_by_run_by_name_and_by_folder_of_a_moved_bundle(
@@ -302,4 +310,6 @@ def test_a_bundle_saved_and_loaded_predicts_the_same(
     bundle: Bundle, recording: Recording, tmp_path: Path
 ) -> None:
     folder = save_bundle(bundle, tmp_path / "b")
-    assert ecgnb.predict(recording, run=str(folder)).equals(predict(bundle, recording))
+    assert ecgnb.predict(recording, run=str(folder)).equals(
+        predict_recordings(bundle, recording)
+    )
