@@ -28,11 +28,13 @@ from ecgnb.data.config import DataConfig
 from ecgnb.data.labels.assign import DEMO_RECORDS, MAPPING_NAME, resolve
 from ecgnb.data.labels.mapping_file import read_mapping
 from ecgnb.data.readers.base import reader_for_suffix, recording_suffixes
-from ecgnb.data.splits.splits import find_leakage
+from ecgnb.data.splits.leakage import find_leakage
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.opening import open_bundle
 from ecgnb.models import build_model
+from ecgnb.objectives import check_options
 from ecgnb.run.run import Run
+from ecgnb.training.callbacks import build_callbacks
 from ecgnb.training.freezing import freeze
 from ecgnb.transforms.pipeline import build_pipeline
 
@@ -150,9 +152,11 @@ def _check_label_file(data: DataConfig, root: Path) -> Verdict:
 
 
 def check_model(run: Run) -> Iterator[Verdict]:
-    """Check that model, options and transforms can be built."""
+    """Check that model, transforms, objective and callbacks can be built."""
     model, training = run.config.model, run.config.training
     try:
+        check_options(training.objective, training.objective_options)
+        build_callbacks(training.callbacks)
         steps = _build_transforms(run)
         if model.start_from:
             yield from _check_start(run, open_bundle(model.start_from))
@@ -245,7 +249,7 @@ def check_splits(run: Run) -> Iterator[Verdict]:
         yield Verdict("pass", "not made yet")
         return
     try:
-        n_leaks = len(find_leakage(run.records, run.splits))
+        n_leaks = len(find_leakage(run.records, run.splits.parts))
     except EcgnbError as error:
         yield Verdict("warn", str(error), "Run the preparation and the split again.")
         return

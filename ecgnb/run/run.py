@@ -127,7 +127,7 @@ class Run:
                 is missing or changes its size, the stage is not done any more.
             **results: what later stages need from this one.
         """
-        self._cache.clear()
+        self._cache.clear()  # the files of this stage changed
         for folder in (self.folder, self.figures):
             remove_leftovers(folder)
         record = {
@@ -168,8 +168,8 @@ class Run:
         results = self.require(stage)
         if not self.is_done(stage, inputs):
             raise StageError(
-                f"Recordings, labels or parameters changed after stage {stage!r} of run "
-                f"{self.name}. Run again: {STAGES[stage].call}"
+                f"Recordings, labels or parameters changed after stage {stage!r} of "
+                f"run {self.name}. Run again: {STAGES[stage].call}"
             )
         return results
 

@@ -15,7 +15,7 @@ from ecgnb.core.registry import did_you_mean
 from ecgnb.data.readers.reading import read_recording
 from ecgnb.data.recording import Recording
 from ecgnb.data.signal.recording_filters import build_filters
-from ecgnb.deploy.predict import predict
+from ecgnb.deploy.inference import predict_recordings
 from ecgnb.deploy.windows import model_input, windows_of
 from ecgnb.explain import attention_saliency, explain
 from ecgnb.run.run import Run
@@ -117,7 +117,7 @@ def explain_recording(
     """
     bundle = find_bundle(run)
     recording = read_source(source, reading)
-    row = predict(bundle, recording).iloc[0]
+    row = predict_recordings(bundle, recording).iloc[0]
     probabilities = {name: float(row[name]) for name in bundle.classes}
     if target is None:
         target = max(probabilities, key=probabilities.__getitem__)

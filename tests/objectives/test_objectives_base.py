@@ -21,7 +21,7 @@ from training_fakes import CLASSES, FakeStore, StopAt
 import ecgnb
 from ecgnb.core.errors import ConfigError
 from ecgnb.data.loading.loaders import Batch, Loader
-from ecgnb.data.loading.sampling import mix
+from ecgnb.data.loading.sampler import mix
 from ecgnb.models import build_model
 from ecgnb.objectives import (
     OBJECTIVES,

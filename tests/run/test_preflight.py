@@ -131,3 +131,19 @@ def test_a_store_that_was_removed_is_made_again(finished_run, tmp_path: Path) ->
     table = checks.preflight(run)
     assert status(table, "store") == status(table, "splits") == "warn"
     assert "does not exist" in table.set_index("check").loc["store", "finding"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"OBJECTIVE": "supervisd"}, "Did you mean 'supervised'"),
+        ({"OBJECTIVE_OPTIONS": {"lr": 1}}, "'supervised' has no option 'lr'"),
+        ({"CALLBACKS": ["step_lag"]}, "Did you mean 'step_log'"),
+    ],
+)
+def test_unknown_objectives_options_and_callbacks_fail(
+    home: Path, parameters: dict, message: str
+) -> None:
+    run = session.open_run(**parameters)
+    (verdict,) = checks.check_model(run)
+    assert verdict.status == "fail" and message in verdict.finding

@@ -11,7 +11,7 @@ from training_fakes import FakeStore
 
 from ecgnb.core.errors import ConfigError
 from ecgnb.data.loading.loaders import Batch, Loader, decode, prefetch, valid_mask
-from ecgnb.data.loading.sampling import epoch_order, window_starts
+from ecgnb.data.loading.sampler import epoch_order, window_starts
 
 ROWS = np.arange(1, 50, 2)  # 25 odd rows
 
