@@ -94,8 +94,8 @@ def installed_versions() -> dict[str, str]:
     """Return the versions of Python and of all packages that are checked, where
     installed.
     """
-    names = {requirement.name for requirement in _requirements()}
-    names |= {known.package for known in KNOWN}
+    names = {item.name for item in _requirements()}
+    names.update(known.package for known in KNOWN)
     versions = {"python": ".".join(map(str, sys.version_info[:3]))}
     for name in sorted(names):
         try:
@@ -184,23 +184,25 @@ def extras() -> list[str]:
 
 def extra_requirements(extra: str) -> list[Requirement]:
     """Return what an extra installs on this machine, beyond what is always required."""
-    always = set(map(str, _required()))
-    return [
-        requirement
-        for requirement in _requirements()
-        if str(requirement) not in always
-        and requirement.marker is not None
-        and requirement.marker.evaluate({"extra": extra})
-    ]
+    required = _required()
+    requirements = []
+    for requirement in _requirements():
+        marker = requirement.marker  # such as: extra == "port"
+        if requirement in required or marker is None:
+            continue
+        if marker.evaluate({"extra": extra}):
+            requirements.append(requirement)
+    return requirements
 
 
 def _required() -> list[Requirement]:
     """Return what the package requires on this machine without any extra."""
-    return [
-        requirement
-        for requirement in _requirements()
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-    ]
+    required = []
+    for requirement in _requirements():
+        marker = requirement.marker  # such as: sys_platform == "win32"
+        if marker is None or marker.evaluate({"extra": ""}):
+            required.append(requirement)
+    return required
 
 
 def _requirements() -> list[Requirement]:

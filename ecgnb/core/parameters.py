@@ -131,7 +131,7 @@ def _convert_bool(name: str, value: Any) -> bool:
 
 
 def _convert_sequence(name: str, value: Any, item_hint: Any) -> tuple[Any, ...]:
-    if isinstance(value, str) and value.strip().startswith("["):
+    if isinstance(value, str) and value.strip().startswith("["):  # JSON
         value = _parse_json(name, value)
     elif isinstance(value, str):
         value = [part.strip() for part in re.split(r"[,|]", value) if part.strip()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -112,10 +111,10 @@ def plot_attribution(
         return figure, table
     shares = values / (np.abs(values).max(initial=0.0) or 1.0)
     counts = []
-    for strip in table.itertuples():
-        lead = recording.leads.index(strip.lead)
-        first = round(strip.start_s * recording.fs)
-        stop = round(strip.stop_s * recording.fs)
+    for _, strip in table.iterrows():
+        lead = recording.leads.index(strip["lead"])
+        first = round(strip["start_s"] * recording.fs)
+        stop = round(strip["stop_s"] * recording.fs)
         signal = recording.signal[lead, first:stop]
         counts.append(
             _draw_bubbles(figure, strip, signal, shares[lead, first:stop], threshold)
@@ -139,7 +138,7 @@ def _recording_of_signal(
 
 def _draw_bubbles(
     figure: Figure,
-    strip: Any,
+    strip: pd.Series,
     millivolts: np.ndarray,
     shares: np.ndarray,
     threshold: float,
@@ -147,10 +146,10 @@ def _draw_bubbles(
     """Draw a strip's bubbles, the largest on top; return how many are for the class and
     against it.
     """
-    duration = strip.stop_s - strip.start_s
+    duration = strip["stop_s"] - strip["start_s"]
     seconds = np.linspace(0.0, duration, len(shares), endpoint=False)
-    x = strip.x_mm + MM_PER_S * seconds
-    y = strip.y_mm + MM_PER_MV * (millivolts - strip.offset_mv)
+    x = strip["x_mm"] + MM_PER_S * seconds
+    y = strip["y_mm"] + MM_PER_MV * (millivolts - strip["offset_mv"])
     sizes = np.abs(shares)
     shown = np.flatnonzero((sizes > threshold) & np.isfinite(y))
     shown = shown[np.argsort(sizes[shown], kind="stable")]
@@ -163,7 +162,7 @@ def _draw_bubbles(
         alpha=_ALPHA,
         linewidths=0,
         zorder=1.8,  # under the trace
-        gid=f"bubbles {strip.lead}",
+        gid=f"bubbles {strip['lead']}",
     )
     return int(positive.sum()), int((~positive).sum())
 

@@ -145,6 +145,6 @@ def format_value(value: Any) -> str:
     if pd.isna(value):
         return MISSING
     if isinstance(value, float | np.floating):
-        large = 1000 <= abs(value) < 1e15
+        large = 1000 <= abs(float(value)) < 1e15
         return f"{value:,.0f}" if large else f"{value:.4g}"
     return str(value)

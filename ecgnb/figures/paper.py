@@ -152,12 +152,17 @@ def _write_header(
     page: Page, recording: Recording, lines: Sequence[tuple[str, str]]
 ) -> None:
     y = page.height - 5.5
-    name = f"{recording.dataset} {recording.record_id}".strip()
-    title = page.ax.text(MARGIN_MM, y, shorten(name, 40), va="center")
-    title.set(fontsize=12, fontweight="bold")
+    name = shorten(f"{recording.dataset} {recording.record_id}".strip(), 40)
+    page.ax.text(MARGIN_MM, y, name, fontsize=12, fontweight="bold", va="center")
     for k, (line, colour) in enumerate(lines, start=1):
-        text = page.ax.text(MARGIN_MM, y - 5.6 * k, shorten(line, 66), va="center")
-        text.set(fontsize=9, color=colour)
+        page.ax.text(
+            MARGIN_MM,
+            y - 5.6 * k,
+            shorten(line, 66),
+            fontsize=9,
+            va="center",
+            color=colour,
+        )
 
 
 def _draw_probabilities(
@@ -173,20 +178,34 @@ def _draw_probabilities(
         weight, colour = (
             ("bold", PALETTE[0]) if name in called else ("normal", "#A9BFD0")
         )
-        look = {"va": "center", "fontsize": SMALL, "fontweight": weight}
-        page.ax.text(left - 2, y, shorten(name, 26), ha="right", **look)
+        page.ax.text(
+            left - 2,
+            y,
+            shorten(name, 26),
+            ha="right",
+            va="center",
+            fontsize=SMALL,
+            fontweight=weight,
+        )
         for width, facecolor in ((1.0, "#EFEFEF"), (value, colour)):
             corner, size = (left, y - 1.4), ((right - left) * width, 2.8)
             page.ax.add_patch(Rectangle(corner, *size, facecolor=facecolor))
-        page.ax.text(right + 13, y, f"{100 * value:.1f} %", ha="right", **look)
+        page.ax.text(
+            right + 13,
+            y,
+            f"{100 * value:.1f} %",
+            ha="right",
+            va="center",
+            fontsize=SMALL,
+            fontweight=weight,
+        )
         y -= 4.7
     if len(order) > _MAX_PROBABILITIES:
         text = (
             f"the {_MAX_PROBABILITIES} highest of {len(order)} probabilities; bold: "
             "called"
         )
-        note = page.ax.text(middle + 2, y, text, va="center")
-        note.set(fontsize=SMALL, color=MUTED)
+        page.ax.text(middle + 2, y, text, va="center", fontsize=SMALL, color=MUTED)
 
 
 def _time_text(part: PagePart) -> str:
@@ -221,8 +240,8 @@ def plot_class_examples(
     Raises:
         EcgnbError: there is no recording.
     """
-    shown = []
-    strips = []
+    shown: list[tuple[str, str]] = []
+    strips: list[Strip] = []
     for name, recording in list(examples.items())[:limit]:
         if 0 not in recording.signal.shape:
             number = recording.leads.index(lead) if lead in recording.leads else 0

@@ -89,8 +89,8 @@ class Page:
                 lines.append([(x, bottom), (x, bottom + height)])
             for y in np.arange(0, height + 0.5, step) + bottom:
                 lines.append([(left, y), (left + width, y)])
-            look = {"colors": colour, "linewidths": line_width, "zorder": 1}
-            self.ax.add_collection(LineCollection(lines, **look), autolim=False)
+            grid = LineCollection(lines, colors=colour, linewidths=line_width, zorder=1)
+            self.ax.add_collection(grid, autolim=False)
 
     def _trace_limits(self, row: int) -> tuple[float, float]:
         """Return the lowest and highest y at which the traces of a row are drawn."""
@@ -111,13 +111,24 @@ class Page:
         x = np.linspace(left, right, n, endpoint=False)
         y = self.middles[row] + MM_PER_MV * (strip.millivolts - strip.offset)
         sample_width = (right - left) / max(1, n)
-        grey = {"color": MUTED, "alpha": 0.18, "linewidth": 0}
         for first, stop in _missing_stretches(strip.millivolts):
-            corner = (left + sample_width * first, bottom + 1)
-            width = sample_width * (stop - first)
-            self.ax.add_patch(Rectangle(corner, width, top - bottom - 2, **grey))
-        look = {"color": INK, "linewidth": 0.8, "solid_joinstyle": "round"}
-        (line,) = self.ax.plot(x, y, gid=f"lead {strip.lead}", **look)
+            gap = Rectangle(
+                (left + sample_width * first, bottom + 1),
+                sample_width * (stop - first),
+                top - bottom - 2,
+                color=MUTED,
+                alpha=0.18,
+                linewidth=0,
+            )
+            self.ax.add_patch(gap)
+        (line,) = self.ax.plot(
+            x,
+            y,
+            color=INK,
+            linewidth=0.8,
+            solid_joinstyle="round",
+            gid=f"lead {strip.lead}",
+        )
         low, high = self._trace_limits(row)
         visible = Rectangle((0, low), self.width, high - low)
         visible.set_transform(self.ax.transData)
@@ -125,9 +136,16 @@ class Page:
         note = ", flat" if strip.flat else ""
         if strip.missing == 1:
             note = ", no signal"
-        text = self.ax.text(left + 1, top - 1, label + note, va="top", fontsize=9)
-        text.set(fontweight="bold", color=PALETTE[1] if note else INK)
-        text.set_path_effects([withStroke(linewidth=2.5, foreground=PAPER)])
+        self.ax.text(
+            left + 1,
+            top - 1,
+            label + note,
+            va="top",
+            fontsize=9,
+            fontweight="bold",
+            color=PALETTE[1] if note else INK,
+            path_effects=[withStroke(linewidth=2.5, foreground=PAPER)],
+        )
 
     def draw_border(self, strip: Strip) -> None:
         """Draw the short line at which one lead of a row ends and the next begins."""
@@ -141,17 +159,22 @@ class Page:
         image = np.tile(to_rgba(PALETTE[4]), (1, len(shares), 1))
         image[..., 3] = 0.75 * np.nan_to_num(shares)
         bottom, top = self.bottoms[strip.row] + 1, self.tops[strip.row] - 1
-        extent = (*self.ends(strip), bottom, top)
-        look = {"aspect": "auto", "interpolation": "nearest", "zorder": 1.5}
-        self.ax.imshow(image, extent=extent, **look)
+        self.ax.imshow(
+            image,
+            extent=(*self.ends(strip), bottom, top),
+            aspect="auto",
+            interpolation="nearest",
+            zorder=1.5,
+        )
         self.ax.set(xlim=(0, self.width), ylim=(0, self.height))
 
     def write_notes(self, notes: Sequence[str]) -> None:
         """Write the scale and notes below the paper."""
         scale = [f"{MM_PER_S:g} mm/s", f"{MM_PER_MV:g} mm/mV"]
         text = shorten(" | ".join([*scale, *notes]), int(self.width / 1.5))
-        look = {"va": "center", "fontsize": SMALL, "color": MUTED}
-        self.ax.text(MARGIN_MM, FOOTER_MM / 2, text, **look)
+        self.ax.text(
+            MARGIN_MM, FOOTER_MM / 2, text, va="center", fontsize=SMALL, color=MUTED
+        )
 
     def table(self, strips: Sequence[Strip]) -> pd.DataFrame:
         """Return one row per strip: what was drawn and where."""

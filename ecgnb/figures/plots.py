@@ -117,11 +117,15 @@ def _draw_panel(
 ) -> None:
     epochs = history["epoch"].to_numpy()
     # Markers keep a single epoch visible; with many epochs they would hide the line.
-    look = {"markersize": 4.5 if len(history) <= 40 else 0}
+    marker_size = 4.5 if len(history) <= 40 else 0
     for column, colour, marker in zip(panel.lines, PALETTE, "os", strict=False):
-        label = panel.lines[column]
         ax.plot(
-            epochs, history[column], color=colour, marker=marker, label=label, **look
+            epochs,
+            history[column],
+            color=colour,
+            marker=marker,
+            markersize=marker_size,
+            label=panel.lines[column],
         )
     if best_epoch is not None:
         ax.axvline(best_epoch, color=MUTED, linestyle=":", linewidth=1.2)
@@ -145,8 +149,14 @@ def _mark_best(ax: Axes, history: pd.DataFrame, column: str, best_epoch: int) ->
     if len(values) != 1 or not np.isfinite(values.iloc[0]):
         return
     point = (best_epoch, values.iloc[0])
-    ring = {"markersize": 9, "markerfacecolor": "none", "color": INK}
-    ax.plot(*point, "o", label="_best", **ring)
+    ax.plot(
+        *point,
+        "o",
+        markersize=9,
+        markerfacecolor="none",
+        color=INK,
+        label="_best",
+    )
     text = ax.annotate(f"{point[1]:.3g}", point, (7, 7), textcoords="offset points")
     text.set(fontsize=SMALL, ha="left")
     if best_epoch > history["epoch"].mean():  # towards the middle of the axes
@@ -181,14 +191,15 @@ def plot_class_scores(
     Returns:
         The figure and ``per_class``.
     """
-    shown = per_class.iloc[most_frequent(per_class["support"], limit)]
+    shown = per_class.iloc[most_frequent(per_class["support"].to_numpy(), limit)]
     metrics = [name for name in CLASS_SCORES if (intervals["metric"] == name).any()]
     figure = new_figure(2.2 * len(metrics) + 1.6, max(2.4, 0.26 * len(shown) + 1.3))
     axes = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     for ax, metric, colour in zip(axes, metrics, PALETTE, strict=False):
         rows = intervals[intervals["metric"] == metric].set_index("class")
         bounds = rows.reindex(shown["class"])
-        _draw_bars(ax, shown[metric], bounds["low"], bounds["high"], colour)
+        bars = bounds[["low", "high"]].assign(value=shown[metric].to_numpy())
+        _draw_bars(ax, bars, colour)
         ax.set(title=CLASS_SCORES[metric], xlabel=CLASS_SCORES[metric])
     labels = []
     for name, support in zip(shown["class"], shown["support"], strict=True):
@@ -206,11 +217,9 @@ def plot_class_scores(
     return figure, per_class
 
 
-def _draw_bars(
-    ax: Axes, values: pd.Series, low: pd.Series, high: pd.Series, colour: str
-) -> None:
-    value, rows = values.to_numpy(dtype=float), np.arange(len(values))
-    low, high = low.to_numpy(dtype=float), high.to_numpy(dtype=float)
+def _draw_bars(ax: Axes, bars: pd.DataFrame, colour: str) -> None:
+    rows = np.arange(len(bars))
+    value, low, high = bars[["value", "low", "high"]].to_numpy(dtype=float).T
     ax.barh(rows, np.nan_to_num(value), height=0.66, color=colour, alpha=0.75)
     known = np.isfinite(value + low + high)
     ax.hlines(rows[known], low[known], high[known], color=INK, linewidth=1.1)
@@ -243,12 +252,20 @@ def plot_class_distribution(
     """
     parts = [name for name in label_counts.columns if name != "class"]
     table = label_counts.assign(total=label_counts[parts].sum(axis=1))
-    table = table.iloc[most_frequent(table["total"], limit)].reset_index(drop=True)
+    table = table.iloc[most_frequent(table["total"].to_numpy(), limit)].reset_index(
+        drop=True
+    )
     figure, ax = _bar_axes(len(table))
     left = np.zeros(len(table))
     for part, colour in zip(parts, PALETTE, strict=False):
-        bars = {"left": left, "color": colour, "height": 0.66}
-        ax.barh(range(len(table)), table[part], label=str(part), **bars)
+        ax.barh(
+            range(len(table)),
+            table[part],
+            left=left,
+            color=colour,
+            height=0.66,
+            label=str(part),
+        )
         left = left + table[part].to_numpy()
     _label_ends(ax, left, table["total"].map("{:,}".format))
     _label_rows(ax, table["class"])
@@ -319,9 +336,15 @@ def _label_ends(ax: Axes, ends: np.ndarray, labels: Iterable[str]) -> None:
     labels = list(labels)
     longest = max(map(len, labels), default=0)
     ax.set_xlim(0, max(1.0, float(np.max(ends, initial=0))) * (1.04 + 0.013 * longest))
-    look = {"textcoords": "offset points", "va": "center", "fontsize": SMALL}
     for row, label in enumerate(labels):
-        ax.annotate(label, (ends[row], row), xytext=(3, 0), **look)
+        ax.annotate(
+            label,
+            (ends[row], row),
+            xytext=(3, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=SMALL,
+        )
     ax.spines["bottom"].set_color(FAINT)
 
 
@@ -338,12 +361,21 @@ def plot_starts(table: pd.DataFrame) -> Figure:
     numbers = table[["macro_auroc", "low", "high"]].to_numpy(dtype=float)
     for row, (value, low, high) in enumerate(numbers):
         colour = MUTED if row % 2 else PALETTE[row // 2]
-        line = {"linewidth": 3, "solid_capstyle": "round"}
-        ax.plot([low, high], [row, row], color=colour, **line)
+        ax.plot(
+            [low, high],
+            [row, row],
+            color=colour,
+            linewidth=3,
+            solid_capstyle="round",
+        )
         ax.plot(value, row, "o", color=colour, markersize=8, markeredgecolor="white")
-        beside = {"xy": (1.02, row), "xycoords": ("axes fraction", "data")}
-        text = f"{value:.3f} ({low:.3f} to {high:.3f})"
-        ax.annotate(text, va="center", color=colour, **beside)
+        ax.annotate(
+            f"{value:.3f} ({low:.3f} to {high:.3f})",
+            (1.02, row),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            color=colour,
+        )
     ax.axvline(0.5, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
     ax.set_yticks(range(len(table)), table["start"])
     ax.set_ylim(len(table) - 0.5, -0.5)

@@ -93,15 +93,15 @@ def _draw_matrix(
     ax = figure.subplots()
     _draw_heatmap(ax, cells, labels)
     true_labels = []
-    for label, n in zip(labels, cells.sum(axis=1), strict=True):
-        true_labels.append(f"{label} ({n:,})")
+    for name, n in zip(labels, cells.sum(axis=1), strict=True):
+        true_labels.append(f"{name} ({n:,})")
     ax.set(xlabel="predicted class", ylabel="true class (records)")
     ax.set_yticklabels(true_labels, rotation=0)
     if len(names) <= 12 and max(map(len, labels)) <= 6:
         ax.tick_params(axis="x", rotation=0)
     else:
-        options = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-        ax.set_xticklabels(ax.get_xticklabels(), **options)
+        for label in ax.get_xticklabels():
+            label.set(rotation=45, ha="right", rotation_mode="anchor")
     right, n_records = int(np.trace(counts)), counts.sum()
     share = 100 * right / max(1, n_records)
     set_title(
@@ -132,8 +132,7 @@ def _draw_heatmap(ax: Axes, cells: np.ndarray, labels: Sequence[str]) -> None:
     percent = 100 * _row_shares(cells)
     empty = "0" if len(cells) <= 12 else ""  # many zeros would hide the few errors
     texts = np.full(cells.shape, empty, dtype=object)
-    for index in np.argwhere(cells):
-        row, column = index
+    for row, column in np.argwhere(cells):
         texts[row, column] = _cell_text(cells[row, column], percent[row, column])
     seaborn.heatmap(
         percent,
@@ -196,7 +195,7 @@ def _draw_two_by_two(ax: Axes, cells: np.ndarray) -> None:
     percent = 100 * _row_shares(cells)
     ax.imshow(percent, vmin=0, vmax=100, cmap="Blues")
     for (row, column), count in np.ndenumerate(cells):
-        share = percent[row, column]
+        share = float(percent[row, column])
         text = ax.text(column, row, _cell_text(count, share), ha="center", va="center")
         text.set(fontsize=SMALL, color="white" if share > 55 else "black")
     answers = ["no", "yes"]
@@ -283,7 +282,12 @@ def plot_reliability(
 
 def _draw_reliability(ax: Axes, table: pd.DataFrame, **look: Any) -> None:
     filled = table[table["count"] > 0]
-    x = filled["confidence"]
-    bars = {"color": look["color"], "linewidth": 1.0, "alpha": 0.7}
-    ax.vlines(x, filled["low"], filled["high"], **bars)
-    ax.plot(x, filled["observed"], markersize=5, **look)
+    ax.vlines(
+        filled["confidence"],
+        filled["low"],
+        filled["high"],
+        color=look["color"],
+        linewidth=1.0,
+        alpha=0.7,
+    )
+    ax.plot(filled["confidence"], filled["observed"], markersize=5, **look)

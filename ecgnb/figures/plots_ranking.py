@@ -147,8 +147,9 @@ def plot_roc(
     if len(curves) > 1:
         average = f"average of {len(curves)} classes: {mean_defined(aurocs):.3f}"
         ax.plot(_GRID, np.mean(curves, axis=0), color=INK, linewidth=2.2, label=average)
-    chance = {"color": MUTED, "linestyle": ":", "linewidth": 1.2}
-    ax.plot([0, 1], [0, 1], label="chance: 0.5", **chance)
+    ax.plot(
+        [0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1.2, label="chance: 0.5"
+    )
     _draw_legend(ax, "class: AUROC (interval)")
     return figure, table
 
@@ -184,10 +185,16 @@ def plot_precision_recall(
     figure, ax = _draw_curves(inputs, _PRECISION_RECALL, table, intervals, confidence)
     prevalence = pd.Series(inputs.truth.mean(axis=0), index=inputs.classes)
     table["prevalence"] = table["class"].map(prevalence)
-    dotted = {"linestyle": ":", "linewidth": 1.0}
     for name, style in class_styles(_named_classes(inputs)).items():
-        ax.axhline(prevalence[name], color=style["color"], **dotted)
-    ax.plot([], [], color=MUTED, label="prevalence of the class (chance)", **dotted)
+        ax.axhline(prevalence[name], color=style["color"], linestyle=":", linewidth=1.0)
+    ax.plot(
+        [],
+        [],
+        color=MUTED,
+        linestyle=":",
+        linewidth=1.0,
+        label="prevalence of the class (chance)",
+    )
     _draw_legend(ax, "class: average precision (interval)")
     return figure, table
 
@@ -231,21 +238,31 @@ def _draw_curves(
     figure = new_figure(8.3, 4.7)
     ax = figure.subplots()
     named, n_classes = _named_classes(inputs), len(inputs.classes)
-    faint = {"color": FAINT, "linewidth": 0.8}
     curves = dict(iter(table.groupby("class", sort=False)))
     for name, rows in curves.items():
         if name not in named:
-            ax.plot(rows[curve.x], rows[curve.y], drawstyle=curve.drawstyle, **faint)
+            ax.plot(
+                rows[curve.x],
+                rows[curve.y],
+                color=FAINT,
+                linewidth=0.8,
+                drawstyle=curve.drawstyle,
+            )
     if len(named) < n_classes:
-        ax.plot([], [], label=f"{n_classes - len(named)} other classes", **faint)
+        label = f"{n_classes - len(named)} other classes"
+        ax.plot([], [], color=FAINT, linewidth=0.8, label=label)
     for name, style in class_styles(named).items():
-        x, y, area = [], [], "not defined"
-        if name in curves:
-            x, y = curves[name][curve.x], curves[name][curve.y]
-            first = curves[name].iloc[0]
-            area = format_interval(first[curve.metric], first["low"], first["high"])
+        rows, area = curves.get(name, table.iloc[:0]), "not defined"
+        if len(rows):
+            area = format_interval(*rows[[curve.metric, "low", "high"]].iloc[0])
         label = f"{shorten(name, 22)}: {area}"
-        ax.plot(x, y, drawstyle=curve.drawstyle, label=label, **style)
+        ax.plot(
+            rows[curve.x],
+            rows[curve.y],
+            drawstyle=curve.drawstyle,
+            label=label,
+            **style,
+        )
     limits = (-0.01, 1.01)
     ax.set(xlabel=curve.x_label, ylabel=curve.y_label)
     ax.set(xlim=limits, ylim=limits, aspect="equal")
@@ -316,9 +333,13 @@ def plot_score_histograms(
             _draw_histogram(ax, bars, colour)
             tables.append(bars)
         if thresholds is not None and len(thresholds):
-            label = f"threshold {thresholds[k]:.2g}"
-            line = {"color": INK, "linestyle": ":", "linewidth": 1.2}
-            ax.axvline(float(thresholds[k]), label=label, **line)
+            ax.axvline(
+                float(thresholds[k]),
+                color=INK,
+                linestyle=":",
+                linewidth=1.2,
+                label=f"threshold {thresholds[k]:.2g}",
+            )
         ax.set(title=shorten(inputs.classes[k], 26), xlim=(0, 1))
         ax.set(xlabel="probability", ylabel="% of group")
         ax.legend(loc="upper center")

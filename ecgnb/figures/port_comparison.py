@@ -56,8 +56,12 @@ def plot_comparison(table: pd.DataFrame, rtol: float, gradient_rtol: float) -> F
     for row in np.flatnonzero(bad):
         ax.get_yticklabels()[row].set(color=PALETTE[1], fontweight="bold")
     ax.grid(True, axis="y", alpha=0.6)
-    layout = {"loc": "outside lower center", "ncols": 5, "handletextpad": 0.4}
-    figure.legend(*ax.get_legend_handles_labels(), **layout)
+    figure.legend(
+        *ax.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=5,
+        handletextpad=0.4,
+    )
     result = "all agree"
     if bad.any():
         first = shown["layer"][bad].iloc[0]
@@ -69,8 +73,15 @@ def plot_comparison(table: pd.DataFrame, rtol: float, gradient_rtol: float) -> F
 def _draw_tolerance(ax: Axes, limits: np.ndarray) -> None:
     edges = np.arange(len(limits) + 1) - 0.5
     steps = np.append(limits, limits[-1:])
-    look = {"color": MUTED, "lw": 1.2, "ls": "--", "drawstyle": "steps-pre"}
-    ax.plot(steps, edges[: len(steps)], label="tolerance", **look)
+    ax.plot(
+        steps,
+        edges[: len(steps)],
+        color=MUTED,
+        linewidth=1.2,
+        linestyle="--",
+        drawstyle="steps-pre",
+        label="tolerance",
+    )
 
 
 def _draw_differences(ax: Axes, shown: pd.DataFrame, bad: np.ndarray) -> float:
@@ -80,11 +91,27 @@ def _draw_differences(ax: Axes, shown: pd.DataFrame, bad: np.ndarray) -> float:
         values = shown[column].to_numpy(dtype=np.float64)
         largest = max(largest, np.max(values[np.isfinite(values)], initial=0.0))
         x = _drawable(values, largest)
-        look = {"color": colour, "ms": size, "mew": 1.2, "ls": "none"}
-        ax.plot(x, rows, marker, label=label, **look)
+        ax.plot(
+            x,
+            rows,
+            marker,
+            color=colour,
+            markersize=size,
+            markeredgewidth=1.2,
+            linestyle="none",
+            label=label,
+        )
     if bad.any():
         x = _drawable(shown["relative"].to_numpy(dtype=np.float64), largest)[bad]
-        ax.plot(x, rows[bad], "o", color=PALETTE[1], ms=6, label="diverges", ls="none")
+        ax.plot(
+            x,
+            rows[bad],
+            "o",
+            color=PALETTE[1],
+            markersize=6,
+            linestyle="none",
+            label="diverges",
+        )
     return float(largest)
 
 

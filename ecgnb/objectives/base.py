@@ -97,7 +97,7 @@ class Objective(nn.Module):
     @classmethod
     def build(cls, context: ObjectiveContext, **options: Any) -> Objective:
         """Return the objective of a run."""
-        return cls(context, **options)  # type: ignore[call-arg]
+        return cls(context, **options)
 
     def views(
         self, batch: Batch, *, seed: int = 0, step: int = 0, train: bool = True
@@ -144,6 +144,7 @@ def build_objective(
                 f"The objective {name!r} cannot be built with the options "
                 f"{dict(options)!r}: {error}."
             ) from error
+    # They would be twice in the optimizer and in the checkpoints.
     shared = set(objective.parameters()) & set(context.model.parameters())
     if shared:
         raise ConfigError(
@@ -192,6 +193,7 @@ class Learner(nn.Module):
                 f"{type(self.objective).__name__}.loss returned a "
                 f"{type(loss).__name__}. Return ecgnb.objectives.Loss(value)."
             )
+        # DDP waits for gradients of everything that a returned graph contains.
         outputs = None if loss.outputs is None else loss.outputs.detach()
         metrics = {
             name: torch.as_tensor(value, device=loss.value.device).detach()

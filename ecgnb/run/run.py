@@ -127,7 +127,7 @@ class Run:
                 is missing or changes its size, the stage is not done any more.
             **results: what later stages need from this one.
         """
-        self._cache.clear()
+        self._cache.clear()  # the files of this stage changed
         for folder in (self.folder, self.figures):
             remove_leftovers(folder)
         record = {

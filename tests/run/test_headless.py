@@ -429,9 +429,9 @@ class TestTheMasterNotebook:
         shown = cell.outputs[-1].data["text/plain"]
         assert f"{metrics['headline']['accuracy']:.6f}" in shown
         assert (finished.run_folder / "bundle" / "model.safetensors").is_file()
-        config = json.loads(
-            (finished.run_folder / "config.json").read_text(encoding="utf-8")
-        )
+        written = (finished.run_folder / "config.json").read_text(encoding="utf-8")
+        config = json.loads(written)["parameters"]
+        assert json.loads(written)["sources"]["EPOCHS"] == "notebook"
         assert (
             config["PREPROCESS_LIMIT"],
             config["EPOCHS"],

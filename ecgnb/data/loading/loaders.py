@@ -260,9 +260,11 @@ class Loader:
                 seed=self.seed,
                 epoch=epoch,
             )
+            # Of a short record, the window may include padding before its start.
             last = self.store.n_samples - self.window_samples
             piece["starts"] = torch.from_numpy(np.minimum(starts, last))
         if self.device.type == "cuda" and not self.resident:
+            # Pinned memory is copied to the GPU while the GPU computes.
             piece = {name: tensor.pin_memory() for name, tensor in piece.items()}
         return piece
 
@@ -294,20 +296,8 @@ class Loader:
     def _resident_tensors(self) -> dict[str, Tensor]:
         """Copy all rows to the device, on the first call."""
         if self._cache is None:
-            raw, scales = self.store.raw(self.rows)
-            arrays: dict[str, Any] = {
-                "raw": raw,
-                "scales": scales,
-                "valid": np.asarray(self.store.valid(self.rows), dtype=np.int64),
-                "target": self.targets,
-                "index": self.rows,
-            }
-            if self.patients is not None:
-                arrays["patient"] = self.patients
-            self._cache = {
-                name: torch.as_tensor(array).to(self.device)
-                for name, array in arrays.items()
-            }
+            tensors = self._gather(np.arange(len(self.rows)))
+            self._cache = {name: self._move(item) for name, item in tensors.items()}
         return self._cache
 
     def _batch(self, piece: dict[str, Tensor], part: Slice) -> Batch:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ecgnb.core.errors import ConfigError
@@ -14,6 +14,10 @@ from ecgnb.data.loading.sampler import (
     patient_order,
     rank_slice,
     window_starts,
+)
+
+on_a_busy_machine = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 
@@ -49,6 +53,7 @@ def test_mix_is_golden_and_spreads() -> None:
     assert abs(np.mean([number / 2**63 for number in mixed]) - 0.5) < 0.03
 
 
+@on_a_busy_machine
 @given(n=st.integers(1, 300), seed=st.integers(0, 2**62), epoch=st.integers(0, 1000))
 def test_shuffling_is_a_permutation(n: int, seed: int, epoch: int) -> None:
     order = epoch_order(n, seed=seed, epoch=epoch)
@@ -100,6 +105,7 @@ def test_balanced_weights() -> None:
     assert several.mean() == pytest.approx(1)
 
 
+@on_a_busy_machine
 @given(n=st.integers(1, 60), batch_size=st.integers(1, 7), world_size=st.integers(1, 5))
 def test_parts_of_all_ranks_make_the_batches_of_one_process(
     n: int, batch_size: int, world_size: int
@@ -134,6 +140,7 @@ def test_patient_order_is_golden() -> None:
     assert orders[1].tolist() == [7, 2, 4, 6, 3, 5, 1, 0]
 
 
+@on_a_busy_machine
 @given(
     patients=st.lists(st.integers(0, 12), min_size=1, max_size=60),
     per_patient=st.integers(1, 4),
