@@ -261,45 +261,46 @@ def test_what_cannot_be_compared_is_refused(bundle: Bundle) -> None:
         lower_precision(bundle, "int8", [*one, flat])
 
 
-@pytest.mark.parametrize("precision", LOWER)
-def test_a_fresh_process_predicts_the_same_bits(
-    bundle: Bundle, precision: str, tmp_path: Path
-) -> None:
+FRESH_PROCESS = """
+import sys, torch
+from ecgnb.deploy.bundle_folder import load_bundle
+from ecgnb.deploy.inference import predict_recordings
+torch.set_num_threads(1)
+file, *folders = sys.argv[1:]
+for folder in folders:
+    bundle = load_bundle(folder)
+    row = predict_recordings(bundle, file).iloc[0]
+    print(bundle.precision, *(float(row[name]).hex() for name in bundle.classes))
+"""
+
+
+def test_a_fresh_process_predicts_the_same_bits(bundle: Bundle, tmp_path: Path) -> None:
     source = recordings(1)[0]
-    lowered, _ = lower_precision(bundle, precision, source)
-    folder = save_bundle(lowered, tmp_path / "b")
-    np.savez(
-        tmp_path / "r.npz",
-        signal=source.signal,
-        fs=100,
-        leads=np.array(STANDARD_12),
-        units="mV",
-    )
-    code = (
-        "import sys, torch; from ecgnb.deploy.bundle_folder import load_bundle; from ecgnb.deploy.inference import predict_recordings\n"
-        "torch.set_num_threads(1); b = load_bundle(sys.argv[1]); row = predict_recordings(b, sys.argv[2]).iloc[0]\n"
-        "print(b.precision, *(float(row[name]).hex() for name in b.classes))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(folder), str(tmp_path / "r.npz")],
+    file = tmp_path / "r.npz"
+    leads = np.array(STANDARD_12)
+    np.savez(file, signal=source.signal, fs=100, leads=leads, units="mV")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        expected = []
+        for precision in LOWER:
+            lowered, _ = lower_precision(bundle, precision, source)
+            folder = save_bundle(lowered, tmp_path / precision)
+            values = probabilities(lowered, [file])[0].tolist()
+            expected.append([precision, *(value.hex() for value in values)])
+            size = (folder / "model.safetensors").stat().st_size
+            assert size < 1.1 * n_bytes(lowered.model) + 10_000
+    finally:
+        torch.set_num_threads(threads)
+    folders = [str(tmp_path / precision) for precision in LOWER]
+    output = subprocess.run(
+        [sys.executable, "-c", FRESH_PROCESS, str(file), *folders],
         check=True,
         capture_output=True,
         text=True,
         env=os.environ | {"ECGNB_PROGRESS": "quiet"},
-    )
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        here = [
-            value.hex()
-            for value in probabilities(lowered, [tmp_path / "r.npz"])[0].tolist()
-        ]
-    finally:
-        torch.set_num_threads(threads)
-    assert done.stdout.split() == [precision, *here]
-    assert (tmp_path / "b" / "model.safetensors").stat().st_size < 1.1 * n_bytes(
-        lowered.model
-    ) + 10_000
+    ).stdout
+    assert [line.split() for line in output.splitlines()] == expected
 
 
 def test_a_bundle_of_another_precision_than_it_says_is_refused(

@@ -41,7 +41,7 @@ PARAMETERS = {
     "xresnet1d101": 1_880_775,
     "xresnet1d152": 2_799_047,
     "ecg_fm": 90_427_847,
-    "outside": 16 * (12 * 5 + 3 * 16 * 3) + 4 * 32 + 16 * 71 + 71,
+    "outside": 64 * (12 * 5 + 3 * 64 * 3) + 4 * 128 + 64 * 71 + 71,
 }
 #: Options for all other tests of a model that is too large for them.
 OPTIONS = {
@@ -73,7 +73,7 @@ SIZES = [
 class Outside(Backbone):
     """A model from outside the package: four convolutions."""
 
-    def __init__(self, *, width: int = 16, **words: Unpack[Words]) -> None:
+    def __init__(self, *, width: int = 64, **words: Unpack[Words]) -> None:
         super().__init__(**words)
         self.stem = ConvNorm(self.n_leads, width, 5, stride=2)
         self.stages = nn.ModuleList(ConvNorm(width, width, 3) for _ in range(3))

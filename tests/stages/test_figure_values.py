@@ -11,7 +11,7 @@ import ecgnb
 from ecgnb.core.errors import ConfigError, StageError
 from ecgnb.figures import FIGURES
 from ecgnb.run import session
-from ecgnb.stages.figure_values import VALUES, draw_figure
+from ecgnb.stages.figure_values import VALUES
 from ecgnb.stages.report import draw_figures
 
 
@@ -97,12 +97,10 @@ def test_a_figure_before_its_stage_says_what_to_run(
         ecgnb.show.label_counts(run)
 
 
-def test_every_registered_figure_has_a_caption_and_draws(finished_run) -> None:
-    assert len(FIGURES) == 10
+def test_every_registered_figure_has_a_caption_and_a_position() -> None:
     for name in FIGURES:
-        assert FIGURES.about(name)["caption"].endswith(".")
-        figure, table = draw_figure(finished_run, name)
-        assert isinstance(figure, Figure) and len(table)
+        about = FIGURES.about(name)
+        assert about["caption"].endswith(".") and about["order"] > 0, name
 
 
 def test_unknown_names_of_show_are_refused_with_the_nearest() -> None:
