@@ -203,7 +203,11 @@ class Loader:
     def part(self, batch: int) -> Slice:
         """Return the part of the epoch's order that is batch ``batch`` of this rank."""
         return rank_slice(
-            len(self.rows), batch, self.batch_size, self.rank, self.world_size
+            len(self.rows),
+            batch,
+            self.batch_size,
+            self.rank,
+            self.world_size,
         )
 
     def not_finite(self, rows: np.ndarray) -> np.ndarray:

@@ -268,7 +268,11 @@ def count_batches(n: int, batch_size: int, world_size: int = 1) -> int:
 
 
 def rank_slice(
-    n: int, batch: int, batch_size: int, rank: int = 0, world_size: int = 1
+    n: int,
+    batch: int,
+    batch_size: int,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Slice:
     """Return the contiguous part of global batch number ``batch`` for ``rank``.
 
