@@ -1,6 +1,4 @@
-"""Keras files -> PyTorch, without Keras or TensorFlow, with the proof that nothing was
-lost.
-"""
+"""Port of Keras files to PyTorch, without Keras or TensorFlow, and its verification."""
 
 from ecgnb.port.backbone import backbone_of
 from ecgnb.port.contract import KNOWN_CONTRACTS, Contract

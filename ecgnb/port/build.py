@@ -1,34 +1,25 @@
-"""From the neutral graph to a torch.fx graph of PyTorch modules, and the weights into
-it.
+"""Builder of a torch.fx graph from Keras layers and calls, and of its state dictionary
+from their weights.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from ecgnb.core.errors import PortError
+from ecgnb.core.errors import PortError, first_few
 from ecgnb.core.registry import nearest
 from ecgnb.port.layers import LAYERS, rule_of
 from ecgnb.port.layers.wrappers import Wrapper
 from ecgnb.port.network import CHANNELS_FIRST, KERAS, Network, Value, module_name
-from ecgnb.port.reading.graph import (
-    Call,
-    Graph,
-    Layer,
-    Ref,
-    input_shape,
-    mask_problems,
-    refs_in,
-    walk,
-)
+from ecgnb.port.reading.calls import Call, Config, Ref, map_nested, refs_in
+from ecgnb.port.reading.graph import Graph, Layer, input_shape, mask_problems, walk
 
-#: Stands for a dimension that the model leaves free, such as the time of a fully
+#: Length of a dimension that the model leaves free, such as the time of a fully
 #: convolutional network.
 FREE = 1000
 #: Numbers in one input above which it is no ECG: a day of twelve leads at 500 Hz has
@@ -42,43 +33,15 @@ _TENSOR_TYPES = {
     "bool": torch.bool,
 }
 
-
-@dataclass
-class Written:
-    """A graph that was written.
-
-    Attributes:
-        network: modules and calls.
-        modules: for each layer's path in Keras, its module's path.
-        inputs: the input's names, in Keras' order.
-        outputs: the values that the model returns.
-        owners: for each module's path, the path of the layer that calls it.
-    """
-
-    network: Network = field(default_factory=Network)
-    modules: dict[str, str] = field(default_factory=dict)
-    inputs: list[str] = field(default_factory=list)
-    outputs: list[Value] = field(default_factory=list)
-    owners: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Place:
-    """The model whose calls are being written.
-
-    Attributes:
-        path: before its layers' names, with a slash at its end; empty for the whole
-            model.
-        label: likewise, but with ``@1`` where a nested model is called for the second
-            time.
-    """
-
-    path: str = ""
-    label: str = ""
-
-    def below(self, layer: str, call: str = "") -> Place:
-        """Return the place of what a layer holds."""
-        return Place(f"{self.path}{layer}/", f"{self.label}{call or layer}/")
+#: What a module raises on an input or option that it cannot take.
+_BUILD_ERRORS = (
+    RuntimeError,
+    ValueError,
+    IndexError,
+    TypeError,
+    KeyError,
+    AttributeError,
+)
 
 
 def refuse_unknown(graph: Graph) -> None:
@@ -91,39 +54,37 @@ def refuse_unknown(graph: Graph) -> None:
     if problems:
         listed = "\n".join(f"  {line}" for line in problems)
         raise PortError(
-            f"The model {graph.name!r} cannot be ported as it is; nothing was built:\n{listed}\n"
-            "Replace these layers in Keras and save the model again, or ask for them to be added to ecgnb.port."
+            f"The model {graph.name!r} cannot be ported as it is; nothing was built:\n"
+            f"{listed}\nReplace these layers in Keras and save the model again, or ask "
+            "for them to be added to ecgnb.port."
         )
 
 
 def problems_in(graph: Graph) -> list[str]:
-    """Return why a model cannot be ported: ``path (class): reason``, a line a layer and
-    option.
+    """Return why a model cannot be ported: ``path (class): reason``, one line per layer
+    and option.
     """
-    problems = [
-        line for path, layer in walk(graph.layers) for line in problems_of(path, layer)
-    ]
-    return list(
-        dict.fromkeys([*problems, *_problems_of_calls(graph), *mask_problems(graph)])
-    )
+    problems: list[str] = []
+    for path, layer in walk(graph.layers):
+        problems += problems_of(path, layer)
+    problems += _problems_of_calls(graph)
+    problems += mask_problems(graph)
+    return list(dict.fromkeys(problems))
 
 
 def problems_of(path: str, layer: Layer) -> Iterator[str]:
-    """Yield why a layer cannot be ported; its own children are asked for themselves."""
+    """Yield why a layer cannot be ported, without the layers that it holds."""
+    name = f"{path} ({layer.class_name})"
     if layer.inner or layer.class_name == "InputLayer":
         return
     if layer.class_name in ("Lambda", "op:lambda"):
-        yield f"{path} (Lambda): it holds Python code, which is never executed from a file"
-    elif layer.class_name not in LAYERS:
-        near = nearest(layer.class_name, LAYERS.available(), count=1)
-        yield f"{path} ({layer.class_name}): a class unknown to the port" + (
-            f"; it knows {near[0]}" if near else ""
-        )
+        yield f"{path} (Lambda): it is Python code, which is never executed from a file"
+    elif layer.class_name in LAYERS:
+        yield from (f"{name}: {problem}" for problem in rule_of(layer).problems())
     else:
-        yield from (
-            f"{path} ({layer.class_name}): {problem}"
-            for problem in rule_of(layer).problems()
-        )
+        near = nearest(layer.class_name, LAYERS.available(), count=1)
+        hint = f"; it knows {near[0]}" if near else ""
+        yield f"{name}: a class unknown to the port{hint}"
 
 
 def _problems_of_calls(graph: Graph, prefix: str = "") -> Iterator[str]:
@@ -134,212 +95,199 @@ def _problems_of_calls(graph: Graph, prefix: str = "") -> Iterator[str]:
         layer = graph.layers[call.layer]
         known = rule_of(layer).arguments if layer.class_name in LAYERS else frozenset()
         for name, value in call.kwargs.items():
-            if name not in known and value is not None and value is not False:
-                said = "a tensor" if any(True for _ in refs_in(value)) else repr(value)
-                yield f"{prefix}{call.label} ({layer.class_name}): it is called with {name}={said}, unknown to the port"
+            if name in known or value is None or value is False:
+                continue
+            shown = "a tensor" if any(refs_in(value)) else repr(value)
+            yield (
+                f"{prefix}{call.label} ({layer.class_name}): it is called with "
+                f"{name}={shown}, unknown to the port"
+            )
     for path, layer in walk(graph.layers, prefix):
         if layer.inner:
             yield from _problems_of_calls(layer.inner, f"{path}/")
 
 
-def write_graph(graph: Graph, input_layout: str) -> Written:
+class GraphWriter:
+    """Writes the calls of Keras layers into a torch.fx graph.
+
+    Attributes:
+        network: modules and calls.
+        modules: for each layer's path in Keras, its module's path.
+        outputs: the values that the model returns.
+    """
+
+    def __init__(self) -> None:
+        self.network = Network()
+        self.modules: dict[str, str] = {}
+        self.outputs: list[Value] = []
+        self._owners: dict[str, str] = {}  # of each module, the layer that calls it
+
+    def placeholder(self, layer: Layer, input_layout: str) -> Value:
+        """Write an input; ``input_layout`` is ``"NTC"`` as in Keras, or ``"NCT"``."""
+        sizes = [FREE if size is None else size for size in input_shape(layer)[1:]]
+        if math.prod(sizes) > LARGEST_INPUT:
+            raise PortError(
+                f"The {layer} takes an input of {' x '.join(map(str, sizes))} numbers, "
+                "which no ECG has."
+            )
+        layout = KERAS
+        if input_layout == "NCT" and len(sizes) == 2:
+            layout, sizes = CHANNELS_FIRST, sizes[::-1]
+        name = str(layer.config.get("dtype", "float32"))
+        example = torch.zeros(1, *sizes, dtype=_TENSOR_TYPES.get(name, torch.int64))
+        node = self.network.graph.placeholder(module_name(layer.name))
+        return Value(node, example, layout)
+
+    def write_calls(
+        self, graph: Graph, values: dict[Ref, Value], path: str = "", label: str = ""
+    ) -> list[Value]:
+        """Write the calls of one model, and of its nested models in their place.
+
+        Args:
+            graph: the model.
+            values: its inputs; its layers' outputs are added.
+            path: before its layers' names, with a slash at its end; empty at the top.
+            label: likewise, but with ``@1`` where a nested model is called for the
+                second time.
+
+        Returns:
+            The model's outputs.
+        """
+        for call in graph.calls:
+            layer = graph.layers[call.layer]
+            name = label + call.label
+            outputs = self._write_call(layer, call, values, path, name)
+            for number, value in enumerate(outputs):
+                values[Ref(call.layer, call.index, number)] = value
+                # the output of a nested model has the name of its last layer
+                meta = value.node.meta
+                meta.setdefault("keras", f"{name}#{number}" if number else name)
+                meta.setdefault("class_name", layer.class_name)
+                meta["layout"] = value.layout
+        return [values[ref] for ref in graph.outputs]
+
+    def _write_call(
+        self,
+        layer: Layer,
+        call: Call,
+        values: dict[Ref, Value],
+        path: str,
+        label: str,
+    ) -> list[Value]:
+        def value_of(item: Any) -> Any:
+            return values[item] if isinstance(item, Ref) else item
+
+        args, kwargs = (
+            map_nested(call.args, value_of),
+            map_nested(call.kwargs, value_of),
+        )
+        path += layer.name
+        nodes = self.network.graph.nodes
+        module, before = self._module_of(path, layer), len(nodes)
+        try:
+            outputs = self._write_layer(layer, module, args, kwargs, path, label)
+        except _BUILD_ERRORS as error:
+            raise PortError(
+                f"The call {label!r} of {layer} cannot be written: "
+                f"{type(error).__name__}: {error}. Its configuration does not fit its "
+                "input, or the port does not know this use of it."
+            ) from error
+        self._claim_modules(path, list(nodes)[before:])
+        return outputs
+
+    def _write_layer(
+        self,
+        layer: Layer,
+        module: str,
+        args: Any,
+        kwargs: Config,
+        path: str,
+        label: str,
+    ) -> list[Value]:
+        """Write a layer, and what it holds, under a module's name."""
+        if layer.inner:
+            return self._write_nested(layer, module, args, f"{path}/", f"{label}/")
+        rule = rule_of(layer)
+        if not isinstance(rule, Wrapper):
+            outputs = rule.build(self.network, module, *args, **kwargs)
+            return outputs if isinstance(outputs, list) else [outputs]
+
+        def write_child(key: str, *inputs: Any, **options: Any) -> list[Value]:
+            child = layer.children[key]
+            below = f"{path}/{child.name}", f"{label}/{child.name}"
+            return self._write_layer(child, f"{module}.{key}", inputs, options, *below)
+
+        return rule.wrap(self.network, write_child, *args, **kwargs)
+
+    def _write_nested(
+        self, layer: Layer, module: str, args: Any, path: str, label: str
+    ) -> list[Value]:
+        """Write a nested model's calls into the same graph, its modules below its name.
+
+        It is called with one tensor per argument, a list, or a dictionary.
+        """
+        inner = layer.inner
+        assert inner is not None
+        inputs = args
+        if len(args) == 1 and not isinstance(args[0], Value):
+            inputs = args[0]
+        if isinstance(inputs, dict):
+            inputs = [inputs[ref.layer] for ref in inner.inputs]
+        if len(inputs) != len(inner.inputs):
+            raise PortError(
+                f"The {layer} takes {len(inner.inputs)} inputs; it is called with "
+                f"{len(inputs)}."
+            )
+        scope = self.network.scope
+        self.network.scope = f"{scope}{module}."
+        values = dict(zip(inner.inputs, inputs, strict=True))
+        outputs = self.write_calls(inner, values, path, label)
+        self.network.scope = scope
+        return outputs
+
+    def _module_of(self, path: str, layer: Layer) -> str:
+        """Return the name of a layer's module within its model; two layers never share
+        one.
+        """
+        scope = self.network.scope
+        if path not in self.modules:
+            name = module_name(layer.name)
+            taken = {*self.modules.values(), *self.network.made}
+            while scope + name in taken:
+                name += "_"
+            self.modules[path] = scope + name
+        return self.modules[path][len(scope) :]
+
+    def _claim_modules(self, path: str, nodes: list[fx.Node]) -> None:
+        """Refuse that two layers call one module, which similar names could cause."""
+        for node in nodes:
+            if node.op != "call_module":
+                continue
+            owner = self._owners.setdefault(str(node.target), path)
+            if owner != path and not owner.startswith(f"{path}/"):
+                raise PortError(
+                    f"The layers {owner!r} and {path!r} would share the module "
+                    f"{node.target!r} because of their names. Rename one of them in "
+                    "Keras and save the model again."
+                )
+
+
+def write_graph(graph: Graph, input_layout: str) -> GraphWriter:
     """Write all calls of a model.
 
     Args:
         graph: a model whose layers are all known.
         input_layout: ``"NTC"`` as Keras, or ``"NCT"``.
     """
-    written = Written()
-    values = {
-        ref: _placeholder(written, graph.layers[ref.layer], input_layout)
-        for ref in graph.inputs
-    }
-    written.outputs = [
-        written.network.keras(value)
-        for value in _write_calls(written, graph, values, Place())
-    ]
-    nodes = tuple(value.node for value in written.outputs)
-    written.network.graph.output(nodes if len(nodes) > 1 else nodes[0])
-    return written
-
-
-def _placeholder(written: Written, layer: Layer, input_layout: str) -> Value:
-    shape = [1, *(FREE if size is None else size for size in input_shape(layer)[1:])]
-    if math.prod(shape) > LARGEST_INPUT:
-        raise PortError(
-            f"The {layer} takes an input of {' x '.join(map(str, shape[1:]))} numbers, which no ECG has."
-        )
-    written.inputs.append(layer.name)
-    layout = CHANNELS_FIRST if input_layout == "NCT" and len(shape) == 3 else KERAS
-    if layout == CHANNELS_FIRST:
-        shape = [shape[0], shape[2], shape[1]]
-    dtype = _TENSOR_TYPES.get(str(layer.config.get("dtype", "float32")), torch.int64)
-    return Value(
-        written.network.graph.placeholder(module_name(layer.name)),
-        torch.zeros(shape, dtype=dtype),
-        layout,
-    )
-
-
-def _write_calls(
-    written: Written, graph: Graph, values: dict[Ref, Value], place: Place
-) -> list[Value]:
-    """Write the calls of one model, its nested models in their place; return its
-    outputs.
-    """
-    for call in graph.calls:
-        layer = graph.layers[call.layer]
-        outputs = _write_call(written, layer, call, values, place)
-        for number, value in enumerate(outputs):
-            values[Ref(call.layer, call.index, number)] = value
-            _label(
-                value,
-                f"{place.label}{call.label}" + (f"#{number}" if number else ""),
-                layer,
-            )
-    return [values[ref] for ref in graph.outputs]
-
-
-def _write_call(
-    written: Written, layer: Layer, call: Call, values: dict[Ref, Value], place: Place
-) -> list[Value]:
-    args, kwargs = _filled(call.args, values), _filled(call.kwargs, values)
-    name = _module_of(written, place.path, layer)
-    before = len(written.network.graph.nodes)
-    try:
-        outputs = _write_layer(
-            written, layer, name, args, kwargs, place.below(layer.name, call.label)
-        )
-    except (
-        RuntimeError,
-        ValueError,
-        IndexError,
-        TypeError,
-        KeyError,
-        AttributeError,
-    ) as error:
-        raise PortError(
-            f"The call {place.label + call.label!r} of {layer} cannot be written: {type(error).__name__}: {error}. "
-            "Its configuration does not fit its input, or the port does not know this use of it."
-        ) from error
-    _claim(written, place.path + layer.name, list(written.network.graph.nodes)[before:])
-    return outputs
-
-
-def _write_layer(
-    written: Written,
-    layer: Layer,
-    name: str,
-    args: Any,
-    kwargs: dict[str, Any],
-    place: Place,
-) -> list[Value]:
-    """Write a layer, and what it holds, under a module's name; ``place`` is of what it
-    holds.
-    """
-    if layer.inner:
-        return _write_nested(written, layer, name, args, place)
-    rule = rule_of(layer)
-    if isinstance(rule, Wrapper):
-
-        def write_child(key: str, *inputs: Any, **options: Any) -> list[Value]:
-            child = layer.children[key]
-            return _write_layer(
-                written,
-                child,
-                f"{name}.{key}",
-                inputs,
-                options,
-                place.below(child.name),
-            )
-
-        return rule.wrap(written.network, write_child, *args, **kwargs)
-    outputs = rule.build(written.network, name, *args, **kwargs)
-    return outputs if isinstance(outputs, list) else [outputs]
-
-
-def _write_nested(
-    written: Written, layer: Layer, name: str, args: Any, place: Place
-) -> list[Value]:
-    """Write a nested model's calls into the same graph, its modules below its name."""
-    inner = layer.inner
-    assert inner is not None
-    given = _given(inner, args)
-    if len(given) != len(inner.inputs):
-        raise PortError(
-            f"The {layer} takes {len(inner.inputs)} inputs; it is called with {len(given)}."
-        )
-    scope = written.network.scope
-    written.network.scope = f"{scope}{name}."
-    outputs = _write_calls(
-        written, inner, dict(zip(inner.inputs, given, strict=True)), place
-    )
-    written.network.scope = scope
-    return outputs
-
-
-def _given(inner: Graph, args: Any) -> list[Value]:
-    """Return what a nested model is called with, in its own order: a tensor each, a
-    list, or a dictionary.
-    """
-    if len(args) != 1 or isinstance(args[0], Value):
-        return list(args)
-    return (
-        [args[0][ref.layer] for ref in inner.inputs]
-        if isinstance(args[0], dict)
-        else list(args[0])
-    )
-
-
-def _claim(written: Written, path: str, nodes: list[fx.Node]) -> None:
-    """Refuse that two layers call one module, which their names could bring about."""
-    for node in nodes:
-        if node.op == "call_module":
-            owner = written.owners.setdefault(str(node.target), path)
-            if owner != path and not owner.startswith(f"{path}/"):
-                raise PortError(
-                    f"The layers {owner!r} and {path!r} would share the module {node.target!r} because of their names. "
-                    "Rename one of them in Keras and save the model again."
-                )
-
-
-def _filled(value: Any, values: dict[Ref, Value]) -> Any:
-    """Put values in the place of references."""
-    if isinstance(value, Ref):
-        return values[value]
-    if isinstance(value, dict):
-        return {key: _filled(item, values) for key, item in value.items()}
-    return (
-        type(value)(_filled(item, values) for item in value)
-        if isinstance(value, list | tuple)
-        else value
-    )
-
-
-def _module_of(written: Written, prefix: str, layer: Layer) -> str:
-    """Return the name of a layer's module within its model; two layers never share
-    one.
-    """
-    scope = written.network.scope
-    path = prefix + layer.name
-    if path not in written.modules:
-        name, taken = (
-            module_name(layer.name),
-            {*written.modules.values(), *written.network.made},
-        )
-        while scope + name in taken:
-            name += "_"
-        written.modules[path] = scope + name
-    return written.modules[path][len(scope) :]
-
-
-def _label(value: Value, label: str, layer: Layer) -> None:
-    """Note on the node which layer's output it is; nested models give it up to their
-    last layer.
-    """
-    value.node.meta.setdefault("keras", label)
-    value.node.meta.setdefault("class_name", layer.class_name)
-    value.node.meta["layout"] = value.layout
+    writer = GraphWriter()
+    values = {}
+    for ref in graph.inputs:
+        values[ref] = writer.placeholder(graph.layers[ref.layer], input_layout)
+    outputs = writer.write_calls(graph, values)
+    writer.outputs = [writer.network.keras(value) for value in outputs]
+    nodes = tuple(value.node for value in writer.outputs)
+    writer.network.graph.output(nodes if len(nodes) > 1 else nodes[0])
+    return writer
 
 
 def state_of(
@@ -349,15 +297,14 @@ def state_of(
 
     Args:
         graph: a model whose layers hold their arrays.
-        modules: of `Written`.
+        modules: of `GraphWriter`.
         prefix: path of the model in Keras, with a slash at its end.
     """
     state: dict[str, Tensor] = {}
     for layer in graph.layers.values():
-        if prefix + layer.name in modules:
-            state |= _state_of_layer(
-                layer, modules, prefix + layer.name, modules[prefix + layer.name]
-            )
+        path = prefix + layer.name
+        if path in modules:
+            state |= _state_of_layer(layer, modules, path, modules[path])
     return state
 
 
@@ -366,50 +313,40 @@ def _state_of_layer(
 ) -> dict[str, Tensor]:
     if layer.inner:
         return state_of(layer.inner, modules, f"{path}/")
-    state = {
-        f"{module}.{key}": tensor for key, tensor in rule_of(layer).state().items()
-    }
+    tensors = rule_of(layer).state()
+    state = {f"{module}.{key}": tensor for key, tensor in tensors.items()}
     for key, child in layer.children.items():
-        state |= _state_of_layer(
-            child, modules, f"{path}/{child.name}", f"{module}.{key}"
-        )
+        below = f"{path}/{child.name}", f"{module}.{key}"
+        state |= _state_of_layer(child, modules, *below)
     return state
 
 
 def load_state(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Put weights into a model; all must be there, of the right shape, and nothing
-    more.
+    """Load weights into a model: all of them, of the right shape, and no others.
 
     Raises:
         PortError: naming the module and both shapes.
     """
-    wanted = model.state_dict()
-    problems = [f"{key} is missing" for key in wanted if key not in state]
-    problems += [
-        f"{key} has no place in the model" for key in state if key not in wanted
-    ]
-    problems += [
-        f"{key} has the shape {list(state[key].shape)}, the configuration makes {list(wanted[key].shape)}"
-        for key in wanted
-        if key in state and state[key].shape != wanted[key].shape
-    ]
-    problems += [
-        f"{key} holds NaN or infinity"
-        for key in state
-        if not bool(torch.isfinite(state[key]).all())
-    ]
+    expected = model.state_dict()
+    problems = [f"{key} is missing" for key in expected if key not in state]
+    for key, tensor in state.items():
+        if key not in expected:
+            problems.append(f"{key} is not in the model")
+        elif tensor.shape != expected[key].shape:
+            problems.append(
+                f"{key} has the shape {list(tensor.shape)}, the configuration makes "
+                f"{list(expected[key].shape)}"
+            )
+        if not torch.isfinite(tensor).all():
+            problems.append(f"{key} holds NaN or infinity")
     if problems:
         raise PortError(
-            f"The weights do not fit the architecture: {'; '.join(problems[:5])}"
-            f"{f'; and {len(problems) - 5} more' if len(problems) > 5 else ''}. They are of another model, or damaged."
+            f"The weights do not fit the architecture: {first_few(problems)}. They are "
+            "of another model, or damaged."
         )
-    model.load_state_dict(
-        {
-            key: state[key].clone(memory_format=torch.contiguous_format)
-            for key in wanted
-        },
-        strict=True,
-    )
+    layout = torch.contiguous_format
+    copies = {key: state[key].clone(memory_format=layout) for key in expected}
+    model.load_state_dict(copies, strict=True)
 
 
 def before_activation(
@@ -419,14 +356,16 @@ def before_activation(
     activation's name ("linear": none).
     """
     names = {nn.Softmax: "softmax", nn.Sigmoid: "sigmoid", nn.LogSoftmax: "log_softmax"}
-    at = node
-    while at.op in ("call_module", "call_method") and len(at.all_input_nodes) == 1:
-        if at.op == "call_method" and at.target != "transpose":
+    last = node
+    while len(last.all_input_nodes) == 1:
+        if last.op == "call_module":
+            module = modules.get(str(last.target))
+            if type(module) in names:
+                return last.all_input_nodes[0], names[type(module)]
+            passes = module is None or isinstance(module, nn.Identity | nn.Dropout)
+        else:
+            passes = last.op == "call_method" and last.target == "transpose"
+        if not passes:
             break
-        module = modules.get(str(at.target)) if at.op == "call_module" else None
-        if type(module) in names:
-            return at.all_input_nodes[0], names[type(module)]
-        if module is not None and not isinstance(module, nn.Identity | nn.Dropout):
-            break
-        at = at.all_input_nodes[0]
+        last = last.all_input_nodes[0]
     return node, "linear"

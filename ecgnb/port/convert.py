@@ -1,6 +1,4 @@
-"""`convert`: from a Keras file to a folder with a PyTorch model, its source code and a
-report.
-"""
+"""Convert a Keras file to a folder: PyTorch model, its source code and a report."""
 
 from __future__ import annotations
 
@@ -23,13 +21,13 @@ from ecgnb.port.proof.reference import Reference
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Converted:
-    """What a conversion made.
+    """A finished conversion.
 
     Attributes:
         folder: with ``model.py``, ``model.safetensors``, ``port.json`` and
             ``report.html``.
         port: the model.
-        inspection: what the Keras file tells.
+        inspection: of the Keras file.
         comparison: with the reference; ``None`` when there was none.
     """
 
@@ -40,17 +38,14 @@ class Converted:
 
     def __repr__(self) -> str:
         weights = sum(parameter.numel() for parameter in self.port.parameters())
+        files = sorted(file.name for file in self.folder.iterdir() if file.is_file())
+        verdict = "It was not compared with Keras: give a reference."
         lines = [
-            f"{self.inspection.file} is now a PyTorch model of {weights:,} parameters in {self.folder}:"
+            f"{self.inspection.file} is now a PyTorch model of {weights:,} parameters "
+            f"in {self.folder}:",
+            *(f"  {name}" for name in files),
+            str(self.comparison) if self.comparison else verdict,
         ]
-        lines += [
-            f"  {file.name}" for file in sorted(self.folder.iterdir()) if file.is_file()
-        ]
-        lines.append(
-            str(self.comparison)
-            if self.comparison
-            else "It was not compared with Keras: give a reference."
-        )
         return "\n".join(lines)
 
 
@@ -68,8 +63,7 @@ def convert(
     """Port a Keras file and write the port as a folder, which is read back and must be
     the same.
 
-    Where the port diverges from its reference the folder is written all the same: the
-    report shows where.
+    A port that diverges from its reference is written, too: the report shows where.
 
     Args:
         path: see `port_keras`.
@@ -94,18 +88,17 @@ def convert(
     comparison = compare(port, reference) if reference is not None else None
     notes = notes or (port.contract.source if port.contract else "")
     folder = save_port(port, out, class_name=class_name, notes=notes)
-    _refuse_other(port, load_port(folder))
+    _refuse_different(port, load_port(folder))
     write_port_report(folder / "report.html", port, inspection, comparison, notes)
     return Converted(folder, port, inspection, comparison)
 
 
-def _refuse_other(port: PortedModel, again: PortedModel) -> None:
-    """Refuse a copy that computes otherwise."""
-    one, other = port.state_dict(), again.state_dict()
-    same = one.keys() == other.keys() and all(
-        torch.equal(one[key], other[key]) for key in one
-    )
-    if not same or str(port.graph) != str(again.graph):
+def _refuse_different(port: PortedModel, copy: PortedModel) -> None:
+    """Refuse a copy with other weights or another graph."""
+    weights, copied = port.state_dict(), copy.state_dict()
+    same = weights.keys() == copied.keys() and str(port.graph) == str(copy.graph)
+    if not same or not all(torch.equal(weights[key], copied[key]) for key in weights):
         raise PortError(
-            "The port was read back from its folder and is not the same. Please report this model."
+            "The port was read back from its folder and is not the same. Please report "
+            "this model."
         )

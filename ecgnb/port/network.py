@@ -1,9 +1,8 @@
-"""`Network`: a torch.fx graph while it is being written, with the layout of every
-tensor known.
+"""Writer of a torch.fx graph that tracks the layout of every tensor.
 
-Keras keeps time before channels, ``[B, T, C]``; PyTorch's convolutions want ``[B, C,
-T]``. A tensor is turned only where the next layer needs the other layout, so a chain of
-convolutions and poolings is turned once at either end.
+Keras keeps time before channels, ``[B, T, C]``; PyTorch's convolutions need ``[B, C,
+T]``. A tensor is transposed only where the next layer needs the other layout, so a
+chain of convolutions and poolings is transposed once at either end.
 """
 
 from __future__ import annotations
@@ -16,8 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from ecgnb.port.reading.calls import map_nested
+
 #: Layouts of a tensor: as Keras has it, or channels before time (rank 3 only).
 KERAS, CHANNELS_FIRST = "keras", "nct"
+
+#: Names that a port keeps for itself.
+_RESERVED = ("self", "logits", "training", "contract")
 
 
 @dataclass(eq=False)
@@ -26,16 +30,15 @@ class Value:
 
     Attributes:
         node: what computes it.
-        example: what comes of an input of zeros, batch 1: it tells rank, shape and
-            dtype.
+        example: its value for an input of zeros, batch 1; gives rank, shape and dtype.
         layout: ``"keras"`` or ``"nct"``.
-        turned: the same tensor in the other layout, once somebody asked for it.
+        transposed: the same tensor in the other layout, once it was needed.
     """
 
     node: fx.Node
     example: Tensor
     layout: str = KERAS
-    turned: Value | None = None
+    transposed: Value | None = None
 
     def __post_init__(self) -> None:
         self.node.meta["layout"] = self.layout
@@ -70,9 +73,9 @@ class Network:
     Attributes:
         root: holds the modules under their layers' names.
         graph: the calls.
-        made: for each module's path, how it was built.
+        made: how each module was built, by its path.
         scope: path of the nested model that is being written, with a dot at its end;
-            else empty.
+            empty at the top.
     """
 
     root: nn.Module = field(default_factory=nn.Module)
@@ -89,114 +92,89 @@ class Network:
         layout: str | None = None,
         **options: Any,
     ) -> Value:
-        """Call a module, made at its first call: ``kind(*args, **options)``.
+        """Call a module, which is built at its first call: ``kind(*args, **options)``.
 
         Args:
-            path: where it is kept, below the current scope.
+            path: of the module, below the current scope.
             kind: its class.
             inputs: a value, or several (a tuple is passed as that many arguments, a
                 list as one).
             *args: of the constructor.
-            layout: of the output; left out, that of the first input.
+            layout: of the output; by default that of the first input.
             **options: of the constructor.
         """
-        full = self.scope + path
-        if full not in self.made:
-            self.made[full] = Made(kind, args, options)
-            self.put(full, kind(*args, **options).eval())
+        path = self.scope + path
+        if path not in self.made:
+            self.made[path] = Made(kind, args, options)
+            self.put(path, kind(*args, **options).eval())
         inputs = inputs if isinstance(inputs, tuple) else (inputs,)
-        node = self.graph.call_module(full, tuple(_nodes(each) for each in inputs))
+        node = self.graph.call_module(path, _nodes(inputs))
         with torch.no_grad():
-            example = self.root.get_submodule(full)(
-                *[_examples(each) for each in inputs]
-            )
+            example = self.root.get_submodule(path)(*_examples(inputs))
         first = inputs[0][0] if isinstance(inputs[0], list) else inputs[0]
         return Value(node, example, layout or first.layout)
 
     def method(self, name: str, value: Value, *args: Any, layout: str = KERAS) -> Value:
-        """Call a tensor's own method, such as ``transpose``."""
-        return Value(
-            self.graph.call_method(name, (value.node, *args)),
-            getattr(value.example, name)(*args),
-            layout,
-        )
+        """Call a method of a tensor, such as ``transpose``."""
+        node = self.graph.call_method(name, (value.node, *args))
+        return Value(node, getattr(value.example, name)(*args), layout)
 
     def function(
         self, function: Any, *args: Any, layout: str = KERAS, **options: Any
     ) -> Value:
-        """Call a function; a `Value` among the arguments stands for its tensor, also in
-        lists.
+        """Call a function; a `Value` among the arguments, also in lists, stands for its
+        tensor.
         """
-        node = self.graph.call_function(
-            function,
-            tuple(map(_nodes, args)),
-            {k: _nodes(v) for k, v in options.items()},
-        )
+        node = self.graph.call_function(function, _nodes(args), _nodes(options))
         with torch.no_grad():
-            example = function(
-                *map(_examples, args),
-                **{name: _examples(option) for name, option in options.items()},
-            )
+            example = function(*_examples(args), **_examples(options))
         return Value(node, example, layout)
 
     def keras(self, value: Value) -> Value:
         """Return the value as Keras has it, time before channels."""
-        return value if value.layout == KERAS else self._turn(value, KERAS)
+        return self.in_layout(value, KERAS)
 
     def channels_first(self, value: Value) -> Value:
         """Return a value of rank 3 with channels before time."""
-        return (
-            value
-            if value.layout == CHANNELS_FIRST
-            else self._turn(value, CHANNELS_FIRST)
-        )
+        return self.in_layout(value, CHANNELS_FIRST)
+
+    def in_layout(self, value: Value, layout: str | None) -> Value:
+        """Return the value in a layout; ``None`` keeps the one that it has."""
+        if layout in (None, value.layout):
+            return value
+        if value.transposed is None:
+            value.transposed = self.method("transpose", value, 1, 2, layout=str(layout))
+            value.transposed.transposed = value
+        return value.transposed
 
     def put(self, path: str, module: nn.Module) -> None:
         """Keep a module under a dotted path."""
-        *above, name = path.split(".")
+        *parents, name = path.split(".")
         holder = self.root
-        for part in above:
-            if not hasattr(holder, part):
-                holder.add_module(part, nn.Module())
-            holder = holder.get_submodule(part)
+        for parent in parents:
+            if not hasattr(holder, parent):
+                holder.add_module(parent, nn.Module())
+            holder = holder.get_submodule(parent)
         holder.add_module(name, module)
-
-    def _turn(self, value: Value, layout: str) -> Value:
-        if value.turned is None:
-            value.turned = self.method("transpose", value, 1, 2, layout=layout)
-            value.turned.turned = value
-        return value.turned
 
 
 def module_name(name: str) -> str:
-    """Return a layer's name as the name of a Python attribute that is free on an
-    `nn.Module`.
+    """Return a layer's name as a Python attribute that is free on an `nn.Module`.
 
-    >>> module_name("conv1d_2"), module_name("block/conv.1"), module_name("half"), module_name("logits")
-    ('conv1d_2', 'block_conv_1', 'half_', 'logits_')
+    >>> [module_name(name) for name in ("conv1d_2", "block/conv.1", "half", "logits")]
+    ['conv1d_2', 'block_conv_1', 'half_', 'logits_']
     """
-    name = re.sub(
-        r"\W", "_", name, flags=re.ASCII
-    )  # Python takes other letters for their look-alikes
-    if not name[:1].isalpha():
-        name = f"layer_{name}"  # two underscores at the beginning would be another name inside a class
-    taken = (
-        keyword.iskeyword(name)
-        or hasattr(fx.GraphModule, name)
-        or name in ("self", "logits", "training", "contract")
-    )
-    return f"{name}_" if taken else name
+    # ASCII only: Python reads some other letters as their look-alikes
+    name = re.sub(r"\W", "_", name, flags=re.ASCII)
+    if not name[:1].isalpha():  # two leading underscores are mangled inside a class
+        name = f"layer_{name}"
+    taken = hasattr(fx.GraphModule, name) or name in _RESERVED
+    return f"{name}_" if taken or keyword.iskeyword(name) else name
 
 
-def _nodes(value: Any) -> Any:
-    if isinstance(value, Value):
-        return value.node
-    return type(value)(map(_nodes, value)) if isinstance(value, list | tuple) else value
+def _nodes(values: Any) -> Any:
+    return map_nested(values, lambda v: v.node if isinstance(v, Value) else v)
 
 
-def _examples(value: Any) -> Any:
-    if isinstance(value, Value):
-        return value.example
-    return (
-        type(value)(map(_examples, value)) if isinstance(value, list | tuple) else value
-    )
+def _examples(values: Any) -> Any:
+    return map_nested(values, lambda v: v.example if isinstance(v, Value) else v)

@@ -1,5 +1,5 @@
-"""A port as a folder: ``model.safetensors``, ``port.json`` and ``model.py`` for
-readers. Nothing in it is executed.
+"""A port as a folder: ``model.safetensors``, ``port.json``, and ``model.py`` for
+reading. Nothing in it is executed.
 """
 
 from __future__ import annotations
@@ -7,14 +7,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ecgnb.core.environment import package_version
-from ecgnb.core.errors import CheckpointError, ConfigError, PortError
+from ecgnb.core.errors import CheckpointError, ConfigError, PortError, first_few
 from ecgnb.core.files import (
     atomic_write,
     fingerprint,
@@ -25,6 +24,7 @@ from ecgnb.core.files import (
 )
 from ecgnb.port.build import load_state, refuse_unknown
 from ecgnb.port.ported import PortedModel, build_port, major
+from ecgnb.port.reading.calls import Config
 from ecgnb.port.reading.graph import parse_graph
 from ecgnb.port.reading.keras_file import DAMAGE
 from ecgnb.port.source.source import source_code
@@ -39,8 +39,8 @@ _AGAIN = "Copy the whole folder again, or convert the Keras file once more."
 def save_port(
     port: PortedModel, folder: str | Path, *, class_name: str = "Model", notes: str = ""
 ) -> Path:
-    """Write a port; ``port.json`` comes last and carries the weights' checksum, so a
-    half folder is seen.
+    """Write a port; ``port.json`` is written last and has the weights' checksum, so
+    that an incomplete folder is recognised.
 
     Args:
         port: as `port_keras` returns it, perhaps trained further.
@@ -56,43 +56,42 @@ def save_port(
     folder = Path(folder)
     if folder.is_dir() and any(folder.iterdir()) and not is_port(folder):
         raise ConfigError(
-            f"{folder} holds other files and no port. Give a new folder, or that of an older port."
+            f"{folder} holds other files and no port. Give a new folder, or that of an "
+            "older port."
         )
-    text = source_code(port, class_name)
-    state = {
-        name: tensor.detach().cpu().contiguous().clone()
-        for name, tensor in port.state_dict().items()
-    }
+    source = source_code(port, class_name)
+    state = {}
+    for name, tensor in port.state_dict().items():
+        state[name] = tensor.detach().cpu().contiguous().clone()
     _refuse_damaged(port, state)
     with atomic_write(folder / WEIGHTS) as temporary:
         try:
             save_file(state, temporary)
-        except (
-            SafetensorError
-        ) as error:  # what the library makes of a write that ends short
+        except SafetensorError as error:  # raised for a write that ends short
             raise OSError(str(error)) from error
-    write_text(folder / SOURCE, text)
+    write_text(folder / SOURCE, source)
     write_json(folder / DESCRIPTION, _description(port, folder, notes))
     return folder
 
 
 def load_port(folder: str | Path) -> PortedModel:
-    """Read a port back, with h5py neither installed nor needed; ``model.py`` is not
-    looked at.
+    """Read a port back, without h5py; ``model.py`` is not read.
 
     Raises:
         CheckpointError: a file is missing or damaged, or the weights are not those of
             the folder.
-        PortError: the model holds a layer that this version cannot build, or weights
+        PortError: the model has a layer that this version cannot build, or weights
             that are not finite.
     """
     folder = Path(folder)
     described = _read_description(folder)
     try:
-        port = _build(described)
-        port.meta["source"] = {
-            str(key): str(value) for key, value in described["source"].items()
-        }
+        config, version = described["config"], described["keras_version"]
+        graph = parse_graph(config, major(version))
+        refuse_unknown(graph)
+        port = build_port(graph, config, version, described["input_layout"])
+        source = described["source"]
+        port.meta["source"] = {str(key): str(source[key]) for key in source}
         port.meta["notes"] = str(described["notes"])
         if described["contract"] is not None:
             port.agree(described["contract"])
@@ -100,7 +99,8 @@ def load_port(folder: str | Path) -> PortedModel:
         raise
     except DAMAGE as error:
         raise CheckpointError(
-            f"{folder / DESCRIPTION} is not as it was written ({type(error).__name__}: {error}). {_AGAIN}"
+            f"{folder / DESCRIPTION} is not as it was written "
+            f"({type(error).__name__}: {error}). {_AGAIN}"
         ) from error
     load_state(port, _read_weights(folder / WEIGHTS, described))
     return port
@@ -114,12 +114,11 @@ def is_port(path: str | Path) -> bool:
 
 
 def _refuse_damaged(port: PortedModel, state: dict[str, torch.Tensor]) -> None:
-    bad = [
-        name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())
-    ]
+    bad = [name for name, tensor in state.items() if not tensor.isfinite().all()]
     if bad:
         raise PortError(
-            f"The weights {', '.join(bad[:3])} hold NaN or infinity; a port like that is not written."
+            f"The weights {first_few(bad, 3)} hold NaN or infinity; a port like that "
+            "is not written."
         )
     try:
         kept = json.loads(json.dumps(port.origin.config, allow_nan=False))
@@ -127,72 +126,64 @@ def _refuse_damaged(port: PortedModel, state: dict[str, torch.Tensor]) -> None:
         kept = None
     if kept != port.origin.config:
         raise PortError(
-            "The Keras configuration holds a number or an object that JSON cannot; it cannot be kept."
+            "The Keras configuration holds a number or an object that JSON cannot; it "
+            "cannot be kept."
         )
 
 
-def _description(port: PortedModel, folder: Path, notes: str) -> dict[str, Any]:
+def _description(port: PortedModel, folder: Path, notes: str) -> Config:
     origin = port.origin
-    return {
+    ends = zip(origin.outputs, origin.activations, strict=True)
+    description = {
         "format": FORMAT,
         "ecgnb": package_version("ecgnb"),
         "source": port.source,
         "keras_version": origin.keras_version,
         "input_layout": origin.input_layout,
         "inputs": origin.inputs,
-        "outputs": [
-            {"shape": shape, "activation": end}
-            for shape, end in zip(origin.outputs, origin.activations, strict=True)
-        ],
+        "outputs": [{"shape": shape, "activation": end} for shape, end in ends],
         "contract": dataclasses.asdict(port.contract) if port.contract else None,
         "notes": notes or port.meta.get("notes", ""),
         "weights_sha256": sha256_file(folder / WEIGHTS),
-        "model_sha256": _fingerprint(
-            origin.config, origin.keras_version, origin.input_layout
-        ),
         "config": origin.config,
     }
+    return {**description, "model_sha256": _model_checksum(description)}
 
 
-def _fingerprint(config: Any, keras_version: Any, input_layout: Any) -> str:
+def _model_checksum(described: Config) -> str:
     """Return a checksum of all that decides the architecture."""
-    return fingerprint([config, keras_version, input_layout], 64)
+    names = ("config", "keras_version", "input_layout")
+    return fingerprint([described.get(name) for name in names], 64)
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
+def _read_description(folder: Path) -> Config:
     file = folder / DESCRIPTION
     try:
         described = dict(read_json(file))
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(
-            f"{folder} holds no readable {DESCRIPTION} ({error}). Give a folder that `ecgnb port convert` wrote."
+            f"{folder} holds no readable {DESCRIPTION} ({error}). Give a folder that "
+            "`ecgnb port convert` wrote."
         ) from error
     if described.get("format") != FORMAT:
         raise CheckpointError(
-            f"{file} is of format {described.get('format')!r}; this version reads {FORMAT}. "
-            "Load it with the version that wrote it, or convert the Keras file once more."
+            f"{file} is of format {described.get('format')!r}; this version reads "
+            f"{FORMAT}. Load it with the version that wrote it, or convert the Keras "
+            "file once more."
         )
-    told = _fingerprint(
-        *(described.get(name) for name in ("config", "keras_version", "input_layout"))
-    )
-    if told != described.get("model_sha256"):
+    if _model_checksum(described) != described.get("model_sha256"):
         raise CheckpointError(
-            f"The model in {file} is not the one that was written (its checksum differs). {_AGAIN}"
+            f"The model in {file} is not the one that was written (its checksum "
+            f"differs). {_AGAIN}"
         )
     return described
 
 
-def _build(described: dict[str, Any]) -> PortedModel:
-    config, version = described["config"], described["keras_version"]
-    graph = parse_graph(config, major(version))
-    refuse_unknown(graph)
-    return build_port(graph, config, version, described["input_layout"])
-
-
-def _read_weights(file: Path, described: dict[str, Any]) -> dict[str, torch.Tensor]:
+def _read_weights(file: Path, described: Config) -> dict[str, torch.Tensor]:
     if not file.is_file() or sha256_file(file) != described.get("weights_sha256"):
         raise CheckpointError(
-            f"{file} is missing or not the file that {DESCRIPTION} was written for (its checksum differs). {_AGAIN}"
+            f"{file} is missing or not the file that {DESCRIPTION} was written for "
+            f"(its checksum differs). {_AGAIN}"
         )
     try:
         return load_file(file)

@@ -1,6 +1,4 @@
-"""`PortedModel`: a Keras model as a PyTorch module, and `port_keras`, which makes it of
-a file.
-"""
+"""`port_keras` and `PortedModel`: a Keras file as a PyTorch module."""
 
 from __future__ import annotations
 
@@ -26,15 +24,16 @@ from ecgnb.port.build import (
 from ecgnb.port.contract import Contract, contract_of
 from ecgnb.port.layers import variables_of
 from ecgnb.port.network import Made
-from ecgnb.port.reading.graph import Graph, input_shape, parse_graph
-from ecgnb.port.reading.keras_file import KerasFile, read_keras, told_as_damaged
+from ecgnb.port.reading.calls import Config
+from ecgnb.port.reading.graph import Graph, fits, input_shape, parse_graph
+from ecgnb.port.reading.keras_file import KerasFile, read_keras, refuse_damaged
 
 LAYOUTS = ("NTC", "NCT")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a port was made of; enough to build it again without its file.
+    """What a port was built from; enough to build it again without its file.
 
     Attributes:
         config: the Keras configuration, ``class_name`` and ``config``.
@@ -48,7 +47,7 @@ class Origin:
         made: how each module was built.
     """
 
-    config: dict[str, Any]
+    config: Config
     keras_version: str
     input_layout: str
     modules: dict[str, str]
@@ -62,10 +61,10 @@ class PortedModel(fx.GraphModule):
     """A Keras model in PyTorch: a graph of real modules under the names of the Keras
     layers.
 
-    Called with one tensor for each input of the Keras model, in Keras' order and
-    (unless ``input_layout="NCT"`` was asked for) in Keras' layout ``[B, T, C]``. It
-    returns what the Keras model returns, a tuple for several outputs. All weights can
-    be trained, those too that Keras had frozen.
+    It takes one tensor for each input of the Keras model, in Keras' order and (unless
+    built with ``input_layout="NCT"``) in Keras' layout ``[B, T, C]``. It returns what
+    the Keras model returns, a tuple for several outputs. All weights can be trained,
+    also those that Keras had frozen.
 
     >>> port = port_keras("model.keras")                      # doctest: +SKIP
     >>> port.conv1d                                           # doctest: +SKIP
@@ -75,26 +74,25 @@ class PortedModel(fx.GraphModule):
 
     @property
     def origin(self) -> Origin:
-        """What the port was made of."""
+        """What the port was built from."""
         return self.meta["origin"]
 
     @property
     def contract(self) -> Contract | None:
-        """Rate, leads, units, filters and classes that the model was trained with;
-        ``None`` when nobody told them.
+        """Rate, leads, units, filters and classes that the model was trained with, if
+        known.
         """
         return self.meta.get("contract")
 
     @property
     def source(self) -> dict[str, str]:
-        """Name, kind and SHA-256 of the Keras file and of its weights; empty when the
-        port was made without a file.
+        """Name, kind and SHA-256 of the Keras file and of its weights; empty for a port
+        without a file.
         """
         return self.meta.get("source", {})
 
     def agree(self, contract: Contract | Mapping[str, Any] | str) -> PortedModel:
-        """Give the port its contract, once it was checked against the model; return the
-        port.
+        """Check a contract against the model and keep it; return the port.
 
         Args:
             contract: a `Contract`, its fields, or the name of a known one such as
@@ -116,31 +114,27 @@ class PortedModel(fx.GraphModule):
         Explain these: a saturated softmax has no gradient.
         """
         graph = copy.deepcopy(self.graph)
-        last = next(node for node in graph.nodes if node.op == "output")
-        outputs = last.args[0] if isinstance(last.args[0], tuple) else (last.args[0],)
         modules = dict(self.named_modules())
-        before = tuple(before_activation(node, modules)[0] for node in outputs)
-        last.args = (before if len(before) > 1 else before[0],)
-        for node in reversed(graph.nodes):
-            if not node.users and node.op not in ("placeholder", "output"):
+        *others, last = graph.nodes
+        (outputs,) = last.args
+        several = isinstance(outputs, tuple)
+        nodes = outputs if several else (outputs,)
+        before = tuple(before_activation(node, modules)[0] for node in nodes)
+        last.args = (before if several else before[0],)
+        for node in reversed(others):
+            if not node.users and node.op != "placeholder":
                 graph.erase_node(node)
         return fx.GraphModule(self, graph, "Logits")
 
-    def __call__(self, *inputs: Any) -> Any:  # a hook would be lost in a copy
+    def __call__(self, *inputs: Any) -> Any:  # a forward hook would be lost in a copy
         """Check the inputs, then compute; see the class."""
         self.check_inputs(inputs)
-        own = next(
-            (
-                weight.dtype
-                for weight in self.parameters()
-                if weight.is_floating_point()
-            ),
-            None,
-        )
-        for name, given in zip(self.origin.inputs, inputs, strict=True):
-            if given.is_floating_point() and own not in (None, given.dtype):
+        dtypes = [w.dtype for w in self.parameters() if w.is_floating_point()]
+        for name, x in zip(self.origin.inputs, inputs, strict=True):
+            if dtypes and x.is_floating_point() and x.dtype != dtypes[0]:
                 raise ConfigError(
-                    f"The input {name!r} is {given.dtype}, the model {own}: give x.to({own})."
+                    f"The input {name!r} is {x.dtype}, the model {dtypes[0]}: give "
+                    f"x.to({dtypes[0]})."
                 )
         return super().__call__(*inputs)
 
@@ -150,28 +144,28 @@ class PortedModel(fx.GraphModule):
         Raises:
             ConfigError: naming the input, its shape and the one it must have.
         """
-        wanted = self.origin.inputs
-        if len(inputs) != len(wanted):
+        layout, expected = self.origin.input_layout, self.origin.inputs
+        if len(inputs) != len(expected):
             raise ConfigError(
-                f"The model takes {len(wanted)} inputs ({', '.join(wanted)}); it was given {len(inputs)}."
+                f"The model takes {len(expected)} inputs ({', '.join(expected)}); it "
+                f"was given {len(inputs)}."
             )
-        for (name, shape), given in zip(wanted.items(), inputs, strict=True):
-            layout = self.origin.input_layout
-            turned = (
-                (shape[0], shape[2], shape[1])
-                if layout == "NCT" and len(shape) == 3
-                else shape
-            )
-            if not isinstance(given, Tensor):
+        for (name, shape), x in zip(expected.items(), inputs, strict=True):
+            if not isinstance(x, Tensor):
                 raise ConfigError(
-                    f"The input {name!r} must be a tensor; it was given {type(given).__name__}. An array becomes one "
-                    "by torch.from_numpy(array).float()."
+                    f"The input {name!r} must be a tensor; it was given "
+                    f"{type(x).__name__}. An array becomes one by "
+                    "torch.from_numpy(array).float()."
                 )
-            if not _fits(turned, given.shape):
-                found = list(given.shape)
+            _, *sizes = shape
+            if layout == "NCT" and len(shape) == 3:
+                sizes.reverse()
+            if not fits(sizes, x.shape[1:]):
+                text = ", ".join("any" if size is None else str(size) for size in sizes)
                 raise ConfigError(
-                    f"The input {name!r} must be a tensor of shape {_said(turned)} ({layout}); it was given {found}. "
-                    "Another length or lead order would not fail in this network, only be wrong."
+                    f"The input {name!r} must be a tensor of shape [B, {text}] "
+                    f"({layout}); it was given {list(x.shape)}. Another length or lead "
+                    "order would not fail in this network, only be wrong."
                 )
 
 
@@ -185,18 +179,18 @@ def port_keras(
     """Port a Keras model to PyTorch, without Keras or TensorFlow.
 
     Args:
-        path: ``.keras``, whole ``.h5``, or ``model.json`` (its weights beside it, or
-            given).
-        weights: the weights that belong to a ``model.json``.
+        path: ``.keras``, whole ``.h5``, or ``model.json``.
+        weights: the weights that belong to a ``model.json``; by default those beside
+            it.
         input_layout: layout of rank-3 inputs: ``"NTC"`` as Keras, or ``"NCT"``.
         contract: what the model was trained with; see `PortedModel.agree`.
 
     Raises:
         PortError: the file is damaged, its weights are of another model, or it holds
-            what cannot be ported; all of that is told before anything is built.
+            what cannot be ported; raised before anything is built.
     """
     file = read_keras(path, weights)
-    with told_as_damaged(file.path):
+    with refuse_damaged(file.path):
         graph = parse_graph(file.config, major(file.keras_version))
         refuse_unknown(graph)
         file.weights.bind(graph, variables_of)
@@ -207,34 +201,31 @@ def port_keras(
 
 
 def build_port(
-    graph: Graph, config: dict[str, Any], keras_version: str, input_layout: str
+    graph: Graph, config: Config, keras_version: str, input_layout: str
 ) -> PortedModel:
-    """Build the PyTorch model of a graph; its weights are still PyTorch's first, random
-    ones.
-    """
+    """Build the PyTorch model of a graph, with random weights."""
     if input_layout not in LAYOUTS:
         raise ConfigError(
-            f"input_layout is {input_layout!r}; choose 'NTC' (batch, time, channel) or 'NCT'."
+            f"input_layout is {input_layout!r}; choose 'NTC' (batch, time, channel) or "
+            "'NCT'."
         )
     keep_freed_memory()
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # the modules' own first weights must not move the user's random numbers
-        written = write_graph(graph, input_layout)
-    modules = dict(written.network.root.named_modules())
-    model = PortedModel(written.network.root, written.network.graph, "PortedModel")
+    # the modules' first weights must not advance the user's random numbers
+    with torch.random.fork_rng(devices=[]):
+        writer = write_graph(graph, input_layout)
+    network, outputs = writer.network, writer.outputs
+    modules = dict(network.root.named_modules())
+    inputs = [ref.layer for ref in graph.inputs]
+    model = PortedModel(network.root, network.graph, "PortedModel")
     model.meta["origin"] = Origin(
-        config,
-        keras_version,
-        input_layout,
-        written.modules,
-        {
-            ref.layer: tuple(input_shape(graph.layers[ref.layer]))
-            for ref in graph.inputs
-        },
-        tuple(value.shape for value in written.outputs),
-        tuple(before_activation(value.node, modules)[1] for value in written.outputs),
-        written.network.made,
+        config=config,
+        keras_version=keras_version,
+        input_layout=input_layout,
+        modules=writer.modules,
+        inputs={name: tuple(input_shape(graph.layers[name])) for name in inputs},
+        outputs=tuple(value.shape for value in outputs),
+        activations=tuple(before_activation(v.node, modules)[1] for v in outputs),
+        made=network.made,
     )
     return model.eval()
 
@@ -246,26 +237,14 @@ def _source_of(file: KerasFile) -> dict[str, str]:
         "sha256": sha256_file(file.path),
     }
     if file.weights_path != file.path:
-        facts |= {
-            "weights": file.weights_path.name,
-            "weights_sha256": sha256_file(file.weights_path),
-        }
+        facts["weights"] = file.weights_path.name
+        facts["weights_sha256"] = sha256_file(file.weights_path)
     return facts
 
 
 def major(version: str) -> int:
-    """Return the major version of Keras; a file that tells none is of Keras 2 or
-    older.
+    """Return the major version of Keras; 2 for a file without one, which is of Keras 2
+    or older.
     """
     first = version.split(".")[0]
     return int(first) if first.isdigit() else 2
-
-
-def _fits(wanted: tuple[int | None, ...], shape: Any) -> bool:
-    return len(wanted) == len(shape) and all(
-        w in (None, s) for w, s in zip(wanted[1:], shape[1:], strict=True)
-    )
-
-
-def _said(shape: tuple[int | None, ...]) -> str:
-    return f"[{', '.join(['B', *('any' if size is None else str(size) for size in shape[1:])])}]"

@@ -1,19 +1,17 @@
+"""A conversion keeps what is known, or writes nothing."""
+
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from small_keras import dense, write_sequential
-from zoo_cases import ZooModel, zoo_models
 
-from ecgnb.core.errors import CheckpointError, ConfigError, PortError
+from ecgnb.core.errors import ConfigError
 from ecgnb.core.files import sha256_file
-from ecgnb.port import PortedModel, convert, load_port, port_keras, save_port
+from ecgnb.port import convert, load_port, save_port
 
 TASK = {"fs": 100, "n_samples": 20, "leads": ["I", "II"], "classes": ["a", "b", "c"]}
 
@@ -26,35 +24,6 @@ def keras_file(tmp_path: Path) -> Path:
         ("Softmax", {"name": "s", "axis": -1}, {}),
     ]
     return write_sequential(tmp_path / "small.h5", [20, 2], entries)
-
-
-def same(one: PortedModel, other: PortedModel, inputs: list[torch.Tensor]) -> bool:
-    with torch.no_grad():
-        pairs = [
-            (one(*inputs), other(*inputs)),
-            (one.logits(*inputs), other.logits(*inputs)),
-        ]
-    flat = [(a, b) if isinstance(a, tuple) else ((a,), (b,)) for a, b in pairs]
-    return all(torch.equal(p, q) for a, b in flat for p, q in zip(a, b, strict=True))
-
-
-def test_convert_round_trip_of_every_zoo_model_is_bitwise(tmp_path: Path) -> None:
-    cases: list[ZooModel] = list(
-        {(each.case, each.keras): each for each in zoo_models()}.values()
-    )
-    different = []
-    for place, model in enumerate(cases):
-        layout = ("NCT", "NTC")[place % 2]
-        port = model.port(layout)
-        again = load_port(save_port(port, tmp_path / str(model)))
-        inputs = [x.detach() for x in model.fed(layout)]
-        if (
-            not same(port, again, inputs)
-            or again.origin.inputs != port.origin.inputs
-            or again.training
-        ):
-            different.append(str(model))
-    assert not different
 
 
 def test_convert_keeps_what_is_known(keras_file: Path, tmp_path: Path) -> None:
@@ -84,127 +53,6 @@ def test_convert_keeps_what_is_known(keras_file: Path, tmp_path: Path) -> None:
     assert load_port(save_port(again, tmp_path / "twice")).meta["notes"] == "CC BY 4.0"
 
 
-def test_convert_keeps_trained_weights(keras_file: Path, tmp_path: Path) -> None:
-    port = port_keras(keras_file)
-    with torch.no_grad():
-        port.d.weight.mul_(2)
-    again = load_port(save_port(port, tmp_path / "out"))
-    assert torch.equal(again.d.weight, port.d.weight) and not torch.equal(
-        again.d.weight, port_keras(keras_file).d.weight
-    )
-
-
-def test_convert_reads_back_without_h5py_and_without_running_the_source(
-    keras_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    port = port_keras(keras_file)
-    folder = save_port(port, tmp_path / "out")
-    (folder / "model.py").write_text("raise SystemExit('executed')", encoding="utf-8")
-    monkeypatch.setitem(sys.modules, "h5py", None)
-    assert same(port, load_port(folder), [torch.randn(2, 20, 2)])
-
-
-def test_convert_leaves_the_random_numbers_of_the_user_alone(
-    keras_file: Path, tmp_path: Path
-) -> None:
-    folder = save_port(port_keras(keras_file), tmp_path / "out")
-    torch.manual_seed(1)
-    wanted = torch.rand(3)
-    torch.manual_seed(1)
-    load_port(folder)
-    assert torch.equal(torch.rand(3), wanted)
-
-
-def edit(folder: Path, **changes: object) -> None:
-    described = json.loads((folder / "port.json").read_text(encoding="utf-8"))
-    (folder / "port.json").write_text(
-        json.dumps({**described, **changes}), encoding="utf-8"
-    )
-
-
-def spoil_weights(folder: Path) -> None:
-    content = bytearray((folder / "model.safetensors").read_bytes())
-    content[-1] ^= 1
-    (folder / "model.safetensors").write_bytes(content)
-
-
-def spoil_epsilon(folder: Path) -> None:
-    text = (folder / "port.json").read_text(encoding="utf-8")
-    assert '"units": 3' in text
-    (folder / "port.json").write_text(
-        text.replace('"units": 3', '"units": 4'), encoding="utf-8"
-    )
-
-
-def replace_weights(folder: Path, state: dict[str, torch.Tensor]) -> None:
-    """As somebody does who mends the checksum, too."""
-    save_file(state, folder / "model.safetensors")
-    edit(folder, weights_sha256=sha256_file(folder / "model.safetensors"))
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (spoil_weights, "checksum differs"),
-        (spoil_epsilon, "is not the one that was written"),
-        (lambda folder: (folder / "model.safetensors").unlink(), "is missing"),
-        (lambda folder: (folder / "port.json").unlink(), "no readable port.json"),
-        (
-            lambda folder: (folder / "port.json").write_text("{", encoding="utf-8"),
-            "no readable port.json",
-        ),
-        (
-            lambda folder: (folder / "port.json").write_text("[1]", encoding="utf-8"),
-            "no readable port.json",
-        ),
-        (lambda folder: edit(folder, format=99), "of format 99"),
-        (
-            lambda folder: edit(folder, input_layout="NCT"),
-            "is not the one that was written",
-        ),
-        (lambda folder: edit(folder, source=None), "not as it was written"),
-        (
-            lambda folder: edit(folder, contract={"fs": 1}),
-            "not as it was written|lacks",
-        ),
-    ],
-)
-def test_convert_refuses_a_damaged_folder(
-    keras_file: Path, tmp_path: Path, spoil, message: str
-) -> None:
-    folder = save_port(port_keras(keras_file), tmp_path / "out")
-    spoil(folder)
-    with pytest.raises((CheckpointError, ConfigError), match=message):
-        load_port(folder)
-
-
-def test_convert_refuses_weights_of_another_model_and_nan(
-    keras_file: Path, tmp_path: Path
-) -> None:
-    folder = save_port(port_keras(keras_file), tmp_path / "out")
-    state = load_file(folder / "model.safetensors")
-    replace_weights(
-        folder, {**state, "d.weight": state["d.weight"][:, :-1].contiguous()}
-    )
-    with pytest.raises(PortError, match=r"d\.weight has the shape \[3, 39\]"):
-        load_port(folder)
-    replace_weights(folder, {"d.weight": state["d.weight"]})
-    with pytest.raises(PortError, match=r"d\.bias is missing"):
-        load_port(folder)
-    replace_weights(folder, {**state, "d.bias": torch.full((3,), float("nan"))})
-    with pytest.raises(PortError, match="NaN"):
-        load_port(folder)
-
-
-def test_convert_refuses_to_write_nan(keras_file: Path, tmp_path: Path) -> None:
-    port = port_keras(keras_file)
-    with torch.no_grad():
-        port.d.bias[0] = float("nan")
-    with pytest.raises(PortError, match="NaN"):
-        save_port(port, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
 def test_convert_refuses_a_contract_that_contradicts_the_model(
     keras_file: Path, tmp_path: Path
 ) -> None:
@@ -213,50 +61,3 @@ def test_convert_refuses_a_contract_that_contradicts_the_model(
             keras_file, tmp_path / "out", contract={**TASK, "leads": ["I", "II", "III"]}
         )
     assert not (tmp_path / "out").exists()
-
-
-def test_convert_writes_a_report(golden_dir: Path, tmp_path: Path) -> None:
-    home = golden_dir / "keras" / "pathology_avb"
-    made = convert(
-        home / "model.json",
-        tmp_path,
-        contract="pathology_avb",
-        reference=home / "golden.npz",
-    )
-    assert made.comparison is not None and made.comparison.passed
-    text = (tmp_path / "report.html").read_text(encoding="utf-8")
-    for words in (
-        "64,386",
-        "PASSED: 34 of 34 rows",
-        "no AVB, AVB",
-        "CC BY 4.0",
-        "Conv1D 64 filters, k3, s1, same",
-    ):
-        assert words in text
-    assert "<td>equal</td>" in text and "data:image/png" in text
-
-
-def test_convert_report_shows_where_the_port_diverges(
-    golden_dir: Path, tmp_path: Path
-) -> None:
-    home = golden_dir / "keras" / "generic_ecg"
-    with np.load(home / "golden.npz") as golden:
-        arrays = dict(golden)
-    arrays["layer/last_conv"] = arrays["layer/last_conv"] * 1.01
-    np.savez(tmp_path / "bad.npz", **arrays)
-    made = convert(
-        home / "model.keras", tmp_path / "out", reference=tmp_path / "bad.npz"
-    )
-    assert (
-        made.comparison is not None and made.comparison.first_divergent == "last_conv"
-    )
-    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "FAILED" in text and "<td>DIVERGES</td>" in text
-
-
-def test_convert_report_escapes_what_the_file_says(tmp_path: Path) -> None:
-    path = write_sequential(tmp_path / "m.h5", [3], [dense("<script>\x1b", 3, 2)])
-    made = convert(path, tmp_path / "out", notes="<b>mine</b>")
-    text = (made.folder / "report.html").read_text(encoding="utf-8")
-    assert "<script" not in text and "<b>" not in text
-    assert "&lt;script&gt;" in text and "&lt;b&gt;mine" in text and "\x1b" not in text

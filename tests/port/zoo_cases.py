@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, fx
 
 from ecgnb.port import PortedModel, port_keras
+from ecgnb.port.ported import build_port, major
+from ecgnb.port.reading.graph import parse_graph
 from ecgnb.port.reading.keras_file import read_keras
 
 ZOO = Path(__file__).parent / "zoo"
@@ -146,6 +148,21 @@ def check_model(model: ZooModel) -> None:
     }
     assert not {label: by for label, by in wrong.items() if not by <= LAYER_TOLERANCE}
     check_gradients(model, inputs, outputs)
+    check_rebuilt(model, port, outputs)
+
+
+def check_rebuilt(model: ZooModel, port: PortedModel, outputs: list[Tensor]) -> None:
+    """Assert that a port of the configuration and the state alone, with channels first,
+    computes the same."""
+    config = json.loads(json.dumps(port.origin.config))
+    version = port.origin.keras_version
+    again = build_port(parse_graph(config, major(version)), config, version, "NCT")
+    again.load_state_dict(port.state_dict(), strict=True)
+    with torch.no_grad():
+        values = again(*model.fed("NCT"))
+    values = values if isinstance(values, tuple) else (values,)
+    for value, output in zip(values, outputs, strict=True):
+        assert difference(value, output.detach().numpy()) <= 1e-6
 
 
 def check_gradients(

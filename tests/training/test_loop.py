@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 import training_fakes
+from kills import KILLS
 from training_fakes import (
     CLASSES,
     FakeObjective,
@@ -201,8 +202,8 @@ def test_killed_twice_while_fine_tuning(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_ten_times_at_random_moments(tmp_path: Path) -> None:
-    kill_and_resume(tmp_path, kills=10, seed=2)
+def test_killed_often_at_random_moments(tmp_path: Path) -> None:
+    kill_and_resume(tmp_path, kills=KILLS, seed=2)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from ecgnb.port.inspection.shapes import Shape, Shapes
 from ecgnb.port.layers import LAYERS, variables_of
 from ecgnb.port.layers.activation import activation_name
 from ecgnb.port.layers.base import WITHOUT_EFFECT
-from ecgnb.port.reading.graph import Call, Graph, Layer, Ref, refs_in, walk
+from ecgnb.port.reading.calls import Call, Ref, refs_in
+from ecgnb.port.reading.graph import Graph, Layer, walk
 
 COLUMNS = [
     "layer",

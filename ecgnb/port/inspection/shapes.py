@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import torch
 
 from ecgnb.core.errors import PortError
-from ecgnb.port.build import Written, before_activation, problems_of, write_graph
+from ecgnb.port.build import GraphWriter, before_activation, problems_of, write_graph
 from ecgnb.port.network import CHANNELS_FIRST
-from ecgnb.port.reading.graph import Graph, Layer, input_shape, refs_in, walk
+from ecgnb.port.reading.calls import refs_in
+from ecgnb.port.reading.graph import Graph, Layer, input_shape, walk
 
 #: A shape; ``None`` where the model leaves it free.
 Shape = tuple[int | None, ...]
@@ -99,7 +100,7 @@ def _with_size(graph: Graph, size: int) -> Graph:
     return dataclasses.replace(graph, layers=layers)
 
 
-def _call_shapes(written: Written) -> dict[str, Shape]:
+def _call_shapes(written: GraphWriter) -> dict[str, Shape]:
     shapes = {}
     for node in written.network.graph.nodes:
         if "keras" in node.meta and "shape" in node.meta:

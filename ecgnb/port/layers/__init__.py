@@ -1,4 +1,4 @@
-"""What is known of each class of Keras layers, a family a file."""
+"""Rules for porting Keras layers, one family per module."""
 
 from ecgnb.core.registry import import_submodules
 from ecgnb.port.layers.base import LAYERS, LayerRule, rule_of, variables_of

@@ -1,4 +1,4 @@
-"""Activations: as a layer of their own, and inside other layers."""
+"""Activations, as layers and inside other layers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from ecgnb.port.layers.base import LAYERS, LayerRule
+from ecgnb.port.layers.base import LAYERS, LayerRule, ModuleRule, Options
 from ecgnb.port.modules.keras_activation import (
     Exponential,
     HardSigmoid,
@@ -18,41 +18,42 @@ from ecgnb.port.modules.keras_activation import (
 from ecgnb.port.network import CHANNELS_FIRST, Network, Value
 from ecgnb.port.reading.graph import Layer
 
-#: A module's class and the options to make it with.
-Making = tuple[type[nn.Module], dict[str, Any]]
+#: A module's class and the keyword arguments of its constructor.
+Making = tuple[type[nn.Module], Options]
 
-#: Keras' names and the module that says the same in every version of Keras.
-ACTIVATIONS: dict[str, Making] = {
-    "elu": (nn.ELU, {}),
-    "exponential": (Exponential, {}),
-    "gelu": (nn.GELU, {}),
-    "leaky_relu": (nn.LeakyReLU, {"negative_slope": 0.2}),
-    "linear": (nn.Identity, {}),
-    "mish": (nn.Mish, {}),
-    "relu": (nn.ReLU, {}),
-    "relu6": (nn.ReLU6, {}),
-    "selu": (nn.SELU, {}),
-    "sigmoid": (nn.Sigmoid, {}),
-    "silu": (nn.SiLU, {}),
-    "softplus": (nn.Softplus, {}),
-    "softsign": (nn.Softsign, {}),
-    "swish": (nn.SiLU, {}),
-    "tanh": (nn.Tanh, {}),
+#: Modules of the activations that are the same in every version of Keras.
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "elu": nn.ELU,
+    "exponential": Exponential,
+    "gelu": nn.GELU,
+    "leaky_relu": nn.LeakyReLU,
+    "linear": nn.Identity,
+    "mish": nn.Mish,
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "selu": nn.SELU,
+    "sigmoid": nn.Sigmoid,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+    "softsign": nn.Softsign,
+    "swish": nn.SiLU,
+    "tanh": nn.Tanh,
 }
-_KERAS_2: dict[str, Making] = {"hard_sigmoid": (HardSigmoid, {})}
-_KERAS_3: dict[str, Making] = {
-    "celu": (nn.CELU, {}),
-    "hard_shrink": (nn.Hardshrink, {}),
-    "hard_sigmoid": (nn.Hardsigmoid, {}),
-    "hard_silu": (nn.Hardswish, {}),
-    "hard_swish": (nn.Hardswish, {}),
-    "hard_tanh": (nn.Hardtanh, {}),
-    "log_sigmoid": (nn.LogSigmoid, {}),
-    "soft_shrink": (nn.Softshrink, {}),
-    "sparse_plus": (SparsePlus, {}),
-    "sparse_sigmoid": (SparseSigmoid, {}),
-    "squareplus": (Squareplus, {}),
-    "tanh_shrink": (nn.Tanhshrink, {}),
+_KERAS_2 = {**ACTIVATIONS, "hard_sigmoid": HardSigmoid}
+_KERAS_3 = {
+    **ACTIVATIONS,
+    "celu": nn.CELU,
+    "hard_shrink": nn.Hardshrink,
+    "hard_sigmoid": nn.Hardsigmoid,
+    "hard_silu": nn.Hardswish,
+    "hard_swish": nn.Hardswish,
+    "hard_tanh": nn.Hardtanh,
+    "log_sigmoid": nn.LogSigmoid,
+    "soft_shrink": nn.Softshrink,
+    "sparse_plus": SparsePlus,
+    "sparse_sigmoid": SparseSigmoid,
+    "squareplus": Squareplus,
+    "tanh_shrink": nn.Tanhshrink,
 }
 #: Activations over Keras' last axis.
 OVER_CHANNELS: dict[str, type[nn.Module]] = {
@@ -60,7 +61,7 @@ OVER_CHANNELS: dict[str, type[nn.Module]] = {
     "log_softmax": nn.LogSoftmax,
     "softmax": nn.Softmax,
 }
-#: Layers without weights that other layers may hold as their activation.
+#: Layers without weights that other layers may have as their activation.
 LAYERS_AS_ACTIVATION = (
     "Activation",
     "ELU",
@@ -73,16 +74,19 @@ LAYERS_AS_ACTIVATION = (
 
 def making_of(name: str, keras: int, dim: int = -1) -> Making | None:
     """Return how to make the module of an activation, or ``None`` where that Keras
-    knows no such name.
+    has no such name.
 
     Args:
         name: of Keras, such as ``"relu"``.
         keras: major version of Keras; ``"hard_sigmoid"`` differs.
-        dim: in which the channels lie.
+        dim: dimension of the channels.
     """
     if name in OVER_CHANNELS:
         return OVER_CHANNELS[name], {"dim": dim}
-    return ACTIVATIONS.get(name) or (_KERAS_3 if keras >= 3 else _KERAS_2).get(name)
+    kind = (_KERAS_3 if keras >= 3 else _KERAS_2).get(name)
+    if kind is None:
+        return None
+    return kind, {"negative_slope": 0.2} if name == "leaky_relu" else {}
 
 
 def activation_name(value: Any) -> str:
@@ -94,29 +98,27 @@ def activation_name(value: Any) -> str:
     return "linear" if value is None else str(value)
 
 
-def activation_problem(
-    value: Any, keras: int, option: str = "activation"
-) -> Iterator[str]:
+def activation_problem(value: Any, keras: int) -> Iterator[str]:
     """Yield why an activation cannot be ported.
 
     Args:
         value: as Keras serialised it.
         keras: major version of the Keras that wrote it.
-        option: under which it stands in the layer's configuration.
     """
     name = activation_name(value)
     if not isinstance(value, dict):
         if making_of(name, keras) is None:
-            yield f"{option}={name!r} is unknown to the port"
+            yield f"activation={name!r} is unknown to the port"
     elif name in LAYERS_AS_ACTIVATION:
-        yield from (
-            f"{option}={name}: {problem}"
-            for problem in _rule_of(value, keras).problems()
-        )
+        for problem in _rule_of(value, keras).problems():
+            yield f"activation={name}: {problem}"
     elif name in ("function", "code", "__lambda__"):
-        yield f"{option} is the function {value.get('config', 'lambda')!r}, whose code is not ported from a file"
+        yield (
+            f"activation is the function {value.get('config', 'lambda')!r}, whose code "
+            "is not ported from a file"
+        )
     else:
-        yield f"{option}={name!r} is a layer that the port does not know as an activation"
+        yield f"activation={name!r} is a layer that cannot be an activation"
 
 
 def activate(
@@ -132,47 +134,57 @@ def activate(
         keras: major version of the Keras that wrote it.
     """
     if isinstance(activation, dict):
-        written = _rule_of(activation, keras).build(net, path, value)
-        assert isinstance(written, Value)
-        return written
-    if activation_name(activation) == "linear":
+        output = _rule_of(activation, keras).build(net, path, value)
+        assert isinstance(output, Value)
+        return output
+    name = activation_name(activation)
+    if name == "linear":
         return value
-    making = making_of(
-        str(activation), keras, dim=1 if value.layout == CHANNELS_FIRST else -1
-    )
+    dim = 1 if value.layout == CHANNELS_FIRST else -1
+    making = making_of(name, keras, dim)
     assert making is not None, activation
     return net.apply(path, making[0], value, **making[1])
 
 
-def _rule_of(activation: dict[str, Any], keras: int) -> LayerRule:
+def _rule_of(activation: Options, keras: int) -> LayerRule:
     kind, config = activation["class_name"], activation["config"]
     return LAYERS.get(kind)(Layer(str(config.get("name", kind)), kind, config, keras))
 
 
-@LAYERS.register("Activation")
-class Activation(LayerRule):
-    """An activation as a layer."""
-
-    options = frozenset({"activation"})
+class ActivatedRule(LayerRule):
+    """A layer with an activation after what it computes."""
 
     def problems(self) -> Iterator[str]:
         """Yield unknown options and an unknown activation."""
         yield from super().problems()
-        yield from activation_problem(self["activation"], self.layer.keras)
+        yield from activation_problem(self.get("activation"), self.layer.keras)
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write the activation; a linear one is kept as `nn.Identity`, so that the
-        layer can be seen.
-        """
+        x = self.build_linear(net, name, inputs[0])
+        path = f"{name}_activation"
+        return activate(net, path, x, self.get("activation"), self.layer.keras)
+
+    def build_linear(self, net: Network, name: str, x: Value) -> Value:
+        """Write what comes before the activation."""
+        raise NotImplementedError
+
+
+@LAYERS.register("Activation")
+class Activation(ActivatedRule):
+    """An activation as a layer; a linear one is kept as `nn.Identity`, so that the
+    layer can be seen.
+    """
+
+    options = {"activation"}
+
+    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
         if activation_name(self["activation"]) == "linear":
             return net.apply(name, nn.Identity, inputs[0])
         return activate(net, name, inputs[0], self["activation"], self.layer.keras)
 
 
 @LAYERS.register("Identity")
-class Identity(LayerRule):
-    """Nothing."""
+class Identity(ModuleRule):
+    """The values unchanged."""
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it, so that the layer can be seen."""
-        return net.apply(name, nn.Identity, inputs[0])
+    module = nn.Identity

@@ -1,27 +1,30 @@
-"""What is known of a Keras layer class: its weights, its options, how PyTorch says the
-same.
+"""Base class of the layer rules: weights, options and PyTorch form of a Keras layer.
+
+Every option of a layer is honoured (`options`), limited to values that can be ported
+(`only`), without effect on what a trained model computes (`WITHOUT_EFFECT`), or
+refused. A rule declares its options; `problems` compares a layer with them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ecgnb.core.errors import PortError
 from ecgnb.core.registry import Registry
 from ecgnb.port.network import Network, Value
-from ecgnb.port.reading.graph import Layer
+from ecgnb.port.reading.graph import Layer, fits
 from ecgnb.port.reading.keras_weights import Variable
 
 LAYERS: Registry[type[LayerRule]] = Registry("Keras layer")
 
 #: Options of any layer that change nothing about what a trained model computes.
 WITHOUT_EFFECT = frozenset(
-    [
+    {
         "name",
         "trainable",
         "dtype",
@@ -35,29 +38,80 @@ WITHOUT_EFFECT = frozenset(
         "autocast",
         "activity_regularizer",
         "quantization_config",
-    ]
+    }
 )
 _ENDINGS_WITHOUT_EFFECT = ("_initializer", "_regularizer", "_constraint")
 
-#: Options that count something, in any layer: whole numbers from 1 on, or ``None``
-#: where Keras has a default.
-COUNTS = frozenset({
-    "units", "filters", "kernel_size", "strides", "dilation_rate", "groups", "depth_multiplier", "pool_size", "size",
-    "num_heads", "key_dim", "value_dim", "output_shape", "input_dim", "output_dim", "n",
-})  # fmt: skip
-
-#: The largest count: a file may claim any number, and modules take their memory before
-#: weights are compared.
+#: The largest count: a file may claim any number, and modules allocate their memory
+#: before weights are compared.
 LARGEST = 10_000_000
 
-#: Options that are a probability, in any layer.
-PROBABILITIES = frozenset({"rate", "dropout", "recurrent_dropout"})
+#: Options that may have a few values only.
+Only = Mapping[str, tuple[Any, ...]]
 
-#: Options that are known, each with the values that may be ported.
-Only = dict[str, tuple[Any, ...]]
+CHANNELS_LAST: Only = {"data_format": ("channels_last", None)}
+NO_LORA: Only = {"lora_rank": (None,), "lora_alpha": (None,)}
+
+#: Returns why the value of an option cannot be ported; nothing if it can.
+Check = Callable[[Any], str | None]
+
+#: Keyword arguments of a module's constructor, or of a call.
+Options = dict[str, Any]
+
+#: Arguments of a module's constructor.
+Args = tuple[Any, ...]
 
 #: Arrays of a layer as tensors of PyTorch, by their path below the layer's module.
 State = dict[str, Tensor]
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return what Keras writes as ``-1`` or ``[1, 2]``, such as axes, as a list."""
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def count_problem(value: Any) -> str | None:
+    """Return why a value is not a whole number from 1 to `LARGEST`, which Keras writes
+    as ``3`` or ``[3]``; ``None`` is a default of Keras.
+    """
+    number = as_list(value)[0] if len(as_list(value)) == 1 else value
+    if number is None:
+        return None
+    if type(number) is not int or number < 1:
+        return "(only a whole number from 1 on)"
+    return f"is more than a port builds ({LARGEST})" if number > LARGEST else None
+
+
+def probability_problem(value: Any) -> str | None:
+    """Return why a value is not a probability."""
+    if value is None or (isinstance(value, int | float) and 0 <= value <= 1):
+        return None
+    return "(only a probability from 0 to 1)"
+
+
+#: Checks of honoured options, the same in any layer.
+CHECKS: dict[str, Check] = dict.fromkeys(
+    (
+        "units",
+        "filters",
+        "kernel_size",
+        "strides",
+        "dilation_rate",
+        "groups",
+        "depth_multiplier",
+        "pool_size",
+        "size",
+        "num_heads",
+        "key_dim",
+        "value_dim",
+        "output_shape",
+        "input_dim",
+        "output_dim",
+        "n",
+    ),
+    count_problem,
+)
+CHECKS |= dict.fromkeys(("rate", "dropout", "recurrent_dropout"), probability_problem)
 
 
 class LayerRule:
@@ -65,17 +119,23 @@ class LayerRule:
     class's name.
 
     Attributes:
-        layer: the layer at hand.
+        layer: the layer.
         options: the options that :meth:`build` honours.
         only: options that are known, with the values that may be ported.
+        checks: of honoured options, in place of those in `CHECKS`.
         arguments: what :meth:`build` honours when Keras passes it by name, in a call.
-        counts: which of `options` are whole numbers from 1 on.
+        renames: for arrays that are only renamed, their names in PyTorch and Keras.
+        weights: names of the arrays in Keras' order; a ``"bias"`` may be turned off.
+        weight_group: where Keras 3 stores them below the layer.
     """
 
-    options: ClassVar[frozenset[str]] = frozenset()
+    options: ClassVar[Set[str]] = frozenset()
     only: ClassVar[Only] = {}
-    arguments: ClassVar[frozenset[str]] = frozenset()
-    counts: ClassVar[frozenset[str]] = COUNTS
+    checks: ClassVar[Mapping[str, Check]] = {}
+    arguments: ClassVar[Set[str]] = frozenset()
+    renames: ClassVar[Mapping[str, str]] = {}
+    weights: ClassVar[tuple[str, ...]] = ()
+    weight_group: ClassVar[str] = ""
 
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
@@ -87,29 +147,48 @@ class LayerRule:
         """Return an option, or its default in Keras where an old file leaves it out."""
         return self.layer.config.get(option, default)
 
+    def number(self, option: str, default: int = 1) -> int:
+        """Return an option that Keras writes as ``3``, ``[3]`` or ``(3,)``."""
+        return int(as_list(self.get(option, default))[0])
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether the layer has a bias."""
+        return bool(self.get("use_bias", True))
+
+    @property
+    def bias_option(self) -> Options:
+        """What a constructor of PyTorch needs to leave the bias out."""
+        return {} if self.has_bias else {"bias": False}
+
     def variables(self) -> list[Variable]:
         """Return the layer's weights in Keras' order."""
-        return []
+        names = [name for name in self.weights if name != "bias" or self.has_bias]
+        return [Variable(name, self.weight_group) for name in names]
 
     def problems(self) -> Iterator[str]:
-        """Yield what cannot be ported, an option a line."""
+        """Yield what cannot be ported, one line per option."""
         for option, value in self.layer.config.items():
-            if option in self.only:
-                if _plain(value) not in self.only[option]:
-                    yield f"{option}={value!r} (only {', '.join(map(repr, self.only[option]))})"
-            elif not (
-                option in self.options
-                or option in WITHOUT_EFFECT
-                or option.endswith(_ENDINGS_WITHOUT_EFFECT)
-            ):
-                yield f"{option}={value!r} is an option unknown to the port"
-            elif option in self.options & self.counts:
-                yield from count_problem(option, value)
-            elif option in self.options & PROBABILITIES:
-                yield from _probability_problem(option, value)
+            reason = self._refusal(option, value)
+            if reason:
+                yield f"{option}={value!r} {reason}"
         policy = _policy(self.get("dtype"))
         if "float16" in policy or "8" in policy:
             yield f"dtype={policy!r} computes in fewer bits; a port computes in float32"
+
+    def _refusal(self, option: str, value: Any) -> str | None:
+        """Return why an option of the layer cannot be ported; nothing if it can."""
+        if option in self.only:
+            allowed = self.only[option]
+            if (tuple(value) if isinstance(value, list) else value) in allowed:
+                return None
+            return f"(only {', '.join(map(repr, allowed))})"
+        if option in self.options:
+            check = self.checks.get(option) or CHECKS.get(option)
+            return check(value) if check else None
+        if option in WITHOUT_EFFECT or option.endswith(_ENDINGS_WITHOUT_EFFECT):
+            return None
+        return "is an option unknown to the port"
 
     def build(
         self, net: Network, name: str, *inputs: Any, **kwargs: Any
@@ -129,36 +208,58 @@ class LayerRule:
         """Return the layer's arrays in PyTorch's layout, by their path below the
         layer's module.
         """
-        return {}
+        arrays = self.layer.arrays
+        names = {key: name for key, name in self.renames.items() if name in arrays}
+        return {key: self.tensor(name) for key, name in names.items()}
 
     def tensor(self, variable: str, *shape: int | None) -> Tensor:
         """Return an array of the file as a float32 tensor.
 
         Args:
             variable: its name in Keras.
-            *shape: which the configuration makes, ``None`` for a length that it leaves
-                to the input. Left out, nothing is checked; needed where PyTorch's
+            *shape: of the configuration, ``None`` for a length that depends on the
+                input. Without it nothing is checked; it is needed where PyTorch's
                 layout no longer shows how Keras split an axis.
 
         Raises:
             PortError: the array is stored in another shape.
         """
         array = self.layer.arrays[variable]
-        fits = len(shape) == array.ndim and all(
-            w in (None, s) for w, s in zip(shape, array.shape, strict=True)
-        )
-        if shape and not fits:
-            wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        if shape and not fits(shape, array.shape):
+            sizes = ", ".join("any" if size is None else str(size) for size in shape)
             raise PortError(
-                f"The {self.layer} stores {variable!r} with the shape {list(array.shape)}; its configuration makes "
-                f"[{wanted}]. The weights are of another model, or the configuration was changed after training."
+                f"The {self.layer} stores {variable!r} with the shape "
+                f"{list(array.shape)}; its configuration makes [{sizes}]. The weights "
+                "are of another model, or the configuration was changed after training."
             )
-        return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+        return torch.from_numpy(np.asarray(array, dtype=np.float32, order="C"))
 
-    def number(self, option: str, default: int = 1) -> int:
-        """Return an option that Keras writes as ``3``, ``[3]`` or ``(3,)``."""
-        value = self.get(option, default)
-        return int(value[0] if isinstance(value, list | tuple) else value)
+
+class ModuleRule(LayerRule):
+    """A layer that is one PyTorch module of one tensor.
+
+    Attributes:
+        module: its class.
+        layout: in which it takes the tensor; ``None`` for either.
+        parameters: options that are passed to its constructor, in this order.
+    """
+
+    module: ClassVar[type[nn.Module]]
+    layout: ClassVar[str | None] = None
+    parameters: ClassVar[tuple[str, ...]] = ()
+
+    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
+        """Write the module; see `LayerRule.build`."""
+        x = net.in_layout(inputs[0], self.layout)
+        return net.apply(name, self.module, x, *self.args(x), **self.module_options())
+
+    def args(self, x: Value) -> Args:
+        """Return the arguments of the constructor."""
+        return tuple(self[option] for option in self.parameters)
+
+    def module_options(self) -> Options:
+        """Return the keyword arguments of the constructor: what is not a default."""
+        return {}
 
 
 def rule_of(layer: Layer) -> LayerRule:
@@ -168,27 +269,9 @@ def rule_of(layer: Layer) -> LayerRule:
 
 def variables_of(layer: Layer) -> list[Variable]:
     """Return the weights of a layer in Keras' order; nested models and unknown layers
-    have none of their own.
+    have none themselves.
     """
     return rule_of(layer).variables() if layer.class_name in LAYERS else []
-
-
-def count_problem(option: str, value: Any) -> Iterator[str]:
-    """Yield why an option is not a whole number from 1 to `LARGEST`, which Keras writes
-    as ``3`` or ``[3]``.
-    """
-    number = value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
-    if number is None:
-        return
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        yield f"{option}={value!r} (only a whole number from 1 on)"
-    elif number > LARGEST:
-        yield f"{option}={value!r} is more than a port builds ({LARGEST})"
-
-
-def _probability_problem(option: str, value: Any) -> Iterator[str]:
-    if value is not None and not (isinstance(value, int | float) and 0 <= value <= 1):
-        yield f"{option}={value!r} (only a probability from 0 to 1)"
 
 
 def _policy(dtype: Any) -> str:
@@ -198,7 +281,3 @@ def _policy(dtype: Any) -> str:
     if isinstance(dtype, dict) and "config" in dtype:
         return str(dtype["config"].get("name") or dtype["config"].get("mode", ""))
     return str(dtype)
-
-
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

@@ -2,137 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
-from torch import nn
-
-from ecgnb.port.layers.base import LAYERS, LayerRule
+from ecgnb.port.layers.base import LAYERS, Args, LayerRule, Options
 from ecgnb.port.modules import keras_merge as merge_modules
 from ecgnb.port.network import CHANNELS_FIRST, Network, Value
 
 
-def listed(inputs: tuple[Any, ...]) -> list[Value]:
+def input_list(inputs: Args) -> list[Value]:
     """Return what a merge layer is called with: a list, a tuple, or one value alone."""
     return list(inputs[0]) if isinstance(inputs[0], list | tuple) else list(inputs)
 
 
-def alike(net: Network, values: list[Value]) -> list[Value]:
+def in_common_layout(net: Network, values: list[Value]) -> list[Value]:
     """Bring values into one layout; a lower rank gets Keras' axes of length 1 after the
     batch.
     """
-    rank = max(value.rank for value in values)
-    if all(value.rank == 3 for value in values) and any(
-        value.layout == CHANNELS_FIRST for value in values
-    ):
+    ranks = {value.rank for value in values}
+    layouts = {value.layout for value in values}
+    if ranks == {3} and CHANNELS_FIRST in layouts:
         return [net.channels_first(value) for value in values]
-    values = [net.keras(value) for value in values]
-    for place, value in enumerate(values):
-        for _ in range(rank - value.rank):
-            values[place] = net.method("unsqueeze", values[place], 1)
-    return values
+    expanded = []
+    for value in map(net.keras, values):
+        for _ in range(max(ranks) - value.rank):
+            value = net.method("unsqueeze", value, 1)
+        expanded.append(value)
+    return expanded
 
 
 class Merge(LayerRule):
-    """One value for each place, of all inputs."""
-
-    kind: ClassVar[type[nn.Module]]
+    """A module of several inputs, broadcast as in Keras, under the layer's name."""
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it; inputs are broadcast as in Keras."""
-        return net.apply(name, self.kind, tuple(alike(net, listed(inputs))))
+        values = in_common_layout(net, input_list(inputs))
+        module = getattr(merge_modules, self.layer.class_name)
+        return net.apply(name, module, tuple(values), *self.args(values))
+
+    def args(self, values: list[Value]) -> Args:
+        """Return the arguments of the module's constructor."""
+        return ()
 
 
-@LAYERS.register("Add")
-class Add(Merge):
-    """The sum."""
-
-    kind = merge_modules.Add
-
-
-@LAYERS.register("Subtract")
-class Subtract(Merge):
-    """The difference."""
-
-    kind = merge_modules.Subtract
-
-
-@LAYERS.register("Multiply")
-class Multiply(Merge):
-    """The product."""
-
-    kind = merge_modules.Multiply
-
-
-@LAYERS.register("Average")
-class Average(Merge):
-    """The mean."""
-
-    kind = merge_modules.Average
-
-
-@LAYERS.register("Maximum")
-class Maximum(Merge):
-    """The largest."""
-
-    kind = merge_modules.Maximum
-
-
-@LAYERS.register("Minimum")
-class Minimum(Merge):
-    """The smallest."""
-
-    kind = merge_modules.Minimum
+for _name in ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"):
+    LAYERS.register(_name)(Merge)
 
 
 @LAYERS.register("Concatenate")
-class Concatenate(LayerRule):
+class Concatenate(Merge):
     """One input after the other along an axis."""
 
-    options = frozenset({"axis"})
+    options = {"axis"}
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it; in channels-first layout the axis is another."""
-        values = alike(net, listed(inputs))
+    def args(self, values: list[Value]) -> Args:
         axis = self.number("axis", -1)
         if values[0].layout == CHANNELS_FIRST:
             axis = (0, 2, 1)[axis]
-        return net.apply(name, merge_modules.Concatenate, tuple(values), axis)
+        return (axis,)
+
+
+def _axes_problem(axes: Any) -> str | None:
+    batch = axes == 0 if isinstance(axes, int) else 0 in axes
+    return "(the batch, axis 0, stays)" if batch else None
 
 
 @LAYERS.register("Dot")
 class Dot(LayerRule):
     """Products of two inputs, summed along an axis of each."""
 
-    options = frozenset({"axes", "normalize"})
-
-    def _axes(self) -> tuple[int, int]:
-        axes = self["axes"]
-        first, second = (axes, axes) if isinstance(axes, int) else axes
-        return first, second
-
-    def problems(self) -> Iterator[str]:
-        """Yield unknown options, and an axis that is the batch."""
-        yield from super().problems()
-        if 0 in self._axes():
-            yield f"axes={self['axes']!r} (the batch, axis 0, stays)"
+    options = {"axes", "normalize"}
+    checks = {"axes": _axes_problem}
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it on Keras' layout; the shortest vector that is brought to length 1
-        differs between Keras 2 and 3.
-        """
-        first, second = (net.keras(value) for value in listed(inputs))
-        one, other = self._axes()
-        options: dict[str, Any] = (
-            {"eps": 1e-7 if self.layer.keras >= 3 else 1e-6}
-            if self.get("normalize", False)
-            else {}
-        )
-        return net.apply(
-            name,
-            merge_modules.Dot,
-            (first, second),
-            one % first.rank,
-            other % second.rank,
-            **options,
-        )
+        first, second = map(net.keras, input_list(inputs))
+        axes = self["axes"]
+        one, other = (axes, axes) if isinstance(axes, int) else axes
+        dims = one % first.rank, other % second.rank
+        options: Options = {}
+        if self.get("normalize", False):  # shorter vectors are divided by eps
+            options["eps"] = 1e-7 if self.layer.keras >= 3 else 1e-6
+        return net.apply(name, merge_modules.Dot, (first, second), *dims, **options)

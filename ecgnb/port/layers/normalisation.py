@@ -2,274 +2,244 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
 
-from ecgnb.port.layers.base import LAYERS, LayerRule, Only, State, count_problem
+from ecgnb.port.layers.base import (
+    LAYERS,
+    Args,
+    LayerRule,
+    ModuleRule,
+    Options,
+    State,
+    as_list,
+    count_problem,
+)
 from ecgnb.port.modules.keras_normalisation import (
     UnitNormalization as UnitNormalizationModule,
 )
-from ecgnb.port.network import Network, Value
+from ecgnb.port.network import KERAS, Network, Value
 from ecgnb.port.reading.keras_weights import Variable
 
 
 class Normalising(LayerRule):
-    """A layer that learns a scale and a shift."""
+    """Base of the layers that learn a scale and a shift."""
 
-    scale_name: ClassVar[str] = "gamma"
+    renames = {"weight": "gamma", "bias": "beta"}
 
     def variables(self) -> list[Variable]:
-        """Return what the options leave of scale and shift."""
-        learnt = [
-            (self.scale_name, self.get("scale", True)),
-            ("beta", self.get("center", True)),
-        ]
-        return [Variable(name) for name, used in learnt if used]
+        """Return gamma and beta, unless options turn them off."""
+        options = {"gamma": "scale", "beta": "center"}
+        return [Variable(name) for name in options if self.get(options[name], True)]
 
     def axes(self) -> list[int]:
-        """Return the axes as Keras counts them, which it writes as ``-1`` or ``[1,
-        2]``.
-        """
-        axis = self.get("axis", -1)
-        return [axis] if isinstance(axis, int) else list(axis)
+        """Return the axes as Keras counts them."""
+        return as_list(self.get("axis", -1))
 
     def state(self) -> State:
-        """Rename; what Keras leaves out is one or zero."""
-        arrays = self.layer.arrays
-        state: State = {}
-        if self.scale_name in arrays:
-            state["weight"] = self.tensor(self.scale_name)
-        if "beta" in arrays:
-            state["bias"] = self.tensor("beta")
-        return state
+        state = super().state()
+        if not state:
+            return state
+        known = next(iter(state.values()))  # PyTorch has scale and shift, or neither
+        neutral = {"weight": torch.ones_like(known), "bias": torch.zeros_like(known)}
+        return {**neutral, **state}
 
 
-def in_order(
-    net: Network, x: Value, order: list[int], write: Callable[[Value], Value]
+def apply_in_order(
+    net: Network,
+    name: str,
+    kind: type[nn.Module],
+    x: Value,
+    order: list[int],
+    *args: Any,
+    **options: Any,
 ) -> Value:
-    """Write a module on dimensions in another order, and put them back."""
+    """Apply a module with dimensions in another order, and put them back."""
     if order == list(range(x.rank)):
-        return write(net.keras(x))
-    if x.rank == 3 and order == [0, 2, 1]:
-        return write(net.channels_first(x))
+        return net.apply(name, kind, net.keras(x), *args, **options)
+    if order == [0, 2, 1]:
+        return net.apply(name, kind, net.channels_first(x), *args, **options)
+    permuted = net.method("permute", net.keras(x), order)
+    output = net.apply(name, kind, permuted, *args, **options)
     back = [order.index(dim) for dim in range(x.rank)]
-    return net.method(
-        "permute", write(net.method("permute", net.keras(x), order)), back
-    )
+    return net.method("permute", output, back)
 
 
-def channels_second(rank: int, axis: int) -> list[int]:
-    """Return the order of dimensions that puts an axis right after the batch."""
-    axis %= rank
-    return [0, axis, *(dim for dim in range(1, rank) if dim != axis)]
+def channels_second(x: Value, axis: int) -> tuple[list[int], int]:
+    """Return the order of dimensions that puts an axis right after the batch, and its
+    length.
+    """
+    axis %= x.rank
+    others = [dim for dim in range(1, x.rank) if dim != axis]
+    return [0, axis, *others], x.shape[axis - 1]
 
 
-#: Options of batch normalisation that change training alone, or nothing while
-#: ``renorm`` is off.
-_OF_TRAINING = {"fused", "synchronized", "renorm_clipping", "renorm_momentum"}
+def _one_axis_problem(axis: Any) -> str | None:
+    wrong = len(as_list(axis)) != 1 or as_list(axis) == [0]
+    return "(only one, and not the batch)" if wrong else None
 
 
 @LAYERS.register("SyncBatchNormalization")
 @LAYERS.register("BatchNormalizationV1")  # of TensorFlow 1.13 to 1.15
 @LAYERS.register("BatchNormalization")
 class BatchNormalization(Normalising):
-    """Keras' epsilon is 1e-3 unless said otherwise, and its momentum counts the old
-    statistics, not the new.
+    """Normalisation by moving statistics; epsilon is 1e-3 by default, and the momentum
+    weights the old statistics, not the new.
     """
 
-    options = (
-        frozenset({"axis", "momentum", "epsilon", "center", "scale"}) | _OF_TRAINING
-    )
-    only: ClassVar[Only] = {
+    # the last four change training alone, or nothing while ``renorm`` is off
+    options = {
+        "axis",
+        "momentum",
+        "epsilon",
+        "center",
+        "scale",
+        "fused",
+        "synchronized",
+        "renorm_clipping",
+        "renorm_momentum",
+    }
+    only = {
         "renorm": (False,),
         "virtual_batch_size": (None,),
         "adjustment": (None,),
         "mode": (0,),
     }
+    checks = {"axis": _one_axis_problem}
+    renames = {
+        "running_mean": "moving_mean",
+        "running_var": "moving_variance",
+        **Normalising.renames,
+    }
 
     def variables(self) -> list[Variable]:
-        """Return what the options leave of gamma and beta, and the moving
-        statistics.
-        """
+        """Return gamma, beta and the moving statistics."""
         moving = ("moving_mean", "moving_variance")
-        return [
-            *super().variables(),
-            *(Variable(name, trainable=False) for name in moving),
-        ]
-
-    def problems(self) -> Iterator[str]:
-        """Yield unknown options, and several axes."""
-        yield from super().problems()
-        if len(self.axes()) != 1 or self.axes() == [0]:
-            yield f"axis={self['axis']!r} (only one, and not the batch)"
+        statistics = [Variable(name, trainable=False) for name in moving]
+        return super().variables() + statistics
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it over the axis, which is brought to the channels' place."""
         x = inputs[0]
-        kind = {
-            2: nn.BatchNorm1d,
-            3: nn.BatchNorm1d,
-            4: nn.BatchNorm2d,
-            5: nn.BatchNorm3d,
-        }[x.rank]
+        kinds = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+        order, size = channels_second(x, self.axes()[0])
         options = {
             "eps": self.get("epsilon", 1e-3),
             "momentum": round(1 - self.get("momentum", 0.99), 9),
         }
-        axis = self.axes()[0]
-        size = x.shape[axis if axis < 0 else axis - 1]
-        return in_order(
-            net,
-            x,
-            channels_second(x.rank, axis),
-            lambda v: net.apply(name, kind, v, size, **options),
-        )
+        kind = kinds[x.rank - 2]
+        return apply_in_order(net, name, kind, x, order, size, **options)
 
     def state(self) -> State:
-        """Rename; what Keras leaves out is one or zero."""
-        mean = self.tensor("moving_mean")
-        return {
-            "weight": torch.ones_like(mean),
-            "bias": torch.zeros_like(mean),
-            "running_mean": mean,
-            "running_var": self.tensor("moving_variance"),
-            "num_batches_tracked": torch.tensor(0),
-            **super().state(),
-        }
+        return {**super().state(), "num_batches_tracked": torch.tensor(0)}
+
+
+def _ascending_problem(axis: Any) -> str | None:
+    """Refuse axes out of order, whose weights Keras itself would mix up."""
+    axes = as_list(axis)
+    ordered = axes == sorted(axes, key=lambda axis: (axis < 0, axis))
+    if ordered and 0 not in axes:
+        return None
+    return "(only in ascending order, and not the batch)"
 
 
 @LAYERS.register("LayerNormalization")
 class LayerNormalization(Normalising):
-    """Mean 0 and variance 1 over one axis or several; epsilon is 1e-3 unless said
-    otherwise.
-    """
+    """Mean 0 and variance 1 over one axis or several; epsilon is 1e-3 by default."""
 
-    options = frozenset({"axis", "epsilon", "center", "scale"})
-    only: ClassVar[Only] = {"rms_scaling": (False,)}
-
-    def problems(self) -> Iterator[str]:
-        """Yield unknown options, and axes out of order, whose weights Keras itself
-        would mix up.
-        """
-        yield from super().problems()
-        if 0 in self.axes() or self.axes() != sorted(
-            self.axes(), key=lambda axis: (axis < 0, axis)
-        ):
-            yield f"axis={self['axis']!r} (only in ascending order, and not the batch)"
+    options = {"axis", "epsilon", "center", "scale"}
+    only = {"rms_scaling": (False,)}
+    checks = {"axis": _ascending_problem}
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it over the axes, which are brought to the end."""
         x = inputs[0]
         axes = [axis % x.rank for axis in self.axes()]
         shape = [x.shape[axis - 1] for axis in axes]
-        options: dict[str, Any] = {"eps": self.get("epsilon", 1e-3)}
-        options |= {} if self.variables() else {"elementwise_affine": False}
-        options |= (
-            {} if self.get("center", True) or not self.variables() else {"bias": False}
-        )
+        options: Options = {"eps": self.get("epsilon", 1e-3)}
+        if not self.variables():
+            options["elementwise_affine"] = False
+        elif not self.get("center", True):
+            options["bias"] = False
         order = [*(dim for dim in range(x.rank) if dim not in axes), *axes]
-        return in_order(
-            net, x, order, lambda v: net.apply(name, nn.LayerNorm, v, shape, **options)
-        )
+        return apply_in_order(net, name, nn.LayerNorm, x, order, shape, **options)
 
     def state(self) -> State:
-        """Rename; a scale that Keras leaves out is one."""
         state = super().state()
-        return (
-            {"weight": torch.ones_like(state["bias"]), **state}
-            if "bias" in state
-            else state
-        )
+        if "beta" not in self.layer.arrays:  # PyTorch's can do without a shift
+            state.pop("bias", None)
+        return state
+
+
+def _group_count_problem(groups: Any) -> str | None:
+    return None if groups == -1 else count_problem(groups)
+
+
+def _group_axis_problem(axis: Any) -> str | None:
+    """Refuse axes that Keras counts otherwise than they are written."""
+    if len(as_list(axis)) == 1 and as_list(axis)[0] not in (0, -2, -3):
+        return None
+    return "(only -1, or counted from the front, and not the batch)"
 
 
 @LAYERS.register("GroupNormalization")
 class GroupNormalization(Normalising):
-    """Mean 0 and variance 1 over groups of channels and all other axes; -1 groups: each
-    channel by itself.
+    """Mean 0 and variance 1 over groups of channels and all other axes; with -1 groups
+    each channel alone.
     """
 
-    options = frozenset({"groups", "axis", "epsilon", "center", "scale"})
-    counts = frozenset()
-
-    def problems(self) -> Iterator[str]:
-        """Yield unknown options, no groups, and an axis that Keras counts otherwise
-        than it says.
-        """
-        yield from super().problems()
-        if self.get("groups") != -1:
-            yield from count_problem("groups", self.get("groups"))
-        if len(self.axes()) != 1 or self.axes()[0] in (0, -2, -3):
-            yield f"axis={self['axis']!r} (only -1, or counted from the front, and not the batch)"
+    options = {"groups", "axis", "epsilon", "center", "scale"}
+    checks = {
+        "groups": _group_count_problem,
+        "axis": _group_axis_problem,
+    }
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it over the axis, which is brought to the channels' place."""
-        x, axis = inputs[0], self.axes()[0]
-        size = x.shape[axis if axis < 0 else axis - 1]
-        groups = size if self.get("groups", 32) == -1 else self.get("groups", 32)
-        options: dict[str, Any] = {"eps": self.get("epsilon", 1e-3)}
-        options |= {} if self.variables() else {"affine": False}
-        order = channels_second(x.rank, axis)
-        return in_order(
-            net,
-            x,
-            order,
-            lambda v: net.apply(name, nn.GroupNorm, v, groups, size, **options),
+        order, size = channels_second(inputs[0], self.axes()[0])
+        groups = self.get("groups", 32)
+        args = size if groups == -1 else groups, size
+        options: Options = {"eps": self.get("epsilon", 1e-3)}
+        if not self.variables():
+            options["affine"] = False
+        return apply_in_order(
+            net, name, nn.GroupNorm, inputs[0], order, *args, **options
         )
 
-    def state(self) -> State:
-        """Rename; what Keras leaves out is one or zero."""
-        state = super().state()
-        if not state:
-            return state
-        known = next(iter(state.values()))
-        return {
-            "weight": torch.ones_like(known),
-            "bias": torch.zeros_like(known),
-            **state,
-        }
+
+def _last_axis_problem(axis: Any) -> str | None:
+    return None if as_list(axis) == [-1] else "(only -1)"
 
 
 @LAYERS.register("RMSNormalization")
-class RMSNormalization(Normalising):
-    """Mean square 1 over the last axes; only Keras 3 has it."""
+class RMSNormalization(ModuleRule):
+    """Mean square 1 over the last axis; only Keras 3 has it."""
 
-    options = frozenset({"axis", "epsilon"})
-    scale_name = "scale"
+    options = {"axis", "epsilon"}
+    checks = {"axis": _last_axis_problem}
+    weights = ("scale",)
+    renames = {"weight": "scale"}
+    module = nn.RMSNorm
+    layout = KERAS
 
-    def variables(self) -> list[Variable]:
-        """Return the scale."""
-        return [Variable("scale")]
+    def args(self, x: Value) -> Args:
+        return ([x.shape[-1]],)
 
-    def problems(self) -> Iterator[str]:
-        """Yield unknown options, and another axis than the last."""
-        yield from super().problems()
-        if self.axes() != [-1]:
-            yield f"axis={self['axis']!r} (only -1)"
-
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it."""
-        x = net.keras(inputs[0])
-        return net.apply(
-            name, nn.RMSNorm, x, [x.shape[-1]], eps=self.get("epsilon", 1e-6)
-        )
+    def module_options(self) -> Options:
+        return {"eps": self.get("epsilon", 1e-6)}
 
 
 @LAYERS.register("UnitNormalization")
-class UnitNormalization(LayerRule):
-    """Vectors of length 1."""
+class UnitNormalization(ModuleRule):
+    """Vectors of length 1; shorter ones than epsilon are divided by that, which is 1e-6
+    in Keras 2 and 1e-12 in Keras 3.
+    """
 
-    options = frozenset({"axis"})
+    options = {"axis"}
+    module = UnitNormalizationModule
+    layout = KERAS
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it; Keras 2 takes vectors for shorter than 1e-6 as they are divided by
-        that, Keras 3 below 1e-12.
-        """
-        axis = self.get("axis", -1)
-        dims = (axis,) if isinstance(axis, int) else tuple(axis)
-        eps = 1e-12 if self.layer.keras >= 3 else 1e-6
-        return net.apply(
-            name, UnitNormalizationModule, net.keras(inputs[0]), dims, eps=eps
-        )
+    def args(self, x: Value) -> Args:
+        return (tuple(as_list(self.get("axis", -1))),)
+
+    def module_options(self) -> Options:
+        return {"eps": 1e-12 if self.layer.keras >= 3 else 1e-6}

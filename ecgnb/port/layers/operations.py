@@ -1,5 +1,5 @@
-"""Functions as nodes of a graph: Keras 2's TFOpLambda and SlicingOpLambda, Keras 3's
-operations.
+"""Functions as nodes of a graph: TFOpLambda and SlicingOpLambda of Keras 2, operations
+of Keras 3.
 """
 
 from __future__ import annotations
@@ -11,44 +11,56 @@ from typing import Any
 import torch
 from torch import nn
 
-from ecgnb.port.layers.base import LAYERS, LayerRule
-from ecgnb.port.layers.merge import alike
-from ecgnb.port.modules.functions import constant_like, unit_norm
+from ecgnb.port.layers.base import LAYERS, LayerRule, Options, as_list
+from ecgnb.port.layers.merge import in_common_layout
+from ecgnb.port.modules.basic import constant_like, unit_norm
 from ecgnb.port.network import Network, Value
 
-#: Writes one function: the graph, the name of the node, then the function's own
+#: Writes one function: takes the graph, the name of the node, then the function's
 #: arguments.
 Writer = Callable[..., Value | list[Value]]
+
+#: A function of PyTorch.
+Function = Callable[..., Any]
 
 #: All known functions by their name in a graph, ``"op:<name>"``.
 WRITERS: dict[str, Writer] = {}
 
 #: TensorFlow's names of arguments, where Keras 3 has others.
 ALIASES = {
-    "y": "x2", "x": "x1", "b": "x2", "perm": "axes", "newshape": "shape", "paddings": "pad_width",
-    "clip_value_min": "x_min", "clip_value_max": "x_max", "multiples": "repeats", "slice_spec": "key",
+    "y": "x2",
+    "x": "x1",
+    "b": "x2",
+    "perm": "axes",
+    "newshape": "shape",
+    "paddings": "pad_width",
+    "clip_value_min": "x_min",
+    "clip_value_max": "x_max",
+    "multiples": "repeats",
+    "slice_spec": "key",
     "alpha": "negative_slope",
-}  # fmt: skip
+}
 
 DTYPES = {
-    "float32": torch.float32, "float64": torch.float32, "bool": torch.bool, "int32": torch.int32, "int64": torch.int64
-}  # fmt: skip
+    "float32": torch.float32,
+    "float64": torch.float32,
+    "bool": torch.bool,
+    "int32": torch.int32,
+    "int64": torch.int64,
+}
 
 
 class Operation(LayerRule):
-    """A call of a function; its arguments come by place, by name, and in Keras 3 also
-    from the configuration.
+    """A call of a function; its arguments are positional, named, and in Keras 3 also
+    in the configuration.
     """
 
     @property
     def arguments(self) -> frozenset[str]:  # type: ignore[override]
         """The names of all arguments, as TensorFlow and Keras 3 call them."""
-        names = frozenset(self._names())
-        return (
-            names
-            | {alias for alias, name in ALIASES.items() if name in names}
-            | {"name"}
-        )
+        names = self._parameters()
+        aliases = [alias for alias, name in ALIASES.items() if name in names]
+        return frozenset([*names, *aliases, "name"])
 
     def problems(self) -> Iterator[str]:
         """Yield options of Keras 3's configuration that are not known."""
@@ -59,36 +71,29 @@ class Operation(LayerRule):
     def build(
         self, net: Network, name: str, *inputs: Any, **kwargs: Any
     ) -> Value | list[Value]:
-        """Write it."""
-        known = self._names()
-        given = {
-            key: value
-            for key, value in (self._configured() | kwargs).items()
-            if value is not None
-        }
-        named = {
-            key if key in known else ALIASES.get(key, key): value
-            for key, value in given.items()
-        }
-        return WRITERS[self.layer.class_name](
-            net, name, *inputs, **{key: named[key] for key in named if key in known}
-        )
+        parameters = self._parameters()
+        named = {}
+        for key, value in (self._configured() | kwargs).items():
+            key = key if key in parameters else ALIASES.get(key, key)
+            if value is not None and key in parameters:
+                named[key] = value
+        return WRITERS[self.layer.class_name](net, name, *inputs, **named)
 
-    def _names(self) -> list[str]:
+    def _parameters(self) -> list[str]:
+        """Return the parameters of the writer that are the function's arguments."""
         return list(inspect.signature(WRITERS[self.layer.class_name]).parameters)[2:]
 
-    def _configured(self) -> dict[str, Any]:
+    def _configured(self) -> Options:
         if self.layer.keras < 3:
             return {}
-        own = {"name", "trainable"} | (set() if "dtype" in self._names() else {"dtype"})
-        return {
-            key: value for key, value in self.layer.config.items() if key not in own
-        }
+        of_layers = {"name", "trainable", "dtype"} - set(self._parameters())
+        config = self.layer.config
+        return {key: config[key] for key in config if key not in of_layers}
 
 
 def operation(*names: str) -> Callable[[Writer], Writer]:
-    """Decorator that enters a writer under the names that its function has in Keras 2
-    and 3.
+    """Return a decorator that registers a writer under the names that its function has
+    in Keras 2 and 3.
     """
 
     def enter(writer: Writer) -> Writer:
@@ -106,122 +111,147 @@ def axes_of(x: Value, axis: Any) -> tuple[int, ...]:
     Raises:
         ValueError: the batch is among them, or no axis is named, which means all.
     """
-    listed = axis if isinstance(axis, list | tuple) else [axis]
-    if any(each is None or each % x.rank == 0 for each in listed):
+    axes = as_list(axis)
+    if any(dim is None or dim % x.rank == 0 for dim in axes):
         raise ValueError(f"axis={axis!r} mixes the samples of a batch")
-    return tuple(each % x.rank for each in listed)
+    return tuple(dim % x.rank for dim in axes)
 
 
 def in_one_layout(net: Network, values: list[Any]) -> list[Any]:
     """Bring tensors into one layout; numbers stay, lists of numbers become tensors."""
     tensors = [value for value in values if isinstance(value, Value)]
-    if {value.rank for value in tensors} == {3} and not any(
-        isinstance(value, list | dict) for value in values
-    ):
-        turned = iter(alike(net, tensors))
+    constants = any(isinstance(value, list | dict) for value in values)
+    if {value.rank for value in tensors} == {3} and not constants:
+        tensors = in_common_layout(net, tensors)
     else:
-        turned = iter([net.keras(value) for value in tensors])
-    values = [next(turned) if isinstance(value, Value) else value for value in values]
-    like = next(value for value in values if isinstance(value, Value))
-    return [
-        net.function(constant_like, like, _numbers(v))
-        if isinstance(v, list | dict)
-        else v
-        for v in values
-    ]
+        tensors = [net.keras(value) for value in tensors]
+    remaining, converted = iter(tensors), []
+    for value in values:
+        if isinstance(value, Value):
+            value = next(remaining)
+        elif isinstance(value, list | dict):  # Keras 3 writes arrays as objects
+            numbers = value["config"]["value"] if isinstance(value, dict) else value
+            value = net.function(constant_like, tensors[0], numbers)
+        converted.append(value)
+    return converted
 
 
-def _numbers(value: Any) -> Any:
-    return (
-        value["config"]["value"] if isinstance(value, dict) else value
-    )  # Keras 3 writes arrays as objects
-
-
-def _unary(function: Callable[..., Any]) -> Writer:
+def _unary(function: Function) -> Writer:
     def write(net: Network, name: str, x: Value) -> Value:
         return net.function(function, x, layout=x.layout)
 
     return write
 
 
-def _binary(function: Callable[..., Any], tensors_only: bool = False) -> Writer:
+def _binary(function: Function, tensors_only: bool = False) -> Writer:
     def write(net: Network, name: str, x1: Any, x2: Any) -> Value:
-        both = in_one_layout(net, [x1, x2])
-        like = next(value for value in both if isinstance(value, Value))
-        for place, value in enumerate(both):
-            if not isinstance(value, Value) and (tensors_only or place == 0):
-                both[place] = net.function(
-                    constant_like, like, value, layout=like.layout
-                )
-        return net.function(function, *both, layout=like.layout)
+        values = in_one_layout(net, [x1, x2])
+        like = values[0] if isinstance(values[0], Value) else values[1]
+        layout = like.layout
+        for index, value in enumerate(values):
+            if not isinstance(value, Value) and (tensors_only or index == 0):
+                values[index] = net.function(constant_like, like, value, layout=layout)
+        return net.function(function, *values, layout=layout)
 
     return write
 
 
-def _module(kind: type[nn.Module], **options: Any) -> Writer:
+def _module(kind: type[nn.Module]) -> Writer:
     def write(net: Network, name: str, x: Value) -> Value:
-        return net.apply(name, kind, x, **options)
+        return net.apply(name, kind, x)
 
     return write
 
 
-def _reduction(function: Callable[..., Any], **options: Any) -> Writer:
+def _over_axis(kind: type[nn.Module]) -> Writer:
+    def write(net: Network, name: str, x: Value, axis: int = -1) -> Value:
+        return net.apply(name, kind, net.keras(x), dim=axis)
+
+    return write
+
+
+def _reduction(function: Function, **options: Any) -> Writer:
     def write(
         net: Network, name: str, x: Value, axis: Any = None, keepdims: bool = False
     ) -> Value:
-        x = net.keras(x)
-        return net.function(
-            function, x, dim=axes_of(x, axis), keepdim=keepdims, **options
-        )
+        x, dims = net.keras(x), axes_of(x, axis)
+        return net.function(function, x, dim=dims, keepdim=keepdims, **options)
 
     return write
 
 
-UNARY = {
-    "neg": ("negative",), "abs": ("abs", "absolute"), "square": ("square",), "sqrt": ("sqrt",), "rsqrt": ("rsqrt",),
-    "exp": ("exp",), "expm1": ("expm1",), "log": ("log",), "log1p": ("log1p",), "sign": ("sign",), "floor": ("floor",),
-    "ceil": ("ceil",), "sin": ("sin",), "cos": ("cos",), "reciprocal": ("reciprocal",), "detach": ("stop_gradient",),
-    "logical_not": ("logical_not",),
-}  # fmt: skip
-BINARY = {
-    "add": ("add",), "sub": ("subtract",), "mul": ("multiply",), "pow": ("pow", "power"),
-    "true_divide": ("divide", "truediv", "true_divide"), "eq": ("equal",), "ne": ("not_equal",), "gt": ("greater",),
-    "ge": ("greater_equal",), "lt": ("less",), "le": ("less_equal",),
-}  # fmt: skip
-BINARY_OF_TENSORS = {"maximum": ("maximum",), "minimum": ("minimum",), "logical_and": ("logical_and",),
-    "logical_or": ("logical_or",)}  # fmt: skip
-MODULES: dict[type[nn.Module], tuple[str, ...]] = {
-    nn.ReLU: ("relu",), nn.ReLU6: ("relu6",), nn.Sigmoid: ("sigmoid",), nn.Tanh: ("tanh",), nn.SELU: ("selu",),
-    nn.SiLU: ("silu", "swish"), nn.Softsign: ("softsign",), nn.Softplus: ("softplus",),
-    nn.Hardsigmoid: ("hard_sigmoid",), nn.Identity: ("identity",),
-}  # fmt: skip
-REDUCTIONS = {
-    "mean": ("mean", "reduce_mean"), "sum": ("sum", "reduce_sum"), "amax": ("max", "reduce_max", "amax"),
-    "amin": ("min", "reduce_min", "amin"),
-}  # fmt: skip
+#: Functions of one tensor that have one name in Keras and PyTorch.
+UNARY = (
+    "abs",
+    "square",
+    "sqrt",
+    "rsqrt",
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "sign",
+    "floor",
+    "ceil",
+    "sin",
+    "cos",
+    "reciprocal",
+    "logical_not",
+)
+UNARY_RENAMED = {
+    "negative": torch.neg,
+    "absolute": torch.abs,
+    "stop_gradient": torch.detach,
+}
+BINARY: dict[str, Function] = {
+    "add": torch.add,
+    "subtract": torch.sub,
+    "multiply": torch.mul,
+    "pow": torch.pow,
+    "power": torch.pow,
+    "divide": torch.true_divide,
+    "truediv": torch.true_divide,
+    "true_divide": torch.true_divide,
+    "equal": torch.eq,
+    "not_equal": torch.ne,
+    "greater": torch.gt,
+    "greater_equal": torch.ge,
+    "less": torch.lt,
+    "less_equal": torch.le,
+}
+BINARY_OF_TENSORS = ("maximum", "minimum", "logical_and", "logical_or")
+MODULES: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "selu": nn.SELU,
+    "silu": nn.SiLU,
+    "swish": nn.SiLU,
+    "softsign": nn.Softsign,
+    "softplus": nn.Softplus,
+    "hard_sigmoid": nn.Hardsigmoid,
+    "identity": nn.Identity,
+}
 
-for _torch, _keras in UNARY.items():
-    operation(*_keras)(_unary(getattr(torch, _torch)))
-for _torch, _keras in BINARY.items():
-    operation(*_keras)(_binary(getattr(torch, _torch)))
-for _torch, _keras in BINARY_OF_TENSORS.items():
-    operation(*_keras)(_binary(getattr(torch, _torch), tensors_only=True))
-for _kind, _keras in MODULES.items():
-    operation(*_keras)(_module(_kind))
-for _torch, _keras in REDUCTIONS.items():
-    operation(*_keras)(_reduction(getattr(torch, _torch)))
+for _name in UNARY:
+    operation(_name)(_unary(getattr(torch, _name)))
+for _name, _function in UNARY_RENAMED.items():
+    operation(_name)(_unary(_function))
+for _name, _function in BINARY.items():
+    operation(_name)(_binary(_function))
+for _name in BINARY_OF_TENSORS:
+    operation(_name)(_binary(getattr(torch, _name), tensors_only=True))
+for _name, _kind in MODULES.items():
+    operation(_name)(_module(_kind))
+operation("softmax")(_over_axis(nn.Softmax))
+operation("log_softmax")(_over_axis(nn.LogSoftmax))
+operation("mean", "reduce_mean")(_reduction(torch.mean))
+operation("sum", "reduce_sum")(_reduction(torch.sum))
+operation("max", "reduce_max", "amax")(_reduction(torch.amax))
+operation("min", "reduce_min", "amin")(_reduction(torch.amin))
 operation("std", "reduce_std")(_reduction(torch.std, correction=0))
 operation("var", "reduce_variance")(_reduction(torch.var, correction=0))
-
-
-@operation("softmax")
-def _softmax(net: Network, name: str, x: Value, axis: int = -1) -> Value:
-    return net.apply(name, nn.Softmax, net.keras(x), dim=axis)
-
-
-@operation("log_softmax")
-def _log_softmax(net: Network, name: str, x: Value, axis: int = -1) -> Value:
-    return net.apply(name, nn.LogSoftmax, net.keras(x), dim=axis)
 
 
 @operation("leaky_relu")
@@ -263,8 +293,7 @@ def _where(net: Network, name: str, condition: Value, x1: Any, x2: Any) -> Value
 def _l2_normalize(
     net: Network, name: str, x: Value, axis: Any = None, epsilon: float = 1e-12
 ) -> Value:
-    x = net.keras(x)
-    return net.function(unit_norm, x, axes_of(x, axis), epsilon**0.5)
+    return net.function(unit_norm, net.keras(x), axes_of(x, axis), epsilon**0.5)
 
 
 @operation("normalize")
@@ -278,5 +307,4 @@ def _normalize(
 ) -> Value:
     if order != 2:
         raise ValueError(f"order={order!r} (only 2)")
-    x = net.keras(x)
-    return net.function(unit_norm, x, axes_of(x, axis), epsilon)
+    return net.function(unit_norm, net.keras(x), axes_of(x, axis), epsilon)

@@ -1,105 +1,87 @@
-"""Layers that do something in training only; a port keeps them for fine-tuning."""
+"""Layers that act in training only; a port keeps them for fine-tuning."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import nn
 
-from ecgnb.port.layers.base import LAYERS, LayerRule, Only
+from ecgnb.port.layers.base import LAYERS, Args, LayerRule, ModuleRule
 from ecgnb.port.modules.basic import GaussianDropout as GaussianDropoutModule
 from ecgnb.port.modules.basic import GaussianNoise as GaussianNoiseModule
-from ecgnb.port.network import Network, Value
+from ecgnb.port.network import CHANNELS_FIRST, Network, Value
+
+
+def _noise_shape_problem(shape: Any) -> str | None:
+    if shape is None:
+        return None
+    if len(shape) == 3 and shape[1] == 1 and 1 not in (shape[0], shape[2]):
+        return None
+    return "(only None, or [None, 1, None] for whole channels)"
+
+
+class RandomRule(ModuleRule):
+    """A module that is built from one number: a rate or a standard deviation."""
+
+    options = {"rate"}
+    parameters = ("rate",)
+
+    def args(self, x: Value) -> Args:
+        return tuple(float(self[option]) for option in self.parameters)
 
 
 @LAYERS.register("Dropout")
 class Dropout(LayerRule):
-    """Values go by chance, or with a noise shape of length 1 in time, whole
+    """Values are dropped at random, or with a noise shape of length 1 in time, whole
     channels.
     """
 
-    options = frozenset({"rate", "noise_shape"})
-
-    @property
-    def _by_channel(self) -> bool:
-        shape = self.get("noise_shape")
-        return (
-            shape is not None
-            and len(shape) == 3
-            and shape[1] == 1
-            and 1 not in (shape[0], shape[2])
-        )
-
-    def problems(self) -> Iterator[str]:
-        """Yield unknown options, and a noise shape that is not of whole channels."""
-        yield from super().problems()
-        if self.get("noise_shape") is not None and not self._by_channel:
-            yield f"noise_shape={self['noise_shape']!r} (only None, or [None, 1, None] for whole channels)"
+    options = {"rate", "noise_shape"}
+    checks = {"noise_shape": _noise_shape_problem}
 
     def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it."""
-        if self._by_channel:
-            return net.apply(
-                name, nn.Dropout1d, net.channels_first(inputs[0]), float(self["rate"])
-            )
-        return net.apply(name, nn.Dropout, inputs[0], float(self["rate"]))
+        rate = float(self["rate"])
+        if self.get("noise_shape") is None:
+            return net.apply(name, nn.Dropout, inputs[0], rate)
+        return net.apply(name, nn.Dropout1d, net.channels_first(inputs[0]), rate)
 
 
 @LAYERS.register("SpatialDropout1D")
-class SpatialDropout1D(LayerRule):
-    """Whole channels go by chance."""
+class SpatialDropout1D(RandomRule):
+    """Whole channels are dropped at random."""
 
-    options = frozenset({"rate"})
-    only: ClassVar[Only] = {"noise_shape": (None,)}
-
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it."""
-        return net.apply(
-            name, nn.Dropout1d, net.channels_first(inputs[0]), float(self["rate"])
-        )
+    only = {"noise_shape": (None,)}
+    module = nn.Dropout1d
+    layout = CHANNELS_FIRST
 
 
 @LAYERS.register("AlphaDropout")
-class AlphaDropout(LayerRule):
-    """Values go to SELU's lower bound by chance, mean and variance kept."""
+class AlphaDropout(RandomRule):
+    """Values are set to SELU's lower bound at random, mean and variance kept."""
 
-    options = frozenset({"rate"})
-    only: ClassVar[Only] = {"noise_shape": (None,)}
-
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it."""
-        return net.apply(name, nn.AlphaDropout, inputs[0], float(self["rate"]))
+    only = {"noise_shape": (None,)}
+    module = nn.AlphaDropout
 
 
 @LAYERS.register("GaussianNoise")
-class GaussianNoise(LayerRule):
+class GaussianNoise(RandomRule):
     """Noise is added."""
 
-    options = frozenset({"stddev"})
-
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it."""
-        return net.apply(name, GaussianNoiseModule, inputs[0], float(self["stddev"]))
+    options = {"stddev"}
+    module = GaussianNoiseModule
+    parameters = ("stddev",)
 
 
 @LAYERS.register("GaussianDropout")
-class GaussianDropout(LayerRule):
+class GaussianDropout(RandomRule):
     """Values are multiplied by noise."""
 
-    options = frozenset({"rate"})
-
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it."""
-        return net.apply(name, GaussianDropoutModule, inputs[0], float(self["rate"]))
+    module = GaussianDropoutModule
 
 
 @LAYERS.register("ActivityRegularization")
-class ActivityRegularization(LayerRule):
+class ActivityRegularization(ModuleRule):
     """A term of Keras' loss, which a port does not carry; the values pass unchanged."""
 
-    options = frozenset({"l1", "l2"})
-
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it, so that the layer can be seen."""
-        return net.apply(name, nn.Identity, inputs[0])
+    options = {"l1", "l2"}
+    module = nn.Identity

@@ -2,70 +2,67 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 from torch import nn
 
-from ecgnb.port.layers.base import LAYERS, LayerRule, Only
+from ecgnb.port.layers.base import CHANNELS_LAST, LAYERS, Args, ModuleRule, Options
 from ecgnb.port.modules.basic import Crop1d
 from ecgnb.port.modules.basic import Permute as PermuteModule
 from ecgnb.port.modules.basic import RepeatVector as RepeatVectorModule
 from ecgnb.port.modules.basic import Reshape as ReshapeModule
-from ecgnb.port.network import Network, Value
+from ecgnb.port.network import CHANNELS_FIRST, KERAS, Value
 
 
 @LAYERS.register("Flatten")
-class Flatten(LayerRule):
-    """All in one row, time-major as in Keras."""
+class Flatten(ModuleRule):
+    """All values in one row, time-major as in Keras."""
 
-    only: ClassVar[Only] = {"data_format": ("channels_last", None)}
-
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it on Keras' layout."""
-        return net.apply(name, nn.Flatten, net.keras(inputs[0]))
+    only = CHANNELS_LAST
+    module = nn.Flatten
+    layout = KERAS
 
 
 @LAYERS.register("Reshape")
-class Reshape(LayerRule):
+class Reshape(ModuleRule):
     """Another shape."""
 
-    options = frozenset({"target_shape"})
+    options = {"target_shape"}
+    module = ReshapeModule
+    layout = KERAS
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it on Keras' layout."""
-        shape = [-1 if size is None else size for size in self["target_shape"]]
-        return net.apply(name, ReshapeModule, net.keras(inputs[0]), *shape)
+    def args(self, x: Value) -> Args:
+        return tuple(-1 if size is None else size for size in self["target_shape"])
 
 
 @LAYERS.register("Permute")
-class Permute(LayerRule):
+class Permute(ModuleRule):
     """Axes in another order."""
 
-    options = frozenset({"dims"})
+    options = {"dims"}
+    module = PermuteModule
+    layout = KERAS
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it on Keras' layout."""
-        return net.apply(name, PermuteModule, net.keras(inputs[0]), *self["dims"])
+    def args(self, x: Value) -> Args:
+        return tuple(self["dims"])
 
 
 @LAYERS.register("RepeatVector")
-class RepeatVector(LayerRule):
-    """The same vector at each time."""
+class RepeatVector(ModuleRule):
+    """The same vector at each time step."""
 
-    options = frozenset({"n"})
+    options = {"n"}
+    module = RepeatVectorModule
+    layout = KERAS
+    parameters = ("n",)
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it."""
-        return net.apply(name, RepeatVectorModule, net.keras(inputs[0]), self["n"])
 
+class Edges(ModuleRule):
+    """A layer with a number of samples at the beginning and one at the end."""
 
-class Edges(LayerRule):
-    """A layer with two numbers, of the beginning and of the end."""
-
-    only: ClassVar[Only] = {"data_format": ("channels_last", None)}
+    only = CHANNELS_LAST
+    layout = CHANNELS_FIRST
 
     def sides(self, option: str) -> tuple[int, int]:
-        """Return both, which Keras writes as ``2`` or ``[2, 2]``."""
+        """Return both numbers, which Keras writes as ``2`` or ``[2, 2]``."""
         value = self.get(option, 1)
         left, right = (value, value) if isinstance(value, int) else value
         return left, right
@@ -75,47 +72,32 @@ class Edges(LayerRule):
 class ZeroPadding1D(Edges):
     """Zeros at both ends."""
 
-    options = frozenset({"padding"})
+    options = {"padding"}
+    module = nn.ConstantPad1d
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it."""
-        return net.apply(
-            name,
-            nn.ConstantPad1d,
-            net.channels_first(inputs[0]),
-            self.sides("padding"),
-            0.0,
-        )
+    def args(self, x: Value) -> Args:
+        return self.sides("padding"), 0.0
 
 
 @LAYERS.register("Cropping1D")
 class Cropping1D(Edges):
-    """Samples less at both ends."""
+    """Samples dropped at both ends."""
 
-    options = frozenset({"cropping"})
+    options = {"cropping"}
+    module = Crop1d
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it."""
-        return net.apply(
-            name, Crop1d, net.channels_first(inputs[0]), *self.sides("cropping")
-        )
+    def args(self, x: Value) -> Args:
+        return self.sides("cropping")
 
 
 @LAYERS.register("UpSampling1D")
-class UpSampling1D(LayerRule):
+class UpSampling1D(ModuleRule):
     """Each sample several times."""
 
-    options = frozenset({"size"})
+    options = {"size"}
+    module = nn.Upsample
+    layout = CHANNELS_FIRST
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write it; PyTorch's ``"nearest"`` rounds to the wrong sample at some sizes,
-        such as 41.
-        """
-        size = self.number("size", 2)
-        return net.apply(
-            name,
-            nn.Upsample,
-            net.channels_first(inputs[0]),
-            scale_factor=size,
-            mode="nearest-exact",
-        )
+    def module_options(self) -> Options:
+        # "nearest" rounds to the wrong sample at some sizes, such as 41
+        return {"scale_factor": self.number("size", 2), "mode": "nearest-exact"}

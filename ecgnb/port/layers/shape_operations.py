@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import operator
-from itertools import pairwise
+from collections.abc import Callable
+from itertools import chain, pairwise
 from typing import Any
 
 import torch
 
-from ecgnb.port.layers.operations import axes_of, in_one_layout, operation
+from ecgnb.port.layers.base import as_list
+from ecgnb.port.layers.operations import axes_of, operation
 from ecgnb.port.network import Network, Value
+
+
+def _items(
+    net: Network, function: Callable[..., Any], *args: Any, axis: int
+) -> list[Value]:
+    """Write a function that returns several tensors, and each of these."""
+    parts = net.function(function, *args, dim=axis)
+    count = len(parts.example)
+    return [net.function(operator.getitem, parts, index) for index in range(count)]
 
 
 @operation("expand_dims")
 def _expand_dims(net: Network, name: str, x: Value, axis: Any) -> Value:
-    return net.function(
-        torch.unsqueeze,
-        net.keras(x),
-        axis[0] if isinstance(axis, list | tuple) else axis,
-    )
+    return net.function(torch.unsqueeze, net.keras(x), as_list(axis)[0])
 
 
 @operation("squeeze")
@@ -28,9 +35,7 @@ def _squeeze(net: Network, name: str, x: Value, axis: Any = None) -> Value:
 
 @operation("concat", "concatenate")
 def _concatenate(net: Network, name: str, values: list[Any], axis: int = 0) -> Value:
-    return net.function(
-        torch.cat, in_one_layout(net, [net.keras(value) for value in values]), dim=axis
-    )
+    return net.function(torch.cat, [net.keras(value) for value in values], dim=axis)
 
 
 @operation("stack")
@@ -42,7 +47,7 @@ def _stack(net: Network, name: str, values: list[Any], axis: int = 0) -> Value:
 def _unstack(
     net: Network, name: str, x: Value, axis: int = 0, num: int | None = None
 ) -> list[Value]:
-    return _each(net, net.function(torch.unbind, net.keras(x), dim=axis))
+    return _items(net, torch.unbind, net.keras(x), axis=axis)
 
 
 @operation("split")
@@ -56,23 +61,13 @@ def _split(
 ) -> list[Value]:
     x = net.keras(x)
     length = x.example.shape[axis]
-    said = num_or_size_splits if indices_or_sections is None else indices_or_sections
-    if isinstance(said, int):
-        sizes = [length // said] * said
-    elif indices_or_sections is None:
-        sizes = list(said)  # TensorFlow lists sizes
+    if isinstance(indices_or_sections, list | tuple):  # Keras 3 lists where to split
+        edges = [0, *indices_or_sections, length]
+        sizes = [end - start for start, end in pairwise(edges)]
     else:
-        sizes = [
-            end - start for start, end in pairwise([0, *said, length])
-        ]  # Keras 3 lists places
-    return _each(net, net.function(torch.split, x, sizes, dim=axis))
-
-
-def _each(net: Network, parts: Value) -> list[Value]:
-    return [
-        net.function(operator.getitem, parts, place)
-        for place in range(len(parts.example))
-    ]
+        count = indices_or_sections or num_or_size_splits
+        sizes = [length // count] * count if isinstance(count, int) else list(count)
+    return _items(net, torch.split, x, sizes, axis=axis)
 
 
 @operation("transpose")
@@ -90,9 +85,8 @@ def _swapaxes(net: Network, name: str, x: Value, axis1: int, axis2: int) -> Valu
 
 @operation("reshape")
 def _reshape(net: Network, name: str, x: Value, shape: Any) -> Value:
-    return net.function(
-        torch.reshape, net.keras(x), [-1 if size is None else size for size in shape]
-    )
+    sizes = [-1 if size is None else size for size in shape]
+    return net.function(torch.reshape, net.keras(x), sizes)
 
 
 @operation("tile")
@@ -104,9 +98,8 @@ def _tile(net: Network, name: str, x: Value, repeats: Any) -> Value:
 def _repeat(
     net: Network, name: str, x: Value, repeats: int, axis: int | None = None
 ) -> Value:
-    return net.function(
-        torch.repeat_interleave, net.keras(x), repeats, dim=axes_of(x, axis)[0]
-    )
+    dim = axes_of(x, axis)[0]
+    return net.function(torch.repeat_interleave, net.keras(x), repeats, dim=dim)
 
 
 @operation("flip", "reverse")
@@ -125,7 +118,7 @@ def _pad(
 ) -> Value:
     if mode.lower() != "constant":
         raise ValueError(f"mode={mode!r} (only 'constant')")
-    widths = [width for pair in reversed(pad_width) for width in pair]
+    widths = list(chain.from_iterable(reversed(pad_width)))  # PyTorch: last axis first
     return net.function(torch.constant_pad_nd, net.keras(x), widths, constant_values)
 
 
@@ -138,22 +131,21 @@ def _matmul(
     transpose_a: bool = False,
     transpose_b: bool = False,
 ) -> Value:
-    both = [net.keras(x1), net.keras(x2)]
-    for place, turned in enumerate((transpose_a, transpose_b)):
-        if turned:
-            both[place] = net.function(torch.transpose, both[place], -2, -1)
-    return net.function(torch.matmul, *both)
+    x1, x2 = net.keras(x1), net.keras(x2)
+    if transpose_a:
+        x1 = net.function(torch.transpose, x1, -2, -1)
+    if transpose_b:
+        x2 = net.function(torch.transpose, x2, -2, -1)
+    return net.function(torch.matmul, x1, x2)
 
 
 @operation("getitem", "get_item")
 def _getitem(net: Network, name: str, x: Value, key: Any) -> Value:
-    places = [
-        _place(each) for each in (key if isinstance(key, list | tuple) else [key])
-    ]
-    return net.function(operator.getitem, net.keras(x), tuple(places))
+    index = tuple(map(_index, as_list(key)))
+    return net.function(operator.getitem, net.keras(x), index)
 
 
-def _place(value: Any) -> Any:
+def _index(value: Any) -> Any:
     """Return an index from what Keras wrote: a number, ``None``, or an object for a
     slice or an ellipsis.
     """
@@ -161,9 +153,8 @@ def _place(value: Any) -> Any:
         return value
     if value.get("class_name") == "__ellipsis__":
         return ...
-    found = value.get("config", value)
-    if (found["step"] or 1) < 0:
-        raise ValueError(
-            f"a slice with the step {found['step']}, which PyTorch has not"
-        )
-    return slice(found["start"], found["stop"], found["step"])
+    bounds = value.get("config", value)
+    step = bounds["step"]
+    if (step or 1) < 0:
+        raise ValueError(f"a slice with the step {step}, which PyTorch cannot take")
+    return slice(bounds["start"], bounds["stop"], step)

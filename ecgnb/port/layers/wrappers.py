@@ -1,26 +1,27 @@
-"""Layers that hold other layers: in both directions of time, and at every step of
-it.
-"""
+"""Layers that hold other layers: Bidirectional and TimeDistributed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
-from ecgnb.port.layers.base import LAYERS, LayerRule, Only
-from ecgnb.port.layers.recurrent import given_states
-from ecgnb.port.modules.functions import unfold_steps
+from ecgnb.port.layers.base import LAYERS, LayerRule
+from ecgnb.port.layers.recurrent import with_states
+from ecgnb.port.modules.basic import unfold_steps
 from ecgnb.port.network import Network, Value
 
 #: Writes a wrapped layer, which is called by its name in `Layer.children`, and returns
 #: its outputs.
 WriteChild = Callable[..., list[Value]]
 
+#: Layers that are known to work in both directions.
+BIDIRECTIONAL = ("LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU")
+
 
 class Wrapper(LayerRule):
-    """A layer that calls those it holds; their modules stand below its own name."""
+    """A layer that calls those it holds; their modules are kept below its name."""
 
     def wrap(
         self, net: Network, write: WriteChild, *inputs: Any, **kwargs: Any
@@ -33,11 +34,11 @@ class Wrapper(LayerRule):
 
 @LAYERS.register("Bidirectional")
 class Bidirectional(Wrapper):
-    """One recurrent layer forwards, one backwards, and what is made of both."""
+    """One recurrent layer forwards, one backwards, and both outputs merged."""
 
-    options = frozenset({"layer", "backward_layer"})
-    only: ClassVar[Only] = {"merge_mode": ("concat", "sum", "mul", "ave", None)}
-    arguments = frozenset({"initial_state"})
+    options = {"layer", "backward_layer"}
+    only = {"merge_mode": ("concat", "sum", "mul", "ave", None)}
+    arguments = {"initial_state"}
 
     def problems(self) -> Iterator[str]:
         """Yield unknown options and wrapped layers that are not known to work in both
@@ -45,36 +46,24 @@ class Bidirectional(Wrapper):
         """
         yield from super().problems()
         for layer in self.layer.children.values():
-            if layer.class_name not in (
-                "LSTM",
-                "GRU",
-                "SimpleRNN",
-                "CuDNNLSTM",
-                "CuDNNGRU",
-            ):
-                yield f"it wraps a {layer.class_name}; only LSTM, GRU and SimpleRNN are known in both directions"
+            if layer.class_name not in BIDIRECTIONAL:
+                yield (
+                    f"it wraps a {layer.class_name}; only LSTM, GRU and SimpleRNN are "
+                    "known in both directions"
+                )
 
     def wrap(
         self, net: Network, write: WriteChild, *inputs: Any, **kwargs: Any
     ) -> list[Value]:
-        """Write both; the backward sequence is turned, so that its steps meet the
-        forward one's.
-        """
-        x, *states = given_states(inputs, kwargs.get("initial_state"))
+        x, *states = with_states(inputs, kwargs.get("initial_state"))
         half = len(states) // 2
-        forward, *forward_states = write(
-            "forward_layer", x, initial_state=states[:half]
-        )
-        backward, *backward_states = write(
-            "backward_layer", x, initial_state=states[half:]
-        )
+        forward = write("forward_layer", x, initial_state=states[:half])
+        backward = write("backward_layer", x, initial_state=states[half:])
         if self.layer.children["forward_layer"].config.get("return_sequences", False):
-            backward = net.function(torch.flip, backward, [1])
-        return [
-            *self._merged(net, forward, backward),
-            *forward_states,
-            *backward_states,
-        ]
+            # reversed in time, so that its steps meet those of the forward sequence
+            backward[0] = net.function(torch.flip, backward[0], [1])
+        merged = self._merged(net, forward[0], backward[0])
+        return [*merged, *forward[1:], *backward[1:]]
 
     def _merged(self, net: Network, forward: Value, backward: Value) -> list[Value]:
         mode = self.get("merge_mode", "concat")
@@ -82,10 +71,10 @@ class Bidirectional(Wrapper):
             return [forward, backward]
         if mode == "concat":
             return [net.function(torch.cat, [forward, backward], dim=-1)]
-        both = net.function(
-            torch.mul if mode == "mul" else torch.add, forward, backward
-        )
-        return [net.function(torch.div, both, 2.0) if mode == "ave" else both]
+        if mode == "mul":
+            return [net.function(torch.mul, forward, backward)]
+        total = net.function(torch.add, forward, backward)
+        return [net.function(torch.div, total, 2.0) if mode == "ave" else total]
 
 
 @LAYERS.register("TimeDistributed")
@@ -94,14 +83,11 @@ class TimeDistributed(Wrapper):
     step were a sample.
     """
 
-    options = frozenset({"layer"})
+    options = {"layer"}
 
     def wrap(
         self, net: Network, write: WriteChild, *inputs: Any, **kwargs: Any
     ) -> list[Value]:
-        """Write the layer between two changes of shape."""
         steps = net.keras(inputs[0])
         outputs = write("layer", net.function(torch.flatten, steps, 0, 1))
-        return [
-            net.function(unfold_steps, net.keras(output), steps) for output in outputs
-        ]
+        return [net.function(unfold_steps, net.keras(out), steps) for out in outputs]

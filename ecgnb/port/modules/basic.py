@@ -1,22 +1,47 @@
-"""What Keras has and PyTorch has not, as small modules; an exported model carries the
-source of those it uses.
-
-Each tells by ``relevance`` how layer-wise relevance passes through it
-(`ecgnb.explain.kinds`).
-"""
+"""Padding, pooling, separable convolution, shapes, noise and functions of Keras."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class SamePad1d(nn.Module):
-    """Pad ``[B, C, T]`` as Keras' ``padding="same"`` does: ceil(T / stride) outputs,
-    the odd sample at the end.
+def same_padding(length: int, span: int, stride: int) -> tuple[int, int]:
+    """Return the samples that Keras' ``padding="same"`` adds at either end for
+    ceil(length / stride) outputs, which see ``span`` samples each; the odd one comes at
+    the end.
+    """
+    outputs = -(-length // stride)  # rounded up
+    missing = max((outputs - 1) * stride + span - length, 0)
+    return missing // 2, missing - missing // 2
 
-    Zero is the value for a convolution, minus infinity for a maximum.
+
+def unfold_steps(x: Tensor, steps: Tensor) -> Tensor:
+    """Undo the flattening of ``[B, T, ...]`` to ``[B * T, ...]``, with the sizes of the
+    tensor ``steps``.
+    """
+    return x.unflatten(0, steps.shape[:2])
+
+
+def constant_like(x: Tensor, values: Any) -> Tensor:
+    """Return a constant on the device of ``x``, of its dtype if that is floating."""
+    dtype = x.dtype if x.is_floating_point() else None
+    return torch.as_tensor(values, dtype=dtype, device=x.device)
+
+
+def unit_norm(x: Tensor, dim: tuple[int, ...], eps: float) -> Tensor:
+    """Divide by the Euclidean norm along ``dim``, which counts as ``eps`` where it is
+    smaller.
+    """
+    return x / torch.linalg.vector_norm(x, dim=dim, keepdim=True).clamp_min(eps)
+
+
+class SamePad1d(nn.Module):
+    """Pad ``[B, C, T]`` as Keras' ``padding="same"`` does: zero is the value for a
+    convolution, minus infinity for a maximum.
     """
 
     relevance = "rearrange"
@@ -25,32 +50,21 @@ class SamePad1d(nn.Module):
         self, kernel_size: int, stride: int = 1, dilation: int = 1, value: float = 0.0
     ) -> None:
         super().__init__()
-        self.kernel_size, self.stride, self.dilation, self.value = (
-            kernel_size,
-            stride,
-            dilation,
-            value,
-        )
+        self.kernel_size, self.stride = kernel_size, stride
+        self.dilation, self.value = dilation, value
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``[B, C, T + missing]``."""
-        steps = -(-x.shape[-1] // self.stride)
-        missing = (
-            (steps - 1) * self.stride
-            + (self.kernel_size - 1) * self.dilation
-            + 1
-            - x.shape[-1]
-        )
-        left = max(missing, 0) // 2
-        return F.pad(x, (left, max(missing, 0) - left), value=self.value)
+        span = (self.kernel_size - 1) * self.dilation + 1
+        sides = same_padding(x.shape[-1], span, self.stride)
+        return F.pad(x, sides, value=self.value)
 
     def extra_repr(self) -> str:
-        """Return the options for the module's repr."""
-        return f"{self.kernel_size}, stride={self.stride}, dilation={self.dilation}, value={self.value}"
+        options = f"stride={self.stride}, dilation={self.dilation}, value={self.value}"
+        return f"{self.kernel_size}, {options}"
 
 
-class GlobalAveragePool1d(nn.Module):
-    """Mean over time, ``[B, C, T]`` -> ``[B, C]``, or ``[B, C, 1]`` with
+class GlobalPool1d(nn.Module):
+    """One number per channel, ``[B, C, T]`` -> ``[B, C]``, or ``[B, C, 1]`` with
     ``keepdim``.
     """
 
@@ -60,38 +74,29 @@ class GlobalAveragePool1d(nn.Module):
         super().__init__()
         self.keepdim = keepdim
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return one number a channel."""
-        return x.mean(dim=-1, keepdim=self.keepdim)
-
     def extra_repr(self) -> str:
-        """Return the options for the module's repr."""
         return f"keepdim={self.keepdim}"
 
 
-class GlobalMaxPool1d(nn.Module):
-    """Maximum over time, ``[B, C, T]`` -> ``[B, C]``, or ``[B, C, 1]`` with
-    ``keepdim``.
-    """
+class GlobalAveragePool1d(GlobalPool1d):
+    """Mean over time."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=-1, keepdim=self.keepdim)
+
+
+class GlobalMaxPool1d(GlobalPool1d):
+    """Maximum over time."""
 
     relevance = "winner"
 
-    def __init__(self, keepdim: bool = False) -> None:
-        super().__init__()
-        self.keepdim = keepdim
-
     def forward(self, x: Tensor) -> Tensor:
-        """Return one number a channel."""
         return x.amax(dim=-1, keepdim=self.keepdim)
-
-    def extra_repr(self) -> str:
-        """Return the options for the module's repr."""
-        return f"keepdim={self.keepdim}"
 
 
 class SameAvgPool1d(nn.Module):
-    """Mean of windows of ``[B, C, T]`` with Keras' ``padding="same"``; what was padded
-    does not count.
+    """Mean of windows of ``[B, C, T]`` with Keras' ``padding="same"``, which does not
+    count: ``[B, C, ceil(T / stride)]``.
     """
 
     relevance = "linear"
@@ -101,20 +106,12 @@ class SameAvgPool1d(nn.Module):
         self.kernel_size, self.stride = kernel_size, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``[B, C, ceil(T / stride)]``."""
-        missing = max(
-            (-(-x.shape[-1] // self.stride) - 1) * self.stride
-            + self.kernel_size
-            - x.shape[-1],
-            0,
-        )
-        sides = (missing // 2, missing - missing // 2)
+        sides = same_padding(x.shape[-1], self.kernel_size, self.stride)
         counted = F.pad(torch.ones_like(x[:1, :1]), sides)
         means = F.avg_pool1d(F.pad(x, sides), self.kernel_size, self.stride)
         return means / F.avg_pool1d(counted, self.kernel_size, self.stride)
 
     def extra_repr(self) -> str:
-        """Return the options for the module's repr."""
         return f"{self.kernel_size}, stride={self.stride}"
 
 
@@ -128,17 +125,15 @@ class Crop1d(nn.Module):
         self.left, self.right = left, right
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``[B, C, T - left - right]``."""
         return x[..., self.left : x.shape[-1] - self.right]
 
     def extra_repr(self) -> str:
-        """Return the options for the module's repr."""
         return f"{self.left}, {self.right}"
 
 
 class SeparableConv1d(nn.Module):
     """A convolution of each channel by itself, then one of width 1 over all: ``[B, C,
-    T]`` -> ``[B, out, T']``.
+    T]`` -> ``[B, out, T']``; without padding.
     """
 
     relevance = "linear"
@@ -167,12 +162,11 @@ class SeparableConv1d(nn.Module):
         self.pointwise = nn.Conv1d(between, out_channels, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what both convolutions make of a padded signal."""
         return self.pointwise(self.depthwise(x))
 
 
 class Reshape(nn.Module):
-    """Another shape for each sample, the batch left alone; one size may be -1."""
+    """Another shape for each sample, ``[B, *shape]``; one size may be -1."""
 
     relevance = "rearrange"
 
@@ -181,11 +175,9 @@ class Reshape(nn.Module):
         self.shape = shape
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``[B, *shape]``."""
         return x.reshape(x.shape[0], *self.shape)
 
     def extra_repr(self) -> str:
-        """Return the options for the module's repr."""
         return ", ".join(map(str, self.shape))
 
 
@@ -199,11 +191,9 @@ class Permute(nn.Module):
         self.dims = dims
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the tensor with its dimension ``dims[k]`` at place k + 1."""
         return x.permute(0, *self.dims)
 
     def extra_repr(self) -> str:
-        """Return the options for the module's repr."""
         return ", ".join(map(str, self.dims))
 
 
@@ -217,11 +207,9 @@ class RepeatVector(nn.Module):
         self.n = n
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the repeated rows."""
         return x.unsqueeze(1).repeat(1, self.n, 1)
 
     def extra_repr(self) -> str:
-        """Return the options for the module's repr."""
         return str(self.n)
 
 
@@ -235,11 +223,9 @@ class GaussianNoise(nn.Module):
         self.stddev = stddev
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return a tensor of the same shape."""
         return x + self.stddev * torch.randn_like(x) if self.training else x
 
     def extra_repr(self) -> str:
-        """Return the options for the module's repr."""
         return str(self.stddev)
 
 
@@ -255,11 +241,9 @@ class GaussianDropout(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return a tensor of the same shape."""
         if not self.training:
             return x
         return x * (1 + (self.rate / (1 - self.rate)) ** 0.5 * torch.randn_like(x))
 
     def extra_repr(self) -> str:
-        """Return the options for the module's repr."""
         return str(self.rate)

@@ -1,6 +1,4 @@
-"""Keras' activations that PyTorch has not, as small modules; an exported model carries
-the source of those it uses.
-"""
+"""Activations that Keras has and PyTorch has not."""
 
 from __future__ import annotations
 
@@ -16,7 +14,6 @@ class HardSigmoid(nn.Module):
     relevance = "elementwise"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return a tensor of the same shape."""
         return torch.clamp(0.2 * x + 0.5, 0.0, 1.0)
 
 
@@ -26,7 +23,6 @@ class Exponential(nn.Module):
     relevance = "elementwise"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return a tensor of the same shape."""
         return torch.exp(x)
 
 
@@ -36,10 +32,8 @@ class SparsePlus(nn.Module):
     relevance = "elementwise"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return a tensor of the same shape."""
-        return torch.where(
-            x <= -1, torch.zeros_like(x), torch.where(x < 1, 0.25 * (x + 1) ** 2, x)
-        )
+        above = torch.where(x < 1, 0.25 * (x + 1) ** 2, x)
+        return torch.where(x <= -1, torch.zeros_like(x), above)
 
 
 class SparseSigmoid(nn.Module):
@@ -48,7 +42,6 @@ class SparseSigmoid(nn.Module):
     relevance = "elementwise"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return a tensor of the same shape."""
         return torch.clamp(0.5 * (x + 1), 0.0, 1.0)
 
 
@@ -58,7 +51,6 @@ class Squareplus(nn.Module):
     relevance = "elementwise"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return a tensor of the same shape."""
         return (x + torch.sqrt(x**2 + 4)) / 2
 
 
@@ -76,29 +68,22 @@ class ClippedReLU(nn.Module):
         threshold: float = 0.0,
     ) -> None:
         super().__init__()
-        self.max_value, self.negative_slope, self.threshold = (
-            max_value,
-            negative_slope,
-            threshold,
-        )
+        self.max_value = max_value
+        self.negative_slope, self.threshold = negative_slope, threshold
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return a tensor of the same shape."""
-        above = torch.clamp(
-            torch.where(x > self.threshold, x, torch.zeros_like(x)),
-            min=0.0,
-            max=self.max_value,
-        )
+        above = torch.where(x > self.threshold, x, torch.zeros_like(x))
+        above = torch.clamp(above, min=0.0, max=self.max_value)
         return above - self.negative_slope * torch.relu(self.threshold - x)
 
     def extra_repr(self) -> str:
-        """Return the options for the module's repr."""
-        return f"max_value={self.max_value}, negative_slope={self.negative_slope}, threshold={self.threshold}"
+        slope = f"negative_slope={self.negative_slope}"
+        return f"max_value={self.max_value}, {slope}, threshold={self.threshold}"
 
 
 class ParametricReLU(nn.Module):
-    """ReLU with a slope of its own for each place of ``shape``; `nn.PReLU` knows one a
-    channel only.
+    """ReLU of ``[B, *shape]`` with a slope for each position of ``shape``, where a
+    length of 1 is broadcast; `nn.PReLU` has one per channel only.
     """
 
     relevance = "elementwise"
@@ -108,14 +93,10 @@ class ParametricReLU(nn.Module):
         self.weight = nn.Parameter(torch.zeros(shape))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return a tensor of the same shape ``[B, *shape]``; a length of 1 is
-        broadcast.
-        """
         return torch.relu(x) - self.weight * torch.relu(-x)
 
     def extra_repr(self) -> str:
-        """Return the options for the module's repr."""
-        return ", ".join(str(size) for size in self.weight.shape)
+        return ", ".join(map(str, self.weight.shape))
 
 
 class SoftmaxOver(nn.Module):
@@ -126,9 +107,7 @@ class SoftmaxOver(nn.Module):
         self.dims = dims
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return a tensor of the same shape, which sums to 1 over ``dims``."""
         return torch.exp(x - torch.logsumexp(x, dim=self.dims, keepdim=True))
 
     def extra_repr(self) -> str:
-        """Return the options for the module's repr."""
         return f"dims={self.dims}"

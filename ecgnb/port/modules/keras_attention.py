@@ -1,11 +1,20 @@
-"""Attention as Keras has it, as modules; an exported model carries the source of those
-it uses.
-"""
+"""Attention as Keras has it, with free widths and with learnt scales."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+
+def masked_softmax(scores: Tensor, forbidden: Tensor, masking: str = "add") -> Tensor:
+    """Return the attention weights. ``masking`` matters only where all is forbidden:
+    ``"add"`` leaves the softmax of the scores, ``"fill"`` gives equal weights,
+    ``"zero"`` none.
+    """
+    if masking == "add":
+        return (scores - 1e9 * forbidden.to(scores.dtype)).softmax(-1)
+    weights = scores.masked_fill(forbidden, -1e9).softmax(-1)
+    return weights.masked_fill(forbidden, 0.0) if masking == "zero" else weights
 
 
 class MultiHeadAttention(nn.Module):
@@ -47,7 +56,7 @@ class MultiHeadAttention(nn.Module):
         self.output = nn.Linear(heads * value_size, output_dim, bias=bias)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(  # noqa: D102
+    def forward(
         self,
         query: Tensor,
         value: Tensor,
@@ -59,34 +68,21 @@ class MultiHeadAttention(nn.Module):
         value_mask: Tensor | None = None,
         key_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        q, k, v = (
-            self._by_head(each)
-            for each in (self.query(query), self.key(key), self.value(value))
-        )
-        scores = (q * self.scale) @ k.transpose(-2, -1)
+        q, k = self._by_head(self.query(query)), self._by_head(self.key(key))
+        scores = (q * self.scale) @ k.transpose(-2, -1)  # [B, heads, T, S]
         allowed = torch.ones_like(scores, dtype=torch.bool)
         if mask is not None:
             allowed = allowed & (mask if mask.ndim == 4 else mask.unsqueeze(-3)).bool()
         if query_mask is not None:
             allowed = allowed & query_mask.bool()[:, None, :, None]
-        for each in (value_mask, key_mask):
-            if each is not None:
-                allowed = allowed & each.bool()[:, None, None, :]
-        weights = self._weights(
-            scores, ~(allowed.tril() if causal else allowed), masking
-        )
-        mixed = self.dropout(weights) @ v
+        for source_mask in (value_mask, key_mask):
+            if source_mask is not None:
+                allowed = allowed & source_mask.bool()[:, None, None, :]
+        if causal:
+            allowed = allowed.tril()
+        weights = masked_softmax(scores, ~allowed, masking)
+        mixed = self.dropout(weights) @ self._by_head(self.value(value))
         return self.output(mixed.transpose(1, 2).flatten(2)), weights
-
-    @staticmethod
-    def _weights(scores: Tensor, forbidden: Tensor, masking: str) -> Tensor:
-        """Return the weights; ``masking`` matters only where nothing is allowed, and is
-        as each Keras has it.
-        """
-        if masking == "add":
-            return (scores - 1e9 * forbidden.to(scores.dtype)).softmax(-1)
-        weights = scores.masked_fill(forbidden, -1e9).softmax(-1)
-        return weights.masked_fill(forbidden, 0.0) if masking == "zero" else weights
 
     def _by_head(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -115,12 +111,12 @@ class ScoredAttention(nn.Module):
         super().__init__()
         self.score = score
         self.scale = None if scale is None else nn.Parameter(torch.ones(scale))
-        self.concat_score_weight = (
-            nn.Parameter(torch.ones(())) if score == "concat" else None
-        )
+        self.concat_score_weight: nn.Parameter | None = None
+        if score == "concat":
+            self.concat_score_weight = nn.Parameter(torch.ones(()))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(  # noqa: D102
+    def forward(
         self,
         query: Tensor,
         value: Tensor,
@@ -133,26 +129,24 @@ class ScoredAttention(nn.Module):
         allowed = torch.ones_like(scores, dtype=torch.bool)
         if value_mask is not None:
             allowed = allowed & value_mask.bool().unsqueeze(-2)
-        forbidden = ~(allowed.tril() if causal else allowed)
-        weights = (scores - 1e9 * forbidden.to(scores.dtype)).softmax(-1)
+        if causal:
+            allowed = allowed.tril()
+        weights = masked_softmax(scores, ~allowed)
         output = self.dropout(weights) @ value
-        return output if query_mask is None else output * query_mask.unsqueeze(-1).to(
-            output.dtype
-        ), weights
+        if query_mask is not None:
+            output = output * query_mask.unsqueeze(-1).to(output.dtype)
+        return output, weights
 
-    def extra_repr(self) -> str:  # noqa: D102
+    def extra_repr(self) -> str:
         return self.score
 
     def _scores(self, query: Tensor, key: Tensor) -> Tensor:
         scale = 1.0 if self.scale is None else self.scale
         if self.score == "dot":
             return query @ key.transpose(-2, -1) * scale
-        both = query.unsqueeze(-2) + key.unsqueeze(-3)
+        sums = query.unsqueeze(-2) + key.unsqueeze(-3)
         if self.score == "additive":
-            return (scale * both.tanh()).sum(-1)
-        scores = (scale * both).tanh().sum(-1)
-        return (
-            scores
-            if self.concat_score_weight is None
-            else self.concat_score_weight * scores
-        )
+            return (scale * sums.tanh()).sum(-1)
+        scores = (scale * sums).tanh().sum(-1)
+        weight = self.concat_score_weight
+        return scores if weight is None else weight * scores

@@ -1,6 +1,4 @@
-"""Keras' normalisations that PyTorch has not, as modules; an exported model carries the
-source of those it uses.
-"""
+"""Normalisations that Keras has and PyTorch has not."""
 
 from __future__ import annotations
 
@@ -24,16 +22,14 @@ class UnitNormalization(nn.Module):
         self.dims, self.eps = dims, eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return a tensor of the same shape."""
         return F.normalize(x, dim=self.dims, eps=self.eps)  # type: ignore[arg-type]
 
     def extra_repr(self) -> str:
-        """Return the options for the module's repr."""
         return f"{self.dims}, eps={self.eps}"
 
 
 class Rescaling(nn.Module):
-    """x * scale + offset, each one number or one for each place of the last
+    """x * scale + offset; both are one number, or one for each position of the last
     dimension.
     """
 
@@ -45,19 +41,14 @@ class Rescaling(nn.Module):
         self, scale: float | tuple[float, ...], offset: float | tuple[float, ...] = 0.0
     ) -> None:
         super().__init__()
-        self.register_buffer(
-            "scale", torch.tensor(scale, dtype=torch.float32), persistent=False
-        )
-        self.register_buffer(
-            "offset", torch.tensor(offset, dtype=torch.float32), persistent=False
-        )
+        for name, value in (("scale", scale), ("offset", offset)):
+            constant = torch.tensor(value, dtype=torch.float32)
+            self.register_buffer(name, constant, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return a tensor of the same shape."""
         return x * self.scale + self.offset
 
     def extra_repr(self) -> str:
-        """Return the options for the module's repr."""
         return f"{self.scale.tolist()}, {self.offset.tolist()}"
 
 
@@ -77,11 +68,9 @@ class Normalization(nn.Module):
         self.register_buffer("variance", torch.ones(shape).flatten())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return a tensor of the same shape ``[B, ...]``."""
         mean = self.mean.reshape(self.shape)
         deviation = self.variance.sqrt().clamp(min=1e-7).reshape(self.shape)
         return mean + x * deviation if self.invert else (x - mean) / deviation
 
     def extra_repr(self) -> str:
-        """Return the options for the module's repr."""
         return f"{', '.join(map(str, self.shape))}, invert={self.invert}"

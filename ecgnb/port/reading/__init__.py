@@ -1,1 +1,1 @@
-"""What a Keras file tells: containers, graph, weights."""
+"""Readers of Keras files: containers, graph, weights."""

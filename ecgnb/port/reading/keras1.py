@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
 
-#: Options that have another name since, whatever the layer.
+from ecgnb.port.reading.calls import Config
+
+#: Options that have another name in Keras 2, in any layer.
 _OPTIONS = {
     "border_mode": "padding",
     "bias": "use_bias",
@@ -33,7 +34,7 @@ _OPTIONS = {
     "sigma": "stddev",
     "output_dim": "units",
 }
-#: Options that Keras 1 wrote and that decided nothing.
+#: Options of Keras 1 without effect.
 _GONE = ("weights", "consume_less", "gamma_init", "beta_init")
 _CLASSES = {"Convolution1D": "Conv1D", "AtrousConvolution1D": "Conv1D"}
 _MERGES = {
@@ -48,29 +49,23 @@ _ARRAYS = {
     "U": "recurrent_kernel",
     "b": "bias",
     "running_mean": "moving_mean",
+    "running_std": "moving_variance",  # Keras 1 stored the variance under this name
 }
-#: "running_std" held the variance, whatever its name says.
-_ARRAYS |= {"running_std": "moving_variance"}
 #: The gates of a recurrent layer in the order in which Keras 2 joins them.
 _GATES = {"LSTM": "ifco", "GRU": "zrh"}
 
 
-def modern_layer(kind: str, config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def modern_layer(kind: str, config: Config) -> tuple[str, Config]:
     """Return a layer's class and options as Keras 2 writes them."""
-    options = {
-        _OPTIONS.get(name, name): value
-        for name, value in config.items()
-        if name not in _GONE
-    }
+    kept = [name for name in config if name not in _GONE]
+    options = {_OPTIONS.get(name, name): config[name] for name in kept}
     if kind == "Embedding":
         options["output_dim"] = options.pop("units")
     if kind == "Merge" and options.get("mode") in _MERGES:
-        axis = (
-            {"axis": options.get("concat_axis", -1)}
-            if options["mode"] == "concat"
-            else {}
-        )
-        return _MERGES[options["mode"]], {"name": options["name"], **axis}
+        merge = {"name": options["name"]}
+        if options["mode"] == "concat":
+            merge["axis"] = options.get("concat_axis", -1)
+        return _MERGES[options["mode"]], merge
     if kind == "BatchNormalization" and options.get("mode") == 0:
         del options["mode"]
     if kind in _GATES:
@@ -89,31 +84,24 @@ def modern_arrays(
         kind: the class in Keras 2.
         stored: names such as ``"lstm_1_W_i"``, and arrays.
     """
-    found = {_short(name): array for name, array in stored}
-    if kind in _GATES and any(name.startswith("W_") for name in found):
-        gates = _GATES[kind]
-        return [
-            (
-                _ARRAYS[part],
-                np.concatenate([found[f"{part}_{gate}"] for gate in gates], -1),
-            )
-            for part in "WUb"
-        ]
+    arrays = {_short(name): array for name, array in stored}
+    if kind in _GATES and any(name.startswith("W_") for name in arrays):
+        joined = []
+        for part in "WUb":
+            gates = [arrays[f"{part}_{gate}"] for gate in _GATES[kind]]
+            joined.append((_ARRAYS[part], np.concatenate(gates, -1)))
+        return joined
     if kind == "Embedding":
-        return [("embeddings", found["W"])]
-    if (
-        kind == "Conv1D" and found["W"].ndim == 4
-    ):  # a convolution over time was one over an image of width 1
-        found["W"] = found["W"][:, 0]
-    return [(_ARRAYS.get(name, name), array) for name, array in found.items()]
+        return [("embeddings", arrays["W"])]
+    if kind == "Conv1D" and arrays["W"].ndim == 4:  # [K, 1, in, out], of an image
+        arrays["W"] = arrays["W"][:, 0]
+    return [(_ARRAYS.get(name, name), array) for name, array in arrays.items()]
 
 
 def _short(name: str) -> str:
     """Return ``W_i`` of ``lstm_1_W_i``, ``running_std`` of
     ``batchnormalization_1_running_std:0``.
     """
-    match = re.search(
-        r"(?:^|_)((?:[WUb]_[a-z])|[WUb]|gamma|beta|running_mean|running_std)(?:_\d+)?(?::\d+)?$",
-        name,
-    )
+    array = "[WUb]_[a-z]|[WUb]|gamma|beta|running_mean|running_std"
+    match = re.search(rf"(?:^|_)({array})(?:_\d+)?(?::\d+)?$", name)
     return match[1] if match else name

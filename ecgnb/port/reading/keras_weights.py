@@ -1,6 +1,4 @@
-"""The two layouts in which Keras stores arrays, and how they are given to the layers
-they belong to.
-"""
+"""Weights of a Keras file, in both layouts that Keras writes, bound to layers."""
 
 from __future__ import annotations
 
@@ -12,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ecgnb.core.errors import PortError
+from ecgnb.core.errors import PortError, first_few
 from ecgnb.port.reading.graph import Graph, Layer
 from ecgnb.port.reading.keras1 import modern_arrays
 
 if TYPE_CHECKING:
     import h5py
+
+#: No weights can be compressed further than this.
+MOST_COMPRESSED = 1000
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,12 @@ class Variable:
     trainable: bool = True
 
 
-#: No weights can be compressed further than this.
-MOST_COMPRESSED = 1000
-
-#: Tells the variables of a layer in Keras' order; nested models and wrappers have none
-#: of their own.
+#: Returns the variables of a layer in Keras' order; nested models and wrappers have
+#: none themselves.
 VariablesOf = Callable[[Layer], list[Variable]]
+
+#: An array and its name in the file.
+Stored = tuple[str, np.ndarray]
 
 
 class Weights(ABC):
@@ -57,51 +58,47 @@ class Weights(ABC):
         """Fill ``arrays`` of every layer.
 
         Raises:
-            PortError: an array is missing, too many, or named otherwise than the layer
-                wants.
+            PortError: an array is missing, unexpected, or has another name than the
+                layer needs.
         """
 
 
 def read_weights(group: h5py.Group) -> Weights:
     """Read all arrays below a group, in either layout."""
-    names = _listed(group, "layer_names")
+    names = _names_in(group, "layer_names")
     if names is None:
         return TreeWeights(_read_tree(group))
-    return ListedWeights({name: _read_listed(group[name]) for name in names})
+    layers = {}
+    for name in names:
+        arrays = _names_in(group[name], "weight_names") or []
+        layers[name] = [(array, _array(group[name], array)) for array in arrays]
+    return ListedWeights(layers)
 
 
 @dataclass(frozen=True)
 class ListedWeights(Weights):
-    """Layout of whole files and of Keras 2: a flat list of arrays a layer, in the order
-    of an attribute.
+    """Layout of whole files and of Keras 2: a flat list of arrays per layer, in the
+    order of an attribute.
 
     Attributes:
         layers: for each layer of the model, not of nested ones, the names and arrays in
             the file's order.
     """
 
-    layers: dict[str, list[tuple[str, np.ndarray]]]
+    layers: dict[str, list[Stored]]
     layout: str = "layout of Keras 1 and 2"
 
     def bind(self, graph: Graph, variables_of: VariablesOf) -> None:
-        """Give each layer its arrays; see `Weights.bind`."""
-        wanted = {
-            layer.name: _stored_order(layer, variables_of)
-            for layer in graph.layers.values()
-        }
-        strangers = [
-            name
-            for name, arrays in self.layers.items()
-            if arrays and not wanted.get(name)
-        ]
-        missing = [
-            name
-            for name, slots in wanted.items()
-            if slots and not self.layers.get(name)
-        ]
-        if strangers or missing:
-            raise PortError(_other_model(missing, strangers))
-        for name, slots in wanted.items():
+        """Fill ``arrays`` of every layer; see `Weights.bind`."""
+        needed: dict[str, list[_Slot]] = {}
+        for layer in graph.layers.values():
+            needed[layer.name] = _stored_order(layer, variables_of)
+        stored = {name for name in self.layers if self.layers[name]}
+        filled = [name for name in needed if needed[name]]
+        missing = [name for name in filled if name not in stored]
+        unexpected = [name for name in self.layers if name in stored - set(filled)]
+        _refuse_other_model(missing, unexpected)
+        for name, slots in needed.items():
             _fill(graph.layers[name], slots, self.layers.get(name, []))
 
 
@@ -115,7 +112,7 @@ class TreeWeights(Weights):
     layout: str = "layout of Keras 3"
 
     def bind(self, graph: Graph, variables_of: VariablesOf) -> None:
-        """Give each layer its arrays; see `Weights.bind`."""
+        """Fill ``arrays`` of every layer; see `Weights.bind`."""
         _bind_model(self.root, graph, variables_of)
 
 
@@ -130,76 +127,82 @@ class Node:
     arrays: list[np.ndarray] = field(default_factory=list)
     groups: dict[str, Node] = field(default_factory=dict)
 
+    def below(self, path: str) -> Node:
+        """Return the group under a path; an empty one if there is none."""
+        node = self
+        for part in filter(None, path.split("/")):
+            node = node.groups.get(part, Node(f"{node.path}/{part}"))
+        return node
 
-def _read_listed(group: h5py.Group) -> list[tuple[str, np.ndarray]]:
-    return [
-        (name, _array(group, name)) for name in _listed(group, "weight_names") or []
-    ]
+    def walk(self, path: str = "") -> Iterator[tuple[str, Node]]:
+        """Yield this group and all below it, with their paths below this one."""
+        yield path, self
+        for key, group in self.groups.items():
+            yield from group.walk(f"{path}/{key}".strip("/"))
+
+    def has_arrays(self) -> bool:
+        """Whether this group or one below it holds arrays."""
+        return any(node.arrays for _, node in self.walk())
+
+    def weights(self) -> list[np.ndarray]:
+        """Return the arrays without the state of random generators (integers)."""
+        return [array for array in self.arrays if array.dtype.kind == "f"]
 
 
 def _array(group: h5py.Group, name: str) -> np.ndarray:
     """Read one array, from this file alone and no larger than what is stored of it.
 
     Raises:
-        PortError: the array lies in another file, or is declared without being stored.
+        PortError: the array is in another file, or is declared without being stored.
     """
     import h5py
 
-    dataset = (
-        None
-        if isinstance(group.get(name, getlink=True), h5py.ExternalLink)
-        else group[name]
-    )
-    if dataset is None or dataset.external or dataset.is_virtual:
+    path = f"{group.name}/{name}"
+    linked = isinstance(group.get(name, getlink=True), h5py.ExternalLink)
+    if linked or group[name].external or group[name].is_virtual:
         raise PortError(
-            f"The array {group.name}/{name} lies in another file, which Keras never writes; it is not read from there."
+            f"The array {path} is in another file, which Keras never writes; it is not "
+            "read from there."
         )
-    if (
-        dataset.nbytes
-        and dataset.nbytes > MOST_COMPRESSED * dataset.id.get_storage_size()
-    ):
+    dataset = group[name]
+    stored = dataset.id.get_storage_size()
+    if dataset.nbytes > MOST_COMPRESSED * stored:
         raise PortError(
-            f"The array {group.name}/{name} is declared with {dataset.nbytes / 1e6:.1f} MB, and the file stores "
-            f"{dataset.id.get_storage_size()} bytes of it. The file was cut, or never written to its end."
+            f"The array {path} is declared with {dataset.nbytes / 1e6:.1f} MB, and the "
+            f"file stores {stored} bytes of it. The file was cut, or never written to "
+            "its end."
         )
     return np.asarray(dataset)
 
 
-def _listed(group: h5py.Group, name: str) -> list[str] | None:
+def _names_in(group: h5py.Group, name: str) -> list[str] | None:
     """Return a list of names kept as an attribute; long ones are split into ``name0``,
     ``name1`` and so on.
     """
+    parts = [key for key in group.attrs if re.fullmatch(name + r"\d+", key)]
+    parts.sort(key=lambda key: int(key[len(name) :]))
     if name in group.attrs:
-        parts = [group.attrs[name]]
-    else:
-        numbered = sorted(
-            int(key[len(name) :])
-            for key in group.attrs
-            if re.fullmatch(name + r"\d+", key)
-        )
-        if not numbered:
-            return None
-        parts = [group.attrs[f"{name}{number}"] for number in numbered]
-    return [
-        item.decode("utf-8") if isinstance(item, bytes) else str(item)
-        for part in parts
-        for item in part
-    ]
+        parts = [name]
+    if not parts:
+        return None
+    return [text(item) for part in parts for item in group.attrs[part]]
+
+
+def text(value: Any) -> str:
+    """Return an attribute of an HDF5 file as text."""
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
 
 
 def _read_tree(group: h5py.Group, path: str = "") -> Node:
     node = Node(path)
     for key, below in group.items():
         if key == "vars":
-            node.name = _text_or_none(below.attrs.get("name"))
+            name = below.attrs.get("name")
+            node.name = None if name is None else text(name)
             node.arrays = [_array(below, number) for number in sorted(below, key=int)]
         elif hasattr(below, "items"):
             node.groups[key] = _read_tree(below, f"{path}/{key}".strip("/"))
     return node
-
-
-def _text_or_none(value: Any) -> str | None:
-    return value.decode("utf-8") if isinstance(value, bytes) else value
 
 
 @dataclass(frozen=True)
@@ -207,7 +210,7 @@ class _Slot:
     """Where one stored array belongs.
 
     Attributes:
-        holder: name of the layer in the innermost model; Keras has it in the array's
+        holder: name of the layer in the innermost model, which is part of the array's
             name.
         layer: the layer, or the one that the holder wraps.
         variable: which of its arrays.
@@ -220,9 +223,9 @@ class _Slot:
     trained: bool
 
     @property
-    def word(self) -> str:
-        """The array's own name, such as ``"kernel"``."""
-        return self.variable.name.split("/")[-1]
+    def words(self) -> list[str]:
+        """The array's name, such as ``["kernel"]``."""
+        return self.variable.name.split("/")
 
 
 def _stored_order(layer: Layer, variables_of: VariablesOf) -> list[_Slot]:
@@ -233,16 +236,16 @@ def _stored_order(layer: Layer, variables_of: VariablesOf) -> list[_Slot]:
     arrays layer by layer.
     """
     slots = list(_slots(layer, layer.name, variables_of))
-    if layer.keras >= 3 and not layer.trainable:
-        return slots
-    return sorted(slots, key=lambda slot: not slot.trained)  # a stable sort
+    if layer.keras < 3 or layer.trainable:
+        slots.sort(key=lambda slot: not slot.trained)  # stable
+    return slots
 
 
 def _slots(
     layer: Layer, holder: str, variables_of: VariablesOf, frozen: bool = False
 ) -> Iterator[_Slot]:
-    """Yield slots layer by layer; what a frozen wrapper holds is frozen, whatever it
-    says itself.
+    """Yield slots layer by layer; what a frozen wrapper holds is frozen, whatever its
+    own flag.
     """
     frozen = frozen or not layer.trainable
     for variable in variables_of(layer):
@@ -253,130 +256,108 @@ def _slots(
         yield from _slots(inner, inner.name, variables_of)
 
 
-def _fill(top: Layer, slots: list[_Slot], stored: list[tuple[str, np.ndarray]]) -> None:
+def _fill(top: Layer, slots: list[_Slot], stored: list[Stored]) -> None:
     if top.keras == 1:
         stored = modern_arrays(top.class_name, stored)
-    wanted, found = (
-        [slot.word for slot in slots],
-        [_last_word(name) for name, _ in stored],
-    )
-    if len(wanted) != len(found):
+    if len(slots) != len(stored):
+        needed = ", ".join(slot.words[-1] for slot in slots)
+        present = ", ".join(_words(name)[-1] for name, _ in stored)
         raise PortError(
-            f"The {top} needs {len(wanted)} arrays ({', '.join(wanted) or 'none'}); the file holds "
-            f"{len(found)} ({', '.join(found) or 'none'}). The weights are of another model."
+            f"The {top} needs {len(slots)} arrays ({needed or 'none'}); the file holds "
+            f"{len(stored)} ({present or 'none'}). The weights are of another model."
         )
-    for slot, (_, array) in zip(
-        slots, _by_name(slots, stored) or _by_place(top, slots, stored), strict=True
-    ):
+    ordered = _by_name(slots, stored) or _by_position(top, slots, stored)
+    for slot, (_, array) in zip(slots, ordered, strict=True):
         slot.layer.arrays[slot.variable.name] = array
 
 
-def _by_name(
-    slots: list[_Slot], stored: list[tuple[str, np.ndarray]]
-) -> list[tuple[str, np.ndarray]]:
-    """Find each array by its layer's and its own name, whatever its place; nothing if
-    that is not unique.
+def _by_name(slots: list[_Slot], stored: list[Stored]) -> list[Stored]:
+    """Return the arrays in the order of their slots, by the names of layer and array;
+    nothing if those are not unique.
     """
-    found = []
+    ordered = []
     for slot in slots:
-        own = slot.variable.name.split("/")
-        fits = [
-            pair
-            for pair in stored
-            if slot.holder in (parts := _parts(pair[0])) and parts[-len(own) :] == own
-        ]
-        if len(fits) != 1:
+        matches = []
+        for name, array in stored:
+            words = _words(name)
+            if slot.holder in words and words[-len(slot.words) :] == slot.words:
+                matches.append((name, array))
+        if len(matches) != 1:
             return []
-        found += fits
-    return found if len({name for name, _ in found}) == len(stored) else []
+        ordered += matches
+    return ordered if len({name for name, _ in ordered}) == len(stored) else []
 
 
-def _by_place(
-    top: Layer, slots: list[_Slot], stored: list[tuple[str, np.ndarray]]
-) -> list[tuple[str, np.ndarray]]:
-    """Take arrays as they stand, unless their names say that Keras stored them in
-    another order.
+def _by_position(top: Layer, slots: list[_Slot], stored: list[Stored]) -> list[Stored]:
+    """Return the arrays in the file's order, unless their names show that Keras stored
+    them in another one.
     """
+    holders = {slot.holder for slot in slots}
+    last_words = {slot.words[-1] for slot in slots}
     for slot, (name, _) in zip(slots, stored, strict=True):
-        known = {each.holder for each in slots} & set(_parts(name))
-        other_word = _last_word(name) != slot.word and _last_word(name) in {
-            each.word for each in slots
-        }
-        if other_word or (len(known) == 1 and slot.holder not in known):
+        words = _words(name)
+        named = holders.intersection(words)
+        other_layer = len(named) == 1 and slot.holder not in named
+        other_array = words[-1] != slot.words[-1] and words[-1] in last_words
+        if other_array or other_layer:
             raise PortError(
-                f"The {top} stores {name!r} where {slot.holder}/{slot.variable.name} was expected; its arrays "
-                "cannot be told apart safely. Save the model once more as .keras."
+                f"The {top} stores {name!r} where {slot.holder}/{slot.variable.name} "
+                "was expected; its arrays cannot be told apart safely. Save the model "
+                "once more as .keras."
             )
     return stored
 
 
-def _parts(name: str) -> list[str]:
+def _words(name: str) -> list[str]:
+    """Return ``["conv1d_3", "kernel"]`` of ``conv1d_3/kernel:0``; Keras 1 has one word
+    only, such as ``conv1d_3_W``.
+    """
     return re.sub(r":\d+$", "", name).split("/")
 
 
-def _last_word(name: str) -> str:
-    """Return ``kernel`` of ``conv1d_3/kernel:0``; Keras 1 has one word only, such as
-    ``conv1d_3_W``.
-    """
-    return _parts(name)[-1]
-
-
 def _bind_model(node: Node, graph: Graph, variables_of: VariablesOf) -> None:
+    needed = []
+    for name, layer in graph.layers.items():
+        if any(_slots(layer, name, variables_of)):
+            needed.append(name)
     groups = node.groups.get("layers") or node.groups.get(
         "_layer_checkpoint_dependencies"
     )
     if groups is None:
-        if any(_wants(layer, variables_of) for layer in graph.layers.values()):
+        if needed:
             raise PortError(
                 f"The weights of the model {graph.name!r} are missing in the file."
             )
         return
-    found = _by_layer(groups.groups, graph)
-    strangers = [below.path for below in found.pop("", Node()).groups.values()]
-    missing = [
-        name
-        for name, layer in graph.layers.items()
-        if name not in found and _wants(layer, variables_of)
-    ]
-    if missing or strangers:
-        raise PortError(_other_model(missing, strangers))
-    for name, below in found.items():
-        _bind_layer(below, graph.layers[name], variables_of)
+    by_layer = _groups_of_layers(groups.groups, graph)
+    used = {id(group) for group in by_layer.values()}
+    unexpected = []
+    for group in groups.groups.values():
+        if id(group) not in used and group.has_arrays():
+            unexpected.append(group.path)
+    _refuse_other_model([name for name in needed if name not in by_layer], unexpected)
+    for name, group in by_layer.items():
+        _bind_layer(group, graph.layers[name], variables_of)
 
 
-def _by_layer(groups: Mapping[str, Node], graph: Graph) -> dict[str, Node]:
-    """Find the group of each layer; groups that hold arrays and belong to none are
-    collected under ``""``.
+def _groups_of_layers(groups: Mapping[str, Node], graph: Graph) -> dict[str, Node]:
+    """Return the group of each layer: by the names that Keras wrote, or else by class
+    and counter.
     """
-    named = {node.name: node for node in groups.values() if node.name}
-    if set(named) <= set(graph.layers) and all(
-        node.name for node in groups.values() if _holds(node)
-    ):
-        return dict(named)
-    found: dict[str, Node] = {}
-    used: dict[str, int] = {}
+    named = {group.name: group for group in groups.values() if group.name}
+    all_named = all(group.name for group in groups.values() if group.has_arrays())
+    if all_named and set(named) <= set(graph.layers):
+        return named
+    by_layer: dict[str, Node] = {}
+    counts: dict[str, int] = {}
     for layer in graph.layers.values():
         stem = _snake(layer.class_name)
-        count = used.get(stem, 0)
-        used[stem] = count + 1
+        count = counts.get(stem, 0)
+        counts[stem] = count + 1
         key = f"{stem}_{count}" if count else stem
         if key in groups:
-            found[layer.name] = groups[key]
-    taken = {id(node) for node in found.values()}
-    left = {
-        key: node
-        for key, node in groups.items()
-        if id(node) not in taken and _holds(node)
-    }
-    return {**found, "": Node(groups=left)} if left else found
-
-
-def _holds(node: Node) -> bool:
-    return bool(node.arrays) or any(_holds(below) for below in node.groups.values())
-
-
-def _wants(layer: Layer, variables_of: VariablesOf) -> bool:
-    return bool(_stored_order(layer, variables_of))
+            by_layer[layer.name] = groups[key]
+    return by_layer
 
 
 def _bind_layer(node: Node, layer: Layer, variables_of: VariablesOf) -> None:
@@ -384,65 +365,47 @@ def _bind_layer(node: Node, layer: Layer, variables_of: VariablesOf) -> None:
         _bind_model(node, layer.inner, variables_of)
         return
     for key, child in layer.children.items():
-        _bind_layer(
-            node.groups.get(key, Node(f"{node.path}/{key}")), child, variables_of
-        )
-    wanted: dict[str, list[str]] = {}
+        _bind_layer(node.below(key), child, variables_of)
+    needed: dict[str, list[str]] = {}
     for variable in variables_of(layer):
-        wanted.setdefault(variable.group, []).append(variable.name)
-    for group, names in wanted.items():
-        arrays = _below(node, group).arrays
-        if len(arrays) != len(
-            names
-        ):  # the state of a random generator may stand beside the weights
-            arrays = [array for array in arrays if array.dtype.kind == "f"]
+        needed.setdefault(variable.group, []).append(variable.name)
+    for path, names in needed.items():
+        group = node.below(path)
+        # the state of a random generator may be stored beside the weights
+        complete = len(group.arrays) == len(names)
+        arrays = group.arrays if complete else group.weights()
         if len(arrays) != len(names):
             raise PortError(
-                f"The {layer} needs {len(names)} arrays ({', '.join(names)}); the file holds {len(arrays)} under "
-                f"{node.path!r}. The weights are of another model, or the file was cut."
+                f"The {layer} needs {len(names)} arrays ({', '.join(names)}); the file "
+                f"holds {len(arrays)} under {node.path!r}. The weights are of another "
+                "model, or the file was cut."
             )
         layer.arrays.update(zip(names, arrays, strict=True))
-    strangers = [
-        path
-        for path in _with_floats(node)
-        if path not in wanted and path.split("/")[0] not in layer.children
-    ]
-    if strangers:
-        raise PortError(
-            _other_model([], [f"{node.path}/{path}".rstrip("/") for path in strangers])
-        )
+    unexpected = []
+    for path, group in node.walk():
+        known = path in needed or path.split("/")[0] in layer.children
+        if group.weights() and not known:
+            unexpected.append(f"{node.path}/{path}".rstrip("/"))
+    _refuse_other_model([], unexpected)
 
 
-def _with_floats(node: Node, path: str = "") -> Iterator[str]:
-    """Yield the path of every group at or below a node that holds more than the state
-    of random generators.
-    """
-    if any(array.dtype.kind == "f" for array in node.arrays):
-        yield path
-    for key, below in node.groups.items():
-        yield from _with_floats(below, f"{path}/{key}".strip("/"))
-
-
-def _below(node: Node, path: str) -> Node:
-    for part in filter(None, path.split("/")):
-        node = node.groups.get(part, Node(f"{node.path}/{part}"))
-    return node
-
-
-def _other_model(missing: list[str], strangers: list[str]) -> str:
-    parts = []
+def _refuse_other_model(missing: list[str], unexpected: list[str]) -> None:
+    reasons = []
     if missing:
-        parts.append(f"the file holds none for {', '.join(missing[:5])}")
-    if strangers:
-        parts.append(
-            f"the architecture has no place for those of {', '.join(strangers[:5])}"
+        reasons.append(f"the file holds none for {first_few(missing)}")
+    if unexpected:
+        names = first_few(unexpected)
+        reasons.append(f"the architecture has no layer for those of {names}")
+    if reasons:
+        raise PortError(
+            f"The weights are of another model: {'; '.join(reasons)}. Give the weights "
+            "that were saved with it."
         )
-    return f"The weights are of another model: {'; '.join(parts)}. Give the weights that were saved with it."
 
 
 def _snake(name: str) -> str:
-    """Keras' own rule for the names of groups: ``Conv1D`` -> ``conv1d``,
-    ``GlobalAveragePooling1D`` likewise.
+    """Return Keras' own name of a group: ``conv1d`` of ``Conv1D``,
+    ``global_average_pooling1d`` of ``GlobalAveragePooling1D``.
     """
     name = re.sub(r"\W+", "", name)
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)

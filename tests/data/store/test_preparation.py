@@ -16,6 +16,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
+from kills import KILLS
 from store_helpers import (
     TWELVE,
     content,
@@ -195,8 +196,8 @@ def test_killed_twice_and_run_again_gives_the_same_bytes(tmp_path):
 @pytest.mark.skipif(
     os.name == "nt", reason="process groups are killed by POSIX signals"
 )
-def test_killed_ten_times_with_a_pool_gives_the_same_bytes(tmp_path):
-    survives_kills(tmp_path, n_kills=10, n_jobs=2, seed=1)
+def test_killed_often_with_a_pool_gives_the_same_bytes(tmp_path):
+    survives_kills(tmp_path, n_kills=KILLS, n_jobs=2, seed=1)
 
 
 def test_two_preparations_at_once_give_the_same_bytes(tmp_path):

@@ -1,5 +1,4 @@
-"""Arrays reach the layers they belong to in every layout, or an error says why not;
-never silently another."""
+"""Weights in both layouts reach their layers, or are refused."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ from zoo_cases import ZOO, ZooModel, check_model, zoo_models
 from ecgnb.core.errors import PortError
 from ecgnb.port import port_keras
 from ecgnb.port.layers import variables_of
-from ecgnb.port.reading.graph import Graph, Layer, parse_graph
+from ecgnb.port.reading.graph import Graph, parse_graph
 from ecgnb.port.reading.keras_weights import ListedWeights
 
 
@@ -187,8 +186,8 @@ def add_layer(group: Any) -> None:
 TREE_FAULTS = {
     cut_tree: r"needs \d arrays .* the file holds \d under 'layers/",
     add_array: r"needs \d arrays .* the file holds \d under 'layers/",
-    add_part: "no place for those of layers/.*extra",
-    add_layer: "no place for those of layers/conv1d_7",
+    add_part: "no layer for those of layers/.*extra",
+    add_layer: "no layer for those of layers/conv1d_7",
 }
 
 
@@ -250,6 +249,8 @@ def bound(graph: Graph, names: str) -> dict[str, list[float]]:
 
 
 TRAINED, KEPT = "gamma beta", "moving_mean moving_variance"
+
+
 #: Names without the layer in them: only the order tells. At the end, the places of what
 #: is stored for the norm.
 ORDERS: dict[str, tuple[Any, ...]] = {
@@ -324,17 +325,6 @@ def test_weights_of_a_frozen_wrapper_are_frozen_whatever_its_layer_says() -> Non
 def test_weights_that_names_contradict_are_refused(names: str) -> None:
     with pytest.raises(PortError, match="cannot be told apart safely"):
         bound(nested(dense("a"), norm("b")), names)
-
-
-def test_weights_of_keras_1_are_taken_in_their_order() -> None:
-    layer = Layer("dense_1", "Dense", {"name": "dense_1", "units": 2}, 1)
-    graph = Graph("model", {"dense_1": layer}, [], [], [])
-    stored = [("dense_1_W", np.zeros((3, 2))), ("dense_1_b", np.ones(2))]
-    ListedWeights({"dense_1": stored}).bind(graph, variables_of)
-    assert {name: array.shape for name, array in layer.arrays.items()} == {
-        "kernel": (3, 2),
-        "bias": (2,),
-    }
 
 
 def test_weights_of_the_wrong_shape_are_told(tmp_path: Path) -> None:

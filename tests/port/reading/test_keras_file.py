@@ -212,7 +212,7 @@ def test_keras_file_with_arrays_of_another_file_is_refused(tmp_path: Path) -> No
         file.write_bytes((ZOO / "nested_frozen_k2_weights.h5").read_bytes())
         with h5py.File(file, "r+") as weights:
             spoil(weights, tmp_path)
-        with pytest.raises(PortError, match="lies in another file"):
+        with pytest.raises(PortError, match="is in another file"):
             port_keras(ZOO / "nested_frozen_k2.json", weights=file)
 
 
@@ -269,8 +269,8 @@ def test_keras_file_with_spoilt_configurations_raises_nothing_but_our_errors(
     """Any value of the configuration replaced, any key left out: an error of ours, or a
     model."""
     whole = json.loads((ZOO / "nested_frozen_k2.json").read_text(encoding="utf-8"))
-    chance, told = random.Random(1), 0
-    for number in range(150):
+    chance, refused = random.Random(1), 0
+    for number in range(100):
         config = json.loads(json.dumps(whole))
         holder, key = chance.choice(list(_places(config)))
         if chance.random() < 0.3:
@@ -284,8 +284,8 @@ def test_keras_file_with_spoilt_configurations_raises_nothing_but_our_errors(
         try:
             port_keras(file, weights=ZOO / "nested_frozen_k2_weights.h5")
         except EcgnbError:
-            told += 1
-    assert told > 30
+            refused += 1
+    assert refused > 20
 
 
 def _places(value):

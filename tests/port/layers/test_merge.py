@@ -1,0 +1,11 @@
+"""Layers with several inputs."""
+
+from __future__ import annotations
+
+import pytest
+from zoo_cases import ZooModel, check_model, zoo_models
+
+
+@pytest.mark.parametrize("model", zoo_models("merge"), ids=str)
+def test_merge_outputs_and_gradients_are_those_of_keras(model: ZooModel) -> None:
+    check_model(model)

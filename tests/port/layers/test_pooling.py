@@ -1,0 +1,11 @@
+"""Pooling over time."""
+
+from __future__ import annotations
+
+import pytest
+from zoo_cases import ZooModel, check_model, zoo_models
+
+
+@pytest.mark.parametrize("model", zoo_models("pooling"), ids=str)
+def test_pooling_outputs_and_gradients_are_those_of_keras(model: ZooModel) -> None:
+    check_model(model)
