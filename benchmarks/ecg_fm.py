@@ -172,7 +172,7 @@ class Plain(nn.Module):
         """Return logits."""
         model = self.model
         tokens = model.project(model.stem_norm(model.stem(x).transpose(1, 2)))
-        tokens = model.norm(tokens + model.position.act(model.position._direct(tokens)))
+        tokens = model.norm(tokens + model.position.act(model.position.direct(tokens)))
         for layer in model.layers:
             tokens = layer.attention_norm(
                 tokens + self._attention(layer.attention, tokens)

@@ -1,7 +1,8 @@
 """ecgnb: a Jupyter-first research workbench for deep learning on electrocardiograms.
 
-The names a notebook uses are below; each is imported when it is first used, so `import
-ecgnb` takes a moment only.
+The names for notebooks are listed here and imported at their first use, so that `import
+ecgnb` needs neither torch nor pandas. For the same reason, `open_run` and the command
+import such packages inside functions.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_HOME = {
+_FUNCTIONS = {
     "open_run": "ecgnb.run.session",
     "find_run": "ecgnb.run.session",
     "list_runs": "ecgnb.run.session",
@@ -45,7 +46,7 @@ _MODULES = {
     "explain": "ecgnb.explain",
 }
 
-__all__ = ["__version__", *_HOME, *_MODULES]
+__all__ = ["__version__", *_FUNCTIONS, *_MODULES]
 
 if TYPE_CHECKING:
     from ecgnb import explain, port
@@ -74,11 +75,11 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         value: Any = importlib.import_module(_MODULES[name])
-    elif name in _HOME:
-        value = getattr(importlib.import_module(_HOME[name]), name)
+    elif name in _FUNCTIONS:
+        value = getattr(importlib.import_module(_FUNCTIONS[name]), name)
     else:
         raise AttributeError(f"module 'ecgnb' has no attribute {name!r}")
-    globals()[name] = value  # found once, then as fast as any other name
+    globals()[name] = value  # not looked up again
     return value
 
 

@@ -306,7 +306,7 @@ def test_no_folder_and_a_file_for_a_folder(project: Path, recordings: Path) -> N
         job(DATASET="ptbxl")
 
 
-def test_a_locked_folder_is_told_of_and_the_others_are_used(
+def test_a_locked_folder_is_reported_and_the_others_are_used(
     recordings: Path,
     project: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -358,7 +358,7 @@ USUAL: dict[str, tuple[Callable[[int, str], str], dict[str, object], str]] = {
 
 
 @pytest.mark.parametrize(("label", "parameters", "task"), USUAL.values(), ids=USUAL)
-def test_unusual_labels_train_and_are_judged(
+def test_unusual_labels_train_and_are_evaluated(
     recordings: Path, project: Path, label, parameters, task: str
 ) -> None:
     run = job(DATASET_DIR=str(relabel(recordings, label)), **parameters)
@@ -371,11 +371,11 @@ def test_unusual_labels_train_and_are_judged(
     assert np.isfinite(probabilities).all()
     if task == "multiclass":
         np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
-    judged = {row["class"] for row in run.metrics["per_class"]}
-    assert judged == set(run.classes)
+    evaluated = {row["class"] for row in run.metrics["per_class"]}
+    assert evaluated == set(run.classes)
 
 
-def test_a_class_that_a_part_lacks_is_told_of(
+def test_a_class_that_a_part_lacks_is_reported(
     recordings: Path, project: Path, capsys, monkeypatch
 ) -> None:
     monkeypatch.setenv("ECGNB_PROGRESS", "lines")
@@ -383,7 +383,7 @@ def test_a_class_that_a_part_lacks_is_told_of(
         recordings, lambda place, _: "MI" if place == 0 else ("NORM", "AF")[place % 2]
     )
     run = job(STAGES[:3], DATASET_DIR=str(recordings))
-    assert "Class MI has 1 patients only" in capsys.readouterr().out
+    assert "Class MI has only 1 patients" in capsys.readouterr().out
     assert any(
         "Class MI is missing in" in warning for warning in run.splits.report["warnings"]
     )
@@ -452,7 +452,7 @@ PARAMETERS: dict[str, tuple[dict[str, object], type[EcgnbError], str]] = {
     "test of NaN": ({"TEST_FRACTION": float("nan")}, ConfigError, r"TEST_FRACTION is nan .*finite number"),
     "infinite rate": ({"LR": "inf"}, ConfigError, r"LR is inf .*finite number"),
     "no such fold": ({"SPLIT": "kfold", "N_FOLDS": 3, "TEST_FOLD": 3}, ConfigError, r"TEST_FOLD is 3; give 0 to 2"),
-    "more folds than patients": ({"SPLIT": "kfold", "N_FOLDS": 100}, SplitError, r"cannot be parted into 100.*N_FOLDS"),
+    "more folds than patients": ({"SPLIT": "kfold", "N_FOLDS": 100}, SplitError, r"cannot be divided into 100.*N_FOLDS"),
     "no official folds": ({"SPLIT": "official"}, SplitError, r"0 official folds.*Set SPLIT to 'stratified'"),
     "seed of twenty digits": ({"SEED": 10**20}, ConfigError, r"seed is 1000.*at most 18 digits"),
     "leads nobody has": ({"LEADS": ["X9"]}, StoreError, r"None of the 40 .* 40 missing_leads\. See"),
@@ -466,7 +466,7 @@ PARAMETERS: dict[str, tuple[dict[str, object], type[EcgnbError], str]] = {
 @pytest.mark.parametrize(
     ("parameters", "error", "message"), PARAMETERS.values(), ids=PARAMETERS
 )
-def test_a_parameter_that_cannot_be(
+def test_a_wrong_parameter_is_refused_with_advice(
     recordings: Path,
     project: Path,
     parameters: dict,
@@ -490,46 +490,54 @@ def test_the_preflight_finds_it_before_anything_is_prepared(
         ecgnb.preflight(
             ecgnb.open_run({**TINY, "DATASET_DIR": str(recordings), **parameters})
         )
-    given = [
+    options = [
         text
         for key, value in parameters.items()
         for text in ("-p", key, json.dumps(value).strip('"'))
     ]
-    assert main(["train", "-p", "DATASET_DIR", str(recordings), *given]) == 1
+    assert main(["train", "-p", "DATASET_DIR", str(recordings), *options]) == 1
     assert "The preflight found" in capsys.readouterr().err
     assert not (project / "artifacts" / "stores").exists()
 
 
+# Each row is one training; rows combine parameters that do not touch each other.
 GOOD: dict[str, dict[str, object]] = {
-    "more than there are": {"PREPROCESS_LIMIT": 10_000},
-    "few": {"PREPROCESS_LIMIT": 8},
-    "large test": {"TEST_FRACTION": 0.6},
-    "tiny test": {"TEST_FRACTION": 1e-9},
-    "text for a number": {"TEST_FRACTION": "0.3"},
-    "dry run": {"DRY_RUN": True, "EPOCHS": 5},
-    **{
-        f"fold {fold}": {"SPLIT": "kfold", "N_FOLDS": 3, "TEST_FOLD": fold}
-        for fold in range(3)
+    "more than there are, text for a number, loss": {
+        "PREPROCESS_LIMIT": 10_000,
+        "TEST_FRACTION": "0.3",
+        "MONITOR": "loss",
     },
-    "weighted": {"SAMPLER": "weighted"},
-    "macro AUROC": {"MONITOR": "macro_auroc"},
-    "loss": {"MONITOR": "loss"},
-    "one-cycle": {"SCHEDULER": "one-cycle"},
-    "bfloat16": {"MIXED_PRECISION": "bf16", "DEVICE": "cpu"},
-    "two batches a step": {"GRAD_ACCUM_STEPS": 2},
-    "more batches a step than there are": {"GRAD_ACCUM_STEPS": 100},
-    "one record a batch": {"BATCH_SIZE_CPU": 1},
-    "negative seeds": {"SEED": -1, "SPLIT_SEED": -5},
-    "augmented": {"AUGMENT": ["gaussian_noise", "time_shift"]},
-    "untransformed": {"TRANSFORMS": []},
-    "float16": {"STORE_DTYPE": "float16"},
+    "few": {"PREPROCESS_LIMIT": 8},
+    "large test, weighted": {"TEST_FRACTION": 0.6, "SAMPLER": "weighted"},
+    "tiny test, two batches a step": {"TEST_FRACTION": 1e-9, "GRAD_ACCUM_STEPS": 2},
+    "dry run": {"DRY_RUN": True, "EPOCHS": 5},
+    "a fold": {"SPLIT": "kfold", "N_FOLDS": 3, "TEST_FOLD": 1},
+    "macro AUROC, one-cycle, augmented": {
+        "MONITOR": "macro_auroc",
+        "SCHEDULER": "one-cycle",
+        "AUGMENT": ["gaussian_noise", "time_shift"],
+    },
+    "bfloat16, untransformed": {
+        "MIXED_PRECISION": "bf16",
+        "DEVICE": "cpu",
+        "TRANSFORMS": [],
+    },
+    "more batches a step than there are, float16": {
+        "GRAD_ACCUM_STEPS": 100,
+        "STORE_DTYPE": "float16",
+    },
+    "one record a batch, negative seeds": {
+        "BATCH_SIZE_CPU": 1,
+        "SEED": -1,
+        "SPLIT_SEED": -5,
+    },
     "an odd rate": {"TARGET_FS": 133, "TARGET_SAMPLES": 777},
 }
 
 
 @pytest.mark.filterwarnings("ignore:.*bfloat16")
 @pytest.mark.parametrize("parameters", GOOD.values(), ids=GOOD)
-def test_a_parameter_that_is_unusual_and_good(
+def test_unusual_good_parameters_train(
     forty: Path, project: Path, parameters: dict
 ) -> None:
     run = job(DATASET_DIR=str(forty), **parameters)
@@ -545,10 +553,11 @@ def test_a_parameter_that_is_unusual_and_good(
 def test_the_folds_of_a_cross_validation_share_no_test_record(
     forty: Path, project: Path
 ) -> None:
-    folds = [
-        job(STAGES[:3], DATASET_DIR=str(forty), **GOOD[f"fold {fold}"]).splits.test
-        for fold in range(3)
-    ]
+    folds = []
+    for fold in range(3):
+        parameters = {**GOOD["a fold"], "TEST_FOLD": fold}
+        run = job(STAGES[:3], DATASET_DIR=str(forty), **parameters)
+        folds.append(run.splits.test)
     assert sorted(np.concatenate(folds)) == list(range(N))
 
 

@@ -30,7 +30,8 @@ def ecgnb_command() -> None:
     """Deep learning on electrocardiograms."""
 
 
-#: Decorator that makes a function a command: ``@command()``, ``@command("name")``.
+#: Decorator that makes a function a command: ``@command()``, ``@command("name")``. The
+#: docstring is its help, the parameters of the function are its options.
 command = ecgnb_command.command
 #: The same for a group of commands, such as ``ecgnb port``.
 group = ecgnb_command.group
@@ -73,11 +74,11 @@ class ParameterCommand(click.Command):
 
 
 class VariadicCommand(click.Command):
-    """Command whose repeated options also take several values: ``--classes NORM AF``."""
+    """Command whose repeated options take several values: ``--classes NORM AF``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Write each further value as ``--classes VALUE``, then parse as usual."""
-        repeated = set()
+        repeated = set()  # click takes one value per option: --classes A --classes B
         for parameter in self.params:
             if isinstance(parameter, click.Option) and parameter.multiple:
                 repeated |= set(parameter.opts)
@@ -108,6 +109,7 @@ def run_parameters(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(parameters={**chosen, **dict(parameter)}, **options)
 
     decorated: Any = with_parameters
+    # click lists options in the reverse order of their decorators.
     for name, hint in reversed(types.items()):
         decorated = _parameter_option(name, hint)(decorated)
     return click.option(

@@ -75,7 +75,7 @@ def inspect(file: str, fs: float | None, units: str | None, as_json: bool) -> No
 @click.argument("kind", required=False)
 @json_option
 def available(kind: str | None, as_json: bool) -> None:
-    """List models, data sets, transforms, readers and objectives.
+    """List models, data sets, transforms, readers and other registered names.
 
     KIND lists one of them, such as "model".
     """

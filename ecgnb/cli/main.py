@@ -18,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
     """
     try:
+        # Not standalone: click returns or raises here in place of sys.exit.
         exit_code = ecgnb_command.main(
             arguments, prog_name="ecgnb", standalone_mode=False
         )

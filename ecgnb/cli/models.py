@@ -6,8 +6,14 @@ from pathlib import Path
 
 import click
 
-from ecgnb.cli.base import VariadicCommand, command, group, json_option, print_json
-from ecgnb.cli.base import table_rows
+from ecgnb.cli.base import (
+    VariadicCommand,
+    command,
+    group,
+    json_option,
+    print_json,
+    table_rows,
+)
 
 
 @group()

@@ -15,8 +15,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Columns of a prediction table that are no probability of a class.
-_NOT_CLASSES = frozenset(
-    "record_id prediction window start_s end_s seconds flags problem".split()
+_NOT_CLASSES = (
+    "record_id",
+    "prediction",
+    "window",
+    "start_s",
+    "end_s",
+    "seconds",
+    "flags",
+    "problem",
 )
 #: Classes whose probabilities fit into a terminal; of more, only the highest are shown.
 _MOST_CLASSES, _HIGHEST = 8, 3

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from packaging.version import Version
 
 from ecgnb.core.errors import EcgnbError
 
@@ -21,20 +20,6 @@ NAME = "ecgnb"
 
 #: Extras for developers of ecgnb.
 DEVELOPERS = ("test", "dev")
-
-#: The newest series that the tests run with: libraries break what they announced with a
-#: new first number, Python with a new second one.
-NEWEST_TESTED = {
-    "python": "3.14",
-    "torch": "2",
-    "numpy": "2",
-    "pandas": "3",
-    "scipy": "1",
-    "scikit-learn": "1",
-    "matplotlib": "3",
-    "wfdb": "4",
-    "lightning-fabric": "2",
-}
 
 
 class Known(NamedTuple):
@@ -109,8 +94,8 @@ def installed_versions() -> dict[str, str]:
     """Return the versions of Python and of all packages that are checked, where
     installed.
     """
-    names = {requirement.name for requirement in _requirements()}
-    names |= {known.package for known in KNOWN}
+    names = {item.name for item in _requirements()}
+    names.update(known.package for known in KNOWN)
     versions = {"python": ".".join(map(str, sys.version_info[:3]))}
     for name in sorted(names):
         try:
@@ -147,16 +132,11 @@ def judge_versions(installed: Mapping[str, str]) -> Iterator[Verdict]:
             version = installed.get(name, "is not installed")
             finding = f"{name} {version}: {NAME} needs {name}{requirement.specifier}."
             yield Verdict("fail", finding, f'pip install "{requirement}"')
-    for name, newest in NEWEST_TESTED.items():
-        if name in installed and _is_newer(installed[name], newest):
-            with_problems.add(name)
-            finding = f"{name} {installed[name]}: newer than the tested {newest}."
-            yield Verdict("warn", finding, f"If something breaks, install {newest}.")
-    names = ["python", *(requirement.name for requirement in required)]
-    tested = [name for name in names if name in installed.keys() - with_problems]
-    if tested:
-        versions = ", ".join(f"{name} {installed[name]}" for name in tested)
-        yield Verdict("pass", f"no known problem with {versions}")
+    good = [f"python {installed['python']}"]
+    for requirement in required:
+        if requirement.name not in with_problems:
+            good.append(f"{requirement.name} {installed[requirement.name]}")
+    yield Verdict("pass", f"no known problem with {', '.join(good)}")
 
 
 def judge_extras(installed: Mapping[str, str]) -> Verdict:
@@ -204,23 +184,25 @@ def extras() -> list[str]:
 
 def extra_requirements(extra: str) -> list[Requirement]:
     """Return what an extra installs on this machine, beyond what is always required."""
-    always = set(map(str, _required()))
-    return [
-        requirement
-        for requirement in _requirements()
-        if str(requirement) not in always
-        and requirement.marker is not None
-        and requirement.marker.evaluate({"extra": extra})
-    ]
+    required = _required()
+    requirements = []
+    for requirement in _requirements():
+        marker = requirement.marker  # such as: extra == "port"
+        if requirement in required or marker is None:
+            continue
+        if marker.evaluate({"extra": extra}):
+            requirements.append(requirement)
+    return requirements
 
 
 def _required() -> list[Requirement]:
     """Return what the package requires on this machine without any extra."""
-    return [
-        requirement
-        for requirement in _requirements()
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-    ]
+    required = []
+    for requirement in _requirements():
+        marker = requirement.marker  # such as: sys_platform == "win32"
+        if marker is None or marker.evaluate({"extra": ""}):
+            required.append(requirement)
+    return required
 
 
 def _requirements() -> list[Requirement]:
@@ -246,8 +228,3 @@ def _within(versions: str, version: str | None) -> bool:
     return version is not None and SpecifierSet(versions).contains(
         version, prereleases=True
     )
-
-
-def _is_newer(version: str, newest: str) -> bool:
-    tested = Version(newest).release
-    return Version(version).release[: len(tested)] > tested

@@ -51,14 +51,14 @@ def _shrink(widths: list[int], longest_words: list[int], total: int) -> None:
     """
     for limits in (longest_words, [_MIN_WIDTH] * len(widths)):
         while sum(widths) > total:
-            room = {
-                column: width
-                for column, width in enumerate(widths)
-                if width > limits[column]
-            }
-            if not room:
+            # Columns at their limit count as empty.
+            room = [
+                w if w > limit else 0 for w, limit in zip(widths, limits, strict=True)
+            ]
+            widest = max(room)
+            if widest == 0:
                 break
-            widths[max(room, key=room.__getitem__)] -= 1
+            widths[room.index(widest)] -= 1
 
 
 def _wrapped_row(row: list[str], widths: list[int]) -> list[str]:
@@ -90,10 +90,11 @@ def printable(text: str) -> str:
     >>> printable("conv1d\x1b[2J")
     'conv1d?[2J'
     """
-    characters = " ".join(text.split())
-    return "".join(
-        character if character.isprintable() else "?" for character in characters
-    )
+    return re.sub(r"[^\x20-\x7e]", _question_mark, " ".join(text.split()))
+
+
+def _question_mark(match: re.Match[str]) -> str:
+    return match[0] if match[0].isprintable() else "?"
 
 
 def text_facts(facts: dict[str, Any], width: int | None = None) -> str:

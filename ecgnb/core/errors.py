@@ -14,7 +14,7 @@ def first_few(items: Sequence[object], count: int = 5) -> str:
     >>> first_few(["I", "II", "III"], count=2)
     'I, II and 1 more'
     """
-    text = ", ".join(str(item) for item in items[:count])
+    text = ", ".join(map(str, items[:count]))
     more = len(items) - count
     return f"{text} and {more} more" if more > 0 else text
 

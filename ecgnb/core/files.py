@@ -35,8 +35,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path that is renamed to ``path`` when the block ends without an
     error.
 
-    A reader sees the old file or the new one, never a partial one. When the block raises, the
-    temporary file is removed and the old file stays as it was.
+    A reader sees the old file or the new one, never a partial one. When the block
+    raises, the temporary file is removed and the old file stays as it was.
 
     Raises:
         FileError: the disk is full, or the folder is not writable.

@@ -1,8 +1,7 @@
-"""Fields of configuration dataclasses as parameters: types, choices, help, conversion."""
+"""Configuration dataclasses as parameters: types, choices, help, conversion."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
 import json
@@ -20,8 +19,7 @@ from ecgnb.core.registry import did_you_mean
 @functools.cache
 def field_types(config: type) -> dict[str, Any]:
     """Return the resolved type of every field of a dataclass, by field name."""
-    hints = typing.get_type_hints(config)
-    return {field.name: hints[field.name] for field in dataclasses.fields(config)}
+    return typing.get_type_hints(config)
 
 
 @functools.cache
@@ -57,14 +55,15 @@ def check_choices(config: Any) -> None:
     Raises:
         ConfigError: a value is not among the choices of its field.
     """
-    for name, hint in field_types(type(config)).items():
+    kind: Any = type(config)
+    for name, hint in field_types(kind).items():
         if choices := choices_of(hint):
             _check_choice(name.upper(), getattr(config, name), choices)
 
 
 def _check_choice(name: str, value: object, choices: tuple[Any, ...]) -> None:
     if value not in choices:
-        hint = did_you_mean(str(value), [str(choice) for choice in choices])
+        hint = did_you_mean(str(value), map(str, choices))
         known = ", ".join(map(repr, choices))
         raise ConfigError(f"{name} is {value!r}; choose one of {known}.{hint}")
 
@@ -89,8 +88,7 @@ def convert(name: str, value: Any, hint: Any) -> Any:
     if kind is dict:
         return _convert_dict(name, value)
     if kind in (types.UnionType, typing.Union):  # X | None; None is never passed
-        kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
-        return convert(name, value, kinds[0])
+        return convert(name, value, typing.get_args(hint)[0])
     if hint is bool:
         return _convert_bool(name, value)
     if hint in (int, float):
@@ -100,21 +98,18 @@ def convert(name: str, value: Any, hint: Any) -> Any:
     raise _wrong_type(name, value, hint)
 
 
-def _convert_number(name: str, value: Any, hint: type) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise _wrong_type(name, value, hint)
+def _convert_number(name: str, value: Any, hint: type) -> Any:
     try:
-        number = float(value)
-        if hint is int and (isinstance(value, str) or number.is_integer()):
-            return int(value)
-    except (ValueError, OverflowError) as error:
+        number = hint(value)
+    except (TypeError, ValueError, OverflowError) as error:
         raise _wrong_type(name, value, hint) from error
-    if hint is int:
-        raise _wrong_type(name, value, hint)
-    if not math.isfinite(number):
+    if hint is float and not math.isfinite(number):
         raise ConfigError(
-            f"{name} is {number!r} (float); it needs a finite number, such as 1.0."
+            f"{name} is {value!r}; it needs a finite number, such as 1.0."
         )
+    # int(2.5) is 2, and True is an integer in Python.
+    if isinstance(value, bool) or (not isinstance(value, str) and number != value):
+        raise _wrong_type(name, value, hint)
     return number
 
 
@@ -136,13 +131,14 @@ def _convert_bool(name: str, value: Any) -> bool:
 
 
 def _convert_sequence(name: str, value: Any, item_hint: Any) -> tuple[Any, ...]:
-    if isinstance(value, str) and value.strip().startswith("["):
+    if isinstance(value, str) and value.strip().startswith("["):  # JSON
         value = _parse_json(name, value)
     elif isinstance(value, str):
         value = [part.strip() for part in re.split(r"[,|]", value) if part.strip()]
     if not isinstance(value, list | tuple):
         raise ConfigError(
-            f"{name} is {value!r}; it needs a list such as ['a', 'b'] or the text 'a,b'."
+            f"{name} is {value!r}; it needs a list such as ['a', 'b'] or the text "
+            "'a,b'."
         )
     if item_hint is Any:
         return tuple(value)

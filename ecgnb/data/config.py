@@ -51,7 +51,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.dataset == "demo" and self.dataset_dir:
             raise ConfigError(
-                f"DATASET is 'demo', which is made, not read, but DATASET_DIR is {self.dataset_dir!r}. Drop one."
+                f"DATASET is 'demo', which is generated, but DATASET_DIR is "
+                f"{self.dataset_dir!r}. Drop one."
             )
         check_choices(self)
         if self.name not in ("demo", "folder"):
@@ -62,7 +63,8 @@ class DataConfig:
             classes_of(self.name, self.label_set or None)
         if self.preprocess_limit < 0:
             raise ConfigError(
-                f"PREPROCESS_LIMIT is {self.preprocess_limit}; give 0 (all) or a positive number."
+                f"PREPROCESS_LIMIT is {self.preprocess_limit}; give 0 (all) or a "
+                "positive number."
             )
         if len(set(self.label_order)) != len(self.label_order):
             raise ConfigError(
@@ -113,7 +115,8 @@ class PrepareConfig:
     def __post_init__(self) -> None:
         if not MIN_FS <= self.target_fs <= MAX_FS:
             raise ConfigError(
-                f"TARGET_FS is {self.target_fs:g}; give a rate from {MIN_FS:g} to {MAX_FS:g} Hz."
+                f"TARGET_FS is {self.target_fs:g}; give a rate from {MIN_FS:g} to "
+                f"{MAX_FS:g} Hz."
             )
         for name in ("target_samples", "shard_size"):
             if getattr(self, name) < 1:
@@ -164,14 +167,17 @@ class SplitConfig:
             or self.valid_fraction + self.test_fraction >= 1
         ):
             raise ConfigError(
-                f"VALID_FRACTION {self.valid_fraction:g} and TEST_FRACTION {self.test_fraction:g} must be above 0 and "
-                "leave something for training."
+                f"VALID_FRACTION {self.valid_fraction:g} and TEST_FRACTION "
+                f"{self.test_fraction:g} must be above 0 and leave something for "
+                "training."
             )
         if self.n_folds < 3:
             raise ConfigError(
-                f"N_FOLDS is {self.n_folds}; three are needed: to train, to validate and to test."
+                f"N_FOLDS is {self.n_folds}; three are needed: to train, to validate "
+                "and to test."
             )
         if self.split == "kfold" and not -1 <= self.test_fold < self.n_folds:
             raise ConfigError(
-                f"TEST_FOLD is {self.test_fold}; give 0 to {self.n_folds - 1}, or -1 for the last."
+                f"TEST_FOLD is {self.test_fold}; give 0 to {self.n_folds - 1}, or -1 "
+                "for the last."
             )

@@ -1,3 +1,1 @@
-"""From a model of any origin to predictions: bundles, windows, lower precisions, the
-hub.
-"""
+"""Inference with a trained model: bundles, windows, lower precisions, the hub."""

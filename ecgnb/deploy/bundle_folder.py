@@ -1,8 +1,8 @@
-"""A `Bundle` as a folder.
+"""Save a `Bundle` as a folder and load it.
 
-``bundle.json`` holds the architecture, the preparation, the transforms, the classes,
-thresholds, temperature, metrics and where it all came from; ``model.safetensors`` holds
-the weights, ``README.md`` the model card. Nothing in it is ever executed.
+``bundle.json`` has the architecture, the preparation, the transforms, the classes,
+thresholds, temperature, metrics and provenance; ``model.safetensors`` the weights,
+``README.md`` the model card. Nothing in it is ever executed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+import ecgnb.port.backbone  # noqa: F401  registers "keras", the model of ported bundles
 from ecgnb.core.errors import CheckpointError
 from ecgnb.core.files import (
     atomic_write,
@@ -28,7 +29,6 @@ from ecgnb.deploy.card import model_card
 from ecgnb.models import build_model
 from ecgnb.models.base import Backbone
 from ecgnb.models.lowering import to_precision
-from ecgnb.port import backbone as _  # noqa: F401  registers the model "keras", which bundles of ports name
 from ecgnb.transforms.pipeline import build_pipeline
 
 FORMAT = 1
@@ -36,14 +36,15 @@ WEIGHTS = "model.safetensors"
 DESCRIPTION = "bundle.json"
 CARD = "README.md"
 
-_SHOWN = 500  # characters of what PyTorch says of weights that do not fit; a large model has thousands of names
+_MAX_SHOWN = 500  # characters of PyTorch's message, which may list thousands of names
+_AGAIN = "Copy the whole bundle again, or delete it and evaluate the run again."
 
 
 def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
-    """Write a bundle: weights, model card and description.
+    """Write weights, model card and description.
 
-    ``bundle.json`` comes last and carries the weights' checksum, so a half bundle is
-    seen.
+    ``bundle.json`` is written last, with the weights' checksum, so that half a bundle
+    is recognised.
     """
     folder = Path(folder)
     weights = {
@@ -53,9 +54,7 @@ def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
     with atomic_write(folder / WEIGHTS) as temporary:
         try:
             save_file(weights, temporary)
-        except (
-            SafetensorError
-        ) as error:  # what the library makes of a write that ends short
+        except SafetensorError as error:  # raised for a full disk
             raise OSError(str(error)) from error
     description = {
         "format": FORMAT,
@@ -78,72 +77,67 @@ def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
 
 
 def load_bundle(folder: str | Path) -> Bundle:
-    """Read a bundle back; every tensor must be there, of the right shape, and nothing
-    more.
+    """Read a bundle; its tensors must be exactly those of its architecture.
 
     Raises:
         CheckpointError: a file is missing or damaged, or the weights are not of this
             architecture.
     """
     folder = Path(folder)
-    description = _read_description(folder)
+    file = folder / DESCRIPTION
+    try:
+        description = dict(read_json(file))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder} has no readable {DESCRIPTION} ({error}). Give the folder of a "
+            "finished bundle, or evaluate the run again to write one."
+        ) from error
     if description.get("format") != FORMAT:
         raise CheckpointError(
-            f"{folder / DESCRIPTION} is of format {description.get('format')!r}; this version reads {FORMAT}. "
-            "Load it with the version that wrote it, or evaluate the run again."
+            f"{file} is of format {description.get('format')!r}; this version reads "
+            f"{FORMAT}. Load it with the version that wrote it, or evaluate the run "
+            "again."
         )
     try:
-        return _bundle_of(description, folder)
+        return _build_bundle(description, folder)
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{folder / DESCRIPTION} is not as it was written ({type(error).__name__}: {error}). "
-            "Copy the whole bundle again, or delete it and evaluate the run again."
+            f"{file} was changed ({type(error).__name__}: {error}). {_AGAIN}"
         ) from error
 
 
-def _bundle_of(description: dict[str, Any], folder: Path) -> Bundle:
-    prepare: dict[str, Any] = {
-        n: tuple(v) if isinstance(v, list) else v
-        for n, v in description["prepare"].items()
-    }
+def _build_bundle(description: dict[str, Any], folder: Path) -> Bundle:
+    prepare = dict(description["prepare"])
+    for name, value in prepare.items():
+        if isinstance(value, list):  # JSON has no tuples
+            prepare[name] = tuple(value)
     return Bundle(
-        model=_load_model(folder, description),
+        model=_load_model(folder / WEIGHTS, description),
         classes=tuple(description["classes"]),
         task=description["task"],
         prepare=PrepareConfig(**prepare),
         transforms=build_pipeline(description["transforms"]),
         thresholds=tuple(description["thresholds"]),
         temperature=description["temperature"],
-        aggregate=tuple(description.get("aggregate", ())),  # bundles of 0.1.0 have none
+        aggregate=tuple(description["aggregate"]),
         metrics=description["metrics"],
         provenance=description["provenance"],
     )
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
-    try:
-        return dict(read_json(folder / DESCRIPTION))
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(
-            f"{folder} holds no readable {DESCRIPTION} ({error}). Give the folder of a finished bundle, "
-            "or evaluate the run again to write one."
-        ) from error
-
-
-def _load_model(folder: Path, description: dict[str, Any]) -> Backbone:
-    file = folder / WEIGHTS
+def _load_model(file: Path, description: dict[str, Any]) -> Backbone:
     if not file.is_file() or sha256_file(file) != description["weights_sha256"]:
         raise CheckpointError(
-            f"{file} is missing or not the file that {DESCRIPTION} was written for (its checksum differs). "
-            "Copy the whole bundle again, or delete it and evaluate the run again."
+            f"{file} is missing or not the file that {DESCRIPTION} was written for "
+            f"(its checksum differs). {_AGAIN}"
         )
-    precision = description.get("precision", "float32")  # bundles of 0.1.0 have none
-    model = to_precision(build_model(**description["model"]), precision)
+    model = build_model(**description["model"])
+    model = to_precision(model, description["precision"])
     try:
         model.load_state_dict(load_file(file), strict=True)
     except (RuntimeError, SafetensorError) as error:
         raise CheckpointError(
-            f"The weights in {file} do not fit model {description['model']['name']!r}: {str(error)[:_SHOWN]} "
-            "Copy the whole bundle again, or delete it and evaluate the run again."
+            f"The weights in {file} do not fit model {description['model']['name']!r}: "
+            f"{str(error)[:_MAX_SHOWN]} {_AGAIN}"
         ) from error
     return model.eval()

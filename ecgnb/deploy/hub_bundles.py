@@ -11,18 +11,18 @@ from ecgnb.core.errors import ConfigError
 from ecgnb.core.files import read_json
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.bundle_folder import CARD, DESCRIPTION, WEIGHTS, load_bundle
-from ecgnb.deploy.card import model_card, without_paths
-from ecgnb.hub.huggingface import fetch_folder
+from ecgnb.deploy.card import card_body, model_card, without_paths
 from ecgnb.hub.http_session import hub_session, offline, token
+from ecgnb.hub.huggingface import fetch_folder
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """A bundle that now lies on the hub.
+    """A bundle that was pushed to the hub.
 
     Attributes:
         repository: "owner/repository".
-        revision: the commit, which `from_hub` takes to get just this one.
+        revision: the commit, with which `from_hub` fetches exactly this bundle.
         url: the page of the commit.
     """
 
@@ -36,15 +36,14 @@ def from_hub(repository: str, revision: str | None = None) -> Bundle:
 
     Args:
         repository: "owner/repository".
-        revision: commit, tag or branch; None for the newest, and a line says which that
-            is.
+        revision: commit, tag or branch; None for the newest, whose commit is printed.
 
     Raises:
         ConfigError: there is no such repository or revision, or no bundle in it.
         CheckpointError: a file is damaged, or the weights are not those of
             ``bundle.json``.
-        EcgnbError, FileError, MissingExtraError: it cannot be fetched, as
-            `ecgnb.hub.huggingface.fetch` tells.
+        EcgnbError, FileError, MissingExtraError: it cannot be fetched, see
+            `ecgnb.hub.huggingface.fetch`.
     """
     return load_bundle(fetch_folder(repository, (DESCRIPTION, WEIGHTS), revision))
 
@@ -57,24 +56,24 @@ def push_to_hub(
     message: str = "Bundle of ecgnb",
     revision: str | None = None,
 ) -> Pushed:
-    """Put a saved bundle on the hub, as one commit of its three files; the repository
-    is made where it is missing.
+    """Push a saved bundle to the hub, as one commit of its three files.
 
-    The folder's ``README.md`` goes with it, or a new model card where there is none or
-    an unchanged one. Absolute paths are left out of the provenance in ``bundle.json``;
-    nothing else in the folder is read.
+    The repository is created where it is missing. The folder's ``README.md`` is pushed
+    if it was edited, else a new model card with the repository's name. Absolute paths
+    are removed from the provenance in ``bundle.json``; nothing else in the folder is
+    read.
 
     Args:
         folder: of a bundle, as `save_bundle` or a run's evaluation writes it. It is
             loaded first.
         repository: "owner/repository"; ``HF_TOKEN`` must be a token that may write it.
         private: whether only its owner sees it. A repository that is public already is
-            refused then.
+            then refused.
         message: of the commit.
-        revision: branch to commit to, which must be there; None for the main one.
+        revision: existing branch to commit to; None for the main one.
 
     Raises:
-        CheckpointError: the folder holds no whole bundle.
+        CheckpointError: the folder is no complete bundle.
         ConfigError: the token is missing or may not write there, or the repository is
             public.
         EcgnbError, FileError, MissingExtraError: the hub does not answer, or
@@ -83,63 +82,58 @@ def push_to_hub(
     folder = Path(folder)
     bundle = load_bundle(folder)
     with hub_session(repository, revision):
-        from huggingface_hub import CommitOperationAdd, HfApi
+        from huggingface_hub import CommitOperationAdd, HfApi  # an optional extra
 
-        api = HfApi(token=_writing_token())
-        _make(api, repository, private)
-        added = [
+        api = HfApi(token=_write_token())
+        _create(api, repository, private)
+        operations = [
             CommitOperationAdd(DESCRIPTION, _description(folder)),
             CommitOperationAdd(WEIGHTS, str(folder / WEIGHTS)),
-            CommitOperationAdd(CARD, _card(folder, bundle, repository)),
+            CommitOperationAdd(CARD, _card(folder / CARD, bundle, repository).encode()),
         ]
         commit = api.create_commit(
-            repository, added, commit_message=message, revision=revision
+            repository, operations, commit_message=message, revision=revision
         )
     return Pushed(repository, commit.oid, commit.commit_url)
 
 
-def _writing_token() -> str:
-    found = token()
+def _write_token() -> str:
     if offline():
         raise ConfigError("HF_HUB_OFFLINE is set, so nothing can be pushed. Unset it.")
-    if not found:
+    value = token()
+    if not value:
         raise ConfigError(
-            "Pushing needs a token: make one that may write on the hub's page, and set it as HF_TOKEN."
+            "Pushing needs a token: create one with write access on the hub's page, "
+            "and set it as HF_TOKEN."
         )
-    return found
+    return value
 
 
-def _make(api: Any, repository: str, private: bool) -> None:
-    """Make the repository where it is missing; refuse to publish what was meant to be
-    private.
-    """
+def _create(api: Any, repository: str, private: bool) -> None:
+    """Create the repository where it is missing; refuse to publish a private bundle."""
     api.create_repo(repository, private=private, exist_ok=True)
     if private and not api.model_info(repository).private:
         raise ConfigError(
-            f"{repository} is public already. Pass private=False to publish the bundle there, or give a new name."
+            f"{repository} is public already. Pass private=False to publish the bundle "
+            "there, or give a new name."
         )
 
 
 def _description(folder: Path) -> bytes:
-    """Return ``bundle.json`` as it is, or without the absolute paths in its provenance
-    where it has some.
-    """
-    told = read_json(folder / DESCRIPTION)
-    shown = without_paths(told["provenance"])
-    if shown == told["provenance"]:
+    """Return ``bundle.json`` without the absolute paths in its provenance."""
+    description = read_json(folder / DESCRIPTION)
+    shown = without_paths(description["provenance"])
+    if shown == description["provenance"]:
         return (folder / DESCRIPTION).read_bytes()
-    return (
-        json.dumps({**told, "provenance": shown}, indent=2, ensure_ascii=False).encode()
-        + b"\n"
-    )
+    description["provenance"] = shown
+    return json.dumps(description, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
-def _card(folder: Path, bundle: Bundle, repository: str) -> bytes:
-    """Return the folder's card, or a new one with the repository's name where nobody
-    has worked on it.
-    """
-    file = folder / CARD
-    written = file.read_text(encoding="utf-8") if file.is_file() else model_card(bundle)
-    return (
-        model_card(bundle, repository) if written == model_card(bundle) else written
-    ).encode()
+def _card(file: Path, bundle: Bundle, repository: str) -> str:
+    """Return the folder's card if somebody edited it, else a new one."""
+    if file.is_file():
+        card = file.read_text(encoding="utf-8")
+        # The metadata above the body depend on whether huggingface-hub is installed.
+        if card_body(card) != card_body(model_card(bundle)):
+            return card
+    return model_card(bundle, repository)

@@ -1,5 +1,7 @@
-"""`infer`: recordings through a model in batches; what it says of them and of their
-windows, embeddings, a record.
+"""Run a bundle over recordings in batches: predictions, windows, embeddings.
+
+`predict_recordings` returns the table alone, `infer` everything with a record of how it
+was done.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -33,18 +35,316 @@ from ecgnb.deploy.windows import (
     join_windows,
     length_flags,
     model_input,
+    require_classes,
     seconds_of,
     window_probabilities,
     windows_of,
 )
 from ecgnb.models.base import Backbone
 
+Source = str | Path | Recording
+
+BATCH_SIZE = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Inference:
+    """Outputs of a model for recordings.
+
+    Attributes:
+        table: one row per recording: ``record_id, prediction``, one probability column
+            per class, ``seconds`` (of the recording that the model saw), ``flags``
+            (what is doubtful) and ``problem``. Without a classifier the columns
+            ``prediction`` and of the classes are absent.
+        windows: one row per window of a usable recording, in the order of the
+            recordings: ``record_id, window`` (from 0), ``start_s, end_s`` (in the
+            recording), one probability column per class.
+        embeddings: float32 ``[n_windows, D]``, one row per row of ``windows``; ``None``
+            where they were not requested.
+        record: what is needed to repeat it, and how long it took; plain values.
+    """
+
+    table: pd.DataFrame
+    windows: pd.DataFrame
+    embeddings: np.ndarray | None
+    record: dict[str, Any]
+
+    def save(self, folder: str | Path) -> Path:
+        """Write tables, embeddings and record.
+
+        Files ``predictions.csv``, ``predictions.json``, ``windows.csv``,
+        ``embeddings.npy`` and, last, ``inference.json``. Existing ones are replaced or
+        removed, so that a folder never has files of two inferences.
+        """
+        folder = Path(folder)
+        write_csv(folder / "predictions.csv", self.table)
+        write_json(folder / "predictions.json", self.table.to_dict("records"))
+        write_csv(folder / "windows.csv", self.windows)
+        if self.embeddings is None:
+            (folder / "embeddings.npy").unlink(missing_ok=True)
+        else:
+            with atomic_write(folder / "embeddings.npy") as temporary:
+                np.save(temporary, self.embeddings, allow_pickle=False)
+        write_json(folder / "inference.json", self.record)
+        return folder
+
+
+def predict_recordings(
+    bundle: Bundle, sources: Source | Iterable[Source], **reading: Any
+) -> pd.DataFrame:
+    """Predict recordings, each in batches of its own.
+
+    The outputs for a recording are thus the same to the bit whatever else is predicted.
+
+    Args:
+        bundle: the trained model.
+        sources: a file, a `Recording`, or many of them.
+        **reading: passed to `read_recording`, such as ``fs=500`` for a CSV file that
+            does not state its rate.
+
+    Returns:
+        One row per recording, see `Inference`.
+
+    Raises:
+        ReadError: a single recording was given and cannot be used.
+        ConfigError: the model has no classifier.
+    """
+    require_classes(bundle)
+    return _run(bundle, sources, None, False, reading).table
+
+
+def infer(
+    bundle: Bundle,
+    sources: Source | Iterable[Source],
+    *,
+    embeddings: bool = False,
+    batch_size: int = BATCH_SIZE,
+    **reading: Any,
+) -> Inference:
+    """Run a model over one or many recordings, windows of several in one batch.
+
+    Each is prepared as the training data was: read, brought to the bundle's rate,
+    length and leads, transformed. One that cannot be used keeps its row in the table,
+    with the reason in ``problem``. Outputs do not depend on the other recordings in the
+    batch, except for the rounding of float32.
+
+    Args:
+        bundle: the model; it runs on its device (``bundle.model.to("cuda")``) and in
+            its precision.
+        sources: a file, a `Recording`, or many of them.
+        embeddings: whether to return the vector that the classifier sees, for each
+            window; a model without a classifier always does.
+        batch_size: windows at a time.
+        **reading: passed to `read_recording`, such as ``fs=500`` for a CSV file that
+            does not state its rate.
+
+    Raises:
+        ReadError: a single recording was given and cannot be used.
+        ConfigError: the batch size is not positive.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size is {batch_size}; give 1 or more windows.")
+    inference = _run(bundle, sources, batch_size, embeddings, reading)
+    seconds = inference.record["seconds"]
+    total, n_windows = sum(seconds.values()), len(inference.windows)
+    record = inference_record(bundle) | {
+        "batch_size": batch_size,
+        "recordings": len(inference.table),
+        "problems": int((inference.table["problem"] != "").sum()),
+        "windows": n_windows,
+        "seconds": {name: round(value, 4) for name, value in seconds.items()},
+        "windows_per_second": round(n_windows / total, 2) if total else None,
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    return dataclasses.replace(inference, record=record)
+
+
+def _run(
+    bundle: Bundle,
+    sources: Source | Iterable[Source],
+    batch_size: int | None,
+    embeddings: bool,
+    reading: dict[str, Any],
+) -> Inference:
+    """Run the model; the record has only the seconds spent ``reading`` and in it.
+
+    Without ``batch_size`` no two recordings share a batch.
+    """
+    single = isinstance(sources, str | Path | Recording)
+    listed: list[Source] = [sources] if single else list(sources)  # type: ignore[arg-type,list-item]
+    batches = _Batches(bundle, batch_size or BATCH_SIZE, embeddings)
+    names = _record_names(listed)
+    rows: list[_Row] = []
+    reading_s = 0.0
+    for source, name in zip(progress(listed, title="recordings"), names, strict=True):
+        started = time.perf_counter()
+        try:
+            row, windows = _read(bundle, source, name, reading)
+        except ReadError as error:
+            if single:
+                raise
+            row, windows = _Row(name, problem=str(error)), []
+        reading_s += time.perf_counter() - started
+        rows.append(row)
+        for window in windows:
+            batches.add(window)
+        if batch_size is None:
+            batches.run()
+    batches.run()
+    inference = _collect(bundle, rows, batches, single)
+    inference.record["seconds"] = {"reading": reading_s, "model": batches.seconds}
+    return inference
+
+
+def _record_names(sources: Sequence[Source]) -> list[str]:
+    """Return the recordings' names: their own, or those of their files.
+
+    Files of one name, such as an ``ecg.hea`` in each folder, are named by their paths.
+    """
+    paths = {Path(source) for source in sources if not isinstance(source, Recording)}
+    counts = Counter(path.stem for path in paths)
+    names = []
+    for source in sources:
+        if isinstance(source, Recording):
+            names.append(source.record_id)
+        else:
+            path = Path(source)
+            names.append(path.stem if counts[path.stem] == 1 else path.as_posix())
+    return names
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A recording before the model has seen it; spans of its windows in seconds."""
+
+    record_id: str
+    spans: tuple[tuple[float, float], ...] = ()
+    seconds: float = 0.0
+    flags: str = ""
+    problem: str = ""
+
+
+def _read(
+    bundle: Bundle, source: Source, name: str, reading: dict[str, Any]
+) -> tuple[_Row, list[Standardised]]:
+    if isinstance(source, Recording):
+        recording = source
+    else:
+        recording = read_recording(source, **{"record_id": name, **reading})
+    windows = windows_of(bundle, recording)
+    fs = bundle.prepare.target_fs
+    spans = []
+    for window in windows:
+        first, stop = window.valid
+        spans.append((window.start / fs, (window.start + stop - first) / fs))
+    flags = [*windows[0].flags, *length_flags(bundle, recording, windows)]
+    seconds = seconds_of(bundle, windows)
+    row = _Row(recording.record_id, tuple(spans), seconds, ";".join(flags))
+    return row, windows
+
+
+class _Batches:
+    """Collects windows into batches and keeps the outputs in order of the windows."""
+
+    def __init__(self, bundle: Bundle, batch_size: int, embeddings: bool) -> None:
+        self.bundle = bundle
+        self.batch_size = batch_size
+        self.embeddings = embeddings or not bundle.classes
+        self.waiting: list[Standardised] = []
+        self.logits = [np.empty((0, len(bundle.classes)))]
+        self.embedded: list[np.ndarray] = []
+        self.seconds = 0.0
+
+    def add(self, window: Standardised) -> None:
+        """Add a window; run the model when the batch is full."""
+        self.waiting.append(window)
+        if len(self.waiting) == self.batch_size:
+            self.run()
+
+    @torch.inference_mode()
+    def run(self) -> None:
+        """Run the model over the windows that wait."""
+        if not self.waiting:
+            return
+        started = time.perf_counter()
+        model = self.bundle.model
+        x = model_input(self.bundle, *self.waiting)
+        if not self.embeddings:
+            self.logits.append(model(x).cpu().double().numpy())
+        else:
+            features = model.forward_features(x)
+            embedded = model.head.embed(features)  # type: ignore[operator]
+            self.embedded.append(embedded.float().cpu().numpy())
+            if self.bundle.classes:
+                self.logits.append(model.head(features).cpu().double().numpy())
+            else:
+                self.logits.append(np.empty((len(x), 0)))
+        self.waiting = []
+        self.seconds += time.perf_counter() - started
+
+
+def _collect(
+    bundle: Bundle, rows: Sequence[_Row], batches: _Batches, single: bool
+) -> Inference:
+    """Assign the outputs to recordings; turn logits into probabilities and classes."""
+    logits = np.concatenate(batches.logits)
+    embedded = np.empty((len(logits), 0), np.float32)
+    if batches.embedded:
+        embedded = np.concatenate(batches.embedded)
+    table: list[dict[str, Any]] = []
+    windows: list[list[Any]] = []
+    usable = np.zeros(len(logits), dtype=bool)
+    stop = 0
+    for row in rows:
+        first, stop = stop, stop + len(row.spans)
+        part = slice(first, stop)
+        problem = row.problem
+        if not np.isfinite(logits[part]).all() or not np.isfinite(embedded[part]).all():
+            problem = (
+                "The model's output for this recording is NaN or infinite. Look at the "
+                "training loss, whether the model has diverged, and at the recording's "
+                "amplitudes."
+            )
+            if single:
+                raise EcgnbError(problem)
+        entry: dict[str, Any] = {"record_id": row.record_id, "problem": problem}
+        table.append(entry)
+        if problem:
+            entry["prediction"] = ""
+            continue
+        usable[part] = True
+        entry.update(seconds=row.seconds, flags=row.flags)
+        probabilities = logits[part]
+        if bundle.classes:
+            probabilities = window_probabilities(bundle, probabilities)
+            entry.update(_predict(bundle, join_windows(bundle, probabilities)))
+        for number, (start_s, end_s) in enumerate(row.spans):
+            values = probabilities[number].tolist()
+            windows.append([row.record_id, number, start_s, end_s, *values])
+    names = ["prediction", *bundle.classes] if bundle.classes else []
+    columns = ["record_id", *names, "seconds", "flags", "problem"]
+    window_columns = ["record_id", "window", "start_s", "end_s", *bundle.classes]
+    return Inference(
+        pd.DataFrame(table, columns=columns),
+        pd.DataFrame(windows, columns=window_columns),
+        embedded[usable] if batches.embeddings else None,
+        {},
+    )
+
+
+def _predict(bundle: Bundle, probabilities: np.ndarray) -> dict[str, Any]:
+    """Return prediction and probabilities of a recording by column."""
+    called = called_classes(
+        bundle.classes, bundle.task, probabilities[None], bundle.thresholds
+    )
+    by_class = dict(zip(bundle.classes, probabilities.tolist(), strict=True))
+    return {"prediction": called[0], **by_class}
+
 
 def inference_record(bundle: Bundle) -> dict[str, Any]:
-    """Return what is the same for every recording: time, model, recipe, device,
-    precision and versions.
-    """
+    """Return model, preparation, device, precision, versions and the time (UTC)."""
     weight = next(bundle.model.parameters())
+    versions = {name: package_version(name) for name in PACKAGES}
     return {
         "utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "model": {
@@ -61,366 +361,29 @@ def inference_record(bundle: Bundle) -> dict[str, Any]:
         },
         "device": str(weight.device),
         "precision": "float64" if weight.dtype == torch.float64 else bundle.precision,
-        "versions": {"python": platform.python_version()}
-        | {name: package_version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version(), **versions},
     }
 
 
 def model_fingerprint(model: Backbone) -> str:
-    """Return the SHA-256 of a model's specification and of all its weights and buffers,
-    as hex digits.
+    """Return the SHA-256 of a model's specification, weights and buffers (hex).
 
-    It is the same wherever the model lies: in a bundle, in memory, on any device.
+    It is the same in a bundle, in memory and on any device.
     """
     digest = hashlib.sha256(fingerprint(model.spec(), 64).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(
-            tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        )
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy())
     return digest.hexdigest()
 
 
 def peak_memory_mb() -> float | None:
-    """Return the most memory that this process has held so far, in MB; None on Windows,
-    which does not tell.
-    """
+    """Return the peak memory of this process in MB; None on Windows."""
     try:
         import resource
     except ImportError:
         return None
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kibibytes elsewhere
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
-
-
-Source = str | Path | Recording
-
-BATCH_SIZE = 32
-
-
-@dataclass(frozen=True, eq=False)
-class Inference:
-    """What a model made of recordings.
-
-    Attributes:
-        table: a row a recording, as `ecgnb.deploy.predict.predict` returns it; without
-            a classifier the columns ``prediction`` and of the classes are absent.
-        windows: a row a window that the model saw, in the order of the recordings:
-            ``record_id, window`` (from 0), ``start_s, end_s`` (in the recording), a
-            probability column a class. One that is no part of a usable recording is
-            absent.
-        embeddings: float32 ``[n_windows, D]``, a row a row of ``windows``; ``None``
-            where nobody asked.
-        record: what is needed to repeat it, and how long it took; plain values.
-    """
-
-    table: pd.DataFrame
-    windows: pd.DataFrame
-    embeddings: np.ndarray | None
-    record: dict[str, Any]
-
-    def save(self, folder: str | Path) -> Path:
-        """Write ``predictions.csv``, ``predictions.json``, ``windows.csv``,
-        ``embeddings.npy`` and ``inference.json``.
-
-        The last comes last. Files of these names are replaced, so that a folder never
-        holds those of two inferences.
-        """
-        folder = Path(folder)
-        write_csv(folder / "predictions.csv", self.table)
-        write_json(folder / "predictions.json", self.table.to_dict("records"))
-        write_csv(folder / "windows.csv", self.windows)
-        if self.embeddings is None:
-            (folder / "embeddings.npy").unlink(missing_ok=True)
-        else:
-            with atomic_write(folder / "embeddings.npy") as temporary:
-                np.save(temporary, self.embeddings, allow_pickle=False)
-        write_json(folder / "inference.json", self.record)
-        return folder
-
-
-def infer(
-    bundle: Bundle,
-    sources: Source | Iterable[Source],
-    *,
-    embeddings: bool = False,
-    batch_size: int = BATCH_SIZE,
-    **reading: Any,
-) -> Inference:
-    """Run a model over one or many recordings, windows of several in one batch.
-
-    Each goes the way of the training data: read, brought to the bundle's rate, length
-    and leads, transformed. One that cannot be used keeps its row in the table, with the
-    reason in ``problem``. What a recording gets does not depend on the others in its
-    batch, but for the rounding of float32.
-
-    Args:
-        bundle: the model; it runs where it lies (``bundle.model.to("cuda")``) and in
-            its own precision.
-        sources: a file, a `Recording`, or many of them.
-        embeddings: whether to return the vector that the classifier sees, for each
-            window; a model without a classifier always does.
-        batch_size: windows at a time.
-        **reading: passed to `read_recording`, such as ``fs=500`` for a CSV file that
-            does not state its rate.
-
-    Raises:
-        ReadError: a single recording was given and cannot be used.
-        ConfigError: the batch size is not positive.
-    """
-    answers = answer(
-        bundle, sources, embeddings=embeddings, batch_size=batch_size, **reading
-    )
-    total = sum(answers.seconds.values())
-    record = inference_record(bundle) | {
-        "batch_size": batch_size,
-        "recordings": len(answers.table),
-        "problems": int((answers.table["problem"] != "").sum()),
-        "windows": len(answers.windows),
-        "seconds": {name: round(value, 4) for name, value in answers.seconds.items()},
-        "windows_per_second": round(len(answers.windows) / total, 2) if total else None,
-        "peak_memory_mb": peak_memory_mb(),
-    }
-    return Inference(answers.table, answers.windows, answers.embeddings, record)
-
-
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """An `Inference` before its record is written: ``seconds`` are those spent
-    ``reading`` and in the ``model``.
-    """
-
-    table: pd.DataFrame
-    windows: pd.DataFrame
-    embeddings: np.ndarray | None
-    seconds: dict[str, float]
-
-
-def answer(
-    bundle: Bundle,
-    sources: Source | Iterable[Source],
-    *,
-    embeddings: bool = False,
-    batch_size: int | None = None,
-    **reading: Any,
-) -> Answers:
-    """Do what `infer` does, without the record; see there.
-
-    Without ``batch_size`` no two recordings share a batch, and what one gets is the
-    same to the bit, whoever else is asked about.
-    """
-    if batch_size is not None and batch_size < 1:
-        raise ConfigError(f"batch_size is {batch_size}; give 1 or more windows.")
-    single = isinstance(sources, str | Path | Recording)
-    listed: list[Source] = [sources] if single else list(sources)  # type: ignore[arg-type,list-item]
-    machine = _Machine(
-        bundle, batch_size or BATCH_SIZE, embeddings or not bundle.classes
-    )
-    shared = _shared_names(listed)
-    rows, read_s = [], 0.0
-    for source in progress(listed, title="recordings"):
-        started = time.perf_counter()
-        try:
-            row, windows = _read(bundle, source, _name(source, shared), reading)
-        except ReadError as error:
-            if single:
-                raise
-            row, windows = _Row(_name(source, shared), problem=str(error)), []
-        read_s += time.perf_counter() - started
-        rows.append(row)
-        machine.take(windows)
-        if batch_size is None:
-            machine.run()
-    machine.run()
-    answers = _collected(bundle, rows, machine, single)
-    answers.seconds.update(reading=read_s, model=machine.seconds)
-    return answers
-
-
-@dataclass(frozen=True)
-class _Row:
-    """What is known of a recording before the model has seen it; ``spans`` are its
-    windows in seconds.
-    """
-
-    record_id: str
-    spans: tuple[tuple[float, float], ...] = ()
-    told: dict[str, Any] = field(default_factory=dict)
-    problem: str = ""
-
-
-def _read(
-    bundle: Bundle, source: Source, name: str, reading: dict[str, Any]
-) -> tuple[_Row, list[Standardised]]:
-    recording = (
-        source
-        if isinstance(source, Recording)
-        else read_recording(source, **{"record_id": name, **reading})
-    )
-    windows = windows_of(bundle, recording)
-    fs = bundle.prepare.target_fs
-    spans = tuple(
-        (each.start / fs, (each.start + each.valid[1] - each.valid[0]) / fs)
-        for each in windows
-    )
-    flags = ";".join([*windows[0].flags, *length_flags(bundle, recording, windows)])
-    return _Row(
-        recording.record_id,
-        spans,
-        {"seconds": seconds_of(bundle, windows), "flags": flags},
-    ), windows
-
-
-def _shared_names(sources: Iterable[Source]) -> set[str]:
-    """Return the names that several files have, as in folders with an ``ecg.hea``
-    each.
-    """
-    counts = Counter(
-        path.stem
-        for path in {Path(each) for each in sources if not isinstance(each, Recording)}
-    )
-    return {name for name, count in counts.items() if count > 1}
-
-
-def _name(source: Source, shared: set[str]) -> str:
-    """Return what a recording is called: its own name, that of its file, or the path
-    where files share a name.
-    """
-    if isinstance(source, Recording):
-        return source.record_id
-    path = Path(source)
-    return path.as_posix() if path.stem in shared else path.stem
-
-
-class _Machine:
-    """Fills batches with windows, whosever they are, and keeps what the model makes of
-    them, in their order.
-    """
-
-    def __init__(self, bundle: Bundle, batch_size: int, embeddings: bool) -> None:
-        self.bundle, self.batch_size, self.embeddings = bundle, batch_size, embeddings
-        self.waiting: list[Standardised] = []
-        self.logits = [np.empty((0, len(bundle.classes)))]
-        self.embedded: list[np.ndarray] = []
-        self.seconds = 0.0
-
-    def take(self, windows: Sequence[Standardised]) -> None:
-        """Run the model over all full batches; what is left waits for more."""
-        for window in windows:
-            self.waiting.append(window)
-            if len(self.waiting) == self.batch_size:
-                self.run()
-
-    @torch.inference_mode()
-    def run(self) -> None:
-        """Run the model over what is waiting."""
-        if not self.waiting:
-            return
-        started = time.perf_counter()
-        model, x = self.bundle.model, model_input(self.bundle, *self.waiting)
-        logits = None
-        if self.embeddings:
-            features = model.forward_features(x)
-            self.embedded.append(model.head.embed(features).float().cpu().numpy())  # type: ignore[operator]
-            logits = model.head(features) if self.bundle.classes else None
-        else:
-            logits = model(x)
-        self.logits.append(
-            np.empty((len(x), 0)) if logits is None else logits.cpu().double().numpy()
-        )
-        self.waiting = []
-        self.seconds += time.perf_counter() - started
-
-
-def _collected(
-    bundle: Bundle, rows: Sequence[_Row], machine: _Machine, single: bool
-) -> Answers:
-    """Give each recording its part of the outputs, and say what they mean."""
-    logits = np.concatenate(machine.logits)
-    embedded = (
-        np.concatenate(machine.embedded)
-        if machine.embedded
-        else np.empty((len(logits), 0), np.float32)
-    )
-    table: list[dict[str, Any]] = []
-    windows: list[dict[str, Any]] = []
-    kept = np.zeros(len(logits), dtype=bool)
-    stop = 0
-    for row in rows:
-        first, stop = stop, stop + len(row.spans)
-        part = slice(first, stop)
-        problem = row.problem or _fault(logits[part], embedded[part])
-        if problem:
-            if single:
-                raise EcgnbError(problem)
-            table.append(
-                {"record_id": row.record_id, "prediction": "", "problem": problem}
-            )
-            continue
-        kept[part] = True
-        probabilities = (
-            window_probabilities(bundle, logits[part])
-            if bundle.classes
-            else logits[part]
-        )
-        table.append(
-            {
-                "record_id": row.record_id,
-                **_verdict(bundle, probabilities),
-                **row.told,
-                "problem": "",
-            }
-        )
-        windows += [
-            {
-                "record_id": row.record_id,
-                "window": number,
-                "start_s": start_s,
-                "end_s": end_s,
-                **_named(bundle, values),
-            }
-            for number, ((start_s, end_s), values) in enumerate(
-                zip(row.spans, probabilities, strict=True)
-            )
-        ]
-    names = ["prediction", *bundle.classes] if bundle.classes else []
-    return Answers(
-        pd.DataFrame(
-            table, columns=["record_id", *names, "seconds", "flags", "problem"]
-        ),
-        pd.DataFrame(
-            windows,
-            columns=["record_id", "window", "start_s", "end_s", *bundle.classes],
-        ),
-        embedded[kept] if machine.embeddings else None,
-        {},
-    )
-
-
-def _fault(logits: np.ndarray, embedded: np.ndarray) -> str:
-    """Say what is wrong with what the model made of a recording; nothing when all of it
-    is finite.
-    """
-    if np.isfinite(logits).all() and np.isfinite(embedded).all():
-        return ""
-    return (
-        "The model's output for this recording is NaN or infinite. Look at the training loss, whether the model has "
-        "diverged, and at the recording's amplitudes."
-    )
-
-
-def _verdict(bundle: Bundle, probabilities: np.ndarray) -> dict[str, Any]:
-    """Return what is called for a recording and its probabilities, from those of its
-    windows.
-    """
-    if not bundle.classes:
-        return {}
-    joined = join_windows(bundle, probabilities)
-    called = called_classes(
-        bundle.classes, bundle.task, joined[None], bundle.thresholds
-    )[0]
-    return {"prediction": called, **_named(bundle, joined)}
-
-
-def _named(bundle: Bundle, values: np.ndarray) -> dict[str, float]:
-    return dict(zip(bundle.classes, values.tolist(), strict=True))
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, else KiB
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak * unit / 1e6, 1)

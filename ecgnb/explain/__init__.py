@@ -3,8 +3,14 @@ relevance propagation.
 """
 
 from ecgnb.core.registry import import_submodules
+from ecgnb.explain.averaged_gradients import (
+    completeness_gap,
+    integrated_gradients,
+    smoothgrad,
+    vargrad,
+)
 from ecgnb.explain.base import EXPLAINERS
-from ecgnb.explain.front import explain
+from ecgnb.explain.dispatch import explain
 from ecgnb.explain.grad_cam import grad_cam
 from ecgnb.explain.gradients import (
     attention_saliency,
@@ -21,12 +27,6 @@ from ecgnb.explain.lrp import (
     lrp_epsilon_std,
     lrp_sign_epsilon_std,
     lrp_z,
-)
-from ecgnb.explain.sampling import (
-    completeness_gap,
-    integrated_gradients,
-    smoothgrad,
-    vargrad,
 )
 from ecgnb.figures.attributions import plot_attribution, positive_relevance
 

@@ -1,11 +1,9 @@
-"""What every explanation method has in common: the question that is asked of a model,
-and the registry.
+"""Common parts of all explanation methods: the registry and the prepared model.
 
 A method explains one logit of each record: ``method(model, inputs, target)`` returns
 numbers of the inputs' shape. It runs the model in evaluation mode, with gradients on
 whatever the caller's settings are, and leaves its modes and its parameters' ``.grad``
-as they were. Records do not influence each other: one alone gives what it gives in a
-batch.
+unchanged. Records do not influence each other: one alone gives the same as in a batch.
 """
 
 from __future__ import annotations
@@ -21,10 +19,11 @@ from torch import Tensor, fx, nn
 from ecgnb.core.errors import ConfigError
 from ecgnb.core.registry import Registry
 
+Tensors: TypeAlias = tuple[Tensor, ...]
 #: One input ``[B, ...]``, or several of the same batch.
-Inputs: TypeAlias = Tensor | tuple[Tensor, ...]
-#: The class to explain: one for all records, one for each (int64 ``[B]``), or ``None``
-#: for the predicted one.
+Inputs: TypeAlias = Tensor | Tensors
+#: The class to explain: one for all records, one per record (int64 ``[B]``), or
+#: ``None`` for the predicted one.
 Target: TypeAlias = int | Tensor | None
 
 #: Methods ``(model, inputs, target, **options) -> attribution``.
@@ -33,63 +32,56 @@ EXPLAINERS: Registry[Callable[..., Inputs]] = Registry("explainer")
 
 @dataclass(frozen=True)
 class Case:
-    """A question to a model: why has each record this logit?
+    """A model in evaluation mode, its inputs and the logit of each record to explain.
 
     Attributes:
-        model: gives logits ``[B, K]``; in evaluation mode.
-        inputs: detached copies of what the model is given.
-        logits: ``[B, K]``, what it makes of them.
-        target: int64 ``[B]``, the logit in question.
-        several: whether the caller gave a tuple of inputs, and gets one back.
+        model: gives logits ``[B, K]``.
+        inputs: detached copies of the caller's inputs.
+        logits: ``[B, K]``, the model's output for them.
+        target: int64 ``[B]``, the class to explain.
+        several: whether the caller passed a tuple of inputs, and gets one back.
     """
 
     model: nn.Module
-    inputs: tuple[Tensor, ...]
+    inputs: Tensors
     logits: Tensor
     target: Tensor
     several: bool
 
     def scores(self, *inputs: Tensor) -> Tensor:
-        """Return the logit in question, ``[n * B]``, of n versions of the batch one
-        after the other.
+        """Return the target's logit, ``[n * B]``, of n versions of the batch one after
+        the other.
         """
         logits = self.model(*inputs)
-        return logits.gather(
-            1, self.target.repeat(len(logits) // len(self.target))[:, None]
-        )[:, 0]
+        versions = len(logits) // len(self.target)
+        return logits.gather(1, self.target.repeat(versions)[:, None])[:, 0]
 
-    def gradients(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Return the gradient of the logit in question for each input; zeros where it
-        does not depend on it.
+    def gradients(self, *inputs: Tensor) -> Tensors:
+        """Return the gradient of the target's logit for each input; zeros where it does
+        not depend on it.
         """
-        leaves = [part.detach().requires_grad_() for part in inputs]
+        leaves = [x.detach().requires_grad_() for x in inputs]
         total = self.scores(*leaves).sum()
         if not total.requires_grad:
-            return tuple(torch.zeros_like(part) for part in inputs)
-        found = torch.autograd.grad(total, leaves, allow_unused=True)
-        return tuple(
-            torch.zeros_like(x) if slope is None else slope
-            for x, slope in zip(leaves, found, strict=True)
+            return tuple(torch.zeros_like(x) for x in inputs)
+        return torch.autograd.grad(
+            total, leaves, allow_unused=True, materialize_grads=True
         )
 
-    def pack(self, parts: tuple[Tensor, ...]) -> Inputs:
-        """Return what the caller expects: one tensor, or a tuple for a tuple of
-        inputs.
-        """
-        return (
-            tuple(part.detach() for part in parts)
-            if self.several
-            else parts[0].detach()
-        )
+    def pack(self, parts: Tensors) -> Inputs:
+        """Return one tensor, or a tuple if the caller passed a tuple of inputs."""
+        if self.several:
+            return tuple(part.detach() for part in parts)
+        return parts[0].detach()
 
 
 @contextlib.contextmanager
-def asked(model: nn.Module, inputs: Inputs, target: Target) -> Iterator[Case]:
-    """Make a model ready for questions, and leave it as it was.
+def prepared(model: nn.Module, inputs: Inputs, target: Target) -> Iterator[Case]:
+    """Put a model into evaluation mode with gradients enabled, and restore it.
 
     Args:
         model: gives logits ``[B, K]``; when it has another module as its attribute
-            ``logits`` (a ported Keras model without its softmax), that one is asked.
+            ``logits`` (a ported Keras model without its softmax), that one is used.
         inputs: floating point, finite.
         target: see `Target`.
 
@@ -99,110 +91,98 @@ def asked(model: nn.Module, inputs: Inputs, target: Target) -> Iterator[Case]:
             classes.
     """
     model = logits_of(model)
-    parts = _checked_inputs(inputs)
+    several = isinstance(inputs, tuple)
+    parts = inputs if isinstance(inputs, tuple) else (inputs,)
+    _check_inputs(parts)
     modes = {module: module.training for module in model.modules()}
+    # cuDNN has no backward pass of recurrent layers in evaluation mode.
+    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    cudnn: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if recurrent:
+        cudnn = torch.backends.cudnn.flags(enabled=False)
     try:
         model.eval()
-        with (
-            torch.inference_mode(False),
-            torch.enable_grad(),
-            _differentiable_recurrence(model),
-        ):
-            parts = tuple(part.detach().clone() for part in parts)
+        with torch.inference_mode(False), torch.enable_grad(), cudnn:
+            copies = tuple(part.detach().clone() for part in parts)
             with torch.no_grad():
-                logits = _checked_logits(model(*parts), len(parts[0]))
-            yield Case(
-                model,
-                parts,
-                logits,
-                _checked_target(target, logits),
-                isinstance(inputs, tuple),
-            )
+                logits = model(*copies)
+            _check_logits(logits, len(parts[0]))
+            classes = _target_classes(target, logits)
+            yield Case(model, copies, logits, classes, several)
     finally:
         for module, training in modes.items():
             module.training = training
 
 
 def logits_of(model: Any) -> nn.Module:
-    """Return the model's attribute ``logits`` where it is a model of its own, else the
-    model.
+    """Return the model's attribute ``logits`` if that is a model, not a layer of it;
+    else the model.
     """
-    within = getattr(model, "logits", None)
-    a_layer = isinstance(model, nn.Module) and any(
-        within is child for child in model.children()
-    )
-    if isinstance(within, fx.GraphModule) or (
-        isinstance(within, nn.Module) and not a_layer
-    ):
-        return within
+    logits = getattr(model, "logits", None)
+    if isinstance(logits, fx.GraphModule):
+        return logits
     if isinstance(model, nn.Module):
-        return model
+        # A child named "logits" is the model's last layer.
+        is_layer = any(logits is child for child in model.children())
+        if is_layer or not isinstance(logits, nn.Module):
+            return model
+    if isinstance(logits, nn.Module):
+        return logits
     raise ConfigError(
-        f"A model to explain must be a torch.nn.Module; it was given {type(model).__name__}."
+        f"A model to explain must be a torch.nn.Module, not {type(model).__name__}."
     )
 
 
-def _checked_inputs(inputs: Any) -> tuple[Tensor, ...]:
-    parts = inputs if isinstance(inputs, tuple) else (inputs,)
-    for place, part in enumerate(parts):
+def _check_inputs(parts: tuple[Any, ...]) -> None:
+    for number, part in enumerate(parts):
         if not isinstance(part, Tensor):
             raise ConfigError(
-                f"Input {place} is {type(part).__name__}; give a torch.Tensor, or a tuple of them for several inputs."
+                f"Input {number} is {type(part).__name__}; give a torch.Tensor, or a "
+                "tuple of them for several inputs."
             )
         if not part.is_floating_point() or part.ndim < 2 or not len(part):
             raise ConfigError(
-                f"Input {place} is {part.dtype} {list(part.shape)}; give floating point [B, ...]."
+                f"Input {number} is {part.dtype} {list(part.shape)}; give floating "
+                "point [B, ...]."
             )
         if not torch.isfinite(part).all():
             raise ConfigError(
-                f"Input {place} holds NaN or infinity; fill the gaps as they were filled for training."
+                f"Input {number} holds NaN or infinity; fill the gaps as they were "
+                "filled for training."
             )
         if len(part) != len(parts[0]):
             raise ConfigError(
-                f"Input {place} has {len(part)} records, input 0 has {len(parts[0])}."
+                f"Input {number} has {len(part)} records, input 0 has {len(parts[0])}."
             )
-    return parts
 
 
-def _checked_logits(logits: Any, n_records: int) -> Tensor:
+def _check_logits(logits: Any, n_records: int) -> None:
     if not isinstance(logits, Tensor):
         raise ConfigError(
-            f"The model returns {type(logits).__name__}; an explanation needs one tensor of logits. Explain a module "
-            "whose forward returns the output you mean, such as a wrapper that returns model(x)[0]."
+            f"The model returns {type(logits).__name__}; an explanation needs one "
+            "tensor of logits. Explain a module whose forward returns the output you "
+            "mean, such as a wrapper that returns model(x)[0]."
         )
     if logits.ndim != 2 or len(logits) != n_records:
         raise ConfigError(
-            f"The model returns shape {list(logits.shape)} for {n_records} records; an explanation needs logits "
-            f"[{n_records}, K]. Explain a wrapper that picks or pools the scores you mean."
+            f"The model returns shape {list(logits.shape)} for {n_records} records; an "
+            f"explanation needs logits [{n_records}, K]. Explain a wrapper that picks "
+            "or pools the scores you mean."
         )
-    return logits
 
 
-def _checked_target(target: Target, logits: Tensor) -> Tensor:
+def _target_classes(target: Target, logits: Tensor) -> Tensor:
     n_records, n_classes = logits.shape
     if target is None:
         return logits.argmax(dim=1)
-    wanted = torch.as_tensor(target, device=logits.device)
-    if wanted.dtype != torch.int64 or wanted.shape not in ((), (n_records,)):
+    classes = torch.as_tensor(target, device=logits.device)
+    if classes.dtype != torch.int64 or classes.shape not in ((), (n_records,)):
         raise ConfigError(
-            f"target is {target!r}; give a class number, or an int64 tensor [B] = [{n_records}]."
+            f"target is {target!r}; give a class number, or an int64 tensor [B] = "
+            f"[{n_records}]."
         )
-    if not ((wanted >= 0) & (wanted < n_classes)).all():
+    if not ((classes >= 0) & (classes < n_classes)).all():
         raise ConfigError(
             f"target is {target!r}; the model has the classes 0 to {n_classes - 1}."
         )
-    return wanted.expand(n_records)
-
-
-def _differentiable_recurrence(
-    model: nn.Module,
-) -> contextlib.AbstractContextManager[Any]:
-    """Keep cuDNN away from recurrent layers: it has no backward pass in evaluation
-    mode.
-    """
-    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
-    return (
-        torch.backends.cudnn.flags(enabled=False)
-        if recurrent
-        else contextlib.nullcontext()
-    )
+    return classes.expand(n_records)

@@ -1,11 +1,11 @@
-"""Explanations that are one backward pass: gradient, gradient times input, gradient
-times SIGN, guided backprop.
+"""Explanations by one pass: gradient, gradient times input or SIGN, guided backprop,
+attention.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecgnb.core.errors import ConfigError
-from ecgnb.explain.base import EXPLAINERS, Inputs, Target, asked
+from ecgnb.explain.base import EXPLAINERS, Inputs, Target, Tensors, prepared
 from ecgnb.explain.kinds import ACTIVATIONS
 from ecgnb.models.base import Backbone
 
@@ -39,20 +39,18 @@ def gradient(model: nn.Module, inputs: Inputs, target: Target = None) -> Inputs:
         Attributions of the inputs' shapes, in logits per unit of the input.
 
     Raises:
-        ConfigError: as `ecgnb.explain.base.asked` tells.
+        ConfigError: see `ecgnb.explain.base.prepared`.
     """
-    with asked(model, inputs, target) as case:
+    with prepared(model, inputs, target) as case:
         return case.pack(case.gradients(*case.inputs))
 
 
 @EXPLAINERS.register("gradient_x_input")
 def gradient_x_input(model: nn.Module, inputs: Inputs, target: Target = None) -> Inputs:
     """Return gradient times input, in logits; arguments and errors as `gradient`."""
-    with asked(model, inputs, target) as case:
-        slopes = case.gradients(*case.inputs)
-        return case.pack(
-            tuple(slope * x for slope, x in zip(slopes, case.inputs, strict=True))
-        )
+    with prepared(model, inputs, target) as case:
+        pairs = zip(case.gradients(*case.inputs), case.inputs, strict=True)
+        return case.pack(tuple(gradient * x for gradient, x in pairs))
 
 
 @EXPLAINERS.register("gradient_x_sign")
@@ -69,81 +67,69 @@ def gradient_x_sign(
         model: as for `gradient`.
         inputs: as for `gradient`.
         target: as for `gradient`.
-        mu: what counts as a positive input, in the input's unit.
+        mu: the smallest positive input, in the input's unit.
 
     Raises:
-        ConfigError: as `ecgnb.explain.base.asked` tells.
+        ConfigError: see `ecgnb.explain.base.prepared`.
     """
-    with asked(model, inputs, target) as case:
-        slopes = case.gradients(*case.inputs)
-        return case.pack(
-            tuple(
-                slope * sign(x, mu)
-                for slope, x in zip(slopes, case.inputs, strict=True)
-            )
-        )
+    with prepared(model, inputs, target) as case:
+        pairs = zip(case.gradients(*case.inputs), case.inputs, strict=True)
+        return case.pack(tuple(gradient * sign(x, mu) for gradient, x in pairs))
 
 
 @EXPLAINERS.register("guided_backprop")
 def guided_backprop(model: nn.Module, inputs: Inputs, target: Target = None) -> Inputs:
-    """Return the gradient with negative slopes cut off behind every activation.
+    """Return the gradient with negative values set to 0 behind every activation.
 
     Springenberg et al. 2014, "Striving for simplicity: the all convolutional net", for
-    ReLU; other activation modules (ELU, GELU, ...) are cut alike. Activations written
-    as functions cannot be reached.
+    ReLU; other activation modules (ELU, GELU, ...) are treated alike. Activations that
+    are called as functions keep their gradient.
 
     Raises:
-        ConfigError: the model has no activation modules; else as
-            `ecgnb.explain.base.asked` tells.
+        ConfigError: the model has no activation modules; else see
+            `ecgnb.explain.base.prepared`.
     """
-    with asked(model, inputs, target) as case, _guided(case.model):
+    with prepared(model, inputs, target) as case, _guided(case.model):
         return case.pack(case.gradients(*case.inputs))
 
 
 @contextmanager
 def _guided(model: nn.Module) -> Iterator[None]:
-    """Cut negative gradients at every activation module for as long as the context
-    lasts.
-    """
-    activations = [
-        module for module in model.modules() if isinstance(module, ACTIVATIONS)
-    ]
+    """Clip gradients at 0 in every activation module while the context lasts."""
+    activations = [x for x in model.modules() if isinstance(x, ACTIVATIONS)]
     if not activations:
         raise ConfigError(
-            f"{type(model).__name__} has no activation modules to guide the gradient at: write nn.ReLU() in place of "
-            "F.relu, or choose another method."
+            f"{type(model).__name__} has no activation modules to guide the gradient "
+            "at: write nn.ReLU() instead of F.relu, or choose another method."
         )
-    in_place = {module for module in activations if getattr(module, "inplace", False)}
-    hooks = [module.register_full_backward_hook(_cut) for module in activations]
-    try:
-        for module in in_place:  # a full backward hook cannot watch what is overwritten
-            module.inplace = False  # type: ignore[assignment]
+    with ExitStack() as restored:
+        for module in activations:
+            hook = module.register_full_backward_hook(_clip_gradients)
+            restored.enter_context(hook)
+            if getattr(module, "inplace", False):
+                # A full backward hook does not work on tensors that are overwritten.
+                module.inplace = False  # type: ignore[assignment]
+                restored.callback(setattr, module, "inplace", True)
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module in in_place:
-            module.inplace = True  # type: ignore[assignment]
 
 
-def _cut(module: nn.Module, slopes_in: Any, slopes_out: Any) -> tuple[Tensor, ...]:
-    return tuple(slope.clamp(min=0) for slope in slopes_in)
+def _clip_gradients(module: nn.Module, grad_input: Any, grad_output: Any) -> Tensors:
+    return tuple(gradient.clamp(min=0) for gradient in grad_input)
 
 
 @torch.no_grad()
 def attention_saliency(model: Backbone, x: Tensor, layer: int = -1) -> Tensor:
-    """Return how much a transformer attends at each moment, as the tutorial of ECG-FM
-    draws it.
+    """Return a transformer's attention at each sample, as in the tutorial of ECG-FM.
 
     The weights of a layer, averaged over heads, are reduced by their maximum over keys,
-    scaled to [0, 1] in each record and stretched linearly to the signal. It tells where
-    the model looks, not what speaks for a class: attention is the same for all classes,
-    and what is looked at need not matter (Jain and Wallace 2019).
+    scaled to [0, 1] in each record and interpolated linearly to the signal's length.
+    Attention is no evidence for a class: it is the same for all classes, and attended
+    samples need not matter (Jain and Wallace 2019).
 
     Args:
         model: with a method ``attention``, such as `EcgFM`.
         x: signals ``[B, n_leads, T]``.
-        layer: which one; the last by default.
+        layer: its number; the last by default.
 
     Returns:
         ``[B, T]``, from 0 to 1.
@@ -154,13 +140,15 @@ def attention_saliency(model: Backbone, x: Tensor, layer: int = -1) -> Tensor:
     attention = getattr(model, "attention", None)
     if attention is None:
         raise ConfigError(
-            f"{type(model).__name__} has no attention. Choose another method, such as 'grad_cam'."
+            f"{type(model).__name__} has no attention. Choose another method, such as "
+            "'grad_cam'."
         )
     weights = attention(x)
     depth = weights.shape[1]
     if not -depth <= layer < depth:
         raise ConfigError(
-            f"layer={layer}: the model has the layers 0 to {depth - 1}, or -{depth} to -1."
+            f"layer={layer}: the model has the layers 0 to {depth - 1}, or -{depth} to "
+            "-1."
         )
     steps = weights[:, layer].amax(dim=2)
     low, high = steps.amin(1, keepdim=True), steps.amax(1, keepdim=True)

@@ -1,12 +1,12 @@
-"""How layer-wise relevance passes through each kind of operation.
+"""Kinds of operations for layer-wise relevance propagation.
 
-A module may tell it by a class attribute ``relevance``, which counts before anything
-said here:
+A module may declare its kind by a class attribute ``relevance``, which takes precedence
+over the tables here:
 
 - ``"linear"``: the output is linear in the inputs, with or without a bias; relevance is
-shared out by contribution;
+shared by contribution;
 - ``"rearrange"``: values are only moved, copied or dropped; relevance moves with them;
-- ``"elementwise"``: each value has its own output; relevance passes unchanged;
+- ``"elementwise"``: each value has one output; relevance passes unchanged;
 - ``"winner"``: the output is one of the inputs, such as a maximum; that input takes all
 relevance;
 - ``"product"``: a signal is multiplied by a gate; the signal takes all relevance.
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import builtins
 import operator
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,32 +27,30 @@ from ecgnb.core.errors import ConfigError
 
 KINDS = ("linear", "rearrange", "elementwise", "winner", "product")
 
-#: Activations: modules that map each value on its own.
+#: Activations: modules that map each value by itself.
 ACTIVATIONS: tuple[type[nn.Module], ...] = (
-    *(
-        nn.ReLU,
-        nn.ReLU6,
-        nn.LeakyReLU,
-        nn.PReLU,
-        nn.ELU,
-        nn.SELU,
-        nn.CELU,
-        nn.GELU,
-        nn.SiLU,
-        nn.Mish,
-        nn.Hardswish,
-    ),
-    *(
-        nn.Sigmoid,
-        nn.LogSigmoid,
-        nn.Hardsigmoid,
-        nn.Tanh,
-        nn.Hardtanh,
-        nn.Tanhshrink,
-        nn.Softplus,
-        nn.Softsign,
-    ),
-    *(nn.Softshrink, nn.Hardshrink, nn.Threshold),
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.PReLU,
+    nn.ELU,
+    nn.SELU,
+    nn.CELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Mish,
+    nn.Hardswish,
+    nn.Sigmoid,
+    nn.LogSigmoid,
+    nn.Hardsigmoid,
+    nn.Tanh,
+    nn.Hardtanh,
+    nn.Tanhshrink,
+    nn.Softplus,
+    nn.Softsign,
+    nn.Softshrink,
+    nn.Hardshrink,
+    nn.Threshold,
 )
 #: Poolings that average; the maximum is a ``"winner"``.
 AVERAGES: tuple[type[nn.Module], ...] = (
@@ -63,124 +60,63 @@ AVERAGES: tuple[type[nn.Module], ...] = (
     nn.AdaptiveAvgPool2d,
 )
 
-_MODULES: tuple[tuple[str, tuple[type[nn.Module], ...]], ...] = (
-    ("linear", (_ConvNd, nn.Linear, *AVERAGES)),
-    (
-        "winner",
-        (nn.MaxPool1d, nn.MaxPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d),
+_MODULES: dict[str, tuple[type[nn.Module], ...]] = {
+    "linear": (_ConvNd, nn.Linear, *AVERAGES),
+    "winner": (
+        nn.MaxPool1d,
+        nn.MaxPool2d,
+        nn.AdaptiveMaxPool1d,
+        nn.AdaptiveMaxPool2d,
     ),
-    (
-        "rearrange",
-        (nn.ConstantPad1d, nn.ConstantPad2d, nn.Flatten, nn.Unflatten),
-    ),  # ZeroPad1d is a ConstantPad1d
-    ("rearrange", (nn.ReflectionPad1d, nn.ReplicationPad1d, nn.CircularPad1d)),
-    (
-        "elementwise",
-        (
-            *ACTIVATIONS,
-            nn.Identity,
-            nn.Dropout,
-            nn.Dropout1d,
-            nn.Dropout2d,
-            nn.AlphaDropout,
-        ),
+    "rearrange": (
+        nn.ConstantPad1d,  # also ZeroPad1d
+        nn.ConstantPad2d,
+        nn.ReflectionPad1d,
+        nn.ReplicationPad1d,
+        nn.CircularPad1d,
+        nn.Flatten,
+        nn.Unflatten,
     ),
-)
-
-_FUNCTIONS: dict[Any, str] = {
-    **dict.fromkeys((operator.add, operator.sub, operator.neg), "linear"),
-    **dict.fromkeys(
-        (
-            torch.add,
-            torch.sub,
-            torch.neg,
-            torch.mean,
-            torch.sum,
-            torch.matmul,
-            operator.matmul,
-        ),
-        "linear",
-    ),
-    **dict.fromkeys(
-        (operator.truediv, torch.div, F.avg_pool1d, F.adaptive_avg_pool1d), "linear"
-    ),
-    **dict.fromkeys(
-        (
-            torch.cat,
-            torch.stack,
-            torch.flatten,
-            torch.reshape,
-            torch.permute,
-            torch.transpose,
-        ),
-        "rearrange",
-    ),
-    **dict.fromkeys(
-        (torch.squeeze, torch.unsqueeze, torch.chunk, torch.split, F.pad), "rearrange"
-    ),
-    **dict.fromkeys((operator.getitem, builtins.getattr), "rearrange"),
-    **dict.fromkeys(
-        (torch.max, torch.amax, torch.maximum, F.max_pool1d, F.adaptive_max_pool1d),
-        "winner",
-    ),
-    **dict.fromkeys((operator.mul, torch.mul), "product"),
-    **dict.fromkeys(
-        (
-            torch.relu,
-            torch.sigmoid,
-            torch.tanh,
-            torch.clamp,
-            F.relu,
-            F.elu,
-            F.gelu,
-            F.silu,
-        ),
-        "elementwise",
-    ),
-    **dict.fromkeys(
-        (F.leaky_relu, F.selu, F.softplus, F.sigmoid, F.tanh, F.dropout, F.hardtanh),
-        "elementwise",
+    "elementwise": (
+        *ACTIVATIONS,
+        nn.Identity,
+        nn.Dropout,
+        nn.Dropout1d,
+        nn.Dropout2d,
+        nn.AlphaDropout,
     ),
 }
 
-_METHODS: dict[str, str] = {
-    **dict.fromkeys(("add", "sub", "neg", "mean", "sum", "matmul", "div"), "linear"),
-    **dict.fromkeys(
-        ("flatten", "reshape", "view", "permute", "transpose", "squeeze", "unsqueeze"),
-        "rearrange",
+#: Functions of PyTorch, operators and methods of tensors by their names.
+_CALLS = {
+    "linear": (
+        "add sub neg mean sum matmul div truediv avg_pool1d adaptive_avg_pool1d"
     ),
-    **dict.fromkeys(
-        ("unflatten", "expand", "repeat", "chunk", "split", "contiguous"), "rearrange"
+    "rearrange": (
+        "cat stack flatten unflatten reshape view permute transpose squeeze unsqueeze "
+        "expand repeat chunk split pad contiguous getitem getattr"
     ),
-    **dict.fromkeys(("max", "amax"), "winner"),
-    **dict.fromkeys(("mul",), "product"),
-    **dict.fromkeys(
-        ("relu", "sigmoid", "tanh", "clamp", "to", "float", "double"), "elementwise"
+    "winner": "max amax maximum max_pool1d adaptive_max_pool1d",
+    "product": "mul",
+    "elementwise": (
+        "relu elu gelu silu leaky_relu selu softplus sigmoid tanh hardtanh clamp "
+        "dropout to float double"
     ),
 }
+_KIND_OF_CALL = {name: kind for kind, names in _CALLS.items() for name in names.split()}
+#: Where the functions of a graph come from; others of the same name are unknown.
+_LIBRARIES = (torch, F, operator, builtins)
 
-#: Operations that are linear only where what comes first is data and the rest is
-#: constant.
-_BY_CONSTANT: tuple[Any, ...] = (
-    operator.matmul,
-    torch.matmul,
-    "matmul",
-    operator.truediv,
-    torch.div,
-    "div",
-)
+#: Operations that are linear only if the first operand is data and the second constant.
+_BY_CONSTANT = ("matmul", "truediv", "div")
 
 #: Activations between two bounds, with which gates are computed.
-_GATES: tuple[Any, ...] = (
-    *(nn.Sigmoid, nn.Hardsigmoid, nn.Tanh, nn.Softmax),
-    *(torch.sigmoid, torch.tanh, torch.softmax, F.sigmoid, F.tanh, F.softmax),
-    *("sigmoid", "tanh", "softmax"),
-)
+_GATE_MODULES = (nn.Sigmoid, nn.Hardsigmoid, nn.Tanh, nn.Softmax)
+_GATE_CALLS = ("sigmoid", "tanh", "softmax")
 
 
 def module_kind(module: nn.Module) -> str | None:
-    """Return how relevance passes through a module, or ``None`` where nothing is known
-    about it.
+    """Return the kind of a module, or ``None`` if it is unknown.
 
     Raises:
         ConfigError: its attribute ``relevance`` is not one of `KINDS`.
@@ -189,54 +125,61 @@ def module_kind(module: nn.Module) -> str | None:
     if isinstance(declared, str):
         if declared not in KINDS:
             raise ConfigError(
-                f"{type(module).__name__}.relevance is {declared!r}; choose one of {', '.join(KINDS)}."
+                f"{type(module).__name__}.relevance is {declared!r}; choose one of "
+                f"{', '.join(KINDS)}."
             )
         return declared
     if isinstance(module, _BatchNorm):
-        return (
-            "linear" if module.running_mean is not None else None
-        )  # else it depends on the whole batch
+        # Without running statistics a record's output depends on the whole batch.
+        return "linear" if module.running_mean is not None else None
     if isinstance(module, nn.Upsample):
         return "rearrange" if module.mode == "nearest" else "linear"
-    return next(
-        (kind for kind, classes in _MODULES if isinstance(module, classes)), None
-    )
+    for kind, classes in _MODULES.items():
+        if isinstance(module, classes):
+            return kind
+    return None
 
 
 def node_kind(node: fx.Node, root: nn.Module) -> str | None:
-    """Return how relevance passes through a node of a graph, or ``None`` where nothing
-    is known about it.
-    """
+    """Return the kind of a node of a graph, or ``None`` if it is unknown."""
     if node.op == "call_module":
         return module_kind(root.get_submodule(str(node.target)))
-    if node.op == "call_function":
-        return _FUNCTIONS.get(node.target)
-    return _METHODS.get(str(node.target)) if node.op == "call_method" else None
+    return _KIND_OF_CALL.get(call_name(node))
 
 
-def needs_a_constant(node: fx.Node) -> bool:
-    """Return whether a node is linear only as long as its second operand is
-    constant.
+def call_name(node: fx.Node) -> str:
+    """Return the name of the method, operator or function of PyTorch that a node calls;
+    empty for anything else.
     """
-    return node.target in _BY_CONSTANT
+    if node.op == "call_method":
+        return str(node.target)
+    name = getattr(node.target, "__name__", "")
+    if any(getattr(library, name, None) is node.target for library in _LIBRARIES):
+        return name
+    return ""
+
+
+def is_linear(node: fx.Node, sources: list[fx.Node]) -> bool:
+    """Return whether a node of the kind ``"linear"`` is linear in its sources; a matrix
+    product or quotient of two signals is not.
+    """
+    return call_name(node) not in _BY_CONSTANT or sources == [node.args[0]]
 
 
 def is_gate(node: fx.Node, root: nn.Module) -> bool:
-    """Return whether a node's output came out of a sigmoid, tanh or softmax, perhaps
-    rearranged since.
+    """Return whether a node's output is that of a sigmoid, tanh or softmax, perhaps
+    rearranged.
     """
     while node_kind(node, root) == "rearrange" and len(node.all_input_nodes) == 1:
         node = node.all_input_nodes[0]
     if node.op == "call_module":
-        return isinstance(
-            root.get_submodule(str(node.target)),
-            tuple(g for g in _GATES if isinstance(g, type)),
-        )
-    return node.target in _GATES
+        return isinstance(root.get_submodule(str(node.target)), _GATE_MODULES)
+    return call_name(node) in _GATE_CALLS
 
 
 def describe(node: fx.Node, root: nn.Module) -> str:
     """Return a node's name and class for messages."""
     if node.op == "call_module":
-        return f"{str(node.target)!r} ({type(root.get_submodule(str(node.target))).__name__})"
+        module = root.get_submodule(str(node.target))
+        return f"{str(node.target)!r} ({type(module).__name__})"
     return f"{node.name!r} ({getattr(node.target, '__name__', node.target)})"

@@ -1,14 +1,14 @@
-"""The rules of layer-wise relevance propagation for linear layers.
+"""Rules of layer-wise relevance propagation for linear layers.
 
 All follow one scheme (Montavon et al. 2019, "Layer-wise relevance propagation: an
-overview"): with a layer z = f(x), inputs and weights changed as the rule asks, the
+overview"): for a layer z = f(x), with inputs and weights changed by the rule, the
 relevance R of the outputs goes to the inputs as x * f'(x)^T (R / z), where the
 denominator is stabilised.
 
-What a layer's bias contributes stays with the bias: z and epsilon rules divide by a z
-that holds it, and the alpha-beta rule counts a positive bias among the positive
-contributions and a negative one among the negative ones. So relevance is conserved from
-layer to layer only where there is no bias. Where z is 0, its relevance is lost.
+A layer's bias keeps its contribution: z and epsilon rules divide by a z that contains
+it, and the alpha-beta rule counts a positive bias among the positive contributions and
+a negative one among the negative ones. So relevance is conserved from layer to layer
+only without biases. Where z is 0, its relevance is lost.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from ecgnb.explain.gradients import sign
 
 Tensors: TypeAlias = Sequence[Tensor]
 Weights: TypeAlias = Mapping[str, Tensor]
-#: How a weight (or, with ``True``, a bias) is changed.
-Change: TypeAlias = Callable[[Tensor, bool], Tensor]
+#: From a weight or bias to the one that a rule uses in its place.
+Change: TypeAlias = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Layer:
 
     Attributes:
         name: for messages.
-        run: from inputs and weights (none for its own) to the output.
+        run: from inputs and weights (empty: those of the layer) to the output.
         weights: its parameters by name; empty for averages, sums and the like.
     """
 
@@ -46,36 +46,38 @@ class Layer:
     def linearise(
         self, inputs: Tensors, weights: Weights | None = None
     ) -> tuple[Tensor, Callable[[Tensor], Tensors]]:
-        """Return the layer's output, and the function that pulls output-shaped numbers
-        back to the inputs.
+        """Return the layer's output and its vector-Jacobian product, a function from
+        numbers of the output's shape to numbers of the inputs' shapes.
         """
         leaves = [x.detach().requires_grad_() for x in inputs]
         z = self.run(leaves, weights or {})
         return z.detach(), lambda s: torch.autograd.grad(z, leaves, s)
 
-    def changed(self, change: Change) -> dict[str, Tensor]:
-        """Return its weights with a change.
+    def changed(self, change: Change, change_bias: Change) -> Weights:
+        """Return its weights after a change.
 
         Raises:
             ConfigError: the layer has several weights, so its effective one is not
                 known.
         """
-        is_bias = {
-            name: name.split(".")[-1].startswith("bias") for name in self.weights
-        }
-        if sum(not bias for bias in is_bias.values()) > 1:
+        changed = {}
+        n_weights = 0
+        for name, weight in self.weights.items():
+            if name.split(".")[-1].startswith("bias"):
+                changed[name] = change_bias(weight.detach())
+            else:
+                n_weights += 1
+                changed[name] = change(weight.detach())
+        if n_weights > 1:
             raise ConfigError(
-                f"{self.name} has several weights ({', '.join(self.weights)}); rules that change weights need layers "
-                "of one. Use an epsilon rule."
+                f"{self.name} has several weights ({', '.join(self.weights)}); rules "
+                "that change weights need layers of one. Use an epsilon rule."
             )
-        return {
-            name: change(weight.detach(), is_bias[name])
-            for name, weight in self.weights.items()
-        }
+        return changed
 
 
 class Rule(Protocol):
-    """Shares the relevance of a linear layer's output among its inputs."""
+    """Distributes the relevance of a linear layer's output among its inputs."""
 
     def __call__(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
         """Return the relevance of each input."""
@@ -104,17 +106,16 @@ class Epsilon:
                 f"epsilon is {self.epsilon!r}; give a number of at least 0."
             )
 
-    def pulled(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
+    def factors(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
         """Return what each input is multiplied with."""
-        z, pull = layer.linearise(inputs)
-        return pull(divide(relevance, z + self._epsilon_of(inputs, z.ndim) * sign(z)))
+        z, backward = layer.linearise(inputs)
+        epsilon = self._epsilon_of(inputs, z.ndim)
+        return backward(divide(relevance, z + epsilon * sign(z)))
 
     def __call__(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
-        """Return the inputs times what is pulled back to them."""
-        return [
-            x * c
-            for x, c in zip(inputs, self.pulled(layer, inputs, relevance), strict=True)
-        ]
+        """Return the inputs times their factors."""
+        factors = self.factors(layer, inputs, relevance)
+        return [x * factor for x, factor in zip(inputs, factors, strict=True)]
 
     def _epsilon_of(self, inputs: Tensors, rank: int) -> float | Tensor:
         return self.epsilon
@@ -123,11 +124,11 @@ class Epsilon:
 @dataclass(frozen=True)
 class EpsilonStd(Epsilon):
     """LRP-epsilon with ``epsilon`` times the standard deviation of the layer's input,
-    for each record on its own.
+    separately for each record.
 
-    The factor 0.5 is what signxai calls ``lrp_epsilon_0_5_std_x``. The standard
-    deviation is that of all values that enter the layer (division by their number),
-    padding that stands before it in the graph included.
+    The factor 0.5 is ``lrp_epsilon_0_5_std_x`` of signxai. The standard deviation is
+    that of all values that enter the layer (division by their number), including
+    padding that is a separate node of the graph.
     """
 
     epsilon: float = 0.5
@@ -140,7 +141,7 @@ class EpsilonStd(Epsilon):
 @dataclass(frozen=True)
 class AlphaBeta:
     """LRP-alpha-beta (Bach et al. 2015, equation 60): positive and negative
-    contributions are shared out apart.
+    contributions are distributed separately.
 
     Attributes:
         alpha: share of the positive contributions.
@@ -153,31 +154,26 @@ class AlphaBeta:
     def __post_init__(self) -> None:
         if not (self.beta >= 0 and abs(self.alpha - self.beta - 1) < 1e-9):
             raise ConfigError(
-                f"alpha={self.alpha!r}, beta={self.beta!r}: beta is at least 0, and alpha - beta is 1."
+                f"alpha={self.alpha!r}, beta={self.beta!r}: beta must be at least 0, "
+                "and alpha - beta must be 1."
             )
 
     def __call__(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
         """Return alpha times the shares by positive contributions, less beta times
         those by negative ones.
         """
-        plus, minus = [x.clamp(min=0) for x in inputs], [x.clamp(max=0) for x in inputs]
-        up, down = layer.changed(_positive), layer.changed(_negative)
-        for_it = _shared(
-            layer,
-            [(plus, up), (minus, layer.changed(_negative_without_bias))],
-            relevance,
-        )
+        plus, minus = [_plus(x) for x in inputs], [_minus(x) for x in inputs]
+        # Products of two negative numbers are positive contributions.
+        plus_weights = layer.changed(_plus, _plus)
+        minus_weights = layer.changed(_minus, torch.zeros_like)
+        positive = _shared(layer, plus, plus_weights, minus, minus_weights, relevance)
         if self.beta == 0:
-            return [self.alpha * part for part in for_it]
-        against = _shared(
-            layer,
-            [(plus, down), (minus, layer.changed(_positive_without_bias))],
-            relevance,
-        )
-        return [
-            self.alpha * one - self.beta * other
-            for one, other in zip(for_it, against, strict=True)
-        ]
+            return [self.alpha * share for share in positive]
+        plus_weights = layer.changed(_minus, _minus)
+        minus_weights = layer.changed(_plus, torch.zeros_like)
+        negative = _shared(layer, plus, plus_weights, minus, minus_weights, relevance)
+        pairs = zip(positive, negative, strict=True)
+        return [self.alpha * share - self.beta * less for share, less in pairs]
 
 
 @dataclass(frozen=True)
@@ -188,12 +184,8 @@ class WSquare:
 
     def __call__(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
         """Return shares by squared weights, whatever the inputs are."""
-        return _by_weights(
-            layer,
-            layer.changed(lambda w, bias: w * 0 if bias else w.square()),
-            inputs,
-            relevance,
-        )
+        weights = layer.changed(torch.square, torch.zeros_like)
+        return _by_weights(layer, weights, inputs, relevance)
 
 
 @dataclass(frozen=True)
@@ -204,71 +196,59 @@ class Flat:
 
     def __call__(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
         """Return equal shares, whatever the inputs and weights are."""
-        return _by_weights(
-            layer,
-            layer.changed(lambda w, bias: w * 0 if bias else w * 0 + 1),
-            inputs,
-            relevance,
-        )
+        weights = layer.changed(torch.ones_like, torch.zeros_like)
+        return _by_weights(layer, weights, inputs, relevance)
 
 
 @dataclass(frozen=True)
 class Sign:
-    """The SIGN rule for a model's first layer (Gumpfer et al. 2023): `sign` of the
-    input in place of the input.
+    """The SIGN rule for a model's first layer (Gumpfer et al. 2023): an epsilon rule
+    with the `sign` of the input instead of the input.
 
-    Only the factor in front is replaced; z is that of the true input. An input of 0
+    Only the factor in front is replaced; z is that of the input itself. An input of 0
     counts as +1.
 
     Attributes:
-        rule: shares the relevance out.
+        rule: computes the other factor.
     """
 
     rule: Epsilon = field(default_factory=EpsilonStd)
 
     def __call__(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
-        """Return the signs of the inputs times what is pulled back to them."""
-        return [
-            sign(x) * c
-            for x, c in zip(
-                inputs, self.rule.pulled(layer, inputs, relevance), strict=True
-            )
-        ]
+        """Return the signs of the inputs times their factors."""
+        factors = self.rule.factors(layer, inputs, relevance)
+        return [sign(x) * factor for x, factor in zip(inputs, factors, strict=True)]
 
 
 def _shared(
-    layer: Layer, parts: Sequence[tuple[Tensors, Weights]], relevance: Tensor
+    layer: Layer,
+    plus: Tensors,
+    plus_weights: Weights,
+    minus: Tensors,
+    minus_weights: Weights,
+    relevance: Tensor,
 ) -> Tensors:
-    """Share relevance among inputs by their contributions to a sum of runs of the
-    layer.
-    """
-    runs = [layer.linearise(inputs, weights) for inputs, weights in parts]
-    s = divide(relevance, torch.stack([z for z, _ in runs]).sum(0))
-    shares = [
-        [x * c for x, c in zip(inputs, pull(s), strict=True)]
-        for (inputs, _), (_, pull) in zip(parts, runs, strict=True)
-    ]
-    return [torch.stack(each).sum(0) for each in zip(*shares, strict=True)]
+    """Distribute relevance by the contributions to the sum of two runs of a layer."""
+    z_plus, backward_plus = layer.linearise(plus, plus_weights)
+    z_minus, backward_minus = layer.linearise(minus, minus_weights)
+    ratio = divide(relevance, z_plus + z_minus)
+    factors = zip(backward_plus(ratio), backward_minus(ratio), strict=True)
+    shares = []
+    for x_plus, x_minus, (f_plus, f_minus) in zip(plus, minus, factors, strict=True):
+        shares.append(x_plus * f_plus + x_minus * f_minus)
+    return shares
 
 
 def _by_weights(
     layer: Layer, weights: Weights, inputs: Tensors, relevance: Tensor
 ) -> Tensors:
-    z, pull = layer.linearise([torch.ones_like(x) for x in inputs], weights)
-    return pull(divide(relevance, z))
+    z, backward = layer.linearise([torch.ones_like(x) for x in inputs], weights)
+    return backward(divide(relevance, z))
 
 
-def _positive(weight: Tensor, is_bias: bool) -> Tensor:
-    return weight.clamp(min=0)
+def _plus(x: Tensor) -> Tensor:
+    return x.clamp(min=0)
 
 
-def _negative(weight: Tensor, is_bias: bool) -> Tensor:
-    return weight.clamp(max=0)
-
-
-def _positive_without_bias(weight: Tensor, is_bias: bool) -> Tensor:
-    return weight * 0 if is_bias else weight.clamp(min=0)
-
-
-def _negative_without_bias(weight: Tensor, is_bias: bool) -> Tensor:
-    return weight * 0 if is_bias else weight.clamp(max=0)
+def _minus(x: Tensor) -> Tensor:
+    return x.clamp(max=0)

@@ -1,9 +1,9 @@
-"""A model as a torch.fx graph, and a run through it that remembers every value."""
+"""Trace a model into a torch.fx graph, and run it with every value recorded."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -15,8 +15,8 @@ from ecgnb.models.base import Backbone
 
 
 class _Tracer(fx.Tracer):
-    """Opens containers and backbones; modules whose kind is known, and those of graphs,
-    are one node each.
+    """Opens containers and backbones; modules of a known kind, and all modules of a
+    model that is a graph already, become one node each.
     """
 
     def __init__(self, of_graph: bool) -> None:
@@ -34,16 +34,14 @@ class _Tracer(fx.Tracer):
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any
     ) -> Any:
-        if isinstance(
-            m, Backbone
-        ):  # without its check of the shape, which a graph cannot hold
-            forward = functools.partial(_unchecked, m)
+        if isinstance(m, Backbone):
+            # Its forward checks the shape, which a graph cannot contain.
+            forward = partial(_forward_unchecked, m)
         try:
             return super().call_module(m, forward, args, kwargs)
         except Exception:
-            self.failed = (
-                self.failed or f", in {self.path_of_module(m)!r} ({type(m).__name__})"
-            )
+            if not self.failed:  # the innermost module
+                self.failed = f", in {self.path_of_module(m)!r} ({type(m).__name__})"
             raise
 
 
@@ -54,10 +52,9 @@ def trace(model: nn.Module) -> fx.GraphModule:
     Raises:
         ConfigError: the model's code depends on values, so that it is no fixed graph.
     """
-    a_layer = (
-        isinstance(model, Backbone) or module_kind(model) is not None
-    )  # to be one node, not opened
-    root = nn.Sequential(model) if a_layer else model
+    root = model
+    if isinstance(model, Backbone) or module_kind(model) is not None:
+        root = nn.Sequential(model)  # to call it as a module instead of its forward
     tracer = _Tracer(of_graph=isinstance(model, fx.GraphModule))
     try:
         return fx.GraphModule(root, tracer.trace(root))
@@ -65,89 +62,85 @@ def trace(model: nn.Module) -> fx.GraphModule:
         raise
     except Exception as error:
         raise ConfigError(
-            f"LRP needs the model as a graph, and torch.fx cannot trace {type(model).__name__}{tracer.failed}: {error} "
-            "Take conditions on tensors out of its forward, or use method='integrated_gradients'."
+            "LRP needs the model as a graph, and torch.fx cannot trace "
+            f"{type(model).__name__}{tracer.failed}: {error} Take conditions on "
+            "tensors out of its forward, or use method='integrated_gradients'."
         ) from error
 
 
 class Recording(fx.Interpreter):
-    """A run through a graph that keeps what every node made.
+    """A run through a graph that keeps the output of every node.
 
     Attributes:
-        values: node to what it made.
-        fed: the nodes that depend on the inputs.
+        values: output of each node.
+        dependent: nodes that depend on the inputs.
     """
 
     def __init__(self, graph: fx.GraphModule) -> None:
         super().__init__(graph, garbage_collect_values=False)
         self.root = graph
         self.values: dict[fx.Node, Any] = {}
-        self.fed: set[fx.Node] = set()
+        self.dependent: set[fx.Node] = set()
 
     def run_node(self, n: fx.Node) -> Any:
-        """Run a node and note what comes out."""
+        """Run a node and keep its output."""
         self.values[n] = super().run_node(n)
-        if n.op == "placeholder" or self.fed & set(n.all_input_nodes):
-            self.fed.add(n)
+        if n.op == "placeholder" or self.dependent & set(n.all_input_nodes):
+            self.dependent.add(n)
         return self.values[n]
 
     def fetch_args_kwargs_from_env(self, n: fx.Node) -> tuple[Any, Any]:
-        """Return copies of a node's arguments, so that operations in place spoil
-        nothing that is kept.
+        """Return copies of a node's arguments, so that operations in place do not
+        change the recorded values.
         """
-        return fx.map_arg(
-            (n.args, dict(n.kwargs)), lambda each: _copied(self.env[each])
-        )
+        return self._arguments(n, self.env)
 
     def sources(self, node: fx.Node) -> list[fx.Node]:
-        """Return the nodes whose floating point values go into a node and depend on the
-        model's inputs.
+        """Return a node's inputs that are floating point and depend on the model's
+        inputs.
         """
         return [
-            each
-            for each in node.all_input_nodes
-            if each in self.fed and _is_data(self.values[each])
+            source
+            for source in node.all_input_nodes
+            if source in self.dependent and _is_floating(self.values[source])
         ]
 
     def replay(
         self,
         node: fx.Node,
-        instead: Mapping[fx.Node, Tensor],
+        replaced: Mapping[fx.Node, Tensor],
         module: nn.Module | None = None,
         weights: Mapping[str, Tensor] | None = None,
     ) -> Any:
         """Run a node again with other inputs.
 
         Args:
-            node: which one.
-            instead: what to put in the place of its inputs; the others keep their
-                values.
-            module: run in place of the node's own.
+            node: the node.
+            replaced: values for its inputs; the others keep the recorded values.
+            module: runs instead of the node's module.
             weights: replace the module's parameters of these names.
         """
-        args, kwargs = fx.map_arg(
-            (node.args, dict(node.kwargs)),
-            lambda each: _copied(instead.get(each, self.values[each])),
-        )
+        args, kwargs = self._arguments(node, {**self.values, **replaced})
         if node.op != "call_module":
             return getattr(self, node.op)(node.target, args, kwargs)
         module = module or self.root.get_submodule(str(node.target))
-        return (
-            functional_call(module, dict(weights), args, kwargs)
-            if weights
-            else module(*args, **kwargs)
-        )
+        if weights:
+            return functional_call(module, dict(weights), args, kwargs)
+        return module(*args, **kwargs)
+
+    def _arguments(self, node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
+        def copy(source: fx.Node) -> Any:
+            value = values[source]
+            return value.clone() if isinstance(value, Tensor) else value
+
+        return fx.map_arg((node.args, dict(node.kwargs)), copy)
 
 
-def _unchecked(backbone: Backbone, x: Tensor) -> Tensor:
+def _forward_unchecked(backbone: Backbone, x: Tensor) -> Tensor:
     return backbone.head(backbone.forward_features(x))
 
 
-def _copied(value: Any) -> Any:
-    return value.clone() if isinstance(value, Tensor) else value
-
-
-def _is_data(value: Any) -> bool:
+def _is_floating(value: Any) -> bool:
     if isinstance(value, tuple | list):
-        return any(_is_data(each) for each in value)
+        return any(_is_floating(item) for item in value)
     return isinstance(value, Tensor) and value.is_floating_point()

@@ -1,15 +1,14 @@
-"""Where each lead stands on electrocardiogram paper, in millimetres. No drawing here,
-only geometry.
+"""Layout of ECG paper: which part of which lead is drawn in which row (no drawing).
 
 Standard paper (Kligfield et al. 2007, "Recommendations for the standardization and
-interpretation of the electrocardiogram, part I", Circulation 115:1306): 25 mm a second,
-10 mm a millivolt, small squares of 1 mm, large ones of 5 mm.
+interpretation of the electrocardiogram, part I", Circulation 115:1306): 25 mm/s,
+10 mm/mV, small squares of 1 mm, large ones of 5 mm.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,28 +21,27 @@ MM_PER_MV = 10.0
 MM_PER_INCH = 25.4
 #: Longest stretch of one page in seconds.
 PAGE_S = 10.0
-#: Columns of the standard arrangement, each from top to bottom.
-COLUMNS = (
-    ("I", "II", "III"),
-    ("aVR", "aVL", "aVF"),
-    ("V1", "V2", "V3"),
-    ("V4", "V5", "V6"),
+#: Rows of the standard arrangement, each from left to right.
+ROWS = (
+    ("I", "aVR", "V1", "V4"),
+    ("II", "aVL", "V2", "V5"),
+    ("III", "aVF", "V3", "V6"),
 )
 #: Lead of the long strip below them.
 RHYTHM_LEAD = "II"
-#: Room of a row below and above its middle line in mm: least, most.
+#: Height of a row below and above its middle line in mm: least, most.
 BELOW_MM, ABOVE_MM = (10.0, 30.0), (15.0, 35.0)
 
 
 @dataclass(frozen=True)
 class Strip:
-    """A stretch of one lead in its place.
+    """A stretch of one lead and its position.
 
     Attributes:
         lead: its name.
         row: row of the page, 0 at the top.
         start: first second, from the beginning of the recording.
-        stop: where it ends, in seconds.
+        stop: end, in seconds.
         millivolts: float64 ``[n]``, as recorded.
         offset: the median of the lead over the page in mV; it is drawn at the height of
             the row's middle line.
@@ -60,24 +58,65 @@ class Strip:
     shift: float = 0.0
 
     @property
+    def known(self) -> np.ndarray:
+        """The samples that are not missing, in mV."""
+        return self.millivolts[np.isfinite(self.millivolts)]
+
+    @property
     def flat(self) -> bool:
-        """Whether the lead shows one single value here."""
-        known = self.millivolts[np.isfinite(self.millivolts)]
-        return bool(known.size) and float(np.ptp(known)) == 0.0
+        """Whether all samples have the same value."""
+        return self.known.size > 0 and float(np.ptp(self.known)) == 0.0
 
     @property
     def missing(self) -> float:
-        """Share of samples that are not known."""
-        return (
-            float(np.mean(~np.isfinite(self.millivolts)))
-            if self.millivolts.size
-            else 1.0
+        """Share of missing samples."""
+        if not self.millivolts.size:
+            return 1.0
+        return float(np.mean(~np.isfinite(self.millivolts)))
+
+
+@dataclass(frozen=True)
+class PagePart:
+    """The samples of a recording that are on a page: from ``first`` to ``stop``."""
+
+    recording: Recording
+    first: int
+    stop: int
+
+    @property
+    def seconds(self) -> float:
+        """Duration of the page."""
+        return (self.stop - self.first) / self.recording.fs
+
+    def strip(
+        self,
+        lead: int,
+        row: int,
+        first: int | None = None,
+        stop: int | None = None,
+        shift: float = 0.0,
+    ) -> Strip:
+        """Return a strip of a lead (by number): samples ``first`` to ``stop``, by
+        default the whole page.
+        """
+        recording = self.recording
+        first = self.first if first is None else first
+        stop = self.stop if stop is None else stop
+        page = recording.signal[lead, self.first : self.stop].astype(np.float64)
+        known = page[np.isfinite(page)]
+        return Strip(
+            lead=recording.leads[lead],
+            row=row,
+            start=first / recording.fs,
+            stop=stop / recording.fs,
+            millivolts=recording.signal[lead, first:stop].astype(np.float64),
+            offset=float(np.median(known)) if known.size else 0.0,
+            shift=shift,
         )
 
 
-def page_samples(recording: Recording, start: float) -> tuple[int, int]:
-    """Return the first sample of a page that begins at ``start`` seconds, and the one
-    after its last.
+def page_part(recording: Recording, start: float) -> PagePart:
+    """Return the page that begins at ``start`` seconds.
 
     Raises:
         EcgnbError: the recording has no samples there.
@@ -85,121 +124,62 @@ def page_samples(recording: Recording, start: float) -> tuple[int, int]:
     first = round(start * recording.fs)
     if not 0 <= first < recording.n_samples:
         raise EcgnbError(
-            f"Recording {recording.record_id} has {recording.n_samples} samples ({recording.duration:g} s), so no page "
-            f"can begin at {start:g} s."
+            f"Recording {recording.record_id} has {recording.n_samples} samples "
+            f"({recording.duration:g} s), so no page can begin at {start:g} s."
         )
-    return first, min(recording.n_samples, first + round(PAGE_S * recording.fs))
+    stop = min(recording.n_samples, first + round(PAGE_S * recording.fs))
+    return PagePart(recording, first, stop)
 
 
-def lay_out(recording: Recording, first: int, stop: int) -> list[Strip]:
-    """Place the leads of a recording.
+def lay_out(page: PagePart) -> list[Strip]:
+    """Return the strips of a page.
 
     All twelve standard leads: three rows of four columns that follow each other in
     time, below them lead II and any further leads over the whole width. Up to five
-    seconds: six rows of two columns, each lead whole. Otherwise each lead has a row.
-
-    Args:
-        recording: in mV.
-        first: first sample of the page.
-        stop: sample after its last.
+    seconds: six rows of two columns, limb leads to the left and chest leads to the
+    right, each lead whole. Otherwise each lead has a row.
     """
-    page = {
-        lead: k for k, lead in reversed(list(enumerate(recording.leads)))
-    }  # of equal names the first counts
-    if not set(STANDARD_12) <= set(page):
-        return [
-            _cut(recording, k, row, (first, stop), (first, stop))
-            for row, k in enumerate(sorted(page.values()))
-        ]
-    further = list(
-        dict.fromkeys(lead for lead in recording.leads if lead not in STANDARD_12)
-    )
-    if stop - first <= PAGE_S / 2 * recording.fs:
-        strips = _two_columns(recording, page, (first, stop))
-        below = enumerate(further, start=6)
-        return strips + [
-            _cut(recording, page[lead], row, (first, stop), (first, stop))
-            for row, lead in below
-        ]
-    borders = np.linspace(first, stop, len(COLUMNS) + 1).round().astype(int)
-    strips = [
-        _cut(
-            recording,
-            page[lead],
-            row,
-            (borders[column], borders[column + 1]),
-            (first, stop),
-        )
-        for row in range(3)
-        for column, lead in enumerate(leads[row] for leads in COLUMNS)
-    ]
-    below = enumerate([RHYTHM_LEAD, *further], start=3)
-    return strips + [
-        _cut(recording, page[lead], row, (first, stop), (first, stop))
-        for row, lead in below
-    ]
+    number: dict[str, int] = {}
+    for k, lead in enumerate(page.recording.leads):
+        number.setdefault(lead, k)  # of equal names the first counts
+    further = [lead for lead in number if lead not in STANDARD_12]
+    strips = []
+    if len(number) - len(further) < len(STANDARD_12):
+        full_width = list(number)
+    elif page.seconds <= PAGE_S / 2:
+        full_width = further
+        for k, lead in enumerate(STANDARD_12):
+            shift = page.seconds if k >= 6 else 0.0
+            strips.append(page.strip(number[lead], k % 6, shift=shift))
+    else:
+        full_width = [RHYTHM_LEAD, *further]
+        borders = np.linspace(page.first, page.stop, len(ROWS[0]) + 1)
+        borders = borders.round().astype(int)
+        for row, leads in enumerate(ROWS):
+            for lead, first, stop in zip(leads, borders, borders[1:], strict=False):
+                strips.append(page.strip(number[lead], row, first, stop))
+    n_rows = 1 + max((strip.row for strip in strips), default=-1)
+    for row, lead in enumerate(full_width, start=n_rows):
+        strips.append(page.strip(number[lead], row))
+    return strips
 
 
-def _two_columns(
-    recording: Recording, page: dict[str, int], part: tuple[int, int]
-) -> list[Strip]:
-    """Place limb leads to the left and chest leads to the right, both from the first
-    second to the last.
-    """
-    right = (part[1] - part[0]) / recording.fs
-    cut = [
-        _cut(recording, page[lead], row % 6, part, part)
-        for row, lead in enumerate(STANDARD_12)
-    ]
-    return [
-        replace(strip, shift=right) if place >= 6 else strip
-        for place, strip in enumerate(cut)
-    ]
+def row_heights(strips: Sequence[Strip]) -> np.ndarray:
+    """Return the height of each row below and above its middle line in mm, float64
+    ``[n_rows, 2]``.
 
-
-def whole_lead(recording: Recording, lead: str, row: int) -> Strip:
-    """Return the first page of one lead as a strip; of the first lead when the
-    recording lacks it.
-    """
-    k = recording.leads.index(lead) if lead in recording.leads else 0
-    page = page_samples(recording, 0.0)
-    return _cut(recording, k, row, page, page)
-
-
-def _cut(
-    recording: Recording, k: int, row: int, part: tuple[int, int], page: tuple[int, int]
-) -> Strip:
-    whole = recording.signal[k, page[0] : page[1]].astype(np.float64)
-    known = whole[np.isfinite(whole)]
-    return Strip(
-        lead=recording.leads[k],
-        row=row,
-        start=part[0] / recording.fs,
-        stop=part[1] / recording.fs,
-        millivolts=recording.signal[k, part[0] : part[1]].astype(np.float64),
-        offset=float(np.median(known)) if known.size else 0.0,
-    )
-
-
-def row_spans(strips: Sequence[Strip]) -> list[tuple[float, float]]:
-    """Return for each row how many mm it needs below and above its middle line.
-
-    Both are whole large squares, so that middle lines lie on the grid: room for the
+    Both are whole large squares, so that middle lines are on the grid: enough for the
     traces of the row (single spikes left out) within `BELOW_MM` and `ABOVE_MM`.
     """
-    return [
-        _span([strip for strip in strips if strip.row == row])
-        for row in range(1 + max(s.row for s in strips))
-    ]
-
-
-def _span(strips: Sequence[Strip]) -> tuple[float, float]:
-    parts = [
-        strip.millivolts[np.isfinite(strip.millivolts)] - strip.offset
-        for strip in strips
-    ]
-    values = np.concatenate([*parts, np.zeros(1)])
-    low, high = MM_PER_MV * np.quantile(values, [0.002, 0.998])
-    # The name of a lead takes 4 mm at the top of the row.
-    below, above = 5.0 * np.ceil((np.array([-low, high]) + np.array([1.0, 4.0])) / 5.0)
-    return float(np.clip(below, *BELOW_MM)), float(np.clip(above, *ABOVE_MM))
+    n_rows = 1 + max(strip.row for strip in strips)
+    heights = np.zeros((n_rows, 2))
+    for row in range(n_rows):
+        values = [np.zeros(1)]
+        for strip in strips:
+            if strip.row == row:
+                values.append(strip.known - strip.offset)
+        low, high = MM_PER_MV * np.quantile(np.concatenate(values), [0.002, 0.998])
+        margins = np.array([1.0, 4.0])  # the name of a lead takes 4 mm at the top
+        below, above = 5.0 * np.ceil((np.array([-low, high]) + margins) / 5.0)
+        heights[row] = np.clip(below, *BELOW_MM), np.clip(above, *ABOVE_MM)
+    return heights

@@ -1,13 +1,9 @@
-"""Figures of a training and of the labels: curves over the epochs, scores of each
-class, how many records there are.
-
-Every figure function of this room returns the figure and the table of the numbers that
-it drew.
-"""
+"""Plots of labels and training: records and scores per class, training curves."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,33 +12,43 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ecgnb.core.errors import EcgnbError
+from ecgnb.figures import FIGURES
 from ecgnb.figures.style import (
     FAINT,
     INK,
     MUTED,
     PALETTE,
     SMALL,
-    interval_words,
+    classes_text,
+    interval_text,
     most_frequent,
     new_figure,
     panels,
     set_title,
     shorten,
-    shown_of,
     styled,
 )
 
-#: Panels of the training curves: title, label of the axis, and column of the history ->
-#: word of the legend.
-_CURVES: tuple[tuple[str, str, dict[str, str]], ...] = (
-    (
+
+class Panel(NamedTuple):
+    """One panel of the training curves; ``lines`` are columns of the history and their
+    names in the legend.
+    """
+
+    title: str
+    y_label: str
+    lines: dict[str, str]
+
+
+_PANELS = (
+    Panel(
         "Loss",
         "loss (mean over records)",
         {"train_loss": "training", "valid_loss": "validation"},
     ),
-    ("Macro F1, validation", "macro F1", {"macro_f1": "validation"}),
-    ("Macro AUROC, validation", "macro AUROC", {"macro_auroc": "validation"}),
-    ("Learning rate", "learning rate", {"lr": "learning rate"}),
+    Panel("Macro F1, validation", "macro F1", {"macro_f1": "validation"}),
+    Panel("Macro AUROC, validation", "macro AUROC", {"macro_auroc": "validation"}),
+    Panel("Learning rate", "learning rate", {"lr": "learning rate"}),
 )
 #: Numbers of a class in the order of their panels, with their names.
 CLASS_SCORES = {
@@ -54,15 +60,20 @@ CLASS_SCORES = {
 }
 
 
+@FIGURES.register(
+    "training_curves",
+    caption="Training and validation over the epochs.",
+    needs="train",
+    order=40,
+)
 @styled
 def plot_training(
     history: pd.DataFrame, best_epoch: int | None = None
 ) -> tuple[Figure, pd.DataFrame]:
-    """Draw the training curves: loss, macro F1, macro AUROC and learning rate over the
-    epochs.
+    """Draw loss, macro F1, macro AUROC and learning rate over the epochs.
 
     Args:
-        history: a row an epoch: ``epoch`` and any of ``train_loss, valid_loss,
+        history: one row per epoch: ``epoch`` and any of ``train_loss, valid_loss,
             macro_f1, macro_auroc, lr``.
         best_epoch: the epoch whose weights were kept; marked.
 
@@ -72,97 +83,95 @@ def plot_training(
     Raises:
         EcgnbError: the history has no rows or none of these columns.
     """
-    shown = [
-        panel for panel in _CURVES if any(_has(history, column) for column in panel[2])
-    ]
-    if history.empty or not shown:
+    known = history.columns[history.notna().any()]
+    shown = []
+    for panel in _PANELS:
+        lines = {
+            column: label for column, label in panel.lines.items() if column in known
+        }
+        if lines:
+            shown.append(panel._replace(lines=lines))
+    if not shown:
         raise EcgnbError(
-            f"The history has {len(history)} epochs and columns {list(history.columns)}: there is no curve to draw. "
-            "Train at least one epoch first."
+            f"The history has {len(history)} epochs and columns "
+            f"{list(history.columns)}: there is no curve to draw. Train at least one "
+            "epoch first."
         )
     figure, axes = panels(len(shown), columns=2, width=4.2, height=2.6)
-    for ax, (title, label, columns) in zip(axes, shown, strict=True):
-        _draw_curves(ax, history, columns, best_epoch)
-        ax.set(title=title, xlabel="epoch", ylabel=label)
-    epochs = f"{len(history)} epoch" + ("s" if len(history) != 1 else "")
-    note = (
-        ""
-        if best_epoch is None
-        else f"Dotted line: epoch {best_epoch}, the best one, whose weights were kept."
-    )
-    set_title(figure, f"Training over {epochs}", note)
-    drawn = [column for panel in shown for column in panel[2] if _has(history, column)]
-    return figure, history[["epoch", *drawn]].copy()
+    columns = ["epoch"]
+    for ax, panel in zip(axes, shown, strict=True):
+        _draw_panel(ax, panel, history, best_epoch)
+        columns += panel.lines
+    plural = "s" if len(history) != 1 else ""
+    note = ""
+    if best_epoch is not None:
+        note = (
+            f"Dotted line: epoch {best_epoch}, the best one, whose weights were kept."
+        )
+    set_title(figure, f"Training over {len(history)} epoch{plural}", note)
+    return figure, history[columns].copy()
 
 
-def _has(history: pd.DataFrame, column: str) -> bool:
-    return column in history and bool(history[column].notna().any())
-
-
-def _draw_curves(
-    ax: Axes, history: pd.DataFrame, columns: dict[str, str], best_epoch: int | None
+def _draw_panel(
+    ax: Axes, panel: Panel, history: pd.DataFrame, best_epoch: int | None
 ) -> None:
     epochs = history["epoch"].to_numpy()
-    names = {column: word for column, word in columns.items() if _has(history, column)}
-    for (column, word), colour, marker in zip(
-        names.items(), PALETTE, "os", strict=False
-    ):
-        # Markers keep a single epoch visible; with many epochs they would hide the
-        # line.
-        size = 4.5 if len(history) <= 40 else 0
+    # Markers keep a single epoch visible; with many epochs they would hide the line.
+    marker_size = 4.5 if len(history) <= 40 else 0
+    for column, colour, marker in zip(panel.lines, PALETTE, "os", strict=False):
         ax.plot(
             epochs,
             history[column],
             color=colour,
             marker=marker,
-            markersize=size,
-            label=word,
+            markersize=marker_size,
+            label=panel.lines[column],
         )
     if best_epoch is not None:
         ax.axvline(best_epoch, color=MUTED, linestyle=":", linewidth=1.2)
-        if "lr" not in names:
-            _name_best(ax, history, next(reversed(names)), best_epoch)
+        if "lr" not in panel.lines:
+            _mark_best(ax, history, list(panel.lines)[-1], best_epoch)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    room = max(0.5, 0.03 * np.ptp(epochs))
-    ax.set_xlim(epochs.min() - room, epochs.max() + room)
+    margin = max(0.5, 0.03 * np.ptp(epochs))
+    ax.set_xlim(epochs.min() - margin, epochs.max() + margin)
     ax.margins(y=0.15)
-    if (
-        "lr" in names
-    ):  # from zero, or a rate that hardly changes would look as if it fell to nothing
+    if "lr" in panel.lines:
+        # From zero, or a rate that hardly changes would look as if it fell to nothing.
         ax.set_ylim(0, 1.15 * history["lr"].max() or 1)
-    if len(names) > 1:
+    if len(panel.lines) > 1:
         ax.legend(loc="best")
+    ax.set(title=panel.title, xlabel="epoch", ylabel=panel.y_label)
 
 
-def _name_best(ax: Axes, history: pd.DataFrame, column: str, best_epoch: int) -> None:
+def _mark_best(ax: Axes, history: pd.DataFrame, column: str, best_epoch: int) -> None:
     """Ring the best epoch's point and write its value."""
-    value = history.loc[history["epoch"] == best_epoch, column]
-    if len(value) != 1 or not np.isfinite(value.iloc[0]):
+    values = history.loc[history["epoch"] == best_epoch, column]
+    if len(values) != 1 or not np.isfinite(values.iloc[0]):
         return
+    point = (best_epoch, values.iloc[0])
     ax.plot(
-        [best_epoch],
-        [value.iloc[0]],
+        *point,
         "o",
         markersize=9,
         markerfacecolor="none",
         color=INK,
         label="_best",
     )
-    left = best_epoch > history["epoch"].mean()
-    ax.annotate(
-        f"{value.iloc[0]:.3g}",
-        (best_epoch, value.iloc[0]),
-        xytext=(-7 if left else 7, 7),
-        textcoords="offset points",
-        ha="right" if left else "left",
-        fontsize=SMALL,
-    )
+    text = ax.annotate(f"{point[1]:.3g}", point, (7, 7), textcoords="offset points")
+    text.set(fontsize=SMALL, ha="left")
+    if best_epoch > history["epoch"].mean():  # towards the middle of the axes
+        text.set(position=(-7, 7), ha="right")
 
 
+@FIGURES.register(
+    "per_class",
+    caption="Scores of each class on the test split.",
+    order=50,
+)
 @styled
 def plot_class_scores(
-    scores: pd.DataFrame,
-    support: pd.Series,
+    per_class: pd.DataFrame,
+    intervals: pd.DataFrame,
     n_records: int,
     *,
     confidence: float = 0.95,
@@ -172,79 +181,80 @@ def plot_class_scores(
     their intervals.
 
     Args:
-        scores: ``class, metric, value, low, high``, as `bootstrap_per_class` returns
-            it; NaN is not drawn.
-        support: positives a class, with the class names as index; classes are drawn in
-            its order.
+        per_class: one row per class: ``class, support`` and the scores; classes are
+            drawn in its order.
+        intervals: ``class, metric, value, low, high``, see `bootstrap_per_class`.
         n_records: records that the scores were measured on, for the title.
         confidence: coverage of the intervals, for the title.
         limit: most classes drawn; the most frequent ones are taken.
 
     Returns:
-        The figure, and the rows of ``scores`` that it shows with their ``support``.
+        The figure and ``per_class``.
     """
-    shown = support.iloc[most_frequent(support.to_numpy(), limit)]
-    metrics = [name for name in CLASS_SCORES if (scores["metric"] == name).any()]
-    table = scores[scores["metric"].isin(metrics) & scores["class"].isin(shown.index)]
-    table = table[["class", "metric", "value", "low", "high"]].assign(
-        support=table["class"].map(shown)
-    )
+    shown = per_class.iloc[most_frequent(per_class["support"].to_numpy(), limit)]
+    metrics = [name for name in CLASS_SCORES if (intervals["metric"] == name).any()]
     figure = new_figure(2.2 * len(metrics) + 1.6, max(2.4, 0.26 * len(shown) + 1.3))
     axes = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     for ax, metric, colour in zip(axes, metrics, PALETTE, strict=False):
-        _draw_bars(
-            ax,
-            table[table["metric"] == metric].set_index("class").reindex(shown.index),
-            colour,
-        )
+        rows = intervals[intervals["metric"] == metric].set_index("class")
+        bounds = rows.reindex(shown["class"])
+        bars = bounds[["low", "high"]].assign(value=shown[metric].to_numpy())
+        _draw_bars(ax, bars, colour)
         ax.set(title=CLASS_SCORES[metric], xlabel=CLASS_SCORES[metric])
-    axes[0].set_yticks(
-        range(len(shown)), [f"{shorten(str(name))} ({n})" for name, n in shown.items()]
-    )
-    axes[0].set_ylim(len(shown) - 0.4, -0.6)
+    labels = []
+    for name, support in zip(shown["class"], shown["support"], strict=True):
+        labels.append(f"{shorten(name)} ({support})")
+    axes[0].set_yticks(range(len(labels)), labels)
+    axes[0].set_ylim(len(labels) - 0.4, -0.6)
     axes[0].set_ylabel("class (positives)")
-    note = f"Black lines: {interval_words(confidence)}. A class without a bar lacks the outcomes that the number needs."
+    counted = classes_text(len(shown), len(per_class))
     set_title(
         figure,
-        f"Scores by class, {shown_of(len(shown), len(support))}, n = {n_records:,} records",
-        note,
+        f"Scores by class, {counted}, n = {n_records:,} records",
+        f"Black lines: {interval_text(confidence)}. A class without a bar lacks the "
+        "outcomes that the number needs.",
     )
-    return figure, table.reset_index(drop=True)
+    return figure, per_class
 
 
-def _draw_bars(ax: Axes, rows: pd.DataFrame, colour: str) -> None:
-    value, low, high = (
-        rows[name].to_numpy(dtype=float) for name in ("value", "low", "high")
-    )
-    places = np.arange(len(rows))
-    ax.barh(places, np.nan_to_num(value), height=0.66, color=colour, alpha=0.75)
-    known = np.isfinite(value) & np.isfinite(low) & np.isfinite(high)
-    ax.hlines(places[known], low[known], high[known], color=INK, linewidth=1.1)
-    for place in places[~np.isfinite(value)]:
-        ax.text(0.02, place, "not defined", va="center", fontsize=SMALL, color=MUTED)
+def _draw_bars(ax: Axes, bars: pd.DataFrame, colour: str) -> None:
+    rows = np.arange(len(bars))
+    value, low, high = bars[["value", "low", "high"]].to_numpy(dtype=float).T
+    ax.barh(rows, np.nan_to_num(value), height=0.66, color=colour, alpha=0.75)
+    known = np.isfinite(value + low + high)
+    ax.hlines(rows[known], low[known], high[known], color=INK, linewidth=1.1)
+    for row in rows[~np.isfinite(value)]:
+        ax.text(0.02, row, "not defined", va="center", fontsize=SMALL, color=MUTED)
     ax.set_xlim(0, 1)
     ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     ax.grid(axis="y", visible=False)
 
 
+@FIGURES.register(
+    "label_counts",
+    caption="Recordings of the cohort by class.",
+    needs="cohort",
+    order=20,
+)
 @styled
 def plot_class_distribution(
-    counts: pd.DataFrame, *, limit: int = 80
+    label_counts: pd.DataFrame, *, limit: int = 80
 ) -> tuple[Figure, pd.DataFrame]:
     """Draw how many records each class has, stacked by part where there are several.
 
     Args:
-        counts: ``class`` and a column of counts for each part (``train, valid, test``,
-            or one such as ``records``).
+        label_counts: ``class`` and a column of counts for each part (``train, valid,
+            test``, or one such as ``records``).
         limit: most classes drawn; the most frequent ones are taken.
 
     Returns:
         The figure, and the rows that it shows with their ``total``.
     """
-    parts = [name for name in counts.columns if name != "class"]
-    total = counts[parts].sum(axis=1)
-    shown = most_frequent(total.to_numpy(), limit)
-    table = counts.iloc[shown].assign(total=total.iloc[shown]).reset_index(drop=True)
+    parts = [name for name in label_counts.columns if name != "class"]
+    table = label_counts.assign(total=label_counts[parts].sum(axis=1))
+    table = table.iloc[most_frequent(table["total"].to_numpy(), limit)].reset_index(
+        drop=True
+    )
     figure, ax = _bar_axes(len(table))
     left = np.zeros(len(table))
     for part, colour in zip(parts, PALETTE, strict=False):
@@ -257,73 +267,79 @@ def plot_class_distribution(
             label=str(part),
         )
         left = left + table[part].to_numpy()
-    _write_counts(ax, left, [f"{n:,}" for n in table["total"]])
-    _name_rows(ax, table["class"].tolist())
-    ax.set_xlabel("records")
+    _label_ends(ax, left, table["total"].map("{:,}".format))
+    _label_rows(ax, table["class"])
     if len(parts) > 1:
         figure.legend(loc="outside lower right", ncols=len(parts))
-    set_title(figure, f"Records by class, {shown_of(len(table), len(counts))}")
+    set_title(
+        figure, f"Records by class, {classes_text(len(table), len(label_counts))}"
+    )
     return figure, table
 
 
+@FIGURES.register(
+    "label_coverage",
+    caption="How the recordings got their labels.",
+    needs="cohort",
+    order=10,
+)
 @styled
-def plot_label_coverage(coverage: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
-    """Draw what became of the labels of all records: mapped, unmapped, without a label,
-    and so on.
+def plot_label_coverage(label_coverage: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+    """Draw how many records have a label, an unmapped one or none.
 
     Args:
-        coverage: a row a kind: its name in the first column, its number of records in
-            the first numeric column.
+        label_coverage: one row per kind: its name in the first column, its number of
+            records in the first numeric column.
 
     Returns:
         The figure, and a table ``kind, records, share``.
     """
-    numeric = coverage.select_dtypes("number").columns
-    if not len(numeric) or coverage.empty:
+    numeric = label_coverage.select_dtypes("number").columns
+    if not len(numeric) or label_coverage.empty:
         raise EcgnbError(
-            f"The coverage table has columns {list(coverage.columns)} and {len(coverage)} rows; a name in the first "
-            "column and a column of counts are needed."
+            f"The coverage table has columns {list(label_coverage.columns)} and "
+            f"{len(label_coverage)} rows; give a name in the first column and a "
+            "column of counts."
         )
-    records = coverage[numeric[0]].to_numpy()
-    names = coverage[coverage.columns[0]].astype(str).tolist()
-    table = pd.DataFrame(
-        {"kind": names, "records": records, "share": records / max(1, records.sum())}
-    )
+    kinds = label_coverage.iloc[:, 0].astype(str).tolist()
+    records = label_coverage[numeric[0]].to_numpy()
+    shares = records / max(1, records.sum())
+    table = pd.DataFrame({"kind": kinds, "records": records, "share": shares})
     figure, ax = _bar_axes(len(table))
-    ax.barh(range(len(table)), table["records"], color=PALETTE[0], height=0.66)
-    words = [
-        f"{n:,} ({100 * share:.1f} %)"
-        for n, share in zip(table["records"], table["share"], strict=True)
-    ]
-    _write_counts(ax, records, words)
-    _name_rows(ax, names)
-    ax.set_xlabel("records")
+    ax.barh(range(len(table)), records, color=PALETTE[0], height=0.66)
+    counted = []
+    for n, share in zip(records, shares, strict=True):
+        counted.append(f"{n:,} ({100 * share:.1f} %)")
+    _label_ends(ax, records, counted)
+    _label_rows(ax, kinds)
     set_title(figure, f"Label coverage, n = {int(records.sum()):,} records")
     return figure, table
 
 
-def _bar_axes(rows: int) -> tuple[Figure, Axes]:
-    figure = new_figure(7.2, max(1.9, 0.26 * rows + 1.2))
+def _bar_axes(n_rows: int) -> tuple[Figure, Axes]:
+    figure = new_figure(7.2, max(1.9, 0.26 * n_rows + 1.2))
     ax = figure.subplots()
     ax.grid(axis="y", visible=False)
     return figure, ax
 
 
-def _name_rows(ax: Axes, names: Sequence[str]) -> None:
+def _label_rows(ax: Axes, names: Sequence[str] | pd.Series) -> None:
     ax.set_yticks(range(len(names)), [shorten(name) for name in names])
     ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.set_xlabel("records")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
-def _write_counts(ax: Axes, ends: np.ndarray, words: Sequence[str]) -> None:
-    """Write the words at the ends of the bars, with room for them."""
-    longest = max((len(word) for word in words), default=0)
+def _label_ends(ax: Axes, ends: np.ndarray, labels: Iterable[str]) -> None:
+    """Write the labels at the ends of the bars, and widen the axis for them."""
+    labels = list(labels)
+    longest = max(map(len, labels), default=0)
     ax.set_xlim(0, max(1.0, float(np.max(ends, initial=0))) * (1.04 + 0.013 * longest))
-    for place, (end, word) in enumerate(zip(ends, words, strict=True)):
+    for row, label in enumerate(labels):
         ax.annotate(
-            word,
-            (end, place),
+            label,
+            (ends[row], row),
             xytext=(3, 0),
             textcoords="offset points",
             va="center",
@@ -334,41 +350,40 @@ def _write_counts(ax: Axes, ends: np.ndarray, words: Sequence[str]) -> None:
 
 @styled
 def plot_starts(table: pd.DataFrame) -> Figure:
-    """Draw macro AUROC and its interval for each way to begin.
+    """Draw macro AUROC and its interval for each initialisation of a model.
 
     Args:
-        table: ``start, macro_auroc, low, high``, a row a way, each followed by its
-            baseline (`ecgnb.stages.transfer.compare_starts`).
+        table: ``start, macro_auroc, low, high``, one row per initialisation, each
+            followed by its baseline (`ecgnb.stages.transfer.compare_starts`).
     """
     figure = new_figure(7.0, 0.55 * len(table) + 1.3)
-    axes = figure.subplots()
-    for place, (value, low, high) in enumerate(
-        table[["macro_auroc", "low", "high"]].to_numpy(dtype=float)
-    ):
-        colour = MUTED if place % 2 else PALETTE[place // 2]
-        axes.plot(
+    ax = figure.subplots()
+    numbers = table[["macro_auroc", "low", "high"]].to_numpy(dtype=float)
+    for row, (value, low, high) in enumerate(numbers):
+        colour = MUTED if row % 2 else PALETTE[row // 2]
+        ax.plot(
             [low, high],
-            [place, place],
+            [row, row],
             color=colour,
             linewidth=3,
             solid_capstyle="round",
         )
-        axes.plot(
-            value, place, "o", color=colour, markersize=8, markeredgecolor="white"
-        )
-        axes.annotate(
+        ax.plot(value, row, "o", color=colour, markersize=8, markeredgecolor="white")
+        ax.annotate(
             f"{value:.3f} ({low:.3f} to {high:.3f})",
-            (1.02, place), xycoords=("axes fraction", "data"), va="center", color=colour,
-        )  # fmt: skip
-    axes.axvline(0.5, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
-    axes.set_yticks(range(len(table)), table["start"])
-    axes.set_ylim(len(table) - 0.5, -0.5)
-    axes.set_xlim(min(0.45, float(table["low"].min()) - 0.03), 1.0)
-    axes.set_xlabel(
+            (1.02, row),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            color=colour,
+        )
+    ax.axvline(0.5, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
+    ax.set_yticks(range(len(table)), table["start"])
+    ax.set_ylim(len(table) - 0.5, -0.5)
+    ax.set_xlim(min(0.45, float(table["low"].min()) - 0.03), 1.0)
+    ax.set_xlabel(
         "macro AUROC on the test split, 95 % interval over patients (dashed: chance)"
     )
-    axes.grid(axis="y", visible=False)
-    figure.suptitle(
-        "What the pretrained weights bring; baselines in grey", x=0.01, ha="left"
-    )
+    ax.grid(axis="y", visible=False)
+    title = "What the pretrained weights bring; baselines in grey"
+    figure.suptitle(title, x=0.01, ha="left")
     return figure

@@ -1,6 +1,4 @@
-"""Figures of how well scores rank: ROC and precision-recall curves, and the scores of
-positives against negatives.
-"""
+"""Plots of ranking: ROC and precision-recall curves, histograms of probabilities."""
 
 from __future__ import annotations
 
@@ -12,24 +10,26 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ecgnb.evaluation.arrays import Inputs, check_inputs
 from ecgnb.evaluation.ranking import class_areas, mean_defined
+from ecgnb.figures import FIGURES
 from ecgnb.figures.style import (
     FAINT,
     INK,
     MUTED,
     PALETTE,
     class_styles,
-    interval_words,
+    classes_text,
+    format_interval,
+    interval_text,
     most_frequent,
     new_figure,
     panels,
     set_title,
     shorten,
-    shown_of,
     styled,
-    with_interval,
 )
 
 #: Classes that get a colour and a line in the legend of one figure.
@@ -37,68 +37,76 @@ MAX_LINES = 10
 #: False positive rates at which the average ROC curve is taken.
 _GRID = np.linspace(0.0, 1.0, 201)
 
-
-def _roc_points(
-    truth: np.ndarray, scores: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    from sklearn.metrics import roc_curve
-
-    return roc_curve(truth, scores)
+Points = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def _pr_points(
-    truth: np.ndarray, scores: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    from sklearn.metrics import precision_recall_curve
-
+def _precision_recall_points(truth: np.ndarray, scores: np.ndarray) -> Points:
     precision, recall, thresholds = precision_recall_curve(
         truth, scores, drop_intermediate=True
     )
-    return (
-        recall,
-        precision,
-        np.append(thresholds, np.inf),
-    )  # the last point, recall 0, calls nobody
+    # The last point, recall 0, is that of an infinite threshold.
+    return recall, precision, np.append(thresholds, np.inf)
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """One kind of curve: its number, its axes and how its points come about."""
+class Curve:
+    """One kind of curve.
+
+    Attributes:
+        metric: the area under it, as `bootstrap_per_class` names it.
+        title: of the figure.
+        x: column of the horizontal axis.
+        y: column of the vertical axis.
+        x_label: label of the horizontal axis.
+        y_label: label of the vertical axis.
+        points: from truth and scores of a class to x, y and thresholds.
+        drawstyle: of matplotlib.
+    """
 
     metric: str
-    name: str
     title: str
     x: str
     y: str
-    labels: tuple[str, str]
-    points: Callable[
-        [np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]
-    ]
+    x_label: str
+    y_label: str
+    points: Callable[[np.ndarray, np.ndarray], Points]
+    drawstyle: str
 
 
-_ROC = _Kind(
+_ROC = Curve(
     metric="auroc",
-    name="AUROC",
     title="ROC curves",
     x="false_positive_rate",
     y="true_positive_rate",
-    labels=(
-        "1 - specificity (false positive rate)",
-        "sensitivity (true positive rate)",
-    ),
-    points=_roc_points,
+    x_label="1 - specificity (false positive rate)",
+    y_label="sensitivity (true positive rate)",
+    points=roc_curve,
+    drawstyle="default",
 )
-_PR = _Kind(
+_PRECISION_RECALL = Curve(
     metric="average_precision",
-    name="average precision",
     title="Precision-recall curves",
     x="recall",
     y="precision",
-    labels=("recall (sensitivity)", "precision (positive predictive value)"),
-    points=_pr_points,
+    x_label="recall (sensitivity)",
+    y_label="precision (positive predictive value)",
+    points=_precision_recall_points,
+    drawstyle="steps-post",  # average precision is the area under steps
 )
 
 
+def _one_row_per_class(points: pd.DataFrame) -> pd.DataFrame:
+    columns = ["class", "auroc", "average_precision", "low", "high", "prevalence"]
+    areas = points[[name for name in columns if name in points]]
+    return areas.drop_duplicates("class", ignore_index=True)
+
+
+@FIGURES.register(
+    "roc",
+    caption="ROC curves on the test split.",
+    order=60,
+    summary=_one_row_per_class,
+)
 @styled
 def plot_roc(
     targets: Any,
@@ -119,8 +127,7 @@ def plot_roc(
         probabilities: ``[n, n_classes]``.
         classes: names of the columns.
         task: ``"multiclass"`` or ``"multilabel"``.
-        intervals: ``class, metric, value, low, high``, as `bootstrap_per_class` returns
-            it.
+        intervals: ``class, metric, value, low, high``, see `bootstrap_per_class`.
         confidence: coverage of these intervals, for the title.
 
     Returns:
@@ -128,30 +135,31 @@ def plot_roc(
         true_positive_rate, auroc, low, high``.
 
     Raises:
-        EcgnbError, LabelError, ConfigError: as `check_inputs` tells.
+        EcgnbError, LabelError, ConfigError: see `check_inputs`.
     """
-    inputs = check_inputs(targets, probabilities, list(classes), task)
-    figure, ax, table = _draw(inputs, _ROC, intervals, confidence)
-    curves = [rows for _, rows in table.groupby("class", sort=False)]
+    inputs = check_inputs(targets, probabilities, classes, task)
+    aurocs, _ = class_areas(inputs.truth, inputs.probabilities)
+    table = _curve_points(inputs, _ROC, aurocs, intervals)
+    figure, ax = _draw_curves(inputs, _ROC, table, intervals, confidence)
+    curves = []
+    for _, rows in table.groupby("class", sort=False):
+        curves.append(np.interp(_GRID, rows[_ROC.x], rows[_ROC.y]))
     if len(curves) > 1:
-        mean = np.mean(
-            [np.interp(_GRID, rows[_ROC.x], rows[_ROC.y]) for rows in curves], axis=0
-        )
-        macro = mean_defined(class_areas(inputs.truth, inputs.probabilities)[0])
-        ax.plot(
-            _GRID,
-            mean,
-            color=INK,
-            linewidth=2.2,
-            label=f"average of {len(curves)} classes: {macro:.3f}",
-        )
+        average = f"average of {len(curves)} classes: {mean_defined(aurocs):.3f}"
+        ax.plot(_GRID, np.mean(curves, axis=0), color=INK, linewidth=2.2, label=average)
     ax.plot(
         [0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1.2, label="chance: 0.5"
     )
-    _legend(ax, "class: AUROC (interval)")
+    _draw_legend(ax, "class: AUROC (interval)")
     return figure, table
 
 
+@FIGURES.register(
+    "precision_recall",
+    caption="Precision-recall curves on the test split.",
+    order=70,
+    summary=_one_row_per_class,
+)
 @styled
 def plot_precision_recall(
     targets: Any,
@@ -171,11 +179,13 @@ def plot_precision_recall(
         The figure, and every point drawn: ``class, threshold, recall, precision,
         average_precision, low, high, prevalence``.
     """
-    inputs = check_inputs(targets, probabilities, list(classes), task)
-    figure, ax, table = _draw(inputs, _PR, intervals, confidence)
+    inputs = check_inputs(targets, probabilities, classes, task)
+    _, average_precisions = class_areas(inputs.truth, inputs.probabilities)
+    table = _curve_points(inputs, _PRECISION_RECALL, average_precisions, intervals)
+    figure, ax = _draw_curves(inputs, _PRECISION_RECALL, table, intervals, confidence)
     prevalence = pd.Series(inputs.truth.mean(axis=0), index=inputs.classes)
     table["prevalence"] = table["class"].map(prevalence)
-    for name, style in class_styles(_named(inputs)).items():
+    for name, style in class_styles(_named_classes(inputs)).items():
         ax.axhline(prevalence[name], color=style["color"], linestyle=":", linewidth=1.0)
     ax.plot(
         [],
@@ -185,114 +195,102 @@ def plot_precision_recall(
         linewidth=1.0,
         label="prevalence of the class (chance)",
     )
-    _legend(ax, "class: average precision (interval)")
+    _draw_legend(ax, "class: average precision (interval)")
     return figure, table
 
 
-def _named(inputs: Inputs) -> list[str]:
+def _named_classes(inputs: Inputs) -> list[str]:
     """Return the classes that get a colour and a name."""
-    return [
-        inputs.classes[k] for k in most_frequent(inputs.truth.sum(axis=0), MAX_LINES)
-    ]
+    frequent = most_frequent(inputs.truth.sum(axis=0), MAX_LINES)
+    return [inputs.classes[k] for k in frequent]
 
 
-def _draw(
-    inputs: Inputs, kind: _Kind, intervals: pd.DataFrame | None, confidence: float
-) -> tuple[Figure, Axes, pd.DataFrame]:
-    table = _curve_table(inputs, kind, intervals)
-    figure = new_figure(8.3, 4.7)
-    ax = figure.subplots()
-    named = _named(inputs)
-    curves = {str(name): rows for name, rows in table.groupby("class", sort=False)}
-    step = (
-        "steps-post" if kind is _PR else "default"
-    )  # average precision is the area under steps
-    for name in [name for name in curves if name not in named]:
-        ax.plot(
-            curves[name][kind.x],
-            curves[name][kind.y],
-            color=FAINT,
-            linewidth=0.8,
-            drawstyle=step,
-        )
-    if len(named) < len(inputs.classes):
-        ax.plot(
-            [],
-            [],
-            color=FAINT,
-            linewidth=0.8,
-            label=f"{len(inputs.classes) - len(named)} other classes",
-        )
-    for name, style in class_styles(named).items():
-        rows = curves.get(name)
-        value, low, high = (
-            (np.nan,) * 3
-            if rows is None
-            else rows[[kind.metric, "low", "high"]].iloc[0]
-        )
-        x, y = (
-            (np.zeros(0),) * 2
-            if rows is None
-            else (rows[kind.x].to_numpy(), rows[kind.y].to_numpy())
-        )
-        ax.plot(
-            x,
-            y,
-            drawstyle=step,
-            label=f"{shorten(name, 22)}: {with_interval(value, low, high)}",
-            **style,
-        )
-    ax.set(
-        xlabel=kind.labels[0],
-        ylabel=kind.labels[1],
-        xlim=(-0.01, 1.01),
-        ylim=(-0.01, 1.01),
-        aspect="equal",
-    )
-    title = f"{kind.title}, {shown_of(len(named), len(inputs.classes))}, n = {len(inputs.truth):,} records"
-    set_title(
-        figure,
-        title,
-        "" if intervals is None else f"In brackets: {interval_words(confidence)}.",
-    )
-    return figure, ax, table
-
-
-def _legend(ax: Axes, title: str) -> None:
-    ax.legend(
-        loc="upper left", bbox_to_anchor=(1.02, 1.02), title=title, alignment="left"
-    )
-
-
-def _curve_table(
-    inputs: Inputs, kind: _Kind, intervals: pd.DataFrame | None
+def _curve_points(
+    inputs: Inputs, curve: Curve, areas: np.ndarray, intervals: pd.DataFrame | None
 ) -> pd.DataFrame:
     """Return the points of every class that has positives and negatives."""
-    values = class_areas(inputs.truth, inputs.probabilities)[0 if kind is _ROC else 1]
-    known = pd.DataFrame(columns=["low", "high"], dtype=float)
-    if intervals is not None:
-        known = intervals[intervals["metric"] == kind.metric].set_index("class")[
-            ["low", "high"]
-        ]
     tables = []
     for k, name in enumerate(inputs.classes):
         truth = inputs.truth[:, k]
         if truth.all() or not truth.any():
             continue
-        x, y, thresholds = kind.points(truth, inputs.probabilities[:, k])
-        low, high = known.loc[name] if name in known.index else (np.nan, np.nan)
-        points = {"class": name, "threshold": thresholds, kind.x: x, kind.y: y}
-        tables.append(
-            pd.DataFrame({**points, kind.metric: values[k], "low": low, "high": high})
+        x, y, thresholds = curve.points(truth, inputs.probabilities[:, k])
+        points = {"class": name, "threshold": thresholds, curve.x: x, curve.y: y}
+        tables.append(pd.DataFrame({**points, curve.metric: areas[k]}))
+    if not tables:
+        columns = ["class", "threshold", curve.x, curve.y, curve.metric]
+        tables.append(pd.DataFrame(columns=columns))
+    table = pd.concat(tables, ignore_index=True).assign(low=np.nan, high=np.nan)
+    if intervals is not None:
+        known = intervals[intervals["metric"] == curve.metric].set_index("class")
+        table["low"] = table["class"].map(known["low"])
+        table["high"] = table["class"].map(known["high"])
+    return table
+
+
+def _draw_curves(
+    inputs: Inputs,
+    curve: Curve,
+    table: pd.DataFrame,
+    intervals: pd.DataFrame | None,
+    confidence: float,
+) -> tuple[Figure, Axes]:
+    figure = new_figure(8.3, 4.7)
+    ax = figure.subplots()
+    named, n_classes = _named_classes(inputs), len(inputs.classes)
+    curves = dict(iter(table.groupby("class", sort=False)))
+    for name, rows in curves.items():
+        if name not in named:
+            ax.plot(
+                rows[curve.x],
+                rows[curve.y],
+                color=FAINT,
+                linewidth=0.8,
+                drawstyle=curve.drawstyle,
+            )
+    if len(named) < n_classes:
+        label = f"{n_classes - len(named)} other classes"
+        ax.plot([], [], color=FAINT, linewidth=0.8, label=label)
+    for name, style in class_styles(named).items():
+        rows, area = curves.get(name, table.iloc[:0]), "not defined"
+        if len(rows):
+            area = format_interval(*rows[[curve.metric, "low", "high"]].iloc[0])
+        label = f"{shorten(name, 22)}: {area}"
+        ax.plot(
+            rows[curve.x],
+            rows[curve.y],
+            drawstyle=curve.drawstyle,
+            label=label,
+            **style,
         )
-    columns = ["class", "threshold", kind.x, kind.y, kind.metric, "low", "high"]
-    return (
-        pd.concat(tables, ignore_index=True)
-        if tables
-        else pd.DataFrame(columns=columns)
-    )
+    limits = (-0.01, 1.01)
+    ax.set(xlabel=curve.x_label, ylabel=curve.y_label)
+    ax.set(xlim=limits, ylim=limits, aspect="equal")
+    shown = classes_text(len(named), n_classes)
+    note = "" if intervals is None else f"In brackets: {interval_text(confidence)}."
+    title = f"{curve.title}, {shown}, n = {len(inputs.truth):,} records"
+    set_title(figure, title, note)
+    return figure, ax
 
 
+def _draw_legend(ax: Axes, title: str) -> None:
+    corner = (1.02, 1.02)
+    ax.legend(loc="upper left", bbox_to_anchor=corner, title=title, alignment="left")
+
+
+def _mean_probabilities(bars: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per class: the mean probability of its positives and negatives."""
+    parts = (bars["lower"] + bars["upper"]) / 2 * bars["share"]
+    means = parts.groupby([bars["class"], bars["group"]], sort=False).sum()
+    return means.unstack().rename_axis(columns=None)
+
+
+@FIGURES.register(
+    "score_histograms",
+    caption="Probabilities of positives and negatives on the test split.",
+    order=100,
+    summary=_mean_probabilities,
+)
 @styled
 def plot_score_histograms(
     targets: Any,
@@ -303,8 +301,7 @@ def plot_score_histograms(
     thresholds: Sequence[float] | None = None,
     limit: int = 12,
 ) -> tuple[Figure, pd.DataFrame]:
-    """Draw for each class how the probabilities of its positives and of its negatives
-    are spread.
+    """Draw histograms of the probabilities of each class's positives and negatives.
 
     Each group is drawn as shares of its own size, so that rare classes can be seen.
 
@@ -320,26 +317,21 @@ def plot_score_histograms(
         The figure, and its bars: ``class, group, lower, upper, count, share``.
 
     Raises:
-        EcgnbError, LabelError, ConfigError: as `check_inputs` tells.
+        EcgnbError, LabelError, ConfigError: see `check_inputs`.
     """
-    inputs = check_inputs(targets, probabilities, list(classes), task)
+    inputs = check_inputs(targets, probabilities, classes, task)
     shown = most_frequent(inputs.truth.sum(axis=0), limit)
     figure, axes = panels(len(shown), columns=3, width=2.9, height=2.1)
     tables = []
     for ax, k in zip(axes, shown, strict=True):
-        table = _histogram(inputs, k)
-        for (group, rows), colour in zip(
-            table.groupby("group", sort=False), PALETTE, strict=False
-        ):
-            edges = np.append(rows["lower"], rows["upper"].iloc[-1])
-            ax.stairs(100 * rows["share"], edges, color=colour, fill=True, alpha=0.25)
-            ax.stairs(
-                100 * rows["share"],
-                edges,
-                color=colour,
-                linewidth=1.3,
-                label=f"{group} ({rows['count'].sum()})",
-            )
+        positive = inputs.truth[:, k]
+        groups = {"negatives": ~positive, "positives": positive}
+        for (group, members), colour in zip(groups.items(), PALETTE, strict=False):
+            bars = _histogram(inputs.probabilities[members, k])
+            bars.insert(0, "class", inputs.classes[k])
+            bars.insert(1, "group", group)
+            _draw_histogram(ax, bars, colour)
+            tables.append(bars)
         if thresholds is not None and len(thresholds):
             ax.axvline(
                 float(thresholds[k]),
@@ -348,37 +340,25 @@ def plot_score_histograms(
                 linewidth=1.2,
                 label=f"threshold {thresholds[k]:.2g}",
             )
-        ax.set(
-            title=shorten(inputs.classes[k], 26),
-            xlim=(0, 1),
-            ylabel="% of group",
-            xlabel="probability",
-        )
+        ax.set(title=shorten(inputs.classes[k], 26), xlim=(0, 1))
+        ax.set(xlabel="probability", ylabel="% of group")
         ax.legend(loc="upper center")
         ax.margins(y=0.25)
-        tables.append(table)
-    title = f"Probabilities by true class, {shown_of(len(shown), len(inputs.classes))}, n = {len(inputs.truth):,} records"
+    counted = classes_text(len(shown), len(inputs.classes))
+    title = f"Probabilities by true class, {counted}, n = {len(inputs.truth):,} records"
     set_title(figure, title, "In brackets: number of records of the group.")
     return figure, pd.concat(tables, ignore_index=True)
 
 
-def _histogram(inputs: Inputs, k: int, bins: int = 20) -> pd.DataFrame:
-    edges = np.linspace(0, 1, bins + 1)
-    tables = []
-    for group, members in (
-        ("negatives", ~inputs.truth[:, k]),
-        ("positives", inputs.truth[:, k]),
-    ):
-        count = np.histogram(inputs.probabilities[members, k], edges)[0]
-        columns = {
-            "class": inputs.classes[k],
-            "group": group,
-            "lower": edges[:-1],
-            "upper": edges[1:],
-        }
-        tables.append(
-            pd.DataFrame(
-                {**columns, "count": count, "share": count / max(1, count.sum())}
-            )
-        )
-    return pd.concat(tables, ignore_index=True)
+def _histogram(probabilities: np.ndarray, bins: int = 20) -> pd.DataFrame:
+    count, edges = np.histogram(probabilities, np.linspace(0, 1, bins + 1))
+    bars = pd.DataFrame({"lower": edges[:-1], "upper": edges[1:], "count": count})
+    return bars.assign(share=count / max(1, count.sum()))
+
+
+def _draw_histogram(ax: Axes, bars: pd.DataFrame, colour: str) -> None:
+    edges = np.append(bars["lower"], bars["upper"].iloc[-1])
+    percent = 100 * bars["share"]
+    label = f"{bars['group'].iloc[0]} ({bars['count'].sum()})"
+    ax.stairs(percent, edges, color=colour, fill=True, alpha=0.25)
+    ax.stairs(percent, edges, color=colour, linewidth=1.3, label=label)

@@ -1,6 +1,4 @@
-"""The figure of a comparison: every layer in call order, its difference from the
-reference and both from float64.
-"""
+"""Plot of a port: differences of every layer from Keras and from float64."""
 
 from __future__ import annotations
 
@@ -20,20 +18,20 @@ from ecgnb.figures.style import (
     styled,
 )
 
-#: Differences below this are drawn here; a logarithmic axis has no place for zero.
+#: Differences below this are drawn here; a logarithmic axis has no zero.
 SMALLEST = 1e-9
-#: Columns of the table, their words, marker and colour.
+#: Columns of the table, their labels, marker, marker size and colour.
 SERIES = (
-    ("reference_vs_float64", "reference vs float64", "|", PALETTE[4]),
-    ("port_vs_float64", "port vs float64", "x", PALETTE[2]),
-    ("relative", "port vs reference", "o", PALETTE[0]),
+    ("reference_vs_float64", "reference vs float64", "|", 6, PALETTE[4]),
+    ("port_vs_float64", "port vs float64", "x", 6, PALETTE[2]),
+    ("relative", "port vs reference", "o", 5, PALETTE[0]),
 )
 
 
 @styled
 def plot_comparison(table: pd.DataFrame, rtol: float, gradient_rtol: float) -> Figure:
-    """Draw relative differences on a logarithmic axis, a line a layer, the tolerance as
-    a step.
+    """Draw relative differences on a logarithmic axis, one line per layer in call
+    order, the tolerance as a step.
 
     Args:
         table: of `ecgnb.port.proof.compare.Comparison`.
@@ -41,80 +39,82 @@ def plot_comparison(table: pd.DataFrame, rtol: float, gradient_rtol: float) -> F
         gradient_rtol: tolerance of input gradients.
     """
     shown = table[table["relative"].notna()].reset_index(drop=True)
-    figure = new_figure(8.0, 1.6 + 0.19 * max(len(shown), 4))
-    axes = figure.subplots()
-    limits = np.where(shown["class"] == "input gradient", gradient_rtol, rtol)
-    largest = _draw(axes, shown, limits)
-    axes.set(
-        xscale="log",
-        xlim=(SMALLEST / 2, max(10 * largest, 1e-2)),
-        ylim=(len(shown) - 0.4, -0.6),
-    )
-    axes.xaxis.set_major_formatter(
-        lambda value, _: f"{value:.0e}"
-    )  # the house's style sets no mathematics
-    axes.set_xlabel("largest difference / scale of the layer (max|reference|)")
-    axes.set_yticks(range(len(shown)), [shorten(name, 34) for name in shown["layer"]])
+    n_rows = len(shown)
+    figure = new_figure(8.0, 1.6 + 0.19 * max(n_rows, 4))
+    ax = figure.subplots()
+    is_gradient = shown["class"] == "input gradient"
+    _draw_tolerance(ax, np.where(is_gradient, gradient_rtol, rtol))
     bad = shown["verdict"] == "DIVERGES"
-    for tick, wrong in zip(axes.get_yticklabels(), bad, strict=True):
-        tick.set(
-            fontsize=SMALL,
-            color=PALETTE[1] if wrong else INK,
-            fontweight="bold" if wrong else "normal",
-        )
-    axes.grid(True, axis="y", alpha=0.6)
+    largest = _draw_differences(ax, shown, bad.to_numpy())
+    ax.set(xscale="log", xlim=(SMALLEST / 2, max(10 * largest, 1e-2)))
+    ax.set_ylim(n_rows - 0.4, -0.6)
+    # Not matplotlib's own labels: the style does not parse mathematics.
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:.0e}")
+    ax.set_xlabel("largest difference / scale of the layer (max|reference|)")
+    ax.set_yticks(range(n_rows), [shorten(name, 34) for name in shown["layer"]])
+    ax.tick_params(axis="y", labelsize=SMALL, labelcolor=INK)
+    for row in np.flatnonzero(bad):
+        ax.get_yticklabels()[row].set(color=PALETTE[1], fontweight="bold")
+    ax.grid(True, axis="y", alpha=0.6)
     figure.legend(
-        *axes.get_legend_handles_labels(),
+        *ax.get_legend_handles_labels(),
         loc="outside lower center",
         ncols=5,
         handletextpad=0.4,
     )
-    words = (
-        f"{int(bad.sum())} of {len(shown)} diverge, first {shown['layer'][bad].iloc[0]}"
-        if bad.any()
-        else "all agree"
-    )
-    set_title(figure, f"Port and reference: {words}")
+    result = "all agree"
+    if bad.any():
+        first = shown["layer"][bad].iloc[0]
+        result = f"{int(bad.sum())} of {n_rows} diverge, first {first}"
+    set_title(figure, f"Port and reference: {result}")
     return figure
 
 
-def _draw(axes: Axes, shown: pd.DataFrame, limits: np.ndarray) -> float:
-    """Draw all points and the tolerance; return the largest finite difference."""
-    rows, largest = np.arange(len(shown)), SMALLEST
-    edges = np.append(rows - 0.5, len(rows) - 0.5)
-    axes.plot(
-        np.append(limits, limits[-1:]),
-        edges,
+def _draw_tolerance(ax: Axes, limits: np.ndarray) -> None:
+    edges = np.arange(len(limits) + 1) - 0.5
+    steps = np.append(limits, limits[-1:])
+    ax.plot(
+        steps,
+        edges[: len(steps)],
         color=MUTED,
-        lw=1.2,
-        ls="--",
+        linewidth=1.2,
+        linestyle="--",
         drawstyle="steps-pre",
         label="tolerance",
     )
-    for column, words, marker, colour in SERIES:
+
+
+def _draw_differences(ax: Axes, shown: pd.DataFrame, bad: np.ndarray) -> float:
+    """Draw all points; return the largest finite difference."""
+    rows, largest = np.arange(len(shown)), SMALLEST
+    for column, label, marker, size, colour in SERIES:
         values = shown[column].to_numpy(dtype=np.float64)
-        finite = values[np.isfinite(values)]
-        largest = max(largest, float(finite.max(initial=0.0)))
-        drawn = np.clip(
-            np.where(np.isfinite(values), values, 10 * largest), SMALLEST, None
-        )
-        axes.plot(
-            drawn,
+        largest = max(largest, np.max(values[np.isfinite(values)], initial=0.0))
+        x = _drawable(values, largest)
+        ax.plot(
+            x,
             rows,
             marker,
             color=colour,
-            ms=5 if marker == "o" else 6,
-            label=words,
-            mew=1.2,
-            ls="none",
+            markersize=size,
+            markeredgewidth=1.2,
+            linestyle="none",
+            label=label,
         )
-    bad = (shown["verdict"] == "DIVERGES").to_numpy()
     if bad.any():
-        values = shown["relative"].to_numpy(dtype=np.float64)[bad]
-        values = np.clip(
-            np.where(np.isfinite(values), values, 10 * largest), SMALLEST, None
+        x = _drawable(shown["relative"].to_numpy(dtype=np.float64), largest)[bad]
+        ax.plot(
+            x,
+            rows[bad],
+            "o",
+            color=PALETTE[1],
+            markersize=6,
+            linestyle="none",
+            label="diverges",
         )
-        axes.plot(
-            values, rows[bad], "o", color=PALETTE[1], ms=6, label="diverges", ls="none"
-        )
-    return largest
+    return float(largest)
+
+
+def _drawable(values: np.ndarray, largest: float) -> np.ndarray:
+    """Return the values for a logarithmic axis: infinite ones beyond the largest."""
+    return np.maximum(np.where(np.isfinite(values), values, 10 * largest), SMALLEST)

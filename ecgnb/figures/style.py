@@ -1,7 +1,6 @@
-"""How every figure looks: palette, type sizes, empty figures to draw on, and files to
-keep them in.
+"""Figure style: colour-blind safe palette, font sizes, empty figures, image files.
 
-Figures are made without pyplot, so drawing needs no display, changes no back end and
+Figures are made without pyplot, so drawing requires no display, changes no backend and
 leaves no figure open.
 """
 
@@ -28,7 +27,7 @@ from ecgnb.core.files import atomic_write
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Seven colours that colour-blind readers can tell apart (after Okabe and Ito 2008,
+#: Seven colours that colour-blind readers can distinguish (after Okabe and Ito 2008,
 #: "Color universal design"); their yellow is too pale for lines on white and replaced
 #: by a violet, and black is kept for averages.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1")
@@ -39,7 +38,7 @@ LINE_STYLES: tuple[Any, ...] = (
     (0, (5, 1.5, 1.2, 1.5)),
 )
 INK, MUTED, FAINT = "#222222", "#6B6B6B", "#D9D9D9"
-#: Smallest type in points; anything less cannot be read on paper.
+#: Smallest font size in points; anything less cannot be read on paper.
 SMALL = 8
 
 STYLE: dict[str, Any] = {
@@ -71,45 +70,39 @@ STYLE: dict[str, Any] = {
     "axes.facecolor": "white",
     "savefig.facecolor": "white",
     "text.usetex": False,
-    "text.parse_math": False,  # a class name or a record id may hold dollar signs
+    "text.parse_math": False,  # class names and record ids may contain dollar signs
     "svg.fonttype": "path",  # looks the same where the font is missing
     "svg.hashsalt": "ecgnb",  # the same figure gives the same file
 }
 
 
-def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Run a drawing function with the house's style, and leave matplotlib's settings as
-    they were.
-    """
-
-    @functools.wraps(draw)
-    def in_style(*args: P.args, **kwargs: P.kwargs) -> R:
-        with house_style():
-            return draw(*args, **kwargs)
-
-    return in_style
-
-
-def house_style() -> AbstractContextManager[None]:
-    """Return a context in which matplotlib's defaults and `STYLE` hold, whatever the
-    user's own settings are.
+def figure_style() -> AbstractContextManager[None]:
+    """Return a context with matplotlib's defaults and `STYLE`, whatever the user's own
+    settings are.
     """
     return context(["default", STYLE])
 
 
-def new_figure(width: float, height: float, *, constrained: bool = True) -> Figure:
-    """Return an empty figure of ``width`` x ``height`` inches that pyplot does not know
-    of.
-    """
-    figure = Figure(
-        figsize=(width, height), dpi=100, layout="constrained" if constrained else None
-    )
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Run a drawing function in `figure_style`; other figures are not affected."""
+
+    @functools.wraps(draw)
+    def draw_in_style(*args: P.args, **kwargs: P.kwargs) -> R:
+        with figure_style():
+            return draw(*args, **kwargs)
+
+    return draw_in_style
+
+
+def new_figure(width: float, height: float, layout: Any = "constrained") -> Figure:
+    """Return an empty figure of ``width`` x ``height`` inches, unknown to pyplot."""
+    figure = Figure(figsize=(width, height), dpi=100, layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
 
 def panels(
-    n: int, *, columns: int, width: float, height: float, **options: Any
+    n: int, *, columns: int, width: float, height: float
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure and the axes of ``n`` panels, filled row by row.
 
@@ -118,60 +111,51 @@ def panels(
         columns: most panels side by side.
         width: inches of one panel.
         height: inches of one panel.
-        options: further arguments of ``Figure.subplots`` (``sharex``, ``sharey``).
     """
     columns = max(1, min(n, columns))
-    rows = -(-n // columns)
+    rows = -(-n // columns)  # rounded up
     figure = new_figure(width * columns, height * rows + 0.6)
-    axes = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
-    for spare in axes[n:]:
-        spare.set_axis_off()
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for unused in axes[n:]:
+        unused.set_axis_off()
     return figure, axes[:n]
 
 
 def class_styles(classes: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return colour and line style of each class; they depend on its place in
-    ``classes`` only.
+    """Return colour and line style of each class; they depend on its position only.
 
     >>> class_styles(["NORM", "MI"])["MI"]["color"]
     '#D55E00'
     """
-    return {
-        name: {
-            "color": PALETTE[k % len(PALETTE)],
-            "linestyle": LINE_STYLES[k // len(PALETTE) % len(LINE_STYLES)],
-        }
-        for k, name in enumerate(classes)
-    }
+    styles: dict[str, dict[str, Any]] = {}
+    for k, name in enumerate(classes):
+        line_style = LINE_STYLES[k // len(PALETTE) % len(LINE_STYLES)]
+        styles[name] = {"color": PALETTE[k % len(PALETTE)], "linestyle": line_style}
+    return styles
 
 
 def most_frequent(support: Sequence[int] | np.ndarray, limit: int) -> np.ndarray:
-    """Return the places of the ``limit`` largest values: in their own order if all fit,
-    else the largest first.
+    """Return the positions of the ``limit`` largest values: in their own order if all
+    fit, otherwise the largest first.
 
     >>> most_frequent([3, 9, 5], 2).tolist(), most_frequent([3, 9, 5], 3).tolist()
     ([1, 2], [0, 1, 2])
     """
     counts = np.asarray(support)
-    return (
-        np.arange(len(counts))
-        if len(counts) <= limit
-        else np.argsort(-counts, kind="stable")[:limit]
-    )
+    if len(counts) <= limit:
+        return np.arange(len(counts))
+    return np.argsort(-counts, kind="stable")[:limit]
 
 
-def shown_of(n_shown: int, n_classes: int) -> str:
-    """Return the words of a title that say which classes are shown."""
-    return (
-        f"{n_classes} classes"
-        if n_shown == n_classes
-        else f"{n_shown} most frequent of {n_classes} classes"
-    )
+def classes_text(n_shown: int, n_classes: int) -> str:
+    """Return the part of a title that counts the classes shown."""
+    if n_shown == n_classes:
+        return f"{n_classes} classes"
+    return f"{n_shown} most frequent of {n_classes} classes"
 
 
 def shorten(name: str, width: int = 28) -> str:
-    """Return ``name`` in at most ``width`` characters, with an ellipsis for what is
-    cut.
+    """Return ``name`` in at most ``width`` characters, cut with an ellipsis.
 
     >>> shorten("left ventricular hypertrophy", 12)
     'left ventri…'
@@ -182,52 +166,54 @@ def shorten(name: str, width: int = 28) -> str:
 
 def set_title(figure: Figure, title: str, note: str = "") -> None:
     """Set the title of a whole figure at its left edge, wrapped to its width, with a
-    note in plain type below it.
+    note below it.
     """
+    # 6.4 points per letter of the title, 5.7 of the note, 72 points per inch.
     letters = max(20, int(figure.get_figwidth() * 72 / 6.4))
-    text = "\n".join(
-        [*textwrap.wrap(title, letters), *textwrap.wrap(note, int(letters * 1.12))]
-    )
-    figure.suptitle(text, x=0.01, ha="left", fontsize=10, linespacing=1.35)
+    lines = textwrap.wrap(title, letters) + textwrap.wrap(note, int(letters * 1.12))
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=10, linespacing=1.35)
 
 
-def interval_words(confidence: float) -> str:
-    """Return the words for an interval, such as ``95 % bootstrap interval``."""
+def interval_text(confidence: float) -> str:
+    """Return the name of an interval, such as ``95 % bootstrap interval``."""
     return f"{100 * confidence:g} % bootstrap interval"
 
 
-def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:
-    """Return a number and its interval as text; what is not defined becomes a dash.
+def format_interval(value: float, low: float, high: float) -> str:
+    """Return a number and its interval as text.
 
-    >>> with_interval(0.91234, 0.88, 0.94)
+    >>> format_interval(0.91234, 0.88, 0.94)
     '0.912 (0.880-0.940)'
     """
     if not np.isfinite(value):
         return "not defined"
-    if not (np.isfinite(low) and np.isfinite(high)):
-        return f"{value:.{digits}f}"
-    return f"{value:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
+    if not np.isfinite([low, high]).all():
+        return f"{value:.3f}"
+    return f"{value:.3f} ({low:.3f}-{high:.3f})"
 
 
 def png_bytes(figure: Figure, dpi: int = 120) -> bytes:
     """Return the figure as a PNG image."""
+    return _image_bytes(figure, "png", dpi)
+
+
+def _image_bytes(figure: Figure, kind: str, dpi: int, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    with house_style():
-        figure.savefig(buffer, format="png", dpi=dpi)
+    with figure_style():
+        figure.savefig(buffer, format=kind, dpi=dpi, **options)
     return buffer.getvalue()
 
 
 def save_figure(
     figure: Figure, folder: str | Path, name: str, dpi: int = 200
 ) -> list[Path]:
-    """Write a figure as PNG and SVG, each whole or not at all, under a name that says
-    when it was drawn.
+    """Write a figure as PNG and SVG, each atomically, with the time in their names.
 
     Args:
-        figure: what to write.
-        folder: made when it is missing.
-        name: what it shows, such as ``roc``; characters that a file system may refuse
-            become ``-``.
+        figure: the figure.
+        folder: created when it is missing.
+        name: what the figure shows, such as ``roc``; characters that a file system may
+            refuse become ``-``.
         dpi: resolution of the PNG.
 
     Returns:
@@ -237,27 +223,18 @@ def save_figure(
     """
     folder = Path(folder)
     safe = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.") or "figure"
-    drawn = _svg_bytes(figure, dpi)
-    for before in sorted(folder.glob(f"{safe}_*.svg"), reverse=True)[:1]:
-        if before.read_bytes() == drawn and before.with_suffix(".png").is_file():
-            return [before.with_suffix(".png"), before]
+    # Without the date, so that the same figure gives the same bytes.
+    svg = _image_bytes(figure, "svg", dpi, metadata={"Date": None})
+    for last in sorted(folder.glob(f"{safe}_*.svg"))[-1:]:
+        if last.read_bytes() == svg and last.with_suffix(".png").is_file():
+            return [last.with_suffix(".png"), last]
     stamped = f"{safe}_{datetime.now():%Y%m%d-%H%M%S}"
     stem, number = stamped, 1
-    while any((folder / f"{stem}{ending}").exists() for ending in (".png", ".svg")):
+    while list(folder.glob(f"{stem}.*")):
         number += 1
         stem = f"{stamped}-{number}"
-    files = [folder / f"{stem}.png", folder / f"{stem}.svg"]
-    for file, content in zip(files, (png_bytes(figure, dpi), drawn), strict=True):
-        with atomic_write(file) as temporary:
+    contents = {".png": png_bytes(figure, dpi), ".svg": svg}
+    for suffix, content in contents.items():
+        with atomic_write(folder / f"{stem}{suffix}") as temporary:
             temporary.write_bytes(content)
-    return files
-
-
-def _svg_bytes(figure: Figure, dpi: int) -> bytes:
-    """Return the figure as SVG without a date, so that the same figure gives the same
-    bytes.
-    """
-    buffer = io.BytesIO()
-    with house_style():
-        figure.savefig(buffer, format="svg", dpi=dpi, metadata={"Date": None})
-    return buffer.getvalue()
+    return [folder / f"{stem}{suffix}" for suffix in contents]

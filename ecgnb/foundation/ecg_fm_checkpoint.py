@@ -1,6 +1,4 @@
-"""`load_ecg_fm`: a published ECG-FM checkpoint as a model, with nothing but PyTorch,
-NumPy and safetensors.
-"""
+"""Load a published ECG-FM checkpoint with PyTorch, NumPy and safetensors alone."""
 
 from __future__ import annotations
 
@@ -12,31 +10,32 @@ from typing import Any
 import torch
 
 from ecgnb.checkpoints.container import Checkpoint, open_checkpoint
+from ecgnb.checkpoints.inspection import Inspection, inspect_checkpoint
 from ecgnb.checkpoints.plain import plain
 from ecgnb.checkpoints.tensor_refs import TensorRef
-from ecgnb.checkpoints.inspection import Inspection, inspect_checkpoint
-from ecgnb.core.errors import CheckpointError, ConfigError
+from ecgnb.core.errors import CheckpointError, ConfigError, first_few
 from ecgnb.foundation.ecg_fm_config import architecture
 from ecgnb.foundation.ecg_fm_names import ENCODER, is_fine_tuned, original_name, renamed
+from ecgnb.hub.huggingface import fetch, is_hub_name
 from ecgnb.models.base import keep_freed_memory
 from ecgnb.models.ecg_fm import EcgFM
 
-#: What the published models have learnt from: 5 s at 500 Hz (Hz, samples).
-FS, N_SAMPLES = 500.0, 2500
+FS, N_SAMPLES = 500.0, 2500  # training windows of the published models: Hz, samples
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 
-_TOLD = 5
+#: By our names: the trainer's name and the tensor.
+Weights = dict[str, tuple[str, TensorRef]]
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the weights of a model came from.
+    """Source of a model's weights.
 
     Attributes:
         file: name of the checkpoint.
         repository: on the hub, else empty.
         revision: the commit there, else empty.
-        config: what the checkpoint's configuration says of the model.
+        config: the checkpoint's configuration of the model.
     """
 
     file: str
@@ -53,9 +52,9 @@ def load_ecg_fm(
 ) -> EcgFM:
     """Load an ECG-FM checkpoint, pretrained or fine-tuned.
 
-    The weights of a checkpoint of PyTorch 1.6 or newer are mapped into memory: they
-    take no more than their own size; the file must stay as it is while the model lives.
-    Nothing in the file is executed, whatever it holds.
+    The weights of a checkpoint of PyTorch 1.6 or newer are mapped into memory and take
+    no more than their size; the file must not change while the model is in use. Nothing
+    in the file is executed.
 
     Args:
         path_or_hub_id: a local file, or ``"owner/repository/file.pt"`` on the Hugging
@@ -63,57 +62,54 @@ def load_ecg_fm(
             ``"wanglab/ecg-fm/physionet_finetuned.pt"``; without a file, the only
             checkpoint of the repository.
         revision: commit, tag or branch on the hub. A commit pins the weights for good.
-        config: keys of the trainer's ``cfg.model`` for a file that has none; what the
-            file says cannot be overruled.
+        config: keys of the trainer's ``cfg.model`` for a file that has none; keys of
+            the file cannot be changed.
 
     Returns:
         The model in evaluation mode. ``model(x)`` gives the logits of a fine-tuned one,
         ``model.embed(x)`` embeddings and ``model.codes(x)`` the codes of a pretrained
-        one; ``model.origin`` tells where it came from. Signals are float32 ``[B, 12,
-        T]``, prepared as `ecgnb.foundation.recipe` says.
+        one; ``model.origin`` is its `Origin`. Signals are float32 ``[B, 12, T]``,
+        prepared as by `ecgnb.foundation.recipe.ecg_fm_recipe`.
 
     Raises:
-        CheckpointError: the file is missing or damaged, or holds another model; a
-            tensor is missing, unexpected or of another shape; the architecture is not
-            told in full.
+        CheckpointError: the file is missing or damaged, or of another model; a tensor
+            is missing, unexpected or of another shape; the configuration is incomplete.
         ConfigError: there is no such repository or revision on the hub.
         MissingExtraError: a hub name was given and huggingface-hub is not installed.
 
     >>> model = load_ecg_fm("physionet_finetuned.pt")  # doctest: +SKIP
     >>> model(torch.zeros(1, 12, 2500)).sigmoid()      # doctest: +SKIP
     """
-    path, repository, commit = _located(path_or_hub_id, revision)
+    path, repository, commit = _find_file(path_or_hub_id, revision)
     checkpoint = open_checkpoint(path)
-    tensors, theirs_of = _named_weights(checkpoint)
-    shapes = {ours: tensors[theirs].shape for ours, theirs in theirs_of.items()}
-    told = _merged(_config(checkpoint.contents), config)
-    options = architecture(shapes, told)
+    weights = _read_weights(checkpoint)
+    merged = _merge(_read_config(checkpoint.contents), config or {})
+    options = architecture(_shapes(weights), merged)
+    leads = LEADS if options["n_leads"] == len(LEADS) else ()
     keep_freed_memory()
     with torch.device("meta"):
-        model = EcgFM(n_samples=N_SAMPLES, fs=FS, leads=LEADS if options["n_leads"] == len(LEADS) else (),
-                      task="multilabel", **options)  # fmt: skip
-    _check_shapes(model, shapes, theirs_of, path)
-    with torch.inference_mode(
-        False
-    ):  # so that it can be trained, wherever it is loaded
-        state = {
-            ours: _float32(checkpoint, tensors[theirs], theirs)
-            for ours, theirs in theirs_of.items()
-        }
+        model = EcgFM(
+            n_samples=N_SAMPLES, fs=FS, leads=leads, task="multilabel", **options
+        )
+    _require_shapes(model, weights, path)
+    with torch.inference_mode(False):  # inference tensors could not be trained
+        state = {}
+        for ours, (name, ref) in weights.items():
+            state[ours] = _read_float32(checkpoint, ref, name)
         model.load_state_dict(state, strict=True, assign=True)
         for parameter in model.parameters():
             parameter.requires_grad_(True)
-    object.__setattr__(
-        model, "origin", Origin(path.name, repository, commit, dict(told))
-    )
+    origin = Origin(path.name, repository, commit, merged)
+    object.__setattr__(model, "origin", origin)  # no attribute of nn.Module
     return model.eval()
 
 
 def inspect_model(
     path_or_hub_id: str | Path, revision: str | None = None
 ) -> Inspection:
-    """Show what is in a checkpoint, here or on the hub, and which model it is; see
-    `ecgnb.checkpoints.inspection`.
+    """Inspect a checkpoint, local or on the hub, and recognise its model.
+
+    See `ecgnb.checkpoints.inspection`.
 
     Args:
         path_or_hub_id: as for `load_ecg_fm`.
@@ -122,94 +118,85 @@ def inspect_model(
     Raises:
         CheckpointError: the file is missing or damaged, or no checkpoint.
     """
-    path, _, _ = _located(path_or_hub_id, revision)
+    path, _, _ = _find_file(path_or_hub_id, revision)
     return replace(inspect_checkpoint(path), known_as=_known_as(open_checkpoint(path)))
 
 
 def _known_as(checkpoint: Checkpoint) -> str:
     try:
-        tensors, theirs_of = _named_weights(checkpoint)
-        shapes = {ours: tensors[theirs].shape for ours, theirs in theirs_of.items()}
-        options = architecture(shapes, _config(checkpoint.contents))
+        weights = _read_weights(checkpoint)
+        options = architecture(_shapes(weights), _read_config(checkpoint.contents))
     except CheckpointError as error:
         return f"none that load_ecg_fm knows: {error}"
-    kind = (
-        f"fine-tuned, {options['n_classes']} outputs"
-        if options["n_classes"]
-        else "pretrained, no classifier"
+    kind = "pretrained, no classifier"
+    if options["n_classes"]:
+        kind = f"fine-tuned, {options['n_classes']} outputs"
+    return (
+        f"ECG-FM, {kind}, {options['depth']} layers of width {options['dim']}; "
+        "load_ecg_fm loads it"
     )
-    return f"ECG-FM, {kind}, {options['depth']} layers of width {options['dim']}; load_ecg_fm loads it"
 
 
-def _located(name: str | Path, revision: str | None) -> tuple[Path, str, str]:
-    """Return the file, and the repository and commit on the hub where it came from
-    there.
-    """
-    from ecgnb.hub.huggingface import fetch, is_hub_name
-
-    if not is_hub_name(str(name)):
-        if revision is not None:
-            raise ConfigError(
-                f"revision={revision!r} is for names on the hub; {name} is a file here."
-            )
-        return Path(name), "", ""
-    fetched = fetch(str(name), revision)
-    return fetched.path, fetched.repository, fetched.revision
-
-
-def _named_weights(
-    checkpoint: Checkpoint,
-) -> tuple[dict[str, TensorRef], dict[str, str]]:
-    """Return the model's tensors under the trainer's names, and these by ours."""
-    tensors = _weights(checkpoint)
-    if is_fine_tuned(tensors):
-        tensors.pop(
-            ENCODER + "mask_emb", None
-        )  # left from a fine-tuning that hid tokens; no prediction uses it
-    theirs_of = {ours: theirs for theirs, ours in renamed(tensors).items()}
-    _check_head(tensors, checkpoint.path)
-    return tensors, theirs_of
-
-
-def _weights(checkpoint: Checkpoint) -> dict[str, TensorRef]:
-    """Return the trainer's ``model``, or the whole file where it is nothing but
-    tensors.
-    """
-    contents = checkpoint.contents
-    found = contents.get("model") if isinstance(contents, dict) else None
-    if (
-        found is None
-        and isinstance(contents, dict)
-        and all(isinstance(each, TensorRef) for each in contents.values())
-    ):
-        found = contents
-    if not isinstance(found, dict) or not found:
-        top = (
-            ", ".join(map(str, contents))
-            if isinstance(contents, dict)
-            else type(contents).__name__
+def _find_file(name: str | Path, revision: str | None) -> tuple[Path, str, str]:
+    """Return the file, and its repository and commit if it is from the hub."""
+    if is_hub_name(str(name)):
+        fetched = fetch(str(name), revision)
+        return fetched.path, fetched.repository, fetched.revision
+    if revision is not None:
+        raise ConfigError(
+            f"revision={revision!r} is for names on the hub; {name} is a local file."
         )
+    return Path(name), "", ""
+
+
+def _read_weights(checkpoint: Checkpoint) -> Weights:
+    """Return the model's tensors by our names."""
+    tensors = _find_tensors(checkpoint)
+    fine_tuned = is_fine_tuned(tensors)
+    if fine_tuned:  # left from a fine-tuning that masked tokens; nothing uses it
+        tensors.pop(ENCODER + "mask_emb", None)
+    names = renamed(tensors)
+    if fine_tuned and "proj.weight" not in tensors:
         raise CheckpointError(
-            f"{checkpoint.path} holds no model of fairseq-signals, which has its tensors under 'model'; it holds "
-            f"{top[:200]}. `ecgnb checkpoint inspect` shows more."
+            f"{checkpoint.path} is a fine-tuned model without its classifier: the "
+            "tensor proj.weight is missing. Take the file from its source again; "
+            "embeddings alone come from a pretrained checkpoint."
         )
-    other = [
-        name
-        for name, value in found.items()
-        if not isinstance(name, str) or not isinstance(value, TensorRef)
-    ]
+    return {ours: (name, tensors[name]) for name, ours in names.items()}
+
+
+def _shapes(weights: Weights) -> dict[str, tuple[int, ...]]:
+    return {ours: ref.shape for ours, (_, ref) in weights.items()}
+
+
+def _find_tensors(checkpoint: Checkpoint) -> dict[str, TensorRef]:
+    """Return the trainer's ``model``, or the whole file if it is a state dict."""
+    contents, path = checkpoint.contents, checkpoint.path
+    tensors = None
+    if isinstance(contents, dict):
+        is_state_dict = "" in checkpoint.state_dicts()
+        tensors = contents if is_state_dict else contents.get("model")
+    if not isinstance(tensors, dict) or not tensors:
+        top = type(contents).__name__
+        if isinstance(contents, dict):
+            top = ", ".join(map(str, contents))
+        raise CheckpointError(
+            f"{path} has no model of fairseq-signals, whose tensors are under 'model'; "
+            f"it has {top[:200]}. `ecgnb checkpoint inspect` shows more."
+        )
+    other = []
+    for name, value in tensors.items():
+        if not isinstance(name, str) or not isinstance(value, TensorRef):
+            other.append(name)
     if other:
-        told = ", ".join(map(str, other[:_TOLD]))
         raise CheckpointError(
-            f"In {checkpoint.path}, 'model' holds {told}, which are no tensors."
+            f"In {path}, 'model' has {first_few(other)}, which are no tensors."
         )
-    return dict(found)
+    return dict(tensors)
 
 
-def _config(contents: Any) -> dict[str, Any]:
-    """Return the trainer's configuration of the model: ``cfg.model``, or ``args`` of
-    old files.
-    """
+def _read_config(contents: Any) -> dict[str, Any]:
+    """Return the trainer's ``cfg.model``, or ``args`` of old files."""
     if not isinstance(contents, dict):
         return {}
     cfg = plain(contents.get("cfg"))
@@ -219,66 +206,53 @@ def _config(contents: Any) -> dict[str, Any]:
     return dict(args) if isinstance(args, dict) else {}
 
 
-def _merged(told: dict[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
-    for key, value in (given or {}).items():
-        if told.get(key, value) != value:
+def _merge(config: dict[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+    for key, value in added.items():
+        if config.get(key, value) != value:
             raise CheckpointError(
-                f"config has {key}={value!r}, the checkpoint says {told[key]!r}. What the file says cannot be "
-                "overruled; leave the key out."
+                f"config has {key}={value!r}, the checkpoint {config[key]!r}. Values "
+                "in the file cannot be changed; leave the key out."
             )
-    return {**told, **(given or {})}
+    return {**config, **added}
 
 
-def _check_head(tensors: Mapping[str, TensorRef], path: Path) -> None:
-    if is_fine_tuned(tensors) and "proj.weight" not in tensors:
-        raise CheckpointError(
-            f"{path} holds a fine-tuned model without its classifier: the tensor proj.weight is missing. Take the file "
-            "from its source again; embeddings alone come from a pretrained checkpoint."
-        )
-
-
-def _check_shapes(
-    model: EcgFM, shapes: Mapping[str, Any], theirs: Mapping[str, str], path: Path
-) -> None:
-    """Refuse a missing, an unexpected or a wrongly shaped tensor, and name it as the
-    file does where it is there.
-    """
-    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    faults = {
-        "missing": [
-            original_name(name, model.n_classes > 0)
-            for name in own
-            if name not in shapes
-        ],
-        "unexpected": [theirs[name] for name in shapes if name not in own],
-        "of another shape": [
-            f"{theirs[name]} {list(shape)} instead of {list(own[name])}"
-            for name, shape in shapes.items()
-            if name in own and tuple(shape) != own[name]
-        ],
+def _require_shapes(model: EcgFM, weights: Weights, path: Path) -> None:
+    """Refuse a missing, an unexpected or a wrongly shaped tensor."""
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    faults: dict[str, list[str]] = {
+        "missing": [],
+        "unexpected": [],
+        "of another shape": [],
     }
-    told = [
-        f"{what}: {', '.join(names[:_TOLD])}{f' and {len(names) - _TOLD} more' if len(names) > _TOLD else ''}"
-        for what, names in faults.items()
-        if names
-    ]
-    if told:
+    for ours in expected:
+        if ours not in weights:
+            faults["missing"].append(original_name(ours, model.n_classes > 0))
+    for ours, (name, ref) in weights.items():
+        if ours not in expected:
+            faults["unexpected"].append(name)
+        elif ref.shape != expected[ours]:
+            shapes = f"{list(ref.shape)} instead of {list(expected[ours])}"
+            faults["of another shape"].append(f"{name} {shapes}")
+    texts = [f"{fault}: {first_few(names)}" for fault, names in faults.items() if names]
+    if texts:
         raise CheckpointError(
-            f"The tensors in {path} are not those of an ECG-FM of this size: {'; '.join(told)}."
+            f"The tensors in {path} are not those of an ECG-FM of this size: "
+            f"{'; '.join(texts)}."
         )
 
 
-def _float32(checkpoint: Checkpoint, ref: TensorRef, name: str) -> torch.Tensor:
+def _read_float32(checkpoint: Checkpoint, ref: TensorRef, name: str) -> torch.Tensor:
     tensor = checkpoint.tensor(ref)
     if not tensor.is_floating_point():
         raise CheckpointError(
-            f"The tensor {name} in {checkpoint.path} is {tensor.dtype}; weights are floating point."
+            f"The tensor {name} in {checkpoint.path} is {tensor.dtype}; weights are "
+            "floating point."
         )
     tensor = tensor.float().contiguous()
-    if not bool(torch.isfinite(tensor.sum())) and not bool(
-        torch.isfinite(tensor).all()
-    ):
+    # The sum is the faster test; a finite tensor may also overflow it.
+    if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
         raise CheckpointError(
-            f"The tensor {name} in {checkpoint.path} holds NaN or infinity: the file is damaged."
+            f"The tensor {name} in {checkpoint.path} has NaN or infinity: the file is "
+            "damaged."
         )
     return tensor

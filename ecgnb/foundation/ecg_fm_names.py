@@ -1,6 +1,4 @@
-"""What the tensors of an ECG-FM checkpoint are called by its trainer (fairseq-signals),
-and by `EcgFM`.
-"""
+"""Names of the tensors of ECG-FM: of its trainer (fairseq-signals) and of `EcgFM`."""
 
 from __future__ import annotations
 
@@ -8,15 +6,15 @@ import functools
 import re
 from collections.abc import Iterable, Sequence
 
-from ecgnb.core.errors import CheckpointError
+from ecgnb.core.errors import CheckpointError, first_few
 
 #: Prefix of the encoder in a fine-tuned checkpoint. It is taken off once: below it,
 #: `layer_norm` is the stem's and `encoder.layer_norm` the transformer's.
 ENCODER = "encoder."
 
-#: Theirs and ours; ``{i}`` is a layer's number, ``{p}`` weight or bias. The positional
-#: convolution has two spellings, from before and after 2025-01-20; the newer one comes
-#: first.
+#: The trainer's name and ours; ``{i}`` is a layer's number, ``{p}`` weight or bias. The
+#: positional convolution has two names, from before and after 2025-01-20; the newer one
+#: is first.
 TABLE: tuple[tuple[str, str], ...] = (
     ("feature_extractor.conv_layers.{i}.0.{p}", "stem.convs.{i}.{p}"),
     ("feature_extractor.conv_layers.0.2.{p}", "stem.norm.{p}"),
@@ -48,77 +46,65 @@ HEAD = ("proj.{p}", "head.classifier.{p}")
 
 
 def is_fine_tuned(names: Iterable[str]) -> bool:
-    """Return whether the names are those of a fine-tuned model: its encoder is a part
-    of it.
-    """
-    return any(
-        name.startswith((ENCODER + "feature_extractor.", ENCODER + "encoder."))
-        for name in names
-    )
+    """Return whether the trainer's names are those of a fine-tuned model."""
+    prefixes = (ENCODER + "feature_extractor.", ENCODER + "encoder.")
+    return any(name.startswith(prefixes) for name in names)
 
 
 def renamed(names: Iterable[str]) -> dict[str, str]:
-    """Return our name for each of theirs.
+    """Return our name for each name of the trainer.
 
     Raises:
         CheckpointError: a name is none that ECG-FM has, or two mean the same tensor.
     """
     names = list(names)
     fine_tuned = is_fine_tuned(names)
-    found: dict[str, str] = {}
+    by_ours: dict[str, str] = {}
     unknown = []
     for name in names:
-        ours = _ours(name, fine_tuned)
+        ours = _our_name(name, fine_tuned)
         if ours is None:
             unknown.append(name)
-        elif ours in found.values():
-            twin = next(theirs for theirs, other in found.items() if other == ours)
+        elif ours in by_ours:
             raise CheckpointError(
-                f"The tensors {twin!r} and {name!r} of the checkpoint mean the same weight, {ours}."
+                f"The tensors {by_ours[ours]!r} and {name!r} of the checkpoint mean "
+                f"the same weight, {ours}."
             )
         else:
-            found[name] = ours
+            by_ours[ours] = name
     if unknown:
-        told = ", ".join(unknown[:5]) + (
-            f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-        )
-        what = "unexpected tensors" if found else "no tensor of ECG-FM but"
+        contents = "unexpected tensors" if by_ours else "no tensor of ECG-FM but"
         raise CheckpointError(
-            f"The checkpoint holds {what} {told}: it is of another model, or of a variant of ECG-FM that this version "
-            "does not know. `ecgnb checkpoint inspect` shows all that it holds."
+            f"The checkpoint contains {contents} {first_few(unknown)}: it is of "
+            "another model, or of a variant of ECG-FM that this version does not know. "
+            "`ecgnb checkpoint inspect` shows its contents."
         )
-    return found
+    return {name: ours for ours, name in by_ours.items()}
 
 
 def original_name(ours: str, fine_tuned: bool) -> str:
-    """Return what the trainer calls one of our tensors, in a fine-tuned or a pretrained
-    checkpoint.
-    """
-    if found := _translated(ours, [(b, a) for a, b in (HEAD,)]):
-        return found
-    found = _translated(ours, [(b, a) for a, b in TABLE])
-    if found is None:
-        raise KeyError(ours)
-    return ENCODER + found if fine_tuned else found
+    """Return the trainer's name of one of our tensors."""
+    for original, template in (HEAD, *TABLE):
+        if match := _pattern(template).fullmatch(ours):
+            name = original.format(**match.groupdict())
+            is_encoder = original != HEAD[0]
+            return ENCODER + name if fine_tuned and is_encoder else name
+    raise KeyError(ours)
 
 
-def _ours(name: str, fine_tuned: bool) -> str | None:
-    if not fine_tuned:
-        return _translated(name, TABLE)
-    inner = name.removeprefix(ENCODER)
-    return _translated(name, (HEAD,)) if inner == name else _translated(inner, TABLE)
-
-
-def _translated(name: str, table: Sequence[tuple[str, str]]) -> str | None:
-    for one, other in table:
-        if match := _pattern(one).fullmatch(name):
-            return other.format(**match.groupdict())
+def _our_name(name: str, fine_tuned: bool) -> str | None:
+    table: Sequence[tuple[str, str]] = TABLE
+    if fine_tuned and name.startswith(ENCODER):
+        name = name.removeprefix(ENCODER)
+    elif fine_tuned:
+        table = (HEAD,)
+    for template, ours in table:
+        if match := _pattern(template).fullmatch(name):
+            return ours.format(**match.groupdict())
     return None
 
 
 @functools.cache
 def _pattern(template: str) -> re.Pattern[str]:
-    escaped = re.escape(template)
-    return re.compile(
-        escaped.replace(r"\{i\}", r"(?P<i>\d+)").replace(r"\{p\}", "(?P<p>weight|bias)")
-    )
+    pattern = re.escape(template).replace(r"\{i\}", r"(?P<i>\d+)")
+    return re.compile(pattern.replace(r"\{p\}", "(?P<p>weight|bias)"))

@@ -1,9 +1,8 @@
-"""How ECG-FM wants its signals, what its outputs are called, and how the windows of a
-recording become one answer.
+"""Preparation and labels of the published ECG-FM models.
 
 Source: the public repository of ECG-FM (bowang-lab, state of May 2025), its
-preprocessing scripts and its tutorial. No checkpoint holds the names of its labels; a
-head is known by its number of outputs.
+preprocessing scripts and its tutorial. No checkpoint has the names of its labels; a
+head is recognised by its number of outputs.
 """
 
 from __future__ import annotations
@@ -15,9 +14,8 @@ from ecgnb.data.catalog.cinc2020 import challenge_weights
 from ecgnb.data.config import PrepareConfig
 from ecgnb.foundation.ecg_fm_checkpoint import FS, LEADS, N_SAMPLES
 
-#: The 17 labels of the MIMIC-IV-ECG head in the order of its outputs, and how the
-#: windows of a recording are joined. (The dictionary in the tutorial that says so lists
-#: them in another order.)
+#: The 17 labels of the MIMIC-IV-ECG head in the order of its outputs, and the rule that
+#: joins the windows of a recording. (The tutorial lists the rules in another order.)
 MIMIC: dict[str, str] = {
     "Poor data quality": "max",
     "Sinus rhythm": "mean",
@@ -41,13 +39,13 @@ MIMIC: dict[str, str] = {
 
 @dataclass(frozen=True)
 class LabelHead:
-    """What the outputs of a fine-tuned model mean.
+    """Labels of a fine-tuned model's outputs.
 
     Attributes:
         classes: their names, in order.
         aggregate: for each, how the probabilities of a recording's windows are joined,
             "mean" or "max".
-        source: how it is known.
+        source: where the labels are from, in words.
     """
 
     classes: tuple[str, ...]
@@ -56,8 +54,9 @@ class LabelHead:
 
 
 def known_head(n_classes: int) -> LabelHead:
-    """Return the published head with so many outputs: MIMIC-IV-ECG (17) or
-    PhysioNet/CinC Challenge 2021 (26).
+    """Return the published head with this number of outputs.
+
+    MIMIC-IV-ECG (17) or PhysioNet/CinC Challenge 2021 (26).
 
     Raises:
         ConfigError: no published head has so many.
@@ -67,17 +66,23 @@ def known_head(n_classes: int) -> LabelHead:
         return LabelHead(tuple(MIMIC), tuple(MIMIC.values()), source)
     challenge = challenge_weights(2021)[0]
     if n_classes == len(challenge):
-        source = "scored classes of PhysioNet/CinC Challenge 2021 in the order of its weights, by the number of outputs"
+        source = (
+            "scored classes of PhysioNet/CinC Challenge 2021 in the order of its "
+            "weights, by the number of outputs"
+        )
         return LabelHead(challenge, ("mean",) * len(challenge), source)
     raise ConfigError(
-        f"The model has {n_classes} outputs, and no checkpoint tells their names; known are the heads of MIMIC-IV-ECG "
-        f"({len(MIMIC)}) and PhysioNet 2021 ({len(challenge)}). Give the names in the order of the outputs."
+        f"The model has {n_classes} outputs, and no checkpoint has their names; known "
+        f"are the heads of MIMIC-IV-ECG ({len(MIMIC)}) and PhysioNet 2021 "
+        f"({len(challenge)}). Give the names in the order of the outputs."
     )
 
 
 def ecg_fm_recipe() -> PrepareConfig:
-    """Return how a recording is prepared: 12 leads, 500 Hz linearly, each lead z-scored
-    as a whole, windows of 5 s.
+    """Return the preparation of a recording.
+
+    12 leads, linear resampling to 500 Hz, each lead z-scored as a whole, windows of
+    5 s.
     """
     return PrepareConfig(
         target_fs=FS,

@@ -1,6 +1,4 @@
-"""Checkpoints in the original's layout with weights of our own, for examples, tests and
-benchmarks.
-"""
+"""Write ECG-FM checkpoints with random weights, for examples, tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -32,16 +30,15 @@ def stand_in(
     optimizer: bool = True,
     **options: Any,
 ) -> Path:
-    """Write a checkpoint with random weights as the trainer of ECG-FM (fairseq-signals)
-    would have written it.
+    """Write a checkpoint with random weights in the layout of fairseq-signals.
 
     Args:
         path: the file.
         n_classes: labels of a fine-tuned model; 0 writes a pretrained one.
         seed: of the weights.
-        optimizer: with the two moments of Adam, which make the file three times as
-            large.
-        **options: of `EcgFM`, such as ``**SMALL``; left out, the published size.
+        optimizer: whether to write the two moments of Adam, which make the file three
+            times as large.
+        **options: of `EcgFM`, such as ``**SMALL``; by default the published size.
     """
     if not n_classes:
         options.setdefault("codebook", (2, 320, 256))
@@ -59,24 +56,19 @@ def stand_in(
 
 
 def small_stand_in(path: str | Path) -> Path:
-    """Write a small pretrained checkpoint with random weights where there is none
-    yet.
-    """
-    return Path(path) if Path(path).is_file() else stand_in(path, **SMALL)
+    """Write a small pretrained checkpoint with random weights, if there is none."""
+    path = Path(path)
+    return path if path.is_file() else stand_in(path, **SMALL)
 
 
 def write_checkpoint(
     path: str | Path, model: EcgFM, *, optimizer: bool = False
 ) -> Path:
-    """Write a model's weights in the original's layout, names and configuration; see
-    `stand_in`.
-    """
+    """Write a model in the original's layout, names and configuration."""
     path = Path(path)
-    fine_tuned = model.n_classes > 0
-    weights = {
-        original_name(name, fine_tuned): tensor
-        for name, tensor in model.state_dict().items()
-    }
+    weights = {}
+    for name, tensor in model.state_dict().items():
+        weights[original_name(name, model.n_classes > 0)] = tensor
     contents: dict[str, Any] = {
         "args": None,
         "cfg": {"_name": None, "model": _config(model)},
@@ -87,14 +79,13 @@ def write_checkpoint(
         "extra_state": {"metrics": {}, "previous_training_time": 0.0},
     }
     if optimizer:
-        moments = [
-            {name: torch.zeros_like(w) for name in ("exp_avg", "exp_avg_sq")}
-            for w in weights.values()
-        ]
-        contents["last_optimizer_state"] = {
-            "state": dict(enumerate(moments)),
-            "param_groups": [],
-        }
+        state = {}
+        for index, tensor in enumerate(weights.values()):
+            state[index] = {
+                "exp_avg": torch.zeros_like(tensor),
+                "exp_avg_sq": torch.zeros_like(tensor),
+            }
+        contents["last_optimizer_state"] = {"state": state, "param_groups": []}
     with atomic_write(path) as temporary:
         torch.save(contents, temporary)
     return path
@@ -103,8 +94,11 @@ def write_checkpoint(
 def _config(model: EcgFM) -> dict[str, Any]:
     options = model.spec()
     layers = " + ".join(f"[{tuple(layer)}]" for layer in options["conv_layers"])
-    config = {
-        "_name": "ecg_transformer_classifier" if model.n_classes else "wav2vec2_cmsc",
+    name, head = "wav2vec2_cmsc", {}
+    if model.n_classes:
+        name, head = "ecg_transformer_classifier", {"num_labels": model.n_classes}
+    return {
+        "_name": name,
         "normalize": False,
         "filter": False,
         "encoder_layers": options["depth"],
@@ -121,5 +115,5 @@ def _config(model: EcgFM) -> dict[str, Any]:
         "conv_feature_layers": layers,
         "conv_pos": options["position_kernel"],
         "conv_pos_groups": options["position_groups"],
+        **head,
     }
-    return {**config, "num_labels": model.n_classes} if model.n_classes else config

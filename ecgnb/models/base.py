@@ -1,5 +1,4 @@
-"""What every architecture has in common: the six words, the interface of a backbone,
-the registry.
+"""Base of all models: `Backbone`, the registry `MODELS` and `build_model`.
 
 >>> import torch
 >>> model = build_model("resnet1d", n_leads=12, n_samples=1000, fs=100.0, n_classes=5)
@@ -26,50 +25,20 @@ from ecgnb.core.registry import Registry, did_you_mean
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-#: Numbers of the two settings in glibc's malloc.h.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_KEPT = 256 * 2**20
-_LARGEST_FROM_HEAP = 32 * 2**20  # glibc allows no more
-
-
-@functools.cache
-def keep_freed_memory() -> bool:
-    """Let glibc keep up to 256 MB that was freed, for the tensors of the next call.
-
-    By default it gives a few megabytes back to the system after every forward pass and
-    fetches them again, page by page, in the next one; a network of 64 channels over
-    2,000 samples then takes twice its time on a CPU (11 ms against 5 ms for a batch of
-    8). Done once a process; nothing happens outside Linux, or where
-    ``MALLOC_TRIM_THRESHOLD_`` is set, which says that somebody has chosen already.
-
-    Returns:
-        Whether the settings were taken.
-    """
-    if sys.platform != "linux" or "MALLOC_TRIM_THRESHOLD_" in os.environ:
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # another C library has none
-    if mallopt is None:
-        return False
-    return bool(
-        mallopt(_TRIM_THRESHOLD, _KEPT) and mallopt(_MMAP_THRESHOLD, _LARGEST_FROM_HEAP)
-    )
-
-
 MODELS: Registry[type[Backbone]] = Registry("model")
 
-#: What a class score means: exactly one class is true of a recording, or any number of
-#: them.
+#: Exactly one class is true of a recording, or any number of them.
 TASKS: tuple[str, ...] = ("multiclass", "multilabel")
 
 
 class Words(TypedDict, total=False):
-    """The six words that every model is told, keyword-only.
+    """Six keyword arguments that all models share.
 
     Attributes:
         n_leads: rows of the signal.
-        n_samples: samples a lead.
-        fs: samples a second.
-        n_classes: classes to score.
+        n_samples: samples per lead.
+        fs: sampling rate in Hz.
+        n_classes: number of classes.
         leads: lead names in the order of the rows; empty when unknown.
         task: ``"multiclass"`` or ``"multilabel"``.
     """
@@ -82,13 +51,16 @@ class Words(TypedDict, total=False):
     task: str
 
 
+_REQUIRED = ("n_leads", "n_samples", "fs", "n_classes")
+
+
 class FeatureInfo(TypedDict):
-    """One feature map that a backbone can hand out.
+    """One feature map of a backbone.
 
     Attributes:
-        name: of the module that makes it.
+        name: of the module that computes it.
         channels: its number of channels C.
-        reduction: samples of the signal for one step of the map, so that it has
+        reduction: samples of the signal per step of the map, so that it has
             n_samples / reduction steps, rounded up with padding and down without.
     """
 
@@ -98,16 +70,17 @@ class FeatureInfo(TypedDict):
 
 
 class Backbone(nn.Module, ABC):
-    """Base of all models: signal ``[B, n_leads, n_samples]`` -> features ``[B, C, T']``
-    -> ``head`` -> logits.
+    """Base of all models: signal -> features -> ``head`` -> logits.
 
-    A subclass takes its options keyword-only and passes the six words on; it sets
+    Signals are ``[B, n_leads, n_samples]``, features ``[B, C, T']``.
+
+    A subclass has keyword-only options, passes the arguments of `Words` on, sets
     ``head`` and ``feature_info`` and defines :meth:`forward_intermediates`. Heads,
     self-supervision, class activation maps and export rely on nothing else.
 
     Attributes:
-        channels_last: of a class: its features are a sequence ``[B, T', C]``, as
-            transformers have it; feature maps are ``[B, C, T']`` all the same.
+        channels_last: of a class: its features are a sequence ``[B, T', C]``, as in
+            transformers; feature maps are ``[B, C, T']`` all the same.
         any_length: of a class: its signals may be shorter or longer than ``n_samples``.
         head: from features to logits; it has ``embed(features)`` and a last layer
             ``classifier``.
@@ -118,14 +91,12 @@ class Backbone(nn.Module, ABC):
     any_length: ClassVar[bool] = False
     head: nn.Module
     feature_info: list[FeatureInfo]
-    _given: dict[str, Any]
+    _arguments: dict[str, Any]
 
-    def __new__(cls, *args: Any, **given: Any) -> Backbone:
-        """Note what the constructor is given: with it :meth:`spec` can tell how to
-        build the model again.
-        """
+    def __new__(cls, *args: Any, **arguments: Any) -> Backbone:
+        """Keep the constructor's arguments, from which :meth:`spec` is made."""
         model = super().__new__(cls)
-        object.__setattr__(model, "_given", given)
+        object.__setattr__(model, "_arguments", arguments)  # before Module.__init__
         return model
 
     def __init__(
@@ -139,23 +110,21 @@ class Backbone(nn.Module, ABC):
         task: str = "multiclass",
     ) -> None:
         super().__init__()
-        for word, value in {
-            "n_leads": n_leads,
-            "n_samples": n_samples,
-            "fs": fs,
-            "n_classes": n_classes,
-        }.items():
+        sizes = (n_leads, n_samples, fs, n_classes)
+        for word, value in zip(_REQUIRED, sizes, strict=True):
             if not value > 0:
                 raise ConfigError(
-                    f"A model needs {word} above 0; it was given {value!r}."
+                    f"{word} of a model must be above 0; it is {value!r}."
                 )
         if task not in TASKS:
             raise ConfigError(
-                f"There is no task {task!r}; a model's task is {' or '.join(map(repr, TASKS))}."
+                f"There is no task {task!r}; a model's task is "
+                f"{' or '.join(map(repr, TASKS))}."
             )
         if leads and len(leads) != n_leads:
             raise ConfigError(
-                f"A model was given {len(leads)} lead names {list(leads)} for n_leads={n_leads}."
+                f"A model has {len(leads)} lead names {list(leads)} for "
+                f"n_leads={n_leads}."
             )
         self.n_leads = int(n_leads)
         self.n_samples = int(n_samples)
@@ -174,20 +143,18 @@ class Backbone(nn.Module, ABC):
         return self.head(self.forward_features(x))
 
     def _check_shape(self, x: Tensor) -> None:
-        if (
-            x.ndim != 3
-            or x.shape[1] != self.n_leads
-            or (x.shape[2] != self.n_samples and not self.any_length)
-        ):
+        right_shape = x.ndim == 3 and x.shape[1] == self.n_leads
+        if not right_shape or not (self.any_length or x.shape[2] == self.n_samples):
             raise ConfigError(
-                f"{type(self).__name__} expected a signal [B, n_leads, n_samples] = [B, {self.n_leads}, "
-                f"{self.n_samples}]; it was given {list(x.shape)}. Prepare the signals with the model's leads, length "
-                "and sampling rate, or build the model for these."
+                f"{type(self).__name__} expected a signal [B, n_leads, n_samples] = "
+                f"[B, {self.n_leads}, {self.n_samples}]; it was given {list(x.shape)}. "
+                "Prepare the signals with the model's leads, length and sampling rate, "
+                "or build the model for these."
             )
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Return what the head takes, ``[B, C, T']`` or the sequence ``[B, T', C]``
-        where ``channels_last`` says so.
+        """Return the input of the head, ``[B, C, T']``, or ``[B, T', C]`` where
+        ``channels_last``.
 
         The signal may have any length that the model can take.
         """
@@ -197,12 +164,12 @@ class Backbone(nn.Module, ABC):
     def forward_intermediates(
         self, x: Tensor, indices: int | Sequence[int] | None = None
     ) -> tuple[Tensor, list[Tensor]]:
-        """Return the last feature map and those that ``indices`` ask for.
+        """Return the features and some feature maps.
 
         Args:
             x: signals ``[B, n_leads, T]``.
             indices: ``None`` for all maps of ``feature_info``, a number n for the last
-                n, or which ones.
+                n, or a list of indices.
 
         Returns:
             Features as of :meth:`forward_features`, and a list of maps ``[B, C_i,
@@ -210,26 +177,25 @@ class Backbone(nn.Module, ABC):
         """
 
     def layer_groups(self) -> list[list[str]]:
-        """Return the names of all parameters in groups, from the signal to the head,
-        which is the last group.
+        """Return the names of all parameters in groups, from the signal to the head.
 
         Fine-tuning freezes groups and gives the earlier ones smaller steps.
         """
-        head = [name for name, _ in self.named_parameters() if name.startswith("head.")]
-        return [
-            [
-                name
-                for name, _ in self.named_parameters()
-                if not name.startswith("head.")
-            ],
-            head,
-        ]
+        return self._group_parameters(["", "head."])
+
+    def _group_parameters(self, prefixes: Sequence[str]) -> list[list[str]]:
+        """Group the names of all parameters by their longest matching prefix."""
+        groups: dict[str, list[str]] = {prefix: [] for prefix in prefixes}
+        for name, _ in self.named_parameters():
+            matching = [prefix for prefix in prefixes if name.startswith(prefix)]
+            groups[max(matching, key=len)].append(name)
+        return list(groups.values())
 
     def reset_classifier(self, n_classes: int) -> None:
         """Replace the last linear layer by a new one for ``n_classes`` classes."""
         if n_classes < 1:
             raise ConfigError(
-                f"A classifier needs n_classes above 0; it was given {n_classes!r}."
+                f"n_classes of a classifier must be above 0; it is {n_classes!r}."
             )
         old = cast(nn.Linear, self.head.classifier)
         self.head.classifier = nn.Linear(
@@ -239,53 +205,50 @@ class Backbone(nn.Module, ABC):
 
     def n_parameters(self) -> int:
         """Return the number of trainable parameters."""
-        return sum(
-            parameter.numel()
-            for parameter in self.parameters()
-            if parameter.requires_grad
-        )
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
     def spec(self) -> dict[str, Any]:
-        """Return name, six words and all options as plain JSON values;
-        ``build_model(**spec)`` builds the same model.
+        """Return name, `Words` and all options as JSON values, for `build_model`.
 
         Raises:
             ConfigError: the class is not registered, so no name can build it.
         """
-        options = options_of(type(self))
-        options.update(
-            {key: value for key, value in self._given.items() if key in options}
-        )
-        words = {word: getattr(self, word) for word in Words.__annotations__}
-        return _plain({"name": _name_of(type(self)), **words, **options})
+        kind = type(self)
+        names = [name for name in MODELS if MODELS.get(name) is kind]
+        if not names:
+            raise ConfigError(
+                f"{kind.__name__} has no name: register it with "
+                "@MODELS.register('...')."
+            )
+        spec: dict[str, Any] = {"name": names[0]}
+        for word in Words.__annotations__:
+            spec[word] = getattr(self, word)
+        for option, default in options_of(kind).items():
+            spec[option] = self._arguments.get(option, default)
+        return _to_lists(spec)
 
-    def _wanted(self, indices: int | Sequence[int] | None) -> list[int]:
-        """Return which entries of ``feature_info`` ``indices`` mean, in ascending
-        order.
-        """
+    def _resolve_indices(self, indices: int | Sequence[int] | None) -> list[int]:
+        """Return the entries of ``feature_info`` that ``indices`` means, ascending."""
         count = len(self.feature_info)
         if indices is None:
             return list(range(count))
-        asked = range(count - indices, count) if isinstance(indices, int) else indices
-        wanted = sorted(
-            {
-                index + count if index < 0 and not isinstance(indices, int) else index
-                for index in asked
-            }
-        )
-        if any(not 0 <= index < count for index in wanted):
+        if isinstance(indices, int):
+            resolved = list(range(count - indices, count))
+        else:
+            resolved = [index + count if index < 0 else index for index in indices]
+        if not set(resolved) <= set(range(count)):
             raise ConfigError(
-                f"{type(self).__name__} has {count} feature maps; indices={indices!r} asks for others."
+                f"{type(self).__name__} has {count} feature maps; indices={indices!r} "
+                "are others."
             )
-        return wanted
+        return sorted(set(resolved))
 
 
 class StagedBackbone(Backbone):
-    """A backbone that is a ``stem`` and ``stages``, one after the other; every stage is
-    a feature map.
+    """A ``stem`` and ``stages``, one after the other; each stage is a feature map.
 
-    A subclass sets both, and calls :meth:`_describe` with the channels and strides of
-    the stages.
+    A subclass sets both, and calls :meth:`_set_feature_info` with the channels and
+    strides of the stages.
     """
 
     stem: nn.Module
@@ -294,36 +257,26 @@ class StagedBackbone(Backbone):
     def forward_intermediates(
         self, x: Tensor, indices: int | Sequence[int] | None = None
     ) -> tuple[Tensor, list[Tensor]]:
-        """Return the last stage's output and those of the stages asked for; see
-        :class:`Backbone`.
-        """
-        wanted = self._wanted(indices)
+        """Return the last stage's output and those of some stages; see `Backbone`."""
+        selected = self._resolve_indices(indices)
         maps = []
         x = self.stem(x)
         for index, stage in enumerate(self.stages):
             x = stage(x)
-            if index in wanted:
+            if index in selected:
                 maps.append(x)
         return x, maps
 
     def layer_groups(self) -> list[list[str]]:
-        """Return the parameters of the stem, of each stage and of the head; see
-        :class:`Backbone`.
-        """
-        names = [name for name, _ in self.named_parameters()]
-        prefixes = [
-            "stem.",
-            *(f"stages.{index}." for index in range(len(self.stages))),
-            "head.",
-        ]
-        return [
-            [name for name in names if name.startswith(prefix)] for prefix in prefixes
-        ]
+        """Return the parameters of stem, each stage and head; see `Backbone`."""
+        stages = [f"stages.{index}." for index in range(len(self.stages))]
+        return self._group_parameters(["", *stages, "head."])
 
-    def _describe(
+    def _set_feature_info(
         self, stem_stride: int, channels: Sequence[int], strides: Sequence[int]
     ) -> None:
-        self.feature_info, reduction = [], stem_stride
+        self.feature_info = []
+        reduction = stem_stride
         for index, (width, stride) in enumerate(zip(channels, strides, strict=True)):
             reduction *= stride
             self.feature_info.append(
@@ -336,73 +289,79 @@ def build_model(name: str, **arguments: Unpack[Words]) -> Backbone:
 
     Args:
         name: one of ``MODELS``.
-        **arguments: the six words (:class:`Words`; ``leads`` and ``task`` may be left
-            out) and the model's own options.
+        **arguments: those of `Words` (``leads`` and ``task`` may be left out) and the
+            model's options.
 
     Raises:
-        ConfigError: the name or an option is unknown, a word is missing, or a value is
-            out of range.
+        ConfigError: the name or an option is unknown, an argument is missing, or a
+            value is out of range.
     """
     keep_freed_memory()
     kind = MODELS.get(name)
-    known = [*Words.__annotations__, *options_of(kind)]
+    defaults = options_of(kind)
+    known = [*Words.__annotations__, *defaults]
     for argument in arguments:
         if argument not in known:
-            hint = did_you_mean(argument, known)
-            options = ", ".join(options_of(kind)) or "none"
             raise ConfigError(
-                f"The model {name!r} has no option {argument!r}.{hint} Its options: {options}."
+                f"The model {name!r} has no option {argument!r}."
+                f"{did_you_mean(argument, known)} Its options: "
+                f"{', '.join(defaults) or 'none'}."
             )
-    missing = [
-        word
-        for word in ("n_leads", "n_samples", "fs", "n_classes")
-        if word not in arguments
-    ]
+    missing = [word for word in _REQUIRED if word not in arguments]
     if missing:
-        raise ConfigError(f"The model {name!r} must be told {', '.join(missing)}.")
+        raise ConfigError(f"The model {name!r} needs {', '.join(missing)}.")
     try:
         return kind(**arguments)
-    except (
-        TypeError,
-        RuntimeError,
-    ) as error:  # text for a number, one number for a list
-        given = {
-            name: value
-            for name, value in arguments.items()
-            if name not in Words.__annotations__
-        }
+    except (TypeError, RuntimeError) as error:  # such as one number for a list
+        options = {key: value for key, value in arguments.items() if key in defaults}
         raise ConfigError(
-            f"The model {name!r} cannot be built with the options {given!r}: {error}. "
-            f"The defaults are {options_of(kind)!r}."
+            f"The model {name!r} cannot be built with the options {options!r}: "
+            f"{error}. The defaults are {defaults!r}."
         ) from error
 
 
 def options_of(kind: type[Backbone]) -> dict[str, Any]:
-    """Return the options of a model besides the six words, with their defaults."""
-    parameters = inspect.signature(kind.__init__).parameters.values()
-    return {
-        parameter.name: parameter.default
-        for parameter in parameters
-        if parameter.kind is parameter.KEYWORD_ONLY
-        and parameter.name not in Words.__annotations__
-    }
+    """Return a model's options other than `Words`, with their defaults."""
+    options = {}
+    for parameter in inspect.signature(kind.__init__).parameters.values():
+        is_option = parameter.name not in Words.__annotations__
+        if is_option and parameter.kind is parameter.KEYWORD_ONLY:
+            options[parameter.name] = parameter.default
+    return options
 
 
-def _name_of(kind: type[Backbone]) -> str:
-    for name in MODELS:
-        if MODELS.get(name) is kind:
-            return name
-    raise ConfigError(
-        f"{kind.__name__} has no name: register it with @MODELS.register('...')."
-    )
-
-
-def _plain(value: Any) -> Any:
-    """Return ``value`` with lists for tuples, a copy that shares nothing with the
-    model.
-    """
+def _to_lists(value: Any) -> Any:
+    """Return a deep copy with lists for tuples."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return (
-        [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-    )
+        return {key: _to_lists(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_lists(item) for item in value]
+    return value
+
+
+#: Numbers of two settings in glibc's malloc.h.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 256 * 2**20
+_MAX_HEAP_BYTES = 32 * 2**20  # of one allocation; the limit of glibc
+
+
+@functools.cache
+def keep_freed_memory() -> bool:
+    """Tune glibc malloc so that freed tensors are reused (Linux only).
+
+    By default glibc returns all but a few megabytes to the system after each forward
+    pass and fetches them again, page by page, in the next one; a network of 64 channels
+    over 2,000 samples then takes twice its time on a CPU (11 ms against 5 ms for a
+    batch of 8). Here up to 256 MB are kept. Done once per process; nothing happens
+    outside Linux, or where ``MALLOC_TRIM_THRESHOLD_`` is set by the user.
+
+    Returns:
+        Whether the settings were accepted.
+    """
+    if sys.platform != "linux" or "MALLOC_TRIM_THRESHOLD_" in os.environ:
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # only glibc has it
+    if mallopt is None:
+        return False
+    kept = mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+    return bool(kept and mallopt(_MMAP_THRESHOLD, _MAX_HEAP_BYTES))

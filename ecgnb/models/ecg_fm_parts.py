@@ -1,8 +1,7 @@
-"""The parts of ECG-FM's network: convolution stem, positional convolution, transformer
-layer, codebook, head.
+"""Layers of ECG-FM: convolution stem, positional convolution, transformer, codebook.
 
-They compute, number by number, what the original trainer does (fairseq-signals; wav2vec
-2.0, Baevski et al. 2020).
+They give the same numbers as the original trainer (fairseq-signals; wav2vec 2.0,
+Baevski et al. 2020).
 """
 
 from __future__ import annotations
@@ -19,8 +18,9 @@ from ecgnb.core.errors import ConfigError
 
 
 class SpectralConv:
-    """The convolution ``y[t] = sum_k w[k] x[t + k - K // 2]`` with zeros outside, for
-    sequences of one length.
+    """Convolution by FFT-like matrix products, for sequences of one length.
+
+    ``y[t] = sum_k w[k] x[t + k - K // 2]`` with zeros outside.
 
     Args:
         weight: ``[D, D / groups, K]`` as of `torch.nn.Conv1d`.
@@ -29,57 +29,51 @@ class SpectralConv:
     """
 
     def __init__(self, weight: Tensor, groups: int, n_steps: int) -> None:
-        width, kernel = weight.shape[1], weight.shape[2]
+        _, width, kernel = weight.shape
+        dtype = weight.dtype
         before = kernel // 2
-        period = (
-            n_steps + before
-        )  # so many zeros follow that the end does not reach around into the beginning
+        # zero-pad so that the circular convolution does not wrap around
+        period = n_steps + before
         frequencies = torch.arange(period // 2 + 1, dtype=torch.float64)
         steps = torch.arange(n_steps, dtype=torch.float64)
         cosine, sine = _waves(frequencies, steps, period)
-        # Every frequency but 0 and half the rate stands for itself and its mirror
-        # image.
-        mirrored = ((frequencies > 0) & (2 * frequencies < period)) + 1
-        share = mirrored.double()[:, None] / period
-        self.analysis = torch.cat([cosine, -sine]).to(weight.dtype)
-        self.synthesis = (
-            torch.cat([share * cosine, -share * sine]).T.contiguous().to(weight.dtype)
-        )
+        # A real signal has each frequency twice, except 0 and half the rate.
+        count = ((frequencies > 0) & (2 * frequencies < period)) + 1
+        share = count.double()[:, None] / period
+        self.analysis = torch.cat([cosine, -sine]).to(dtype)
+        synthesis = torch.cat([share * cosine, -share * sine])
+        self.synthesis = synthesis.T.contiguous().to(dtype)
         taps = torch.arange(kernel, dtype=torch.float64) - before
-        cosine, sine = (
-            wave.to(weight.dtype) for wave in _waves(frequencies, taps, period)
-        )
+        cosine, sine = _waves(frequencies, taps, period)
         flat = weight.flatten(0, 1).T
-        response = torch.complex(cosine @ flat, sine @ flat)
-        self.response = (
-            response.view(len(frequencies), groups, -1, width)
-            .transpose(2, 3)
-            .contiguous()
-        )
+        response = torch.complex(cosine.to(dtype) @ flat, sine.to(dtype) @ flat)
+        response = response.view(len(frequencies), groups, -1, width)
+        self.response = response.transpose(2, 3).contiguous()
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map ``[B, T, D]`` to the same shape."""
         n_frequencies, groups, width, _ = self.response.shape
         parts = (self.analysis @ x).view(len(x), 2, n_frequencies, groups, width)
         spectrum = torch.complex(parts[:, 0], parts[:, 1]).permute(1, 2, 0, 3)
-        found = (spectrum @ self.response).permute(2, 0, 1, 3).flatten(2)
-        return self.synthesis @ torch.cat([found.real, found.imag], dim=1)
+        product = (spectrum @ self.response).permute(2, 0, 1, 3).flatten(2)
+        return self.synthesis @ torch.cat([product.real, product.imag], dim=1)
 
 
 def _waves(frequencies: Tensor, times: Tensor, period: int) -> tuple[Tensor, Tensor]:
+    """Return cosines and sines, ``[n_frequencies, n_times]``."""
     angle = torch.outer(frequencies, times) * (2 * math.pi / period)
     return angle.cos(), angle.sin()
 
 
 #: Channels, kernel and stride of one convolution of the stem.
 ConvLayer = Sequence[int]
-#: A number, or an int64 tensor of them.
 Count = TypeVar("Count", int, Tensor)
 
 
 class ConvStem(nn.Module):
-    """Convolutions without padding, each followed by GELU; the first is normalised per
-    channel over time.
+    """Convolutions without padding, each followed by GELU.
+
+    The first one is normalised per channel over time.
 
     Args:
         n_leads: channels of the signal.
@@ -89,15 +83,13 @@ class ConvStem(nn.Module):
 
     def __init__(self, n_leads: int, layers: Sequence[ConvLayer], bias: bool) -> None:
         super().__init__()
-        channels_in = [n_leads, *(channels for channels, _, _ in layers)]
-        convs = [
-            nn.Conv1d(before, channels, kernel, stride, bias=bias)
-            for before, (channels, kernel, stride) in zip(
-                channels_in, layers, strict=False
-            )
-        ]
-        self.convs = nn.ModuleList(convs)
-        self.steps = [(kernel, stride) for _, kernel, stride in layers]
+        self.convs = nn.ModuleList()
+        self.steps = []
+        c_in = n_leads
+        for channels, kernel, stride in layers:
+            self.convs.append(nn.Conv1d(c_in, channels, kernel, stride, bias=bias))
+            self.steps.append((kernel, stride))
+            c_in = channels
         first = layers[0][0]
         self.norm = nn.GroupNorm(first, first)
         self.act = nn.GELU()
@@ -110,20 +102,18 @@ class ConvStem(nn.Module):
         return x
 
     def n_tokens(self, n_samples: Count) -> Count:
-        """Return how many tokens so many samples become; below one where they are too
-        few.
-        """
+        """Return the number of tokens of a signal; below 1 if it is too short."""
         for kernel, stride in self.steps:
             n_samples = (n_samples - kernel) // stride + 1
         return n_samples
 
 
 class PositionalConv(nn.Module):
-    """Relative positions from a grouped convolution over time, ``gelu(conv(x))``
-    (Mohamed et al. 2019).
+    """Relative positions: ``gelu(conv(x))``, grouped, over time (Mohamed et al. 2019).
 
     The weight is a direction times a gain for each tap of the kernel (weight
-    normalisation over the other two axes, Salimans and Kingma 2016).
+    normalisation over the other two axes, Salimans and Kingma 2016). On a CPU without
+    gradients `SpectralConv` computes it, which is faster.
 
     Args:
         dim: D, channels in and out.
@@ -140,85 +130,73 @@ class PositionalConv(nn.Module):
         self.gain = nn.Parameter(torch.empty(1, 1, kernel))
         self.bias = nn.Parameter(torch.zeros(dim))
         self.act = nn.GELU()
-        self._made: _Made | None = None
+        self._cache: _Spectral | None = None
 
     def weight(self) -> Tensor:
         """Return the kernel ``[D, D / groups, taps]``."""
-        return self.direction * (
-            self.gain / self.direction.norm(dim=(0, 1), keepdim=True)
-        )
+        norm = self.direction.norm(dim=(0, 1), keepdim=True)
+        return self.direction * (self.gain / norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, T', D]`` to the same shape."""
-        if (
-            torch.is_grad_enabled()
-            or x.device.type != "cpu"
-            or torch.compiler.is_compiling()
-        ):
-            return self.act(self._direct(x))
-        with torch.autocast(
-            "cpu", enabled=False
-        ):  # lower precisions have no complex numbers
+        on_cpu = x.device.type == "cpu"
+        if torch.is_grad_enabled() or not on_cpu or torch.compiler.is_compiling():
+            return self.act(self.direct(x))
+        with torch.autocast("cpu", enabled=False):  # complex numbers are float32
             precise = x.to(torch.promote_types(x.dtype, torch.float32))
-            return self.act(
-                self._spectral(x.shape[1], precise.dtype)(precise).add_(self.bias)
-            ).to(x.dtype)
+            conv = self._spectral_conv(x.shape[1], precise.dtype)
+            return self.act(conv(precise).add_(self.bias)).to(x.dtype)
 
-    def _direct(self, x: Tensor) -> Tensor:
-        padding = self.direction.shape[-1] // 2
-        found = F.conv1d(
+    def direct(self, x: Tensor) -> Tensor:
+        """Convolve ``[B, T', D]`` by `torch.nn.functional.conv1d`."""
+        y = F.conv1d(
             x.transpose(1, 2),
             self.weight(),
             self.bias,
-            padding=padding,
+            padding=self.direction.shape[-1] // 2,
             groups=self.groups,
         )
-        return found[..., : x.shape[1]].transpose(
-            1, 2
-        )  # an even kernel gives one step too many, at the end
+        # an even kernel gives one step too many, at the end
+        return y[..., : x.shape[1]].transpose(1, 2)
 
-    def _spectral(self, n_steps: int, dtype: torch.dtype) -> SpectralConv:
-        """Return the convolution for sequences of one length, made again when a number
-        of the weights has changed.
+    def _spectral_conv(self, n_steps: int, dtype: torch.dtype) -> SpectralConv:
+        """Return the cached convolution, computed again when a weight has changed.
 
-        The numbers themselves are compared: a fused optimizer changes them without a
-        trace.
+        The values are compared: a fused optimizer changes them without a new version.
         """
-        made = self._made
-        if (
-            made is None
-            or made.key != (n_steps, dtype)
-            or not made.is_of(self.direction, self.gain)
+        cache = self._cache
+        if cache is None or not cache.matches(
+            n_steps, dtype, self.direction, self.gain
         ):
             conv = SpectralConv(self.weight().to(dtype), self.groups, n_steps)
-            made = self._made = _Made(
-                (n_steps, dtype), self.direction.clone(), self.gain.clone(), conv
+            cache = self._cache = _Spectral(
+                n_steps, dtype, self.direction.clone(), self.gain.clone(), conv
             )
-        return made.conv
+        return cache.conv
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what can be made again."""
-        return {**self.__dict__, "_made": None}
+        """Leave the cache out of copies and pickles."""
+        return {**self.__dict__, "_cache": None}
 
 
-class _Made(NamedTuple):
-    """A convolution, and the weights that it was made from."""
+class _Spectral(NamedTuple):
+    """A convolution, and the arguments that it was computed from."""
 
-    key: tuple[int, torch.dtype]
+    n_steps: int
+    dtype: torch.dtype
     direction: Tensor
     gain: Tensor
     conv: SpectralConv
 
-    def is_of(self, direction: Tensor, gain: Tensor) -> bool:
-        same = (
-            self.direction.dtype == direction.dtype
-            and self.direction.device == direction.device
-        )
-        return (
-            same
-            and torch.equal(self.direction, direction)
-            and torch.equal(self.gain, gain)
-        )
+    def matches(
+        self, n_steps: int, dtype: torch.dtype, direction: Tensor, gain: Tensor
+    ) -> bool:
+        if (self.n_steps, self.dtype) != (n_steps, dtype):
+            return False
+        kind = (direction.dtype, direction.device)
+        if (self.direction.dtype, self.direction.device) != kind:
+            return False
+        return torch.equal(self.direction, direction) and torch.equal(self.gain, gain)
 
 
 class SelfAttention(nn.Module):
@@ -241,29 +219,29 @@ class SelfAttention(nn.Module):
         self.value = nn.Linear(dim, dim)
         self.out = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, seen: Tensor | None) -> Tensor:
-        """Map ``[B, T', D]`` to the same shape; ``seen`` ``[B, 1, 1, T']`` is False for
-        keys to leave out.
+    def forward(self, x: Tensor, attended: Tensor | None) -> Tensor:
+        """Map ``[B, T', D]`` to the same shape.
+
+        ``attended`` ``[B, 1, 1, T']`` is False for keys to ignore; None for none.
         """
         dropout = self.dropout if self.training else 0.0
-        query, key, value = (
+        values = F.scaled_dot_product_attention(
             self._heads(self.query(x)),
             self._heads(self.key(x)),
             self._heads(self.value(x)),
+            attn_mask=attended,
+            dropout_p=dropout,
         )
-        mixed = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=seen, dropout_p=dropout
-        )
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        return self.out(values.transpose(1, 2).flatten(2))
 
-    def weights(self, x: Tensor, seen: Tensor | None) -> Tensor:
-        """Return how much each query looks at each key, the mean over heads, ``[B, T'
-        (queries), T' (keys)]``.
+    def weights(self, x: Tensor, attended: Tensor | None) -> Tensor:
+        """Return attention weights, the mean over heads, ``[B, T' (queries), T'
+        (keys)]``.
         """
         query, key = self._heads(self.query(x)), self._heads(self.key(x))
         scores = (query @ key.transpose(2, 3)) * query.shape[-1] ** -0.5
-        if seen is not None:
-            scores = scores.masked_fill(~seen, float("-inf"))
+        if attended is not None:
+            scores = scores.masked_fill(~attended, float("-inf"))
         return scores.float().softmax(-1).mean(1)
 
     def _heads(self, x: Tensor) -> Tensor:
@@ -278,7 +256,7 @@ class TransformerLayer(nn.Module):
         n_heads: attention heads.
         ffn: width of the feed-forward network.
         norm_first: normalise the input of each part, not the sum after it.
-        dropout: of what each part adds.
+        dropout: of each part's output.
         attention_dropout: of the attention weights.
         activation_dropout: inside the feed-forward network.
     """
@@ -305,64 +283,65 @@ class TransformerLayer(nn.Module):
         self.drop = nn.Dropout(dropout)
         self.activation_drop = nn.Dropout(activation_dropout)
 
-    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
-        """Map ``[B, T', D]`` to the same shape; see `SelfAttention` for ``seen``."""
+    def forward(self, x: Tensor, attended: Tensor | None = None) -> Tensor:
+        """Map ``[B, T', D]`` to the same shape; ``attended`` as in `SelfAttention`."""
         if self.norm_first:
-            x = x + self.drop(self.attention(self.attention_norm(x), seen))
+            x = x + self.drop(self.attention(self.attention_norm(x), attended))
             return x + self.drop(self._ffn(self.ffn_norm(x)))
-        x = self.attention_norm(x + self.drop(self.attention(x, seen)))
+        x = self.attention_norm(x + self.drop(self.attention(x, attended)))
         return self.ffn_norm(x + self.drop(self._ffn(x)))
 
-    def attention_weights(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
-        """Return the attention weights ``[B, T', T']`` of the layer's input ``[B, T',
-        D]``.
-        """
-        return self.attention.weights(
-            self.attention_norm(x) if self.norm_first else x, seen
-        )
+    def attention_weights(self, x: Tensor, attended: Tensor | None = None) -> Tensor:
+        """Return attention weights ``[B, T', T']`` of the input ``[B, T', D]``."""
+        if self.norm_first:
+            x = self.attention_norm(x)
+        return self.attention.weights(x, attended)
 
     def _ffn(self, x: Tensor) -> Tensor:
         return self.down(self.activation_drop(self.act(self.up(x))))
 
 
 class Codebook(nn.Module):
-    """Discrete codes of the stem's features: one entry of each group (van den Oord et
-    al. 2017, Baevski et al. 2020).
+    """Vector quantisation of the stem's features: one entry of each group.
+
+    Van den Oord et al. 2017, Baevski et al. 2020.
 
     Args:
         features: C of the features.
-        groups: codes a token.
-        entries: to choose from in each group.
-        width: of the joined entries of all groups.
+        groups: codes per token.
+        entries: of each group.
+        width: of the concatenated entries of all groups.
     """
 
     def __init__(self, features: int, groups: int, entries: int, width: int) -> None:
         super().__init__()
         if width % groups:
             raise ConfigError(
-                f"A codebook of {groups} groups cannot be {width} wide; give a multiple."
+                f"A codebook of {groups} groups cannot have width {width}; give a "
+                "multiple."
             )
         self.groups, self.entries = groups, entries
         self.vectors = nn.Parameter(torch.empty(1, groups * entries, width // groups))
         self.scores = nn.Linear(features, groups * entries)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the best entry of each group, int64 ``[..., groups]``, for features
-        ``[..., C]``.
+        """Return the best entry of each group, int64 ``[..., groups]``.
+
+        ``features`` are ``[..., C]``.
         """
-        return (
-            self.scores(features).unflatten(-1, (self.groups, self.entries)).argmax(-1)
-        )
+        scores = self.scores(features).unflatten(-1, (self.groups, self.entries))
+        return scores.argmax(-1)
 
     def quantized(self, codes: Tensor) -> Tensor:
-        """Return the joined vectors ``[..., width]`` of codes ``[..., groups]``."""
+        """Return the vectors ``[..., width]`` of codes ``[..., groups]``."""
         first = torch.arange(self.groups, device=codes.device) * self.entries
         return self.vectors[0, codes + first].flatten(-2)
 
 
 class Pretraining(nn.Module):
-    """What only the pretraining uses: the masked tokens' embedding, the codebook, and
-    the two projections it compares.
+    """Parts that only the pretraining uses.
+
+    Embedding of masked tokens, codebook, and projections of target and prediction.
 
     Args:
         dim: D of the tokens.
@@ -387,7 +366,7 @@ class MeanHead(nn.Module):
 
     Args:
         dim: D of the tokens.
-        n_classes: scores to give; 0 for none, as in a pretrained model.
+        n_classes: number of outputs; 0 for none, as in a pretrained model.
     """
 
     def __init__(self, dim: int, n_classes: int) -> None:
@@ -398,9 +377,8 @@ class MeanHead(nn.Module):
     def embed(self, features: Tensor) -> Tensor:
         """Return ``[B, D]`` of tokens ``[B, T', D]``, whose padded ones are 0.
 
-        As the original has it, each channel's sum is divided by the number of its
-        values that are not 0. Where there are none it gives 0, where the original gives
-        NaN.
+        As in the original, each channel's sum is divided by the number of its values
+        that are not 0; without any, the result is 0 (in the original NaN).
         """
         return features.sum(1) / (features != 0).sum(1).clamp(min=1)
 
@@ -412,18 +390,19 @@ class MeanHead(nn.Module):
         """
         if self.classifier is None:
             raise ConfigError(
-                "This model is pretrained and has no classifier, so it gives no logits. Take its embeddings with "
-                "model.embed(x), or give it a new classifier with model.reset_classifier(n_classes) and train it."
+                "This model is pretrained and has no classifier, so it gives no "
+                "logits. Take its embeddings with model.embed(x), or give it a new "
+                "classifier with model.reset_classifier(n_classes) and train it."
             )
         return self.classifier(self.embed(features))
 
 
 @torch.no_grad()
 def draw_weights(model: nn.Module) -> None:
-    """Draw all weights as the original does: linear layers as BERT (Devlin et al.
-    2019), convolutions for their fan-in.
+    """Initialise all weights as the original.
 
-    On the meta device there is nothing to draw.
+    Linear layers as BERT (Devlin et al. 2019), convolutions for their fan-in. Weights
+    on the meta device have no values.
     """
     for module in model.modules():
         if any(parameter.is_meta for parameter in module.parameters(recurse=False)):
@@ -434,10 +413,8 @@ def draw_weights(model: nn.Module) -> None:
         elif isinstance(module, nn.Conv1d):
             nn.init.kaiming_normal_(module.weight)
         elif isinstance(module, PositionalConv):
-            nn.init.normal_(
-                module.direction,
-                std=(4 / (module.direction.shape[2] * len(module.bias))) ** 0.5,
-            )
+            kernel, dim = module.direction.shape[2], len(module.bias)
+            nn.init.normal_(module.direction, std=(4 / (kernel * dim)) ** 0.5)
             module.gain.copy_(module.direction.norm(dim=(0, 1), keepdim=True))
         elif isinstance(module, Codebook):
             nn.init.uniform_(module.vectors)

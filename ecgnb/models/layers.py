@@ -1,4 +1,4 @@
-"""Building blocks that several architectures share."""
+"""Layers that several architectures share: convolution, residual block, head."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor, nn
 
 from ecgnb.core.errors import ConfigError
 
-#: Names of normalisation layers; both work on ``[B, C, T]``.
+#: Normalisations of ``[B, C, T]``.
 NORMS: tuple[str, ...] = ("batch", "group")
-#: Names of poolings over time; ``"avgmax"`` puts average and maximum side by side.
+#: Poolings over time; ``"avgmax"`` concatenates average and maximum.
 POOLS: tuple[str, ...] = ("avg", "max", "avgmax")
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch normalisation that lets a batch with one value a channel pass in training.
+    """Batch normalisation that accepts a batch with one value per channel in training.
 
-    A single value has no variance, so PyTorch refuses it; an epoch whose last batch
-    holds one record would stop there. The running statistics serve instead.
+    A single value has no variance, so PyTorch refuses it; an epoch whose last batch has
+    one record would stop there. The running statistics are used instead.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -39,11 +39,10 @@ class BatchNorm(nn.BatchNorm1d):
 
 
 def make_norm(norm: str, channels: int) -> nn.Module:
-    """Return a normalisation of ``[B, channels, T]``: ``"batch"``, or ``"group"`` with
-    up to 8 groups.
+    """Return a normalisation of ``[B, channels, T]``: ``"batch"`` or ``"group"``.
 
-    Group normalisation treats each record alone: it suits small batches and leaves no
-    running statistics to go stale.
+    Group normalisation (up to 8 groups) treats each record alone: it suits small
+    batches and has no running statistics to become stale.
     """
     if norm == "batch":
         return BatchNorm(channels)
@@ -55,8 +54,9 @@ def make_norm(norm: str, channels: int) -> nn.Module:
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution without bias, normalisation, activation; "same" padding, so the
-    length becomes ceil(T / stride).
+    """Convolution without bias, normalisation, activation.
+
+    With "same" padding, so that the length becomes ceil(T / stride).
 
     Args:
         c_in: channels in.
@@ -79,7 +79,8 @@ class ConvNorm(nn.Sequential):
     ) -> None:
         if kernel % 2 == 0:
             raise ConfigError(
-                f"A kernel needs an odd size to be centred on its sample; it was given {kernel}."
+                "The size of a kernel must be odd, to be centred on its sample; it is "
+                f"{kernel}."
             )
         super().__init__()
         self.conv = nn.Conv1d(
@@ -91,25 +92,25 @@ class ConvNorm(nn.Sequential):
             self.act = activation()
 
     def zero_gamma(self) -> ConvNorm:
-        """Start with output 0, so that a residual block starts as the identity (Goyal
-        et al. 2017); return self.
+        """Start with output 0 and return self.
+
+        A residual block then starts as the identity (Goyal et al. 2017).
         """
         nn.init.zeros_(self.norm.weight)  # type: ignore[arg-type]
         return self
 
 
 def make_shortcut(c_in: int, c_out: int, stride: int, norm: str = "batch") -> nn.Module:
-    """Return the skip path of a residual block: average pooling, then a 1x1
-    convolution, each where needed.
+    """Return the skip path: average pooling, then a 1x1 convolution, where needed.
 
-    Pooling first lets every sample count, which a strided 1x1 convolution does not (He
-    et al. 2019, ResNet-D).
+    Pooling uses every sample, which a strided 1x1 convolution does not (He et al. 2019,
+    ResNet-D).
     """
     path = nn.Sequential()
     if stride != 1:
-        path.add_module("pool", nn.AvgPool1d(stride, ceil_mode=True))
+        path.pool = nn.AvgPool1d(stride, ceil_mode=True)
     if c_in != c_out:
-        path.add_module("project", ConvNorm(c_in, c_out, 1, norm=norm, activation=None))
+        path.project = ConvNorm(c_in, c_out, 1, norm=norm, activation=None)
     return path
 
 
@@ -130,12 +131,11 @@ class Residual(nn.Module):
 
 
 class PoolHead(nn.Module):
-    """Pool features over time and classify, with one hidden layer when ``hidden`` is
-    given.
+    """Pool features over time and classify, optionally with one hidden layer.
 
     Args:
         channels: C of the features.
-        n_classes: scores to give.
+        n_classes: number of outputs.
         pool: one of ``POOLS``.
         hidden: width of a hidden layer (normalised, ReLU) or ``None``.
         dropout: probability before the classifier; half of it before the hidden layer.
@@ -157,26 +157,23 @@ class PoolHead(nn.Module):
             )
         if not 0 <= dropout < 1:
             raise ConfigError(
-                f"dropout must be at least 0 and below 1; it was given {dropout!r}."
+                f"dropout must be at least 0 and below 1; it is {dropout!r}."
             )
         self.pool = pool
         width = channels * 2 if pool == "avgmax" else channels
         self.neck = nn.Sequential()
         if hidden is not None:
-            layers = [
-                BatchNorm(width),
-                nn.Dropout(dropout / 2),
-                nn.Linear(width, hidden),
-            ]
-            self.neck.extend([*layers, nn.ReLU(), BatchNorm(hidden)])
+            self.neck.append(BatchNorm(width))
+            self.neck.append(nn.Dropout(dropout / 2))
+            self.neck.append(nn.Linear(width, hidden))
+            self.neck.append(nn.ReLU())
+            self.neck.append(BatchNorm(hidden))
             width = hidden
         self.neck.append(nn.Dropout(dropout))
         self.classifier = nn.Linear(width, n_classes)
 
     def embed(self, features: Tensor) -> Tensor:
-        """Return the vector ``[B, D]`` that the classifier sees, of features ``[B, C,
-        T']``.
-        """
+        """Return the classifier's input ``[B, D]`` of features ``[B, C, T']``."""
         pooled = []
         if self.pool != "max":
             pooled.append(features.mean(-1))

@@ -1,6 +1,4 @@
-"""A residual network for one to twelve leads that trains on a laptop: most of its work
-is done at a low rate.
-"""
+"""ResNet in one dimension that trains on a laptop: the stem lowers the rate early."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ from ecgnb.models.layers import ConvNorm, PoolHead, Residual, make_shortcut
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-#: Samples a second that the stem's convolution leaves; the pooling behind it halves
-#: them.
-_STEM_RATE = 125.0
+_STEM_RATE = 125.0  # Hz, behind the stem's convolution; the pooling then halves it
 _STEM_KERNEL = 15  # 30 ms at 500 Hz: the slope of a QRS complex
 
 
@@ -27,8 +23,8 @@ class ResNet1d(StagedBackbone):
     """Residual blocks of two convolutions behind a stem that strides early.
 
     The stem's stride follows the sampling rate (4 at 500 Hz, 2 at 250, 1 at 100), so
-    the stages see about 62 samples a second whatever the recorder; kernels, and with
-    them the number of parameters, stay the same.
+    that the stages run at about 62 Hz for every recorder; kernels, and with them the
+    number of parameters, stay the same.
 
     Args:
         widths: channels of each stage; every stage but the first halves the rate.
@@ -37,7 +33,7 @@ class ResNet1d(StagedBackbone):
         norm: ``"batch"`` or ``"group"``.
         pool: ``"avg"``, ``"max"`` or ``"avgmax"``.
         dropout: before the classifier.
-        **words: the six words.
+        **words: see `Words`.
     """
 
     def __init__(
@@ -54,13 +50,15 @@ class ResNet1d(StagedBackbone):
         super().__init__(**words)
         if len(widths) != len(depths) or min(*widths, *depths) < 1:
             raise ConfigError(
-                f"resnet1d needs one depth a width, all above 0: widths={widths!r}, depths={depths!r}."
+                f"resnet1d needs one depth per width, all above 0: widths={widths!r}, "
+                f"depths={depths!r}."
             )
         stride = max(1, round(self.fs / _STEM_RATE))
+        c_in = widths[0]
         self.stem = nn.Sequential(
             ConvNorm(
                 self.n_leads,
-                widths[0],
+                c_in,
                 _STEM_KERNEL,
                 stride=stride,
                 norm=norm,
@@ -69,23 +67,21 @@ class ResNet1d(StagedBackbone):
             nn.MaxPool1d(3, stride=2, padding=1),
         )
         strides = [1] + [2] * (len(widths) - 1)
-        inputs = [widths[0], *widths[:-1]]
-        self.stages = nn.ModuleList(
-            _stage(c_in, c_out, depth, step, kernel, norm)
-            for c_in, c_out, depth, step in zip(
-                inputs, widths, depths, strides, strict=True
-            )
-        )
-        self._describe(2 * stride, widths, strides)
+        self.stages = nn.ModuleList()
+        for width, depth, step in zip(widths, depths, strides, strict=True):
+            self.stages.append(_stage(c_in, width, depth, step, kernel, norm))
+            c_in = width
+        self._set_feature_info(2 * stride, widths, strides)
         self.head = PoolHead(widths[-1], self.n_classes, pool=pool, dropout=dropout)
 
 
 def _stage(
     c_in: int, c_out: int, depth: int, stride: int, kernel: int, norm: str
 ) -> nn.Sequential:
-    blocks = [_block(c_in, c_out, stride, kernel, norm)]
-    blocks += [_block(c_out, c_out, 1, kernel, norm) for _ in range(depth - 1)]
-    return nn.Sequential(*blocks)
+    blocks = nn.Sequential(_block(c_in, c_out, stride, kernel, norm))
+    for _ in range(depth - 1):
+        blocks.append(_block(c_out, c_out, 1, kernel, norm))
+    return blocks
 
 
 def _block(c_in: int, c_out: int, stride: int, kernel: int, norm: str) -> Residual:

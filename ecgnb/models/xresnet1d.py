@@ -1,11 +1,9 @@
-"""XResNet in one dimension, as it leads the PTB-XL benchmark among convolutional
-networks.
+"""XResNet in one dimension, the best convolutional network of the PTB-XL benchmark.
 
 Strodthoff, Wagner, Schaeffter and Samek, "Deep Learning for ECG Analysis: Benchmarks
 and Insights from PTB-XL", IEEE J. Biomed. Health Inform. 25(5), 2021; the bag of tricks
-is He et al., "Bag of Tricks for Image Classification",
-2019. All stages are 64 wide (256 behind an expansion of 4). It was trained there on 100
-Hz signals.
+is He et al., "Bag of Tricks for Image Classification", 2019. All stages are 64 wide
+(256 behind an expansion of 4). It was trained there on 100 Hz signals.
 """
 
 from __future__ import annotations
@@ -20,8 +18,8 @@ from ecgnb.models.layers import ConvNorm, PoolHead, Residual, make_shortcut
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-_WIDTH = 64
-_STEM = (32, 32, 64)
+_WIDTH = 64  # channels of all stages, before expansion
+_STEM_WIDTHS = (32, 32, 64)
 
 
 class XResNet1d(StagedBackbone):
@@ -31,7 +29,7 @@ class XResNet1d(StagedBackbone):
         kernel: size of the convolutions, odd, in samples.
         hidden: width of the head's hidden layer.
         dropout: before the classifier; half of it before the hidden layer.
-        **words: the six words.
+        **words: see `Words`.
     """
 
     blocks: ClassVar[tuple[int, ...]]
@@ -49,11 +47,12 @@ class XResNet1d(StagedBackbone):
         self.stem = _stem(self.n_leads, kernel)
         strides = [1] + [2] * (len(self.blocks) - 1)
         width = _WIDTH * self.expansion
+        c_in = _STEM_WIDTHS[-1]
         self.stages = nn.ModuleList()
-        for index, (depth, stride) in enumerate(zip(self.blocks, strides, strict=True)):
-            c_in = _STEM[-1] if index == 0 else width
+        for depth, stride in zip(self.blocks, strides, strict=True):
             self.stages.append(_stage(c_in, depth, stride, self.expansion, kernel))
-        self._describe(4, [width] * len(strides), strides)
+            c_in = width
+        self._set_feature_info(4, [width] * len(strides), strides)
         self.head = PoolHead(
             width, self.n_classes, pool="avgmax", hidden=hidden, dropout=dropout
         )
@@ -63,10 +62,10 @@ class XResNet1d(StagedBackbone):
 
 def _stem(n_leads: int, kernel: int) -> nn.Sequential:
     stem = nn.Sequential()
-    c_in = n_leads
-    for index, c_out in enumerate(_STEM):
-        stem.append(ConvNorm(c_in, c_out, kernel, stride=2 if index == 0 else 1))
-        c_in = c_out
+    c_in, stride = n_leads, 2
+    for c_out in _STEM_WIDTHS:
+        stem.append(ConvNorm(c_in, c_out, kernel, stride=stride))
+        c_in, stride = c_out, 1
     stem.append(nn.MaxPool1d(3, stride=2, padding=1))
     return stem
 
@@ -74,31 +73,27 @@ def _stem(n_leads: int, kernel: int) -> nn.Sequential:
 def _stage(
     c_in: int, depth: int, stride: int, expansion: int, kernel: int
 ) -> nn.Sequential:
-    width = _WIDTH * expansion
-    blocks = [_block(c_in, stride, expansion, kernel)]
-    blocks += [_block(width, 1, expansion, kernel) for _ in range(depth - 1)]
-    return nn.Sequential(*blocks)
+    blocks = nn.Sequential(_block(c_in, stride, expansion, kernel))
+    for _ in range(depth - 1):
+        blocks.append(_block(_WIDTH * expansion, 1, expansion, kernel))
+    return blocks
 
 
 def _block(c_in: int, stride: int, expansion: int, kernel: int) -> Residual:
-    """Return two convolutions, or a bottleneck of three where the expansion is above
-    1.
-    """
+    """Return two convolutions, or a bottleneck of three for an expansion above 1."""
     width = _WIDTH * expansion
     if expansion == 1:
-        layers = [
+        branch = nn.Sequential(
             ConvNorm(c_in, _WIDTH, kernel, stride=stride),
             ConvNorm(_WIDTH, width, kernel, activation=None).zero_gamma(),
-        ]
+        )
     else:
-        layers = [
+        branch = nn.Sequential(
             ConvNorm(c_in, _WIDTH, 1),
             ConvNorm(_WIDTH, _WIDTH, kernel, stride=stride),
             ConvNorm(_WIDTH, width, 1, activation=None).zero_gamma(),
-        ]
-    return Residual(
-        nn.Sequential(*layers), make_shortcut(c_in, width, stride), nn.ReLU()
-    )
+        )
+    return Residual(branch, make_shortcut(c_in, width, stride), nn.ReLU())
 
 
 @MODELS.register("xresnet1d18")
@@ -124,7 +119,7 @@ class XResNet1d50(XResNet1d):
 
 @MODELS.register("xresnet1d101")
 class XResNet1d101(XResNet1d):
-    """101 layers of bottleneck blocks: the one that the benchmark reports."""
+    """101 layers of bottleneck blocks: the depth that the benchmark reports."""
 
     blocks, expansion = (3, 4, 23, 3), 4
 

@@ -10,6 +10,7 @@ from ecgnb.objectives.base import (
     Objective,
     ObjectiveContext,
     build_objective,
+    check_options,
 )
 from ecgnb.objectives.class_weights import SCHEMES, class_weights
 from ecgnb.objectives.supervised import Supervised, SupervisedViews
@@ -23,6 +24,7 @@ __all__ = [
     "Supervised",
     "SupervisedViews",
     "build_objective",
+    "check_options",
     "class_weights",
 ]
 

@@ -97,7 +97,7 @@ class Objective(nn.Module):
     @classmethod
     def build(cls, context: ObjectiveContext, **options: Any) -> Objective:
         """Return the objective of a run."""
-        return cls(context, **options)  # type: ignore[call-arg]
+        return cls(context, **options)
 
     def views(
         self, batch: Batch, *, seed: int = 0, step: int = 0, train: bool = True
@@ -134,14 +134,7 @@ def build_objective(
     Raises:
         ConfigError: the name or an option is unknown, or a value is refused.
     """
-    kind = OBJECTIVES.get(name)
-    known = option_names(kind)
-    for option in options:
-        if option not in known:
-            raise ConfigError(
-                f"OBJECTIVE_OPTIONS: the objective {name!r} has no option {option!r}."
-                f"{did_you_mean(option, known)} It has: {', '.join(known) or 'none'}."
-            )
+    kind = check_options(name, options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(context.seed)
         try:
@@ -151,6 +144,7 @@ def build_objective(
                 f"The objective {name!r} cannot be built with the options "
                 f"{dict(options)!r}: {error}."
             ) from error
+    # They would be twice in the optimizer and in the checkpoints.
     shared = set(objective.parameters()) & set(context.model.parameters())
     if shared:
         raise ConfigError(
@@ -160,10 +154,22 @@ def build_objective(
     return objective
 
 
-def option_names(kind: type[Objective]) -> list[str]:
-    """Return the keyword-only parameters of an objective's constructor."""
+def check_options(name: str, options: Mapping[str, Any]) -> type[Objective]:
+    """Return a registered objective after a check of the names of its options.
+
+    Raises:
+        ConfigError: there is no such objective, or it has no such option.
+    """
+    kind = OBJECTIVES.get(name)
     parameters = inspect.signature(kind).parameters.values()
-    return [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    known = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    for option in options:
+        if option not in known:
+            raise ConfigError(
+                f"OBJECTIVE_OPTIONS: the objective {name!r} has no option {option!r}."
+                f"{did_you_mean(option, known)} It has: {', '.join(known) or 'none'}."
+            )
+    return kind
 
 
 class Learner(nn.Module):
@@ -187,6 +193,7 @@ class Learner(nn.Module):
                 f"{type(self.objective).__name__}.loss returned a "
                 f"{type(loss).__name__}. Return ecgnb.objectives.Loss(value)."
             )
+        # DDP waits for gradients of everything that a returned graph contains.
         outputs = None if loss.outputs is None else loss.outputs.detach()
         metrics = {
             name: torch.as_tensor(value, device=loss.value.device).detach()

@@ -76,7 +76,7 @@ class KerasBackbone(Backbone):
         self, x: Tensor, indices: int | Sequence[int] | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """Return the last feature map and those with the indices; see `Backbone`."""
-        wanted = self._wanted(indices)
+        wanted = self._resolve_indices(indices)
         maps = self.body(x)
         return maps[-1], [maps[index] for index in wanted]
 

@@ -110,7 +110,7 @@ class RunConfig:
             name: value for name, value in parameters.items() if value is not None
         }
         profile = {**variables, **notebook}.get("PROFILE", cls.profile)
-        convert("PROFILE", profile, field_types(cls)["profile"])
+        convert("PROFILE", profile, parameter_types()["PROFILE"])
         values: dict[str, Any] = {}
         sources: dict[str, str] = {}
         for source, layer in (
@@ -137,7 +137,7 @@ class RunConfig:
         for section, kind in _sections().items():
             values = _section_values(kind, parameters)
             arguments[section] = kind(**values)
-        if "PROFILE" in parameters:
+        if "PROFILE" in parameters:  # the only parameter outside a section
             arguments["profile"] = parameters["PROFILE"]
         return cls(**arguments, _sources=dict(sources or {}))
 
@@ -204,6 +204,7 @@ def parameters_from_namespace(namespace: Mapping[str, Any]) -> dict[str, Any]:
     Tables, modules and functions with an upper-case name are ignored. A plain value
     with an unknown name is kept, so that a mistyped parameter is refused later.
     """
+    # papermill and JSON know these types, and no others.
     plain = (str, int, float, bool, list, tuple, dict, type(None))
     return {
         name: value
@@ -212,7 +213,7 @@ def parameters_from_namespace(namespace: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _sections() -> dict[str, type]:
+def _sections() -> dict[str, Any]:
     """Return the dataclass of each section of `RunConfig`."""
     types = field_types(RunConfig).items()
     return {name: kind for name, kind in types if dataclasses.is_dataclass(kind)}

@@ -1,6 +1,4 @@
-"""Run a notebook without anybody in front of it: papermill, with parameters that are
-checked before it starts.
-"""
+"""Execute a notebook with papermill; its parameters are checked before it starts."""
 
 from __future__ import annotations
 
@@ -13,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import nbformat
+
 from ecgnb.core.errors import ConfigError, EcgnbError
 from ecgnb.core.parameters import convert
 from ecgnb.core.registry import nearest
@@ -21,7 +21,7 @@ from ecgnb.run.run import Run
 from ecgnb.run.session import project_root
 
 MASTER = Path("notebooks") / "master_pipeline.ipynb"
-#: How `ecgnb.core.progress` shows how far it is.
+#: Environment variable that `ecgnb.core.progress` reads.
 PROGRESS = "ECGNB_PROGRESS"
 
 
@@ -32,31 +32,42 @@ def run_notebook(
 ) -> Path:
     """Execute a notebook with papermill and return the path of the executed copy.
 
-    The copy is written after every cell, so it is there, with the error in it, when a
-    cell fails. What the cells print appears here line by line.
+    The copy is written after every cell, so it exists, with the error in it, when a
+    cell fails. The output of the cells is printed here line by line.
 
     Args:
         parameters: names of the notebook's parameters to values; text is converted to
             the parameter's type.
         notebook: the notebook; the master notebook of this project by default.
-        output: where the executed copy goes; ``logs/<run>.ipynb`` by default.
+        output: path of the executed copy; ``logs/<run>.ipynb`` by default.
 
     Raises:
         ConfigError: an unknown parameter (with the nearest names) or a wrong type;
             nothing was started then.
-        EcgnbError: a cell failed; the message says which, with its error and where the
-            executed copy lies.
+        EcgnbError: a cell failed; the message has its error and the path of the
+            executed copy.
     """
-    source = Path(notebook) if notebook else project_root() / MASTER
-    if not source.is_file():
-        raise ConfigError(
-            f"There is no notebook {source}. Call this in the project's folder, or name the notebook."
-        )
-    checked = check_parameters(parameters, notebook_parameters(source), source.name)
-    target = Path(output) if output else _default_output(source, checked)
+    source = _notebook_path(notebook)
+    values = check_parameters(parameters, notebook_parameters(source), source.name)
+    if output:
+        target = Path(output)
+    else:
+        run = notebook_run(values, source)
+        name = f"{run.name}.ipynb" if run else source.name
+        target = project_root() / "logs" / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    _execute(source, target, checked)
+    _execute(source, target, values)
     return target
+
+
+def _notebook_path(notebook: str | Path | None) -> Path:
+    path = Path(notebook) if notebook else project_root() / MASTER
+    if not path.is_file():
+        raise ConfigError(
+            f"There is no notebook {path}. Call this in the project's folder, or name "
+            "the notebook."
+        )
+    return path
 
 
 def notebook_parameters(notebook: Path) -> dict[str, Any]:
@@ -65,69 +76,67 @@ def notebook_parameters(notebook: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file is no notebook, or no cell is tagged ``parameters``.
     """
-    import nbformat
-
     try:
         cells = nbformat.read(notebook, as_version=4).cells
-    except (
-        Exception
-    ) as error:  # nbformat raises whatever its JSON, validation or decoding steps raise
+    except Exception as error:  # whatever JSON, validation or decoding raises
         raise ConfigError(
             f"{notebook} is no readable notebook ({type(error).__name__}: {error})."
         ) from error
     tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
     if not tagged:
         raise ConfigError(
-            f"{notebook} has no cell tagged 'parameters'. Tag the cell that holds its parameters."
+            f"{notebook} has no cell tagged 'parameters'. Tag the cell that holds its "
+            "parameters."
         )
+    parameters = {}
     try:
-        assignments = [
-            node
-            for node in ast.parse(tagged[0].source).body
-            if isinstance(node, ast.Assign)
-        ]
-        return {
-            node.targets[0].id: ast.literal_eval(node.value) for node in assignments
-        }  # type: ignore[attr-defined]
+        for node in ast.parse(tagged[0].source).body:
+            if isinstance(node, ast.Assign):
+                name: Any = node.targets[0]
+                parameters[name.id] = ast.literal_eval(node.value)
     except (SyntaxError, ValueError, AttributeError) as error:
         raise ConfigError(
-            f"The parameters cell of {notebook} cannot be read ({error}). It must hold nothing but lines such as "
-            "NAME = 1 with plain values."
+            f"The parameters cell of {notebook} cannot be read ({error}). It must hold "
+            "nothing but lines such as NAME = 1 with plain values."
         ) from error
+    return parameters
 
 
 def check_parameters(
-    given: Mapping[str, Any], known: Mapping[str, Any], where: str
+    parameters: Mapping[str, Any], defaults: Mapping[str, Any], notebook: str
 ) -> dict[str, Any]:
-    """Refuse unknown names and wrong types; return the values with text converted to
-    the parameter's type.
+    """Refuse unknown names and wrong types; return the values converted to the types of
+    the parameters.
+
+    Args:
+        parameters: names to values.
+        defaults: of the notebook, from `notebook_parameters`. A notebook with a
+            ``PROFILE`` takes all parameters of a run.
+        notebook: its name, for the messages.
     """
-    hints = parameter_types()
-    master = "PROFILE" in known
-    names = {**hints, **known} if master else dict(known)
-    for name in given:
-        if name not in names:
-            near = nearest(name, list(names))
-            hint = (
-                f"Did you mean {' or '.join(near)}?"
-                if near
-                else f"It has: {', '.join(names)}."
-            )
+    hints: dict[str, Any] = {name: type(value) for name, value in defaults.items()}
+    opens_run = "PROFILE" in defaults
+    run_types = parameter_types()
+    for name, hint in run_types.items():
+        if opens_run or name in defaults:
+            hints[name] = hint
+    checked = {}
+    for name, value in parameters.items():
+        if name not in hints:
+            near = nearest(name, list(hints))
+            hint = f"It has: {', '.join(hints)}."
+            if near:
+                hint = f"Did you mean {' or '.join(near)}?"
             raise ConfigError(
-                f"{where} has no parameter {name!r} (value {given[name]!r}). {hint}"
+                f"{notebook} has no parameter {name!r} (value {value!r}). {hint}"
             )
-    checked = {
-        name: convert(name, value, hints[name] if name in hints else type(known[name]))
-        if value is not None and (name in hints or known[name] is not None)
-        else value
-        for name, value in given.items()
-    }
-    if master:  # values that contradict each other or lie out of range are found here, not in a cell
+        if value is not None and hints[name] is not type(None):
+            value = convert(name, value, hints[name])
+        # papermill writes lists as literals, tuples as text
+        checked[name] = list(value) if isinstance(value, tuple) else value
+    if opens_run:  # values that contradict each other are refused here, not in a cell
         RunConfig.from_parameters(checked)
-    return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in checked.items()
-    }
+    return checked
 
 
 def notebook_run(
@@ -136,27 +145,22 @@ def notebook_run(
     """Return the run that a notebook opens with these parameters; None for a notebook
     without a ``PROFILE``.
     """
-    source = Path(notebook) if notebook else project_root() / MASTER
-    known = notebook_parameters(source)
-    if "PROFILE" not in known:
+    source = _notebook_path(notebook)
+    defaults = notebook_parameters(source)
+    if "PROFILE" not in defaults:
         return None
-    given = check_parameters(parameters, known, source.name)
-    return Run(project_root(), RunConfig.from_parameters({**known, **given}))
-
-
-def _default_output(source: Path, parameters: Mapping[str, Any]) -> Path:
-    run = notebook_run(parameters, source)
-    return project_root() / "logs" / (f"{run.name}.ipynb" if run else source.name)
+    values = check_parameters(parameters, defaults, source.name)
+    return Run(project_root(), RunConfig.from_parameters({**defaults, **values}))
 
 
 def _execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> None:
+    # Imported here: papermill takes a second, and refused parameters need none of it.
     import papermill
     from nbclient.exceptions import DeadKernelError
 
-    logging.getLogger("papermill").setLevel(
-        logging.ERROR
-    )  # its warnings are about names that were checked above
-    so_far = f"The executed notebook, up to that cell, is {target}."
+    # papermill warns about names that `check_parameters` has checked.
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    executed = f"The executed notebook, up to that cell, is {target}."
     try:
         with _progress_as_lines():
             papermill.execute_notebook(
@@ -170,25 +174,25 @@ def _execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> None:
                 cwd=str(project_root()),
                 kernel_name="python3",
                 language="python",
-                extra_arguments=[
-                    "--log-level=ERROR"
-                ],  # without it every kernel warns that it uses no encryption
+                # Every kernel warns that it uses no encryption otherwise.
+                extra_arguments=["--log-level=ERROR"],
             )
     except papermill.PapermillExecutionError as error:
         raise EcgnbError(
-            f"Cell In [{error.exec_count}] of {source.name} failed: {error.ename}: {error.evalue}\n{so_far}"
+            f"Cell In [{error.exec_count}] of {source.name} failed: {error.ename}: "
+            f"{error.evalue}\n{executed}"
         ) from error
     except DeadKernelError as error:
         raise EcgnbError(
-            f"The kernel died in a cell of {source.name}, as it does when memory runs out. {so_far} "
-            "The same call goes on where it was."
+            f"The kernel died in a cell of {source.name}, as it does when memory runs "
+            f"out. {executed} The same call continues where it stopped."
         ) from error
 
 
 @contextmanager
 def _progress_as_lines() -> Iterator[None]:
-    """Let the kernel print lines unless the user chose another display; a bar would be
-    printed at every refresh.
+    """Set the progress display to lines for kernels, unless the user chose one; a bar
+    would be printed at every refresh.
     """
     chosen = os.environ.get(PROGRESS)
     os.environ[PROGRESS] = chosen or "lines"

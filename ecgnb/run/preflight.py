@@ -1,7 +1,7 @@
-"""Preflight: what could stop or spoil a run, checked before it starts.
+"""Preflight: checks of data, labels, model, disk, GPU and versions before a run.
 
-A check is a function of the run that returns findings; each has a status (pass, warn,
-fail) and says what to do.
+A check is a function of the run that yields verdicts: status (pass, warn, fail),
+finding, and what to do.
 """
 
 from __future__ import annotations
@@ -10,23 +10,33 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+import torch
 
-from ecgnb.core.compatibility import installed_versions, judge_extras, judge_versions
+from ecgnb.core.compatibility import (
+    Verdict,
+    installed_versions,
+    judge_extras,
+    judge_versions,
+)
 from ecgnb.core.environment import describe_gpus
 from ecgnb.core.errors import CheckpointError, ConfigError, EcgnbError
 from ecgnb.data.config import DataConfig
 from ecgnb.data.labels.assign import DEMO_RECORDS, MAPPING_NAME, resolve
 from ecgnb.data.labels.mapping_file import read_mapping
 from ecgnb.data.readers.base import reader_for_suffix, recording_suffixes
+from ecgnb.data.splits.leakage import find_leakage
+from ecgnb.deploy.bundle import Bundle
+from ecgnb.deploy.opening import open_bundle
+from ecgnb.models import build_model
+from ecgnb.objectives import check_options
 from ecgnb.run.run import Run
-
-if TYPE_CHECKING:
-    from ecgnb.deploy.bundle import Bundle
+from ecgnb.training.callbacks import build_callbacks
+from ecgnb.training.freezing import freeze
+from ecgnb.transforms.pipeline import build_pipeline
 
 #: Files by which a folder is recognised as a known data set.
 SIGNATURES = {
@@ -36,336 +46,269 @@ SIGNATURES = {
 }
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of the preflight table."""
-
-    check: str
-    status: str
-    finding: str
-    what_to_do: str = ""
-
-
 def preflight(run: Run) -> pd.DataFrame:
-    """Check data, labels, model, store, splits, hardware, disk, versions and extras for
-    a run.
+    """Check data, labels, model, store, splits, GPU, disk, versions and extras.
 
     Returns:
-        A row a finding: ``check, status (pass | warn | fail), finding, what_to_do``.
+        One row per finding: ``check, status (pass | warn | fail), finding,
+        what_to_do``.
 
     Raises:
-        EcgnbError: a check failed; the message lists what failed and what to do.
+        EcgnbError: a check failed; the message lists the failures and what to do.
     """
-    checks = (
-        check_data, check_labels, check_recipe, check_store, check_splits, check_gpu, check_disk, check_versions,
-        check_extras,
-    )  # fmt: skip
-    findings = [finding for check in checks for finding in check(run)]
-    failed = [finding for finding in findings if finding.status == "fail"]
-    if failed:
+    checks = {
+        "data": check_data,
+        "labels": check_labels,
+        "model": check_model,
+        "store": check_store,
+        "splits": check_splits,
+        "GPU": check_gpu,
+        "disk": check_disk,
+        "versions": check_versions,
+        "extras": check_extras,
+    }
+    rows = []
+    for name, check in checks.items():
+        rows += [(name, *verdict) for verdict in check(run)]
+    columns = ["check", "status", "finding", "what_to_do"]
+    table = pd.DataFrame(rows, columns=columns)
+    failed = table[table["status"] == "fail"]
+    if len(failed):
+        lines = "- " + failed["check"] + ": " + failed["finding"]
+        lines += " " + failed["what_to_do"]
         raise EcgnbError(
-            "The preflight found what would stop this run:\n"
-            + "\n".join(
-                f"- {each.check}: {each.finding} {each.what_to_do}" for each in failed
-            )
+            "The preflight found what would stop this run:\n" + "\n".join(lines)
         )
-    return pd.DataFrame([asdict(finding) for finding in findings])
+    return table
 
 
-def check_data(run: Run) -> Iterator[Finding]:
-    """The data folder is there and holds recordings."""
+def check_data(run: Run) -> Iterator[Verdict]:
+    """Check that the data folder exists and contains recordings."""
     data = run.config.data
     if data.name == "demo":
-        yield Finding(
-            "data",
-            "pass",
-            f"synthetic demo cohort, {data.preprocess_limit or DEMO_RECORDS} recordings",
-        )
+        n_records = data.preprocess_limit or DEMO_RECORDS
+        yield Verdict("pass", f"synthetic demo cohort, {n_records} recordings")
         return
     folder = resolve(data.dataset_dir, run.root)
     if not data.dataset_dir or not folder.is_dir():
-        yield Finding(
-            "data",
+        yield Verdict(
             "fail",
             f"DATASET_DIR is {data.dataset_dir!r}, which is no folder ({folder}).",
             "Give the folder of recordings.",
         )
-        return
-    if not os.access(folder, os.R_OK | os.X_OK):
-        yield Finding(
-            "data",
-            "fail",
-            f"{folder} cannot be read.",
-            "Give yourself the right to read it.",
-        )
-        return
-    first = next(_recordings(folder), None)
-    if first is None:
-        kinds = ", ".join(recording_suffixes())
-        yield Finding(
-            "data",
+    elif not os.access(folder, os.R_OK | os.X_OK):
+        yield Verdict("fail", f"{folder} cannot be read.", "Change its permissions.")
+    elif (first := next(_recordings(folder), None)) is None:
+        yield Verdict(
             "fail",
             f"{folder} holds no recordings.",
-            f"Readable are files with {kinds}.",
+            f"Readable are files with {', '.join(recording_suffixes())}.",
         )
-        return
-    yield Finding("data", "pass", f"{folder} holds recordings (such as {first.name})")
-
-
-def check_labels(run: Run) -> Iterator[Finding]:
-    """A label file is there, with its coverage where the cohort is known already."""
-    done = run.record("cohort")
-    if done:
-        results = done["results"]
-        share = results["n_labelled"] / max(results["n_found"], 1)
-        status = "pass" if share > 0.5 else "warn"
-        advice = (
-            ""
-            if share > 0.5
-            else "Look at the coverage table of the cohort and at the label file."
-        )
-        found = f"{results['n_labelled']} of {results['n_found']} recordings have a label ({share:.0%})"
-        yield Finding("labels", status, found, advice)
-        return
-    data = run.config.data
-    if data.name == "demo":
-        yield Finding("labels", "pass", "the demo cohort brings its own")
-    elif data.name != "folder":
-        yield Finding("labels", "pass", f"from the files of {data.name}")
     else:
-        yield _label_file(data, run.root)
+        yield Verdict("pass", f"{folder} holds recordings (such as {first.name})")
 
 
-def _label_file(data: DataConfig, root: Path) -> Finding:
+def check_labels(run: Run) -> Iterator[Verdict]:
+    """Check the label file, and its coverage once the cohort is loaded."""
+    data = run.config.data
+    if cohort := run.record("cohort"):
+        n_labelled = cohort["results"]["n_labelled"]
+        n_found = cohort["results"]["n_found"]
+        share = n_labelled / max(n_found, 1)
+        finding = f"{n_labelled} of {n_found} recordings have a label ({share:.0%})"
+        if share > 0.5:
+            yield Verdict("pass", finding)
+        else:
+            advice = "Check the coverage table of the cohort and the label file."
+            yield Verdict("warn", finding, advice)
+    elif data.name == "demo":
+        yield Verdict("pass", "labels of the demo cohort")
+    elif data.name != "folder":
+        yield Verdict("pass", f"from the files of {data.name}")
+    else:
+        yield _check_label_file(data, run.root)
+
+
+def _check_label_file(data: DataConfig, root: Path) -> Verdict:
     folder = resolve(data.dataset_dir, root)
-    file = (
-        resolve(data.mapping_csv, root) if data.mapping_csv else folder / MAPPING_NAME
-    )
+    file = folder / MAPPING_NAME
+    if data.mapping_csv:
+        file = resolve(data.mapping_csv, root)
     if file.is_file():
         try:
-            rows = len(read_mapping(file))
+            n_rows = len(read_mapping(file))
         except EcgnbError as error:
-            return Finding("labels", "fail", str(error))
-        return Finding("labels", "pass", f"{file.name} is there, {rows} rows")
-    looks_like = next(
-        (
-            name
-            for name, signature in SIGNATURES.items()
-            if (folder / signature).is_file()
-        ),
-        "",
+            return Verdict("fail", str(error))
+        return Verdict("pass", f"{file.name} is there, {n_rows} rows")
+    advice = (
+        "Write it (columns dataset, record_id, mapped_label), or name another with "
+        "MAPPING_CSV"
     )
-    advice = "Write it (columns dataset, record_id, mapped_label), or name another with MAPPING_CSV{}."
-    hint = (
-        f"; this looks like {looks_like}: set DATASET={looks_like!r}"
-        if looks_like
-        else ""
-    )
-    return Finding(
-        "labels", "fail", f"There is no label file {file}.", advice.format(hint)
-    )
+    for name, signature in SIGNATURES.items():
+        if (folder / signature).is_file():
+            advice += f"; this looks like {name}: set DATASET={name!r}"
+            break
+    return Verdict("fail", f"There is no label file {file}.", f"{advice}.")
 
 
-def check_recipe(run: Run) -> Iterator[Finding]:
-    """Model, options and transforms are ones that can be built; better known now than
-    after the preparation.
-    """
-    import torch
-
-    from ecgnb.deploy.opening import open_bundle
-    from ecgnb.models import build_model
-    from ecgnb.training.freezing import freeze
-    from ecgnb.transforms.pipeline import build_pipeline
-
-    model, prepare, transforms = (
-        run.config.model,
-        run.config.prepare,
-        run.config.transforms,
-    )
-    n_leads, n_samples, fs = (
-        len(prepare.leads) or 12,
-        prepare.target_samples,
-        prepare.target_fs,
-    )
+def check_model(run: Run) -> Iterator[Verdict]:
+    """Check that model, transforms, objective and callbacks can be built."""
+    model, training = run.config.model, run.config.training
     try:
-        pipeline = build_pipeline([*transforms.transforms, *transforms.augment])
-        pipeline(
-            torch.zeros(1, n_leads, n_samples),
-            fs=fs,
-            keys=torch.zeros(1, dtype=torch.int64),
-        )
-        words: Any = {
-            "n_leads": n_leads,
-            "n_samples": n_samples,
-            "fs": fs,
-            "n_classes": 2,
-            **model.model_options,
-        }
+        check_options(training.objective, training.objective_options)
+        build_callbacks(training.callbacks)
+        steps = _build_transforms(run)
         if model.start_from:
             yield from _check_start(run, open_bundle(model.start_from))
         else:
-            with torch.device(
-                "meta"
-            ):  # shapes without numbers: it takes no memory, however large the model
-                freeze(build_model(model.model, **words), run.config.training.freeze)
+            freeze(_build_without_memory(run), training.freeze)
     except (ConfigError, CheckpointError) as error:
-        yield Finding("model", "fail", str(error), "Correct that parameter.")
+        yield Verdict("fail", str(error), "Correct that parameter.")
         return
-    if run.config.training.freeze and not model.start_from:
-        frozen = f"FREEZE={run.config.training.freeze!r} without START_FROM"
-        yield Finding(
-            "model",
+    if training.freeze and not model.start_from:
+        yield Verdict(
             "warn",
-            f"{frozen} freezes random weights.",
+            f"FREEZE={training.freeze!r} without START_FROM freezes random weights.",
             "Give START_FROM, or leave FREEZE out.",
         )
-    steps = ", ".join(transform.name for transform in pipeline) or "no transforms"
-    yield Finding("model", "pass", f"{model.start_from or model.model} behind {steps}")
+    yield Verdict("pass", f"{model.start_from or model.model} behind {steps}")
 
 
-def _check_start(run: Run, bundle: Bundle) -> Iterator[Finding]:
-    """Refuse recordings that the model to start from cannot take; warn where it has
-    learnt from others than these.
-    """
-    from ecgnb.transforms.pipeline import build_pipeline
+def _build_transforms(run: Run) -> str:
+    """Apply the transforms to zeros; return their names."""
+    prepare, transforms = run.config.prepare, run.config.transforms
+    pipeline = build_pipeline([*transforms.transforms, *transforms.augment])
+    signal = torch.zeros(1, len(prepare.leads) or 12, prepare.target_samples)
+    keys = torch.zeros(1, dtype=torch.int64)
+    pipeline(signal, fs=prepare.target_fs, keys=keys)
+    return ", ".join(step.name for step in pipeline) or "no transforms"
 
-    own, learnt = run.config.prepare, bundle.prepare
-    names = ("target_fs", "target_samples", "crop", "resampling", "filters")
-    wanted = {
-        name.upper(): getattr(learnt, name)
-        for name in names
-        if getattr(own, name) != getattr(learnt, name)
+
+def _build_without_memory(run: Run) -> torch.nn.Module:
+    prepare, model = run.config.prepare, run.config.model
+    words: dict[str, Any] = {
+        "n_leads": len(prepare.leads) or 12,
+        "n_samples": prepare.target_samples,
+        "fs": prepare.target_fs,
+        "n_classes": 2,
     }
+    with torch.device("meta"):  # shapes without numbers, however large the model
+        return build_model(model.model, **{**words, **model.model_options})
+
+
+def _check_start(run: Run, bundle: Bundle) -> Iterator[Verdict]:
+    """Refuse recordings that the model of START_FROM cannot take; warn if it was
+    trained with another preparation.
+    """
+    prepare, trained = run.config.prepare, bundle.prepare
+    differences: dict[str, Any] = {}
+    for name in ("target_fs", "target_samples", "crop", "resampling", "filters"):
+        if getattr(prepare, name) != getattr(trained, name):
+            differences[name.upper()] = getattr(trained, name)
     if build_pipeline(run.config.transforms.transforms) != bundle.transforms:
-        wanted["TRANSFORMS"] = bundle.transforms.specs()
-    given = f"give {' '.join(f'-p {name} {_as_text(value)}' for name, value in wanted.items())}."
-    what = f"START_FROM={run.config.model.start_from!r} was trained otherwise"
-    if own.leads and own.leads != learnt.leads:
+        differences["TRANSFORMS"] = bundle.transforms.specs()
+    problem = f"START_FROM={run.config.model.start_from!r} was trained otherwise"
+    options = [f"-p {name} {_as_text(value)}" for name, value in differences.items()]
+    advice = f"give {' '.join(options)}."
+    if prepare.leads and prepare.leads != trained.leads:
         raise ConfigError(
-            f"{what}, on the leads {', '.join(learnt.leads)}; LEADS is {', '.join(own.leads)}."
+            f"{problem}, on the leads {', '.join(trained.leads)}; LEADS is "
+            f"{', '.join(prepare.leads)}."
         )
-    if "TARGET_FS" in wanted or (
-        "TARGET_SAMPLES" in wanted and not bundle.model.any_length
-    ):
-        raise ConfigError(f"{what}: {given}")
-    if wanted:
-        yield Finding(
-            "model", "warn", f"{what}.", f"To prepare as it has learnt, {given}"
-        )
+    other_length = "TARGET_SAMPLES" in differences and not bundle.model.any_length
+    if "TARGET_FS" in differences or other_length:
+        raise ConfigError(f"{problem}: {advice}")
+    if differences:
+        yield Verdict("warn", f"{problem}.", f"To prepare as in its training, {advice}")
 
 
 def _as_text(value: Any) -> str:
+    """Return a value as it is written on the command line."""
     if isinstance(value, list | tuple):
         return f"'{json.dumps(value)}'"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def check_store(run: Run) -> Iterator[Finding]:
-    """The prepared signals are there and whole, where preparation is done."""
+def check_store(run: Run) -> Iterator[Verdict]:
+    """Check that the prepared signals are complete, if the preparation is done."""
     if run.record("prepare") is None:
-        yield Finding("store", "pass", "not made yet")
+        yield Verdict("pass", "not made yet")
         return
     try:
         store = run.store
     except EcgnbError as error:
-        yield Finding("store", "warn", str(error), "Run the preparation cell again.")
+        yield Verdict("warn", str(error), "Run the preparation cell again.")
         return
-    yield Finding(
-        "store",
-        "pass",
-        f"{len(store)} recordings, {store.n_leads} leads at {store.fs:g} Hz",
-    )
+    shape = f"{store.n_leads} leads at {store.fs:g} Hz"
+    yield Verdict("pass", f"{len(store)} recordings, {shape}")
 
 
-def check_splits(run: Run) -> Iterator[Finding]:
-    """No patient and no identical signal is in two splits, where splits are made."""
-    from ecgnb.data.splits.splits import find_leakage
-
+def check_splits(run: Run) -> Iterator[Verdict]:
+    """Check that no patient and no identical signal is in two splits, if they exist."""
     if run.record("split") is None:
-        yield Finding("splits", "pass", "not made yet")
+        yield Verdict("pass", "not made yet")
         return
     try:
-        leaks = find_leakage(run.records, run.splits)
+        n_leaks = len(find_leakage(run.records, run.splits.parts))
     except EcgnbError as error:
-        yield Finding(
-            "splits", "warn", str(error), "Run the preparation and the split again."
-        )
+        yield Verdict("warn", str(error), "Run the preparation and the split again.")
         return
-    if len(leaks):
-        what = f"{len(leaks)} patients or identical signals are in two splits."
-        yield Finding(
-            "splits",
+    if n_leaks:
+        yield Verdict(
             "warn",
-            what,
+            f"{n_leaks} patients or identical signals are in two splits.",
             "See `splits.json`; use SPLIT='stratified' to keep patients together.",
         )
     else:
-        yield Finding(
-            "splits", "pass", "no patient and no identical signal in two splits"
-        )
+        yield Verdict("pass", "no patient and no identical signal in two splits")
 
 
-def check_gpu(run: Run) -> Iterator[Finding]:
-    """The GPU and its memory, against what the profile needs."""
+def check_gpu(run: Run) -> Iterator[Verdict]:
+    """Check GPUs and their free memory against the profile."""
     gpus = describe_gpus()
     if not gpus:
-        slow = run.config.profile != "smoke"
-        advice = (
-            "Training a full data set takes hours; a GPU is many times faster."
-            if slow
-            else ""
-        )
-        yield Finding(
-            "GPU", "warn" if slow else "pass", "none; training runs on the CPU", advice
-        )
+        finding = "none; training runs on the CPU"
+        if run.config.profile == "smoke":
+            yield Verdict("pass", finding)
+        else:
+            advice = "Training a full data set takes hours; a GPU is many times faster."
+            yield Verdict("warn", finding, advice)
     for gpu in gpus:
-        tight = gpu["free_gb"] is not None and gpu["free_gb"] < 4
-        advice = "Close what else uses it, or lower BATCH_SIZE_GPU." if tight else ""
-        yield Finding(
-            "GPU",
-            "warn" if tight else "pass",
-            f"{gpu['name']}, {gpu['free_gb']} GB free",
-            advice,
-        )
+        finding = f"{gpu['name']}, {gpu['free_gb']} GB free"
+        if gpu["free_gb"] is not None and gpu["free_gb"] < 4:
+            advice = "Close other programs on it, or lower BATCH_SIZE_GPU."
+            yield Verdict("warn", finding, advice)
+        else:
+            yield Verdict("pass", finding)
 
 
-def check_disk(run: Run) -> Iterator[Finding]:
-    """Free space against the estimated need of the store, the demo cohort and the
-    run.
-    """
-    config = run.config
-    done = run.record("cohort")
-    limit = config.data.preprocess_limit
-    records = (
-        done["results"]["n_recordings"]
-        if done
-        else limit or _count_recordings(config.data, run.root)
-    )
-    leads = len(config.prepare.leads) or 12
-    stored = records * leads * config.prepare.target_samples * 2  # two bytes a sample
-    demo = records * 12 * 5000 * 2 if config.data.name == "demo" else 0
-    need = (
-        1.1 * (stored + demo) + 200e6
-    )  # the run's own files: checkpoints, figures, report
-    free = shutil.disk_usage(run.root).free
-    finding = f"{free / 1e9:.1f} GB free, about {need / 1e9:.1f} GB needed"
-    if free < need:
-        yield Finding(
-            "disk", "fail", finding + ".", "Free some space, or lower PREPROCESS_LIMIT."
-        )
+def check_disk(run: Run) -> Iterator[Verdict]:
+    """Check the free space for store, demo cohort and results."""
+    data, prepare = run.config.data, run.config.prepare
+    if cohort := run.record("cohort"):
+        n_records = cohort["results"]["n_recordings"]
     else:
-        yield Finding("disk", "pass", finding)
+        n_records = data.preprocess_limit or _count_recordings(data, run.root)
+    n_leads = len(prepare.leads) or 12
+    n_bytes = n_records * n_leads * prepare.target_samples * 2  # int16
+    if data.name == "demo":
+        n_bytes += n_records * 12 * 5000 * 2  # its WFDB files
+    needed = 1.1 * n_bytes + 200e6  # checkpoints, figures and report of the run
+    free = shutil.disk_usage(run.root).free
+    finding = f"{free / 1e9:.1f} GB free, about {needed / 1e9:.1f} GB needed"
+    if free < needed:
+        advice = "Free some space, or lower PREPROCESS_LIMIT."
+        yield Verdict("fail", f"{finding}.", advice)
+    else:
+        yield Verdict("pass", finding)
 
 
 def _count_recordings(data: DataConfig, root: Path) -> int:
-    """Count files of one name once: a recording may be a header, a signal file and
-    annotations.
-    """
     if data.name == "demo":
         return DEMO_RECORDS
-    return len(
-        {file.with_suffix("") for file in _recordings(resolve(data.dataset_dir, root))}
-    )
+    # A recording may have a header, a signal file and annotations of one name.
+    files = _recordings(resolve(data.dataset_dir, root))
+    return len({file.with_suffix("") for file in files})
 
 
 def _recordings(folder: Path) -> Iterator[Path]:
@@ -375,12 +318,11 @@ def _recordings(folder: Path) -> Iterator[Path]:
             yield file
 
 
-def check_versions(_: Run) -> Iterator[Finding]:
-    """Versions of Python and the libraries: what breaks, and what is good to know."""
-    for verdict in judge_versions(installed_versions()):
-        yield Finding("versions", *verdict)
+def check_versions(_: Run) -> Iterator[Verdict]:
+    """Check the versions of Python and the required packages."""
+    yield from judge_versions(installed_versions())
 
 
-def check_extras(_: Run) -> Iterator[Finding]:
-    """Which optional packages are installed."""
-    yield Finding("extras", *judge_extras(installed_versions()))
+def check_extras(_: Run) -> Iterator[Verdict]:
+    """List the optional packages that are installed."""
+    yield judge_extras(installed_versions())

@@ -1,4 +1,4 @@
-"""Run: a folder of results, the configuration behind them, and the state of its stages."""
+"""Run: a folder of results, its configuration, and the state of its stages."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ class Run:
         return record if record.keys() >= _RECORD_KEYS else None
 
     def is_done(self, stage: str, inputs: Mapping[str, Any]) -> bool:
-        """Return whether ``stage`` was finished from exactly these inputs, and its files
-        are still there with their sizes.
+        """Return whether ``stage`` was finished from exactly these inputs, and its
+        files are still there with their sizes.
         """
         record = self.record(stage)
         if record is None or record["inputs"] != _stage_key(stage, inputs):
@@ -127,7 +127,7 @@ class Run:
                 is missing or changes its size, the stage is not done any more.
             **results: what later stages need from this one.
         """
-        self._cache.clear()
+        self._cache.clear()  # the files of this stage changed
         for folder in (self.folder, self.figures):
             remove_leftovers(folder)
         record = {
@@ -168,14 +168,14 @@ class Run:
         results = self.require(stage)
         if not self.is_done(stage, inputs):
             raise StageError(
-                f"Recordings, labels or parameters changed after stage {stage!r} of run "
-                f"{self.name}. Run again: {STAGES[stage].call}"
+                f"Recordings, labels or parameters changed after stage {stage!r} of "
+                f"run {self.name}. Run again: {STAGES[stage].call}"
             )
         return results
 
     def states(self) -> dict[str, str]:
-        """Return the state of every stage: "done", "stale" (its files or a stage before
-        it changed) or "open" (not done yet).
+        """Return the state of every stage: "done", "stale" (its files or a stage
+        before it changed) or "open" (not done yet).
 
         Only records and file sizes are compared. New recordings in the data folder are
         seen when the stage "cohort" is done again.
@@ -201,14 +201,14 @@ class Run:
         return self.path("stages", f"{stage}.json")
 
     def _previous_inputs(self, stage: str) -> str:
-        """Return the hash of the inputs of the stage before this one, "" without one."""
+        """Return the hash of the inputs of the stage before this one."""
         stages = list(STAGES)
         position = stages.index(stage)
         record = self.record(stages[position - 1]) if position > 0 else None
         return record["inputs"] if record else ""
 
     def _damage(self, record: Mapping[str, Any]) -> str:
-        """Return which of a stage's files is missing or has another size, "" if none."""
+        """Return which file of a stage is missing or has another size."""
         for name, size in record["files"].items():
             file = self.path(name)
             if not file.is_file():
@@ -399,7 +399,7 @@ def _with_labels(records: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
     unknown = joined.loc[joined["label"].isna(), "record_id"]
     if len(unknown):
         raise StageError(
-            f"{len(unknown)} prepared recordings, such as {unknown.iloc[0]}, are not in "
-            f"the cohort any more. Run again: {STAGES['prepare'].call}"
+            f"{len(unknown)} prepared recordings, such as {unknown.iloc[0]}, are not "
+            f"in the cohort any more. Run again: {STAGES['prepare'].call}"
         )
     return joined

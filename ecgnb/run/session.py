@@ -167,8 +167,8 @@ def _last_done(root: Path, stage: str) -> Run:
     records = list(_runs_folder(root).glob(f"*/stages/{stage}.json"))
     if not records:
         raise StageError(
-            f"No run in {root} has done stage {stage!r} yet. Do one first: `ecgnb run`, "
-            f"or the cells of the notebook up to {STAGES[stage].call}."
+            f"No run in {root} has done stage {stage!r} yet. Do one first: `ecgnb run`,"
+            f" or the cells of the notebook up to {STAGES[stage].call}."
         )
     newest = max(records, key=lambda file: file.stat().st_mtime)
     return _read_run(newest.parents[1])

@@ -1,4 +1,4 @@
-"""Tables of the machine, of installed versions, and of everything that is registered."""
+"""Tables of the machine, of installed versions, and of registered names."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from ecgnb.core.files import write_json
 from ecgnb.data.catalog import CATALOG
 from ecgnb.data.readers.base import READERS
 from ecgnb.explain import EXPLAINERS
+from ecgnb.figures import FIGURES
 from ecgnb.models import MODELS
 from ecgnb.objectives import OBJECTIVES
 from ecgnb.run.run import Run
+from ecgnb.training.callbacks import CALLBACKS
 from ecgnb.transforms import TRANSFORMS
 
 REGISTRIES: tuple[Any, ...] = (
@@ -22,7 +24,9 @@ REGISTRIES: tuple[Any, ...] = (
     TRANSFORMS,
     MODELS,
     OBJECTIVES,
+    CALLBACKS,
     EXPLAINERS,
+    FIGURES,
 )
 
 
@@ -51,8 +55,8 @@ def environment_table(environment: dict[str, Any]) -> pd.DataFrame:
 
 
 def available(kind: str | None = None) -> pd.DataFrame:
-    """List what is registered: data sets, readers, transforms, models, objectives and
-    explainers.
+    """List what is registered: data sets, readers, transforms, models, objectives,
+    callbacks, explainers and figures.
 
     Args:
         kind: only that kind, such as "model".

@@ -217,7 +217,7 @@ def _prediction_table(
     probabilities: np.ndarray,
     thresholds: list[float] | None,
 ) -> pd.DataFrame:
-    from ecgnb.deploy.predict import called_classes
+    from ecgnb.deploy.windows import called_classes
 
     records = run.records.iloc[run.splits.test].reset_index(drop=True)
     called = called_classes(run.classes, run.task, probabilities, thresholds)

@@ -1,4 +1,4 @@
-"""Predictions with the model of a run, for recordings of one's own."""
+"""Predict recordings with the model of a run, or any other model: `predict`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ecgnb.deploy.bundle import Bundle
     from ecgnb.deploy.inference import Inference, Source
 
+# Imports inside functions keep `import ecgnb` and a notebook's first cell light: models
+# and readers are imported when something is predicted.
+
 
 def predict(
     sources: str | Path | Recording | Iterable[str | Path | Recording],
@@ -28,27 +31,28 @@ def predict(
     Args:
         sources: a file (WFDB, MATLAB, CSV, NumPy), a folder with recordings in or below
             it, a `Recording`, or many of them.
-        run: a run, its name, "latest", or a model by where it lies: folder of a bundle
-            or of a ported model, checkpoint of a foundation model
+        run: a run, its name, "latest", or the path of a model: folder of a bundle or of
+            a ported model, checkpoint of a foundation model
             (`ecgnb.deploy.opening.open_bundle`).
-        **reading: how to read files that do not say it themselves, such as ``fs=500``
+        **reading: how to read files that do not state it themselves, such as ``fs=500``
             or ``units="uV"``.
 
     Returns:
-        A row a recording with the prediction and the probability of each class (see
-        `ecgnb.deploy.predict.predict`).
+        One row per recording with the prediction and the probability of each class (see
+        `ecgnb.deploy.inference.Inference`).
 
     Raises:
-        ReadError: a single recording was given and cannot be used, or a folder holds
+        ReadError: a single recording was given and cannot be used, or a folder contains
             none.
         StageError, CheckpointError, ConfigError: see `find_bundle`; the last also when
             the model has no classifier.
 
     >>> ecgnb.predict("my_recording.csv", fs=500)  # doctest: +SKIP
     """
-    from ecgnb.deploy.predict import predict as predict_with
+    from ecgnb.deploy.inference import predict_recordings
 
-    return predict_with(find_bundle(run), files_in_folders(sources), **_given(reading))
+    files = files_in_folders(sources)
+    return predict_recordings(find_bundle(run), files, **_without_none(reading))
 
 
 def infer_recordings(
@@ -57,8 +61,7 @@ def infer_recordings(
     embeddings: bool = False,
     **reading: Any,
 ) -> Inference:
-    """Predict recordings, and keep what their windows gave, embeddings and a record of
-    how it was done.
+    """Predict recordings, and return also their windows, embeddings and a record.
 
     Args:
         sources: as for `predict`.
@@ -68,27 +71,22 @@ def infer_recordings(
         **reading: as for `predict`, and ``batch_size``, windows at a time.
 
     Returns:
-        Tables, embeddings and record; ``.save(folder)`` writes them (see
-        `ecgnb.deploy.inference.Inference`).
+        Tables, embeddings and record; ``.save(folder)`` writes them.
 
     Raises:
         ReadError, StageError, CheckpointError: as for `predict`.
 
-    >>> ecgnb.infer_recordings("recordings", embeddings=True).save("results")  # doctest: +SKIP
+    >>> ecgnb.infer_recordings("recordings").save("results")  # doctest: +SKIP
     """
     from ecgnb.deploy.inference import infer
 
-    return infer(
-        find_bundle(run),
-        files_in_folders(sources),
-        embeddings=embeddings,
-        **_given(reading),
-    )
+    files = files_in_folders(sources)
+    options = _without_none(reading)
+    return infer(find_bundle(run), files, embeddings=embeddings, **options)
 
 
 def find_bundle(run: str | Path | Run) -> Bundle:
-    """Load the bundle of a run, or what `ecgnb.deploy.opening.open_bundle` finds under
-    that name.
+    """Load the bundle of a run, or a model by its path or name on the hub.
 
     Raises:
         StageError: the run is not evaluated yet, so that it has no bundle.
@@ -101,52 +99,51 @@ def find_bundle(run: str | Path | Run) -> Bundle:
     from ecgnb.hub.huggingface import WEIGHTS
 
     if isinstance(run, str | Path):
-        missing_place = not Path(run).exists() and (
-            Path(run).suffix in WEIGHTS or len(Path(run).parts) > 1
-        )
-        if is_bundle(run) or missing_place:  # which tells that there is nothing
-            return open_bundle(run)
-        if Path(run).is_dir() and not (Path(run) / "config.json").is_file():
+        path = Path(run)
+        looks_like_path = path.suffix in WEIGHTS or len(path.parts) > 1
+        if is_bundle(run) or (looks_like_path and not path.exists()):
+            return open_bundle(run)  # raises for a path that does not exist
+        if path.is_dir() and not (path / "config.json").is_file():
             raise CheckpointError(
-                f"The folder {run} holds neither a bundle nor a port. `ecgnb port convert` writes ports."
+                f"The folder {run} is neither a bundle nor a port. `ecgnb port "
+                "convert` writes ports."
             )
-    found = run if isinstance(run, Run) else find_run(str(run))
-    found.require("evaluate")
-    return load_bundle(found.path("bundle"))
+    if not isinstance(run, Run):
+        run = find_run(str(run))
+    run.require("evaluate")
+    return load_bundle(run.path("bundle"))
 
 
-def _given(reading: dict[str, Any]) -> dict[str, Any]:
+def _without_none(reading: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in reading.items() if value is not None}
 
 
 def files_in_folders(sources: Source | Iterable[Source]) -> Source | list[Source]:
-    """Put the recordings in and below a folder in its place; anything else stays as it
-    is.
+    """Replace each folder by the recordings in and below it.
 
     Raises:
-        ReadError: ``empty``, when a folder holds none.
+        ReadError: ``empty``, when a folder contains none.
     """
     from ecgnb.data.recording import Recording
 
-    if isinstance(sources, str | Path):
-        return _recordings_below(Path(sources)) if _is_folder(sources) else sources
     if isinstance(sources, Recording):
         return sources
-    listed: list[Source] = []
+    if isinstance(sources, str | Path):
+        return _recordings_below(Path(sources)) if _is_folder(sources) else sources
+    files: list[Source] = []
     for source in sources:
-        listed += _recordings_below(Path(source)) if _is_folder(source) else [source]  # type: ignore[arg-type]
-    return listed
+        if not isinstance(source, Recording) and _is_folder(source):
+            files += _recordings_below(Path(source))
+        else:
+            files.append(source)
+    return files
 
 
-def _is_folder(source: Source) -> bool:
-    """Tell a folder from a WFDB record of the same name."""
+def _is_folder(source: str | Path) -> bool:
+    """Return whether this is a folder, and not a WFDB record of the same name."""
     from ecgnb.data.readers.wfdb_header import header_path
 
-    return (
-        isinstance(source, str | Path)
-        and Path(source).is_dir()
-        and not header_path(source).is_file()
-    )
+    return Path(source).is_dir() and not header_path(source).is_file()
 
 
 def _recordings_below(folder: Path) -> list[Source]:

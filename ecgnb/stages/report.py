@@ -1,30 +1,41 @@
-"""Stage 6: everything about a run in one HTML file."""
+"""Stage 6, report: everything about a run in one HTML file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
 from ecgnb.core.environment import describe_environment, package_version
+from ecgnb.core.progress import say
+from ecgnb.figures import FIGURES
 from ecgnb.figures.html_report import Section
 from ecgnb.figures.html_report import write_report as write_html
+from ecgnb.figures.style import format_interval
 from ecgnb.run.run import Run
-from ecgnb.stages import figures
 from ecgnb.stages.environment_report import environment_table
 from ecgnb.stages.evaluate import evaluation_inputs, headline_table, per_class_table
+from ecgnb.stages.figure_values import draw_figure, draw_test_example
 from ecgnb.stages.prepare import preparation_table
 from ecgnb.stages.split import split_table
 
 HOW_MEASURED = (
-    "All numbers below are from the test split, which neither training nor any choice has seen. The epoch was chosen "
-    "on the validation split, and so were the temperature and, for several labels a recording, the thresholds. "
-    "Intervals are {confidence:.0%} bootstrap intervals ({resamples} resamples of whole patients); calibration errors "
-    "of resamples are biased upwards, so with few recordings their value may lie below its interval."
+    "All numbers below are from the test split, which neither training nor any choice "
+    "has used. The epoch was chosen on the validation split, and so were the "
+    "temperature and, for several labels per recording, the thresholds. Intervals are "
+    "{confidence:.0%} bootstrap intervals ({resamples} resamples of whole patients); "
+    "calibration errors of resamples are biased upwards, so with few recordings their "
+    "value may be below its interval."
 )
 #: Rejected recordings listed in the report; the rest is in rejected.csv.
 REJECTED_SHOWN = 20
+#: Sections of the figures of each stage; those of other stages are in "Evaluation".
+SECTIONS = {
+    "cohort": "Data",
+    "prepare": "Data",
+    "split": "Splits",
+    "train": "Training",
+}
 
 
 def write_report(run: Run) -> pd.DataFrame:
@@ -32,192 +43,158 @@ def write_report(run: Run) -> pd.DataFrame:
     parameters and environment.
 
     Returns:
-        Where the results lie, within the project's folder: ``what, where``.
+        The paths of the results within the project's folder: ``what, where``.
     """
     run.require("evaluate")
     run.require_current("evaluate", evaluation_inputs(run))
-    sections = [
-        section(run)
-        for section in (_data, _splits, _training, _evaluation, _examples, _reproduce)
-    ]
+    classes = f"{len(run.classes)} classes"
     write_html(
         run.path("report.html"),
-        title=f"{run.config.data.name}: {run.config.model.label}, {len(run.classes)} classes",
+        title=f"{run.config.data.name}: {run.config.model.label}, {classes}",
         summary=_summary(run),
-        sections=sections,
+        sections=[
+            _data_section(run),
+            _split_section(run),
+            _training_section(run),
+            _evaluation_section(run),
+            _example_section(run),
+            _parameter_section(run),
+        ],
         footer=f"Run {run.name}, made with ecgnb {package_version('ecgnb')}.",
     )
     run.finish("report", {"train": run.require("train")["identity"]})
-    places = run.result_paths()
-    where = [place.relative_to(run.root).as_posix() for place in places.values()]
-    return pd.DataFrame({"what": list(places), "where": where})
+    paths = run.result_paths()
+    where = [path.relative_to(run.root).as_posix() for path in paths.values()]
+    return pd.DataFrame({"what": list(paths), "where": where})
+
+
+def draw_figures(run: Run, section: str) -> tuple[list[tuple[str, Any]], str]:
+    """Draw the registered figures of a section (by `SECTIONS`).
+
+    Returns:
+        Pairs of caption and figure, sorted by ``order``, and a paragraph for each
+        figure that could not be drawn, with the reason.
+    """
+    figures, failures = [], []
+    for name in sorted(FIGURES, key=lambda name: FIGURES.about(name).get("order", 1e9)):
+        about = FIGURES.about(name)
+        if SECTIONS.get(about.get("needs", ""), "Evaluation") != section:
+            continue
+        caption = about.get("caption", name)
+        try:
+            figures.append((caption, draw_figure(run, name)[0]))
+        except Exception as error:  # a figure from outside must not cost the report
+            kind = type(error).__name__
+            failure = f"The figure {name!r} could not be drawn ({kind}): {error}"
+            say(failure)
+            failures.append(failure)
+    return figures, "\n\n".join(failures)
 
 
 def _summary(run: Run) -> dict[str, Any]:
-    metrics = run.metrics
-    shown = {row["metric"]: row for row in metrics["intervals"]}
-    names = [
-        name
-        for name in ("macro_auroc", "macro_f1", "accuracy", "f_max")
-        if name in shown
-    ]
-    return {
-        **{_words(name): _with_interval(shown[name]) for name in names},
-        "test recordings": metrics["n_records"],
-        "classes": ", ".join(run.classes)
-        if len(run.classes) <= 8
-        else len(run.classes),
-        "leaks between splits": metrics["split"]["leaks"],
-    }
+    metrics, classes = run.metrics, len(run.classes)
+    headline = headline_table(run).set_index("metric").astype(float)
+    facts: dict[str, Any] = {}
+    for name in ("macro_auroc", "macro_f1", "accuracy", "f_max"):
+        if name in headline.index:
+            facts[_metric_label(name)] = format_interval(*headline.loc[name])
+    facts["test recordings"] = metrics["n_records"]
+    facts["classes"] = ", ".join(run.classes) if classes <= 8 else classes
+    facts["leaks between splits"] = metrics["split"]["leaks"]
+    return facts
 
 
-def _with_interval(row: dict[str, Any]) -> str:
-    from ecgnb.figures.style import with_interval
-
-    value, low, high = (
-        float("nan") if row[name] is None else row[name]
-        for name in ("value", "low", "high")
-    )
-    return with_interval(value, low, high)
+def _metric_label(metric: str) -> str:
+    label = metric.replace("_", " ").replace("auroc", "AUROC")
+    return label.replace("f1", "F1").replace("f max", "F-max")
 
 
-def _words(metric: str) -> str:
-    return (
-        metric.replace("_", " ")
-        .replace("auroc", "AUROC")
-        .replace("f1", "F1")
-        .replace("f max", "F-max")
-    )
-
-
-def _data(run: Run) -> Section:
+def _data_section(run: Run) -> Section:
     rejected = run.store.rejected[["record_id", "reason", "message"]]
     tables = [
-        ("Labels: what became of each recording that was found", run.coverage),
+        (
+            "Labels: how many recordings have one, and what became of the others",
+            run.coverage,
+        ),
         ("Preparation", preparation_table(run)),
     ]
     if len(rejected):
         shown = rejected.head(REJECTED_SHOWN)
         tables.append((f"Rejected recordings ({len(shown)} of {len(rejected)})", shown))
-    return Section(
-        "Data",
-        tables=tables,
-        figures=list(_drawn(run, "label_counts", "class_examples")),
-    )
+    figures, failures = draw_figures(run, "Data")
+    return Section("Data", failures, tables, figures)
 
 
-def _splits(run: Run) -> Section:
+def _split_section(run: Run) -> Section:
     leaks = run.require("split")["leaks"]
-    checked = (
-        "No patient and no identical signal is in two splits."
-        if not leaks
-        else f"{leaks} LEAKS were found."
-    )
-    return Section(
-        "Splits",
-        text=" ".join([checked, *run.splits.report.get("warnings", [])]),
-        tables=[("Recordings of each class in each part", split_table(run))],
-    )
+    text = "No patient and no identical signal is in two splits."
+    if leaks:
+        text = f"{leaks} LEAKS between the splits."
+    text = " ".join([text, *run.splits.report.get("warnings", [])])
+    tables = [("Recordings of each class in each part", split_table(run))]
+    figures, failures = draw_figures(run, "Splits")
+    return Section("Splits", f"{text}\n\n{failures}", tables, figures)
 
 
-def _training(run: Run) -> Section:
-    result = run.require("train")
+def _training_section(run: Run) -> Section:
+    best_epoch = run.require("train")["best_epoch"]
     monitor = run.config.training.for_task(run.task).monitor
     text = (
         f"{run.config.model.label}, trained on {len(run.splits.train)} recordings; "
-        f"the weights of epoch {result['best_epoch']} were kept (best {_words(monitor)} on validation)."
+        f"the weights of epoch {best_epoch} were kept (best {_metric_label(monitor)} "
+        "on validation)."
     )
-    return Section("Training", text=text, figures=list(_drawn(run, "training_curves")))
+    figures, failures = draw_figures(run, "Training")
+    return Section("Training", f"{text}\n\n{failures}", figures=figures)
 
 
-def _evaluation(run: Run) -> Section:
+def _evaluation_section(run: Run) -> Section:
     metrics = run.metrics
-    text = HOW_MEASURED.format(
-        confidence=metrics["confidence"],
-        resamples=run.config.evaluation.bootstrap_resamples,
-    )
-    names = (
-        "per_class",
-        "roc",
-        "precision_recall",
-        "confusion",
-        "reliability",
-        "score_histograms",
-    )
-    return Section(
-        "Evaluation",
-        text=" ".join([text, *metrics["warnings"]]),
-        tables=[
-            (
-                "Headline numbers",
-                headline_table(run).assign(
-                    metric=lambda table: table["metric"].map(_words)
-                ),
-            ),
-            ("Each class", per_class_table(run)),
-            ("Calibration", _calibration(metrics)),
-        ],
-        figures=list(_drawn(run, *names)),
-    )
-
-
-def _calibration(metrics: dict[str, Any]) -> pd.DataFrame:
-    """Compare the numbers that temperature scaling changes, before and after."""
-    rows = [
-        {
-            "number": _words(name),
-            "before": metrics["uncalibrated"][name],
-            "after": metrics["headline"][name],
-        }
-        for name in metrics["uncalibrated"]
+    resamples = run.config.evaluation.bootstrap_resamples
+    text = HOW_MEASURED.format(confidence=metrics["confidence"], resamples=resamples)
+    text = " ".join([text, *metrics["warnings"]])
+    headline = headline_table(run)
+    headline["metric"] = headline["metric"].map(_metric_label)
+    calibration = []
+    for name, before in metrics["uncalibrated"].items():
+        calibration.append((_metric_label(name), before, metrics["headline"][name]))
+    calibration.append(("temperature", 1.0, metrics["temperature"]))
+    tables = [
+        ("Headline numbers", headline),
+        ("Each class", per_class_table(run)),
+        (
+            "Calibration",
+            pd.DataFrame(calibration, columns=["number", "before", "after"]),
+        ),
     ]
-    return pd.DataFrame(
-        [
-            *rows,
-            {"number": "temperature", "before": 1.0, "after": metrics["temperature"]},
-        ]
-    )
+    figures, failures = draw_figures(run, "Evaluation")
+    return Section("Evaluation", f"{text}\n\n{failures}", tables, figures)
 
 
-def _examples(run: Run) -> Section:
+def _example_section(run: Run) -> Section:
     predictions = run.predictions
-    places = [group.index[0] for _, group in predictions.groupby("correct", sort=False)]
-    drawn = []
-    for place in sorted(places):
-        row = predictions.loc[place]
-        caption = f"Test recording {row['record_id']}: labelled {row['label']}, predicted {row['prediction'] or 'none'}."
-        drawn.append((caption, figures.draw_test_example(run, place)[0]))
-    return Section(
-        "Examples",
-        text="One test recording that was called rightly and one wrongly.",
-        figures=drawn,
-    )
+    figures = []
+    for position in predictions.drop_duplicates("correct").index:
+        row = predictions.loc[position]
+        caption = (
+            f"Test recording {row['record_id']}: labelled {row['label']}, predicted "
+            f"{row['prediction'] or 'none'}."
+        )
+        figures.append((caption, draw_test_example(run, position)))
+    text = "The first right and the first wrong prediction of the test split."
+    return Section("Examples", text, figures=figures)
 
 
-def _reproduce(run: Run) -> Section:
-    unused = (
-        ("MODEL", "MODEL_OPTIONS") if run.config.model.start_from else ()
-    )  # START_FROM stands in place of both
-    parameters = {
-        name: value
-        for name, value in run.config.parameters().items()
-        if name not in unused
-    }
-    table = pd.DataFrame(
-        {
-            "parameter": list(parameters),
-            "value": [str(value) for value in parameters.values()],
-        }
-    )
+def _parameter_section(run: Run) -> Section:
+    parameters = run.config.parameters()
+    if run.config.model.start_from:  # which replaces both
+        del parameters["MODEL"], parameters["MODEL_OPTIONS"]
+    table = pd.DataFrame({"parameter": list(parameters), "value": parameters.values()})
+    table["value"] = table["value"].map(str)
     environment = environment_table(describe_environment(run.root))
-    return Section(
-        "Parameters and environment",
-        text="The same parameters, recordings and versions give the same numbers on the same machine.",
-        tables=[("Parameters", table), ("Environment", environment)],
+    text = (
+        "The same parameters, recordings and versions give the same numbers on the "
+        "same machine."
     )
-
-
-def _drawn(run: Run, *names: str) -> Iterator[tuple[str, Any]]:
-    for name in names:
-        caption, draw = figures.FIGURES[name]
-        yield caption, draw(run)[0]
+    tables = [("Parameters", table), ("Environment", environment)]
+    return Section("Parameters and environment", text, tables)

@@ -12,7 +12,8 @@ from ecgnb.core.errors import LabelError
 from ecgnb.core.files import fingerprint
 from ecgnb.core.progress import say
 from ecgnb.data.labels.targets import encode
-from ecgnb.data.splits.splits import find_leakage, make_splits, write_splits
+from ecgnb.data.splits.leakage import find_leakage
+from ecgnb.data.splits.splits import make_splits, write_splits
 from ecgnb.run.run import Run
 
 
@@ -35,7 +36,7 @@ def split(run: Run) -> pd.DataFrame:
             inputs,
             files=["splits.json"],
             fingerprint=fingerprint(splits.parts),
-            leaks=len(find_leakage(records, splits)),
+            leaks=len(find_leakage(records, splits.parts)),
         )
         for warning in splits.report["warnings"]:
             say(warning)

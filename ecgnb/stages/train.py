@@ -304,7 +304,7 @@ def build_loader(run: Run, part: str, *, shuffle: bool = False, **process: Any) 
         **process: ``device``, ``rank`` and ``world_size``.
     """
     from ecgnb.data.loading.loaders import Loader
-    from ecgnb.data.loading.sampling import balanced_weights
+    from ecgnb.data.loading.sampler import balanced_weights
 
     rows = getattr(run.splits, part)
     targets = targets_of(run, rows)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import pickle
 import socket
 import sys
 import time
 import uuid
 from collections.abc import Callable
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +69,13 @@ def launch(function: Callable[..., Any], config: TrainConfig, *args: Any) -> Non
 def _check_sendable(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
     for item in (function, *args):
         try:
-            content = pickle.dumps(item)
+            content = bytes(ForkingPickler.dumps(item))
         except Exception as error:  # whatever a class raises that forbids it
             raise ConfigError(
                 f"{item!r} cannot be sent to other processes ({error}). Pass something "
                 "that can be pickled, or set devices=1."
             ) from error
-        # Pickle refers to classes and functions by the name of their module.
+        # A pickle contains the module names of its classes and functions.
         in_notebook = not hasattr(sys.modules["__main__"], "__file__")
         if in_notebook and b"__main__" in content:
             raise ConfigError(

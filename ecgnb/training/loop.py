@@ -24,7 +24,7 @@ from ecgnb.core.errors import ConfigError, EcgnbError
 from ecgnb.core.files import remove_leftovers
 from ecgnb.core.progress import progress, say
 from ecgnb.data.loading.loaders import Batch, Loader
-from ecgnb.data.loading.sampling import mix
+from ecgnb.data.loading.sampler import mix
 from ecgnb.objectives.base import Learner, Objective, compute_loss
 from ecgnb.training.callbacks import Callback, EpochLines
 from ecgnb.training.checkpoint import check_identity, read_checkpoint
@@ -164,7 +164,7 @@ def fit(
 def train_epoch(training: Training) -> None:
     """Run the optimizer steps of one epoch, or the remaining ones after a resume."""
     state, config = training.state, training.config
-    training.learner.train()
+    training.learner.train()  # sets the frozen part to training mode as well
     set_frozen_to_eval(training.model, config.freeze)
     training.start_clock()
     stream = training.train_loader.epoch(state.epoch, start_batch=state.batch)
@@ -215,6 +215,7 @@ def train_step(training: Training, batches: list[Batch]) -> None:
     for number, batch in enumerate(batches):
         seed_dropout(mix(config.seed, step, number, fabric.global_rank), fabric.device)
         views = objective.views(batch, seed=config.seed, step=step, train=True)
+        # 0 on a rank that borrowed a record to take part in the exchange of gradients
         weight = batch.n_local / n_records
         is_last = number == len(batches) - 1
         with fabric.no_backward_sync(training.learner, enabled=not is_last):
@@ -240,7 +241,9 @@ def finish_epoch(training: Training) -> None:
     """
     state, config = training.state, training.config
     training_seconds = training.update_clock()
-    row = {"epoch": state.epoch + 1, "train_loss": state.loss_sum / state.n_records}
+    epoch = state.epoch + 1
+    row: dict[str, Any] = {"epoch": epoch}
+    row["train_loss"] = state.loss_sum / state.n_records
     row |= _validation_row(training)
     row["lr"] = learning_rate(state.step - 1, training.total_steps, config)
     row["seconds"] = training.update_clock()
@@ -259,14 +262,14 @@ def finish_epoch(training: Training) -> None:
     # The first epoch is kept even when its score is undefined (NaN), so that there is
     # always a best one.
     if score > state.best_score or state.best_epoch == 0:
-        state.best_epoch, state.stale_epochs = row["epoch"], 0
+        state.best_epoch, state.stale_epochs = epoch, 0
         if math.isfinite(score):
             state.best_score = score
         training.save_best()
     else:
         state.stale_epochs += 1
     with torch.no_grad():
-        training.objective.on_epoch_end(training.model, row["epoch"])
+        training.objective.on_epoch_end(training.model, epoch)
     training.notify("on_epoch_end", row)
 
     state.seconds += row["seconds"]

@@ -218,12 +218,13 @@ class Training:
         if not self._pending:
             return
         values, norms, counts = zip(*self._pending, strict=True)
-        rows, norms = torch.stack(values).tolist(), torch.stack(norms).tolist()
         self._pending = []
+        # One transfer from the device for all steps.
+        rows = torch.stack(values).tolist()
+        lengths = torch.stack(norms).tolist()
         sums = self.state.metric_sums
-        for index, (row, norm, count) in enumerate(
-            zip(rows, norms, counts, strict=True)
-        ):
+        steps = zip(rows, lengths, counts, strict=True)
+        for index, (row, norm, count) in enumerate(steps):
             loss, *metrics = row
             if not (math.isfinite(loss) and (self.scales_loss or math.isfinite(norm))):
                 raise self._not_finite(len(rows) - index, loss, norm)
@@ -241,6 +242,7 @@ class Training:
 
     def _not_finite(self, steps_ago: int, loss: float, norm: float) -> EcgnbError:
         state, accumulated = self.state, self.config.grad_accum_steps
+        # Batches of the step that failed; state.batch counts those of later steps too.
         first = (math.ceil(state.batch / accumulated) - steps_ago) * accumulated
         last = min(first + accumulated, self.batches_per_epoch)
         batches = [

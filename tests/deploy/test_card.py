@@ -4,6 +4,7 @@ machine it comes from."""
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from ecgnb.data.config import PrepareConfig
 from ecgnb.data.signal.leads import STANDARD_12
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.bundle_folder import load_bundle
-from ecgnb.deploy.card import model_card, without_paths
+from ecgnb.deploy.card import card_body, model_card, without_paths
 from ecgnb.models import build_model
 from ecgnb.transforms.pipeline import build_pipeline
 
@@ -122,8 +123,8 @@ def test_the_input_is_told(bundle: Bundle) -> None:
         == "10 s (1000 samples); longer recordings are cut into windows, shorter ones are padded with zeros"
     )
     assert (
-        told["transforms, of what is kept"].startswith("zscore (")
-        and "bandpass (low 0.5, high 30.0" in (told["transforms, of what is kept"])
+        told["transforms, of the model's input"].startswith("zscore (")
+        and "bandpass (low 0.5, high 30.0" in (told["transforms, of the model's input"])
     )
     cropped = dict(rows(model_card(dataclasses.replace(bundle, aggregate=())), "Input"))
     assert "longer recordings are cropped to the beginning" in cropped["length"]
@@ -198,6 +199,18 @@ def test_a_model_without_classes_gives_embeddings(bundle: Bundle) -> None:
         "ecgnb predict recording.hea --run owner/repository --out FOLDER --embeddings"
         in card
     )
+
+
+def test_without_the_hub_extra_the_metadata_have_no_results(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = model_card(bundle)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    plain = model_card(bundle)
+    assert card_body(plain) == card_body(card)
+    data = ModelCard(plain).data
+    assert (data.library_name, data.license) == ("ecgnb", "cc-by-4.0")
+    assert "ecg" in data.tags and data.eval_results is None
 
 
 def test_the_limits_and_the_lines_to_use_it(bundle: Bundle) -> None:

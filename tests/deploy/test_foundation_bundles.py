@@ -131,7 +131,7 @@ def test_a_pretrained_bundle_embeds_and_does_not_predict(tmp_path, data_dir) -> 
 def test_names_are_given_for_heads_that_were_not_published(tmp_path) -> None:
     checkpoint = stand_in(tmp_path / "three.pt", n_classes=3, optimizer=False, **SMALL)
     with pytest.raises(
-        ConfigError, match="3 outputs, and no checkpoint tells their names"
+        ConfigError, match="3 outputs, and no checkpoint has their names"
     ):
         open_bundle(checkpoint)
     assert open_bundle(checkpoint, classes=["a", "b", "c"]).aggregate == ("mean",) * 3
@@ -168,7 +168,7 @@ def test_what_is_no_model_is_refused(tmp_path) -> None:
     page.write_text("<html>sign in</html>", encoding="utf-8")
     for place, message in (
         (page, "web page"),
-        (tmp_path, "holds no readable bundle.json"),
+        (tmp_path, "has no readable bundle.json"),
         (tmp_path / "none", "no"),
     ):
         with pytest.raises(CheckpointError, match=message):

@@ -26,7 +26,7 @@ from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.bundle_folder import load_bundle, save_bundle
 from ecgnb.deploy.card import model_card
 from ecgnb.deploy.hub_bundles import from_hub, push_to_hub
-from ecgnb.deploy.predict import predict
+from ecgnb.deploy.inference import predict_recordings
 from ecgnb.models import build_model
 from ecgnb.transforms.pipeline import build_pipeline
 
@@ -89,7 +89,9 @@ def test_a_bundle_comes_back_and_predicts_bit_for_bit_the_same(
 ) -> None:
     pushed = push_to_hub(folder, "clinic/ecg")
     found = from_hub("clinic/ecg", pushed.revision)
-    assert predict(found, recording).equals(predict(bundle, recording))
+    assert predict_recordings(found, recording).equals(
+        predict_recordings(bundle, recording)
+    )
     for field in dataclasses.fields(Bundle):
         if field.name != "model":
             assert getattr(found, field.name) == getattr(bundle, field.name), field.name
@@ -167,7 +169,7 @@ def test_what_is_public_is_not_pushed_to_by_mistake(hub: FakeHub, folder: Path) 
 def test_a_folder_that_is_no_whole_bundle_never_reaches_the_hub(
     hub: FakeHub, folder: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(CheckpointError, match=r"holds no readable bundle\.json"):
+    with pytest.raises(CheckpointError, match=r"has no readable bundle\.json"):
         push_to_hub(tmp_path, "clinic/ecg")
     weights = bytearray((folder / "model.safetensors").read_bytes())
     weights[-1] ^= 1
@@ -183,7 +185,7 @@ def test_a_folder_that_is_no_whole_bundle_never_reaches_the_hub(
         ("", r"Pushing needs a token: .*set it as HF_TOKEN"),
         (
             "hf_reader",
-            r"does not allow this with clinic/ecg to the token in HF_TOKEN.*to push one that may write",
+            r"does not allow this with clinic/ecg to the token in HF_TOKEN.*write it for a push",
         ),
     ],
 )
@@ -261,7 +263,7 @@ def test_the_lines_of_the_card_work(
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(lines, names)
-    wanted = predict(bundle, tmp_path / "recording.npz")
+    wanted = predict_recordings(bundle, tmp_path / "recording.npz")
     assert (
         names["table"].equals(wanted) and load_bundle(folder).classes == bundle.classes
     )

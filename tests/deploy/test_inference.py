@@ -20,8 +20,13 @@ from ecgnb.data.signal.leads import STANDARD_12
 from ecgnb.data.signal.standardise import standardise_windows
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.bundle_folder import load_bundle, save_bundle
-from ecgnb.deploy.inference import Inference, infer, model_fingerprint, peak_memory_mb
-from ecgnb.deploy.predict import predict
+from ecgnb.deploy.inference import (
+    Inference,
+    infer,
+    model_fingerprint,
+    peak_memory_mb,
+    predict_recordings,
+)
 from ecgnb.models import build_model
 from ecgnb.models.ecg_fm import EcgFM
 from ecgnb.transforms.pipeline import build_pipeline
@@ -191,7 +196,7 @@ def test_inference_does_not_depend_on_who_shares_a_batch(
         atol=1e-6 * real.embeddings.max(),
     )
     np.testing.assert_allclose(
-        probabilities(predict(bundle, files)),
+        probabilities(predict_recordings(bundle, files)),
         probabilities(real.table),
         rtol=0,
         atol=1e-6,
@@ -248,7 +253,9 @@ def test_inference_with_a_bundle_of_one_crop_names_the_crop(bundle) -> None:
     np.testing.assert_array_equal(
         probabilities(found.windows), probabilities(found.table)
     )
-    pd.testing.assert_frame_equal(found.table, predict(crop, recordings), atol=1e-6)
+    pd.testing.assert_frame_equal(
+        found.table, predict_recordings(crop, recordings), atol=1e-6
+    )
 
 
 def seen_by(bundle: Bundle, *arguments, **options) -> list[torch.Tensor]:
@@ -428,7 +435,7 @@ def test_inference_of_a_model_without_a_classifier_gives_embeddings_of_all_windo
             expected = model.embed(torch.stack(signals)).numpy()
         np.testing.assert_allclose(found.embeddings, expected, atol=1e-6)
     with pytest.raises(ConfigError, match=r"no classifier.*embeddings"):
-        predict(encoder, recording)
+        predict_recordings(encoder, recording)
 
 
 def test_inference_refuses_other_leads_where_a_bundle_does_not_name_them(
@@ -463,7 +470,10 @@ def test_inference_tells_files_of_one_name_apart(bundle, tmp_path: Path) -> None
         path.as_posix() for path in (*paths, tmp_path / "p3" / "ecg.npz")
     ]
     assert list(found.windows["record_id"]) == [path.as_posix() for path in paths]
-    assert list(predict(bundle, [paths[0], paths[0]])["record_id"]) == ["ecg", "ecg"]
+    assert list(predict_recordings(bundle, [paths[0], paths[0]])["record_id"]) == [
+        "ecg",
+        "ecg",
+    ]
 
 
 def test_inference_runs_in_the_precision_of_the_model(bundle) -> None:

@@ -21,9 +21,9 @@ from ecgnb.data.recording import Recording
 from ecgnb.data.signal.leads import STANDARD_12
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.bundle_folder import load_bundle, save_bundle
+from ecgnb.deploy.inference import predict_recordings
 from ecgnb.deploy.opening import bundle_of_ecg_fm
 from ecgnb.deploy.precision import PrecisionReport, lower_precision
-from ecgnb.deploy.predict import predict
 from ecgnb.foundation.ecg_fm_checkpoint import load_ecg_fm
 from ecgnb.models import build_model
 from ecgnb.models.lowering import PRECISIONS, n_bytes
@@ -95,7 +95,9 @@ def bundle() -> Bundle:
 
 
 def probabilities(bundle: Bundle, sources: list) -> np.ndarray:
-    return predict(bundle, sources)[list(bundle.classes)].to_numpy(dtype=float)
+    return predict_recordings(bundle, sources)[list(bundle.classes)].to_numpy(
+        dtype=float
+    )
 
 
 @pytest.mark.parametrize("precision", LOWER)
@@ -226,7 +228,7 @@ def test_numbers_too_large_for_float16_are_refused_and_fit_bfloat16(
         large.model.layers[0].attention.value.weight.mul_(1e7)
     with pytest.raises(
         ConfigError,
-        match=r"no probabilities in float16 for recording 'r0'.*none above 65504",
+        match=r"no probabilities in float16 for recording 'r0'.*float16 ends at 65504",
     ):
         lower_precision(large, "float16", recordings(), max_change=1)
     lower_precision(large, "bfloat16", recordings(), max_change=1)
@@ -241,7 +243,7 @@ def test_what_cannot_be_compared_is_refused(bundle: Bundle) -> None:
         (bundle, "int4", one, {}, "no precision 'int4'.*Did you mean 'int8'"),
         (bundle, "float32", one, {}, "in float32 already"),
         (lowered, "int8", one, {}, "in int8 already"),
-        (lowered, "bfloat16", one, {}, "in int8 and cannot come to bfloat16"),
+        (lowered, "bfloat16", one, {}, "in int8 and cannot be converted to bfloat16"),
         (bundle, "int8", [], {}, "needs recordings"),
         (bundle, "int8", one, {"max_change": 2}, "max_change is 2"),
         (bundle, "int8", one, {"max_change": float("nan")}, "max_change is nan"),
@@ -259,45 +261,46 @@ def test_what_cannot_be_compared_is_refused(bundle: Bundle) -> None:
         lower_precision(bundle, "int8", [*one, flat])
 
 
-@pytest.mark.parametrize("precision", LOWER)
-def test_a_fresh_process_predicts_the_same_bits(
-    bundle: Bundle, precision: str, tmp_path: Path
-) -> None:
+FRESH_PROCESS = """
+import sys, torch
+from ecgnb.deploy.bundle_folder import load_bundle
+from ecgnb.deploy.inference import predict_recordings
+torch.set_num_threads(1)
+file, *folders = sys.argv[1:]
+for folder in folders:
+    bundle = load_bundle(folder)
+    row = predict_recordings(bundle, file).iloc[0]
+    print(bundle.precision, *(float(row[name]).hex() for name in bundle.classes))
+"""
+
+
+def test_a_fresh_process_predicts_the_same_bits(bundle: Bundle, tmp_path: Path) -> None:
     source = recordings(1)[0]
-    lowered, _ = lower_precision(bundle, precision, source)
-    folder = save_bundle(lowered, tmp_path / "b")
-    np.savez(
-        tmp_path / "r.npz",
-        signal=source.signal,
-        fs=100,
-        leads=np.array(STANDARD_12),
-        units="mV",
-    )
-    code = (
-        "import sys, torch; from ecgnb.deploy.bundle_folder import load_bundle; from ecgnb.deploy.predict import predict\n"
-        "torch.set_num_threads(1); b = load_bundle(sys.argv[1]); row = predict(b, sys.argv[2]).iloc[0]\n"
-        "print(b.precision, *(float(row[name]).hex() for name in b.classes))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(folder), str(tmp_path / "r.npz")],
+    file = tmp_path / "r.npz"
+    leads = np.array(STANDARD_12)
+    np.savez(file, signal=source.signal, fs=100, leads=leads, units="mV")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        expected = []
+        for precision in LOWER:
+            lowered, _ = lower_precision(bundle, precision, source)
+            folder = save_bundle(lowered, tmp_path / precision)
+            values = probabilities(lowered, [file])[0].tolist()
+            expected.append([precision, *(value.hex() for value in values)])
+            size = (folder / "model.safetensors").stat().st_size
+            assert size < 1.1 * n_bytes(lowered.model) + 10_000
+    finally:
+        torch.set_num_threads(threads)
+    folders = [str(tmp_path / precision) for precision in LOWER]
+    output = subprocess.run(
+        [sys.executable, "-c", FRESH_PROCESS, str(file), *folders],
         check=True,
         capture_output=True,
         text=True,
         env=os.environ | {"ECGNB_PROGRESS": "quiet"},
-    )
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        here = [
-            value.hex()
-            for value in probabilities(lowered, [tmp_path / "r.npz"])[0].tolist()
-        ]
-    finally:
-        torch.set_num_threads(threads)
-    assert done.stdout.split() == [precision, *here]
-    assert (tmp_path / "b" / "model.safetensors").stat().st_size < 1.1 * n_bytes(
-        lowered.model
-    ) + 10_000
+    ).stdout
+    assert [line.split() for line in output.splitlines()] == expected
 
 
 def test_a_bundle_of_another_precision_than_it_says_is_refused(
@@ -309,24 +312,12 @@ def test_a_bundle_of_another_precision_than_it_says_is_refused(
     assert (
         description["precision"] == "int8" and load_bundle(folder).precision == "int8"
     )
-    write_json(
-        folder / "bundle.json",
-        {key: value for key, value in description.items() if key != "precision"},
-    )
+    write_json(folder / "bundle.json", description | {"precision": "float32"})
     with pytest.raises(CheckpointError, match="do not fit model 'ecg_fm'"):
         load_bundle(folder)
     write_json(folder / "bundle.json", description | {"precision": "int4"})
     with pytest.raises(ConfigError, match="no precision 'int4'"):
         load_bundle(folder)
-    old = save_bundle(bundle, tmp_path / "old")
-    description = read_json(old / "bundle.json")
-    write_json(
-        old / "bundle.json",
-        {key: value for key, value in description.items() if key != "precision"},
-    )
-    assert load_bundle(old).precision == "float32", (
-        "bundles written before there were precisions"
-    )
 
 
 def test_ecg_fm_on_real_recordings(data_dir: Path, golden_dir: Path) -> None:

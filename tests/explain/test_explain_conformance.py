@@ -1,5 +1,4 @@
-"""Every method keeps the same promises on every kind of model, and none can be
-registered without a test."""
+"""Conformance of every registered method on every kind of model."""
 
 from __future__ import annotations
 
@@ -12,6 +11,14 @@ from ecgnb.core.errors import ConfigError
 from ecgnb.explain import EXPLAINERS, explain
 from ecgnb.models import MODELS, build_model
 
+#: Deeper networks of the same blocks as xresnet1d18 and xresnet1d50.
+DEEPER = ("xresnet1d34", "xresnet1d101", "xresnet1d152")
+CASES = [
+    (name, method)
+    for name in sorted(set(MODELS) - {"keras"})
+    for method in sorted(OPTIONS)
+    if name not in DEEPER or method == "lrp_epsilon_std"
+]
 every_method = pytest.mark.parametrize("method", sorted(OPTIONS))
 
 
@@ -25,9 +32,8 @@ def test_every_registered_method_is_tested():
     )
 
 
-@every_method
-@pytest.mark.parametrize("name", sorted(set(MODELS) - {"keras"}))
-def test_every_method_explains_every_model(method, name):
+@pytest.mark.parametrize(("name", "method"), CASES)
+def test_every_method_explains_every_model(name, method):
     torch.manual_seed(0)
     small = {"dim": 48, "depth": 2, "n_heads": 4, "ffn": 96} if name == "ecg_fm" else {}
     model = build_model(name, n_leads=2, n_samples=300, fs=100.0, n_classes=3, **small)

@@ -7,18 +7,18 @@ import base64
 import io
 import re
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
-from ecgnb.core.errors import EcgnbError
 from ecgnb.figures import html_report as report_module
 from ecgnb.figures.html_report import Section, write_report
 from ecgnb.figures.plots import plot_label_coverage
-from ecgnb.figures.style import save_figure
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 
@@ -58,7 +58,6 @@ def figure():
 
 @pytest.fixture
 def page(figure, tmp_path: Path) -> Page:
-    png, _ = save_figure(figure, tmp_path, "coverage", dpi=192)
     records = pd.DataFrame(
         {
             "record_id": ["<script>alert(1)</script>", 'a"b&c'],
@@ -75,7 +74,7 @@ def page(figure, tmp_path: Path) -> Page:
         ),
         Section(
             "Data",
-            figures=[('Kept "as" file', png)],
+            figures=[('Drawn "twice"', figure)],
             tables=[("Leaks", pd.DataFrame(columns=["kind", "parts"]))],
         ),
     ]
@@ -122,12 +121,14 @@ def test_numbers_are_the_tables(page: Page) -> None:
 
 def test_all_figures_are_inside_with_their_size_and_words(page: Page, figure) -> None:
     images = page.all("img")
-    assert [image["alt"] for image in images] == ["Drawn", 'Kept "as" file']
-    for image, dpi in zip(images, (report_module.DPI, 192), strict=True):
+    assert [image["alt"] for image in images] == ["Drawn", 'Drawn "twice"']
+    for image in images:
         kind, data = str(image["src"]).split(",", 1)
         assert kind == "data:image/png;base64"
         with Image.open(io.BytesIO(base64.b64decode(data, validate=True))) as opened:
-            assert opened.size == pytest.approx(figure.get_size_inches() * dpi, abs=1)
+            assert opened.size == pytest.approx(
+                figure.get_size_inches() * report_module.DPI, abs=1
+            )
         # 96 CSS pixels an inch, whatever the resolution
         assert (int(image["width"]), int(image["height"])) == pytest.approx(
             figure.get_size_inches() * 96, abs=1
@@ -141,11 +142,7 @@ def test_the_file_stands_alone_and_can_be_found_through(page: Page) -> None:
                 tag,
                 attributes,
             )
-    css = (
-        report_module.package_files("ecgnb.evaluation")
-        .joinpath("report.css")
-        .read_text(encoding="utf-8")
-    )
+    css = files("ecgnb.figures").joinpath("report.css").read_text(encoding="utf-8")
     assert not re.search(r"url\(|@import", css)
     assert "prefers-color-scheme: dark" in css and "@media print" in css
     ids = {str(attributes["id"]) for _, attributes in page.tags if "id" in attributes}
@@ -196,17 +193,15 @@ def test_a_long_table_says_what_it_leaves_out(tmp_path: Path) -> None:
     ],
 )
 def test_values_as_text(column, expected: list[str]) -> None:
-    assert report_module._column(pd.Series(column)) == expected
+    assert report_module.format_column(pd.Series(column)) == expected
 
 
-def test_a_figure_that_is_missing_or_no_png_leaves_the_old_report(
-    tmp_path: Path,
+def test_a_figure_that_cannot_be_drawn_leaves_the_old_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_report(tmp_path / "r.html", "old", {}, [])
-    (tmp_path / "not.png").write_text("no image", encoding="utf-8")
-    for file, message in (("absent.png", "cannot be read"), ("not.png", "is no PNG")):
-        with pytest.raises(EcgnbError, match=message):
-            write_report(
-                path, "new", {}, [Section("s", figures=[("c", tmp_path / file)])]
-            )
+    broken = Figure()
+    monkeypatch.setattr(broken, "savefig", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_report(path, "new", {}, [Section("s", figures=[("c", broken)])])
     assert "<title>old</title>" in path.read_text(encoding="utf-8")

@@ -316,7 +316,7 @@ def test_what_is_written_in_the_originals_layout_comes_back(tmp_path: Path) -> N
         ),
         (
             lambda c: c["model"]["proj.weight"].fill_(float("nan")),
-            "holds NaN or infinity",
+            "has NaN or infinity",
         ),
         (
             lambda c: c["model"].update(
@@ -324,10 +324,10 @@ def test_what_is_written_in_the_originals_layout_comes_back(tmp_path: Path) -> N
             ),
             "weights are floating point",
         ),
-        (lambda c: c.update(cfg=None), "does not tell encoder_attention_heads"),
+        (lambda c: c.update(cfg=None), "lacks encoder_attention_heads"),
         (
             lambda c: c["cfg"]["model"].pop("layer_norm_first"),
-            "does not tell layer_norm_first",
+            "lacks layer_norm_first",
         ),
         (lambda c: c["cfg"]["model"].update(encoder_layers=24), "encoder_layers=24"),
         (
@@ -356,11 +356,11 @@ def test_what_is_written_in_the_originals_layout_comes_back(tmp_path: Path) -> N
         (lambda c: c["cfg"]["model"].update(num_labels=26), "num_labels=26"),
         (
             lambda c: c["cfg"]["model"].update(_name="resnet"),
-            "calls the model 'resnet'",
+            "names the model 'resnet'",
         ),
         (
             lambda c: c["cfg"]["model"].update(_name="wav2vec2_cmsc"),
-            "calls the model 'wav2vec2_cmsc'",
+            "names the model 'wav2vec2_cmsc'",
         ),
         (
             lambda c: c["cfg"]["model"].update(activation_fn="relu"),
@@ -377,7 +377,7 @@ def test_what_is_written_in_the_originals_layout_comes_back(tmp_path: Path) -> N
             lambda c: c["cfg"]["model"].update(attention_dropout=5),
             "attention_dropout=5",
         ),
-        (lambda c: c.pop("model"), "holds no model of fairseq-signals"),
+        (lambda c: c.pop("model"), "has no model of fairseq-signals"),
         (lambda c: c["model"].update(step=7), "which are no tensors"),
     ],
 )
@@ -417,7 +417,7 @@ def test_other_files_are_told_from_a_checkpoint(tmp_path: Path, small: Path) -> 
     torch.save(headless, tmp_path / "headless.pt")
     assert "without its classifier" in inspect_model(tmp_path / "headless.pt").known_as
     assert inspect_model(resnet).known_as.startswith(
-        "none that load_ecg_fm knows: The checkpoint holds no tensor of"
+        "none that load_ecg_fm knows: The checkpoint contains no tensor of"
     )
 
 
@@ -436,7 +436,7 @@ def test_a_file_without_configuration_takes_it_from_the_caller(small: Path) -> N
 
 
 def test_what_the_file_says_cannot_be_overruled(small: Path) -> None:
-    with pytest.raises(CheckpointError, match="cannot be overruled"):
+    with pytest.raises(CheckpointError, match="cannot be changed"):
         load_ecg_fm(small, config={"layer_norm_first": True})
 
 

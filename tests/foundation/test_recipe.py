@@ -41,6 +41,6 @@ def test_the_physionet_head_is_in_the_order_of_the_challenges_weights():
 
 def test_another_number_of_outputs_needs_names():
     with pytest.raises(
-        ConfigError, match="5 outputs, and no checkpoint tells their names"
+        ConfigError, match="5 outputs, and no checkpoint has their names"
     ):
         known_head(5)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ecgnb.data.loading.loaders import Batch, Loader
-from ecgnb.data.loading.sampling import mix
+from ecgnb.data.loading.sampler import mix
 from ecgnb.models import build_model
 from ecgnb.objectives import Loss, Objective
 from ecgnb.training.callbacks import Callback

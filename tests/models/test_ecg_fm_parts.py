@@ -1,17 +1,16 @@
-"""ECG-FM's network without its checkpoints: what is promised of its parts."""
+"""Layers of ECG-FM: convolutions, codebook, head."""
 
 from __future__ import annotations
 
 import copy
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from ecgnb.core.errors import ConfigError
-from ecgnb.models import build_model, model_summary
-from ecgnb.models.ecg_fm import EcgFM, PaddingWarning
-from ecgnb.models.ecg_fm_parts import Codebook, MeanHead, PositionalConv
+from ecgnb.models import build_model
+from ecgnb.models.ecg_fm import EcgFM
+from ecgnb.models.ecg_fm_parts import Codebook, MeanHead, PositionalConv, SpectralConv
 
 SMALL = {
     "dim": 48,
@@ -28,78 +27,6 @@ def small(**options) -> EcgFM:
     return build_model("ecg_fm", **{**words, **SMALL, **options}).eval()
 
 
-def test_sizes_of_the_published_models():
-    words = {"n_leads": 12, "n_samples": 2500, "fs": 500.0}
-    with torch.device("meta"):
-        assert (
-            EcgFM(**words, n_classes=0, codebook=(2, 320, 256)).n_parameters()
-            == 90_883_072
-        )
-        assert EcgFM(**words, n_classes=0).n_parameters() == 90_373_248
-        assert EcgFM(**words, n_classes=17).n_parameters() == 90_386_321
-        assert EcgFM(**words, n_classes=17).forward_features(
-            torch.empty(1, 12, 5000)
-        ).shape == (1, 312, 768)
-
-
-@pytest.mark.parametrize(
-    ("samples", "tokens"), [(2500, 156), (5000, 312), (1237, 77), (16, 1)]
-)
-def test_tokens_of_a_length(samples, tokens):
-    model = small()
-    assert model.forward_features(torch.randn(2, 12, samples)).shape == (2, tokens, 48)
-    assert model.stem.n_tokens(samples) == tokens
-    assert model.stem.n_tokens(torch.tensor([samples])).tolist() == [tokens]
-
-
-def test_attention_weights_are_those_of_the_forward_pass():
-    model = small()
-    x = torch.randn(2, 12, 800)
-    weights = model.attention(x)
-    assert weights.shape == (2, 3, 50, 50)
-    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, 50))
-    layer = model.layers[0].attention
-    single = copy.deepcopy(layer)
-    single.n_heads = 1
-    tokens = model._tokens(x, None)[0]
-    torch.testing.assert_close(
-        single.out(single.weights(tokens, None) @ single.value(tokens)),
-        single(tokens, None),
-        atol=1e-5,
-        rtol=1e-4,
-    )
-
-
-def test_padded_keys_get_no_attention():
-    model = small()
-    mask = torch.zeros(1, 800, dtype=torch.bool)
-    mask[:, 400:] = True
-    with pytest.warns(PaddingWarning):
-        weights = model.attention(torch.randn(1, 12, 800), mask)
-    assert weights[..., 25:].abs().max() == 0
-    torch.testing.assert_close(weights.sum(-1), torch.ones(1, 3, 50))
-
-
-def test_what_is_padding_changes_nothing_behind_the_stem():
-    """Other numbers in padded samples change the stem's statistics alone; without its
-    norm they change nothing."""
-    model = small()
-    model.stem.norm = torch.nn.Identity()
-    x, mask = torch.randn(1, 12, 800), torch.zeros(1, 800, dtype=torch.bool)
-    mask[:, 416:] = True  # a token sees 16 samples
-    with pytest.warns(PaddingWarning):
-        one = model.embed(x, mask)
-        x[..., 416:] += 5
-        position = model.position
-        model.position = (
-            torch.nn.Identity()
-        )  # it reaches over the border, as in the original
-        two, three = model.embed(x, mask), model.embed(x - 5 * mask, mask)
-    torch.testing.assert_close(two, three)
-    model.position = position
-    assert one.shape == two.shape
-
-
 def test_the_positional_convolution_is_the_same_with_and_without_gradients():
     for kernel, groups in ((128, 16), (31, 4)):
         torch.manual_seed(1)
@@ -111,8 +38,8 @@ def test_the_positional_convolution_is_the_same_with_and_without_gradients():
         scale = direct.abs().max()
         with torch.inference_mode():
             assert (part(x) - direct).abs().max() <= 2e-6 * scale
-            made = part._made
-            assert part(x) is not None and part._made is made
+            made = part._cache
+            assert part(x) is not None and part._cache is made
         for change in (_in_place, _unseen, _fused_step):
             change(part)
             with torch.inference_mode():
@@ -145,90 +72,11 @@ def _fused_step(part):
     optimizer.step()
 
 
-def test_training_validates_the_weights_that_it_has():
-    """A fused optimizer on the CPU changes weights without a trace; validation must see
-    them all the same."""
-    model, x = small(), torch.randn(4, 12, 800)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, fused=True)
-    for _ in range(3):
-        with torch.inference_mode():
-            model(x)
-        model(x).square().sum().backward()
-        optimizer.step()
-    with torch.inference_mode():
-        found = model(x)
-    torch.testing.assert_close(found, model(x).detach(), atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_inference_under_autocast(dtype):
-    model, x = small(), torch.randn(2, 12, 800)
-    with torch.inference_mode():
-        expected = model(x)
-        with torch.autocast("cpu", dtype=dtype):
-            found = model(x)
-    assert (found.float() - expected).abs().max() <= 0.05 * expected.abs().max()
-
-
 def test_what_can_be_made_again_is_not_copied():
     part = PositionalConv(48, 31, 4)
     with torch.inference_mode():
         part(torch.zeros(1, 20, 48))
-    assert part._made is not None and copy.deepcopy(part)._made is None
-
-
-def test_several_threads_with_other_lengths():
-    model = small()
-    lengths = [400, 800, 1200] * 4
-    with torch.inference_mode():
-        expected = {
-            length: model(torch.ones(1, 12, length).cumsum(2))
-            for length in set(lengths)
-        }
-
-    def ask(length):
-        with torch.inference_mode():
-            return length, [
-                model(torch.ones(1, 12, length).cumsum(2)) for _ in range(5)
-            ]
-
-    with ThreadPoolExecutor(6) as pool:
-        for length, found in pool.map(ask, lengths):
-            assert all(torch.equal(each, expected[length]) for each in found)
-
-
-@pytest.mark.parametrize(
-    ("mask", "message"),
-    [
-        (
-            torch.zeros(2, 801, dtype=torch.bool),
-            r"shape \[2, 801\]; for these signals give \[2, 800\] or \[2, 12, 800\]",
-        ),
-        (torch.zeros(1, 800, dtype=torch.bool), r"shape \[1, 800\]"),
-        (torch.zeros(2, 3, 800, dtype=torch.bool), r"shape \[2, 3, 800\]"),
-        (torch.arange(800).lt(100).expand(2, -1), "padding must stand at the end"),
-    ],
-)
-def test_masks_that_do_not_fit(mask, message):
-    with pytest.raises(ConfigError, match=message):
-        small()(torch.randn(2, 12, 800), mask)
-
-
-def test_features_of_padded_tokens_are_zero_with_a_classifier():
-    mask = torch.zeros(1, 800, dtype=torch.bool)
-    mask[:, 400:] = True
-    x = torch.randn(1, 12, 800)
-    with pytest.warns(PaddingWarning):
-        assert small().forward_features(x, mask)[:, 25:].abs().max() == 0
-        assert small().forward_intermediates(x, [], mask)[0][:, 25:].abs().max() == 0
-        assert small(n_classes=0).forward_features(x, mask)[:, 25:].abs().max() > 0
-
-
-def test_probabilities_follow_the_task():
-    x = torch.randn(2, 12, 800)
-    many, one = small(task="multilabel"), small(task="multiclass")
-    torch.testing.assert_close(many.probabilities(x), many(x).sigmoid())
-    torch.testing.assert_close(one.probabilities(x).sum(1), torch.ones(2))
+    assert part._cache is not None and copy.deepcopy(part)._cache is None
 
 
 def test_weights_are_drawn_as_the_original_does():
@@ -238,13 +86,6 @@ def test_weights_are_drawn_as_the_original_does():
         (4 / (128 * 256)) ** 0.5, rel=0.03
     )
     assert model.layers[0].up.bias.abs().max() == 0
-
-
-def test_a_classifier_of_no_classes_changes_nothing():
-    model = small(n_classes=0, codebook=(2, 5, 8))
-    with pytest.raises(ConfigError, match="n_classes above 0"):
-        model.reset_classifier(0)
-    assert model.pretraining is not None and model.head.classifier is None
 
 
 def test_weight_norm_is_over_channels():
@@ -279,33 +120,48 @@ def test_the_mean_counts_what_is_not_zero():
     assert head.embed(tokens).tolist() == [[2.0, 0.0]]
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"n_heads": 5}, "n_heads=5 must divide dim=48"),
-        ({"position_groups": 7}, "position_groups=7 must divide dim=48"),
-        ({"codebook": (3, 4, 8)}, "3 groups cannot be 8 wide"),
-    ],
-)
-def test_sizes_that_do_not_go_together(options, message):
-    with pytest.raises(ConfigError, match=message):
-        small(**options)
+CASES = [
+    (768, 128, 16, 156),
+    (48, 31, 4, 207),
+    (64, 128, 16, 77),
+    (12, 7, 3, 1),
+    (12, 6, 1, 2),
+    (8, 9, 8, 5),
+]
 
 
-def test_a_summary_of_a_model_without_classifier_ends_in_its_embedding():
-    with_classifier, without = (
-        model_summary(small()),
-        model_summary(small(n_classes=0, codebook=(2, 5, 8))),
+def direct(x: torch.Tensor, weight: torch.Tensor, groups: int) -> torch.Tensor:
+    padding = weight.shape[-1] // 2
+    return F.conv1d(x.transpose(1, 2), weight, padding=padding, groups=groups)[
+        ..., : x.shape[1]
+    ].transpose(1, 2)
+
+
+@pytest.mark.parametrize(("dim", "kernel", "groups", "steps"), CASES)
+def test_spectral_equals_direct(dim, kernel, groups, steps):
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(
+        dim, dim // groups, kernel, generator=generator, dtype=torch.float64
     )
-    assert without.output.iloc[-1] == "48" and with_classifier.output.iloc[-1] == "3"
-    assert without.flops.iloc[0] == with_classifier.flops.iloc[0] > 0
-    with pytest.raises(ConfigError, match="no classifier"):
-        small(n_classes=0)(torch.randn(1, 12, 800))
+    x = torch.randn(3, steps, dim, generator=generator, dtype=torch.float64)
+    expected = direct(x, weight, groups)
+    scale = expected.abs().max()
+    assert (
+        SpectralConv(weight, groups, steps)(x) - expected
+    ).abs().max() <= 1e-12 * scale
+    single = SpectralConv(weight.float(), groups, steps)(x.float())
+    assert single.dtype == torch.float32
+    assert (single.double() - expected).abs().max() <= 2e-6 * scale
 
 
-def test_dropout_only_in_training():
-    model = small(dropout=0.2, attention_dropout=0.2, activation_dropout=0.2)
-    x = torch.randn(2, 12, 800)
-    assert torch.equal(model(x), model(x))
-    model.train()
-    assert not torch.equal(model(x), model(x))
+def test_the_end_does_not_reach_into_the_beginning():
+    """One tap that looks 64 steps ahead: an impulse at the end must not come back at
+    the start."""
+    weight = torch.zeros(1, 1, 128, dtype=torch.float64)
+    weight[0, 0, 127] = 1.0
+    x = torch.zeros(1, 156, 1, dtype=torch.float64)
+    x[0, 155] = 1.0
+    found = SpectralConv(weight, 1, 156)(x)[0, :, 0]
+    assert found.argmax() == 155 - 63 and found[155 - 63] == pytest.approx(1.0)
+    found[155 - 63] = 0.0
+    assert found.abs().max() < 1e-12

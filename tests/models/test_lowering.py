@@ -222,7 +222,7 @@ def test_what_cannot_be_lowered_is_refused() -> None:
     assert low is model and to_precision(low, "bfloat16") is low
     for other in ("float32", "float16"):
         with pytest.raises(
-            ConfigError, match=f"in bfloat16 and cannot come to {other}"
+            ConfigError, match=f"in bfloat16 and cannot be converted to {other}"
         ):
             to_precision(low, other)
     spoilt = build("ecg_fm")

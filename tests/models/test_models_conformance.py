@@ -5,14 +5,32 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import nn
+from typing_extensions import Unpack
 
+import ecgnb
 from ecgnb.core.errors import ConfigError
-from ecgnb.models import MODELS, build_model, model_summary, options_of
+from ecgnb.data.config import PrepareConfig
+from ecgnb.data.recording import Recording
+from ecgnb.data.signal.leads import STANDARD_12
+from ecgnb.deploy.bundle import Bundle
+from ecgnb.deploy.bundle_folder import load_bundle, save_bundle
+from ecgnb.models import (
+    MODELS,
+    Backbone,
+    Words,
+    build_model,
+    model_summary,
+    options_of,
+)
+from ecgnb.models.base import FeatureInfo
 from ecgnb.models.ecg_fm import EcgFM
+from ecgnb.models.layers import ConvNorm, PoolHead
+from ecgnb.transforms.pipeline import build_pipeline
 
 #: Trainable parameters with 12 leads, 5000 samples at 500 Hz and 71 classes.
 PARAMETERS = {
@@ -23,6 +41,7 @@ PARAMETERS = {
     "xresnet1d101": 1_880_775,
     "xresnet1d152": 2_799_047,
     "ecg_fm": 90_427_847,
+    "outside": 64 * (12 * 5 + 3 * 64 * 3) + 4 * 128 + 64 * 71 + 71,
 }
 #: Options for all other tests of a model that is too large for them.
 OPTIONS = {
@@ -34,9 +53,11 @@ OPTIONS = {
         "conv_layers": ((24, 2, 2),) * 4,
     }
 }
-#: A ported Keras model is of its file's size alone; tests/port/test_backbone.py holds
-#: it to the same promises.
-NAMES = [name for name in MODELS if name != "keras"]
+#: A ported Keras model has the size of its file; tests/port/test_backbone.py has the
+#: same tests of it.
+NAMES = [name for name in MODELS if name != "keras"] + ["outside"]
+#: Other depths of these run the same code with more blocks.
+SHALLOW = ["resnet1d", "xresnet1d18", "xresnet1d50", "ecg_fm", "outside"]
 BIG = {"n_leads": 12, "n_samples": 5000, "fs": 500.0, "n_classes": 71}
 SMALL = {"n_leads": 2, "n_samples": 300, "fs": 100.0, "n_classes": 3}
 SIZES = [
@@ -47,6 +68,41 @@ SIZES = [
     (1, 300, 300.0),
     (3, 37, 100.0),
 ]
+
+
+class Outside(Backbone):
+    """A model from outside the package: four convolutions."""
+
+    def __init__(self, *, width: int = 64, **words: Unpack[Words]) -> None:
+        super().__init__(**words)
+        self.stem = ConvNorm(self.n_leads, width, 5, stride=2)
+        self.stages = nn.ModuleList(ConvNorm(width, width, 3) for _ in range(3))
+        self.head = PoolHead(width, self.n_classes)
+        self.feature_info = [
+            FeatureInfo(name=f"stages.{index}", channels=width, reduction=2)
+            for index in range(3)
+        ]
+
+    def forward_intermediates(self, x, indices=None):
+        maps = []
+        x = self.stem(x)
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return x, [maps[index] for index in self._resolve_indices(indices)]
+
+    def layer_groups(self):
+        prefixes = ["stem.", "stages.0.", "stages.1.", "stages.2.", "head."]
+        names = [name for name, _ in self.named_parameters()]
+        return [[n for n in names if n.startswith(prefix)] for prefix in prefixes]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def outside() -> Iterator[None]:
+    """Register the model for these tests alone."""
+    MODELS.register("outside")(Outside)
+    yield
+    MODELS._entries.pop("outside")
 
 
 def build(name: str, seed: int = 0, **words) -> nn.Module:
@@ -87,7 +143,7 @@ def test_summary_counts_all_parameters(name):
     assert model_summary(model).parameters.iloc[-1] == PARAMETERS[name]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SHALLOW)
 @pytest.mark.parametrize(("n_leads", "n_samples", "fs"), SIZES)
 def test_sizes(name, n_leads, n_samples, fs):
     model = build(name, n_leads=n_leads, n_samples=n_samples, fs=fs, n_classes=4).eval()
@@ -150,7 +206,7 @@ def test_evaluation_is_deterministic_and_seeded(name):
         assert not torch.equal(first, build(name, seed=1).eval()(x))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SHALLOW)
 def test_backward_reaches_every_parameter(name):
     model = build(name, n_samples=1000)
     for module in (
@@ -167,7 +223,7 @@ def test_backward_reaches_every_parameter(name):
     assert without == []
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SHALLOW)
 def test_a_batch_of_one_trains(name):
     for n_samples in (300, 20):
         model = build(name, n_samples=n_samples).train()
@@ -176,7 +232,7 @@ def test_a_batch_of_one_trains(name):
         assert torch.isfinite(loss)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SHALLOW)
 def test_learns_a_handful_by_heart(name):
     model = build(name, n_samples=200, n_classes=2)
     x, y = signals(model, 8), torch.arange(8) % 2
@@ -239,7 +295,7 @@ def test_spec_holds_every_option_and_shares_none(name):
     assert one.n_parameters() == model.n_parameters()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SHALLOW)
 def test_reset_classifier(name):
     model = build(name).double()
     body = {
@@ -261,11 +317,11 @@ def test_reset_classifier(name):
     torch.testing.assert_close(
         model.head.classifier(embedding), model(signals(model).double())
     )
-    with pytest.raises(ConfigError, match="n_classes above 0"):
+    with pytest.raises(ConfigError, match="n_classes of a classifier must be above 0"):
         model.reset_classifier(0)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SHALLOW)
 def test_export(name):
     model = build(name).eval()
     x = signals(model, 3)
@@ -320,3 +376,19 @@ def test_layer_groups_hold_every_parameter_once(name):
     assert len(groups) >= len(model.feature_info) + 2 and all(groups)
     assert all(name.startswith("head.") for name in groups[-1])
     assert all(each.startswith("stem.") for each in groups[0])
+
+
+def test_a_model_from_outside_is_saved_and_predicts_by_its_name(tmp_path):
+    model = build("outside", n_leads=12, width=4).eval()
+    prepare = PrepareConfig(target_fs=100, target_samples=300, leads=STANDARD_12)
+    classes = ("NORM", "AF", "MI")
+    bundle = Bundle(model, classes, "multiclass", prepare, build_pipeline([]))
+    save_bundle(bundle, tmp_path)
+    assert type(load_bundle(tmp_path).model) is Outside
+    signal = signals(model, 1)[0].numpy()
+    recording = Recording(signal=signal, fs=100.0, leads=STANDARD_12, record_id="a")
+    row = ecgnb.predict(recording, run=tmp_path).iloc[0]
+    with torch.no_grad():
+        expected = model(torch.from_numpy(signal)[None]).softmax(-1)[0]
+    assert row["prediction"] == classes[expected.argmax()]
+    assert [row[name] for name in classes] == pytest.approx(expected.tolist(), abs=1e-6)

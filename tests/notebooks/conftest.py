@@ -79,11 +79,10 @@ def kernels(
 ) -> Kernels:
     """Fresh kernels in an empty project, with a small main job's parameters in the
     environment."""
-    given = {
-        name: value if isinstance(value, str) else json.dumps(value)
-        for name, value in small_parameters.items()
-    }
-    parameters = {f"ECGNB_{name}": value for name, value in given.items()}
+    parameters = {}
+    for name, value in small_parameters.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        parameters[f"ECGNB_{name}"] = text
     return Kernels(
         tmp_path_factory.mktemp("fresh_kernels"), clean_environment | parameters
     )

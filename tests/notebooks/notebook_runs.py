@@ -38,18 +38,27 @@ def outputs_of(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 
 
 def text_of(notebook: nbformat.NotebookNode) -> str:
-    found = outputs_of(notebook)
-    return "\n".join(
-        output.get("text") or output.get("data", {}).get("text/plain", "")
-        for output in found
-    )
+    texts = []
+    for output in outputs_of(notebook):
+        plain = output.get("data", {}).get("text/plain", "")
+        texts.append(output.get("text") or plain)
+    return "\n".join(texts)
+
+
+def results_of(notebook: nbformat.NotebookNode) -> list[str]:
+    """Return the tables and other results of the cells as text."""
+    return [
+        output.data["text/plain"]
+        for output in outputs_of(notebook)
+        if output.output_type == "execute_result"
+    ]
 
 
 def figures_of(notebook: nbformat.NotebookNode) -> int:
     return sum("image/png" in output.get("data", {}) for output in outputs_of(notebook))
 
 
-def complaints_of(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+def stderr_of(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [output for output in outputs_of(notebook) if output.get("name") == "stderr"]
 
 
@@ -70,8 +79,13 @@ def check_again(
         "--nbval",
     ]
     command += ["--nbval-current-env", "--nbval-cell-timeout=120", "again.ipynb"]
-    given = environment | {"ECGNB_HOME": str(folder)}
-    done = subprocess.run(
-        command, cwd=folder, env=given, capture_output=True, text=True, timeout=400
+    environment = environment | {"ECGNB_HOME": str(folder)}
+    process = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
     )
-    assert done.returncode == 0, done.stdout[-3000:]
+    assert process.returncode == 0, process.stdout[-3000:]

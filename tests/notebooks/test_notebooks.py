@@ -27,7 +27,7 @@ MASTER = next(path for path in NOTEBOOKS if path.stem == "master_pipeline")
 #: Lines of code in a cell, the parameters cell apart.
 LONGEST_CELL = 6
 #: What a person may rely on finding in the master notebook's parameters cell.
-PROMISED = {
+DOCUMENTED = {
     "data": [
         "DATASET_DIR",
         "DATASET",
@@ -226,20 +226,22 @@ class TestEachReference:
         built = builder.build(REFERENCE / "source" / f"{notebook.stem}.py")
         stored = nbformat.read(notebook, as_version=4)
         assert stored.metadata == built.metadata
-        told = [
-            [
-                (cell.id, cell.cell_type, cell.source, cell.metadata)
-                for cell in each.cells
-            ]
-            for each in (stored, built)
-        ]
-        assert told[0] == told[1], "run `make reference` and look at the difference"
+        assert cells_of(stored) == cells_of(built), (
+            "run `make reference` and look at the difference"
+        )
 
 
 def test_every_source_has_a_notebook() -> None:
     assert {path.stem for path in (REFERENCE / "source").glob("*.py")} == {
         path.stem for path in REFERENCES
     }
+
+
+def cells_of(notebook: nbformat.NotebookNode) -> list[tuple]:
+    """Return the cells without their outputs."""
+    return [
+        (cell.id, cell.cell_type, cell.source, cell.metadata) for cell in notebook.cells
+    ]
 
 
 def is_parameters(cell: nbformat.NotebookNode) -> bool:
@@ -267,7 +269,7 @@ def test_a_notebook_is_valid_and_holds_no_outputs(path: Path) -> None:
 
 
 @each_notebook
-def test_one_cell_holds_the_parameters_as_literals_with_a_word_on_each(
+def test_one_cell_holds_the_parameters_as_literals(
     path: Path,
 ) -> None:
     (cell,) = (cell for cell in code_cells(path) if is_parameters(cell))
@@ -284,7 +286,7 @@ def test_one_cell_holds_the_parameters_as_literals_with_a_word_on_each(
 def test_the_masters_parameters_exist_and_leave_the_choice_to_the_profile() -> None:
     parameters = notebook_parameters(MASTER)
     assert set(parameters) <= set(parameter_types())
-    assert {name for names in PROMISED.values() for name in names} <= set(parameters)
+    assert {name for names in DOCUMENTED.values() for name in names} <= set(parameters)
     assert {name: value for name, value in parameters.items() if value is not None} == {
         "PROFILE": "smoke"
     }

@@ -11,9 +11,9 @@ import pytest
 from notebook_runs import (
     ROOT,
     check_again,
-    complaints_of,
     executed,
     figures_of,
+    stderr_of,
     text_of,
 )
 
@@ -36,7 +36,7 @@ def test_port_notebook_gives_the_same_again(
     notebook = ported(tmp_path, clean_environment)
     text = text_of(notebook)
     assert "PASSED: 34 of 34 rows agree" in text and "BBB" in text and "share" in text
-    assert figures_of(notebook) == 2 and not complaints_of(notebook)
+    assert figures_of(notebook) == 2 and not stderr_of(notebook)
     for file in ("model.py", "model.safetensors", "port.json", "report.html"):
         assert (tmp_path / "artifacts/ports/keras_bbb" / file).is_file()
     check_again(notebook, tmp_path, clean_environment)
@@ -57,5 +57,7 @@ def test_port_notebook_on_the_published_pathology_model(
     )
     text = text_of(notebook)
     assert "64,386" in text and "PASSED: 34 of 34 rows agree" in text
-    assert "output 0 is saturated" in text, "the notebook must say what proves nothing"
+    assert "output 0 is saturated" in text, (
+        "the notebook must name outputs that prove nothing"
+    )
     assert "CC BY 4.0" in text and "no AVB" in text

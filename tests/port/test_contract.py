@@ -16,8 +16,8 @@ from ecgnb.core.errors import ConfigError, ReadError
 from ecgnb.data.recording import Recording
 from ecgnb.data.signal.leads import STANDARD_12
 from ecgnb.deploy.bundle_folder import load_bundle, save_bundle
+from ecgnb.deploy.inference import predict_recordings
 from ecgnb.deploy.opening import bundle_of_port
-from ecgnb.deploy.predict import predict
 from ecgnb.port.contract import KNOWN_CONTRACTS, contract_of
 from ecgnb.port.ported import port_keras
 
@@ -141,22 +141,27 @@ def test_contract_is_kept_at_prediction(avb):
     """Rate, order of leads and unit of the file do not matter; what the model sees is
     what it was trained with."""
     bundle = bundle_of_port(avb)
-    expected = predict(bundle, recording())
+    expected = predict_recordings(bundle, recording())
     shuffled = [
         STANDARD_12[number] for number in (3, 1, 0, 2, 11, 10, 9, 8, 7, 6, 5, 4)
     ]
     np.testing.assert_allclose(
-        predict(bundle, recording(leads=shuffled))["AVB"], expected["AVB"], rtol=1e-4
+        predict_recordings(bundle, recording(leads=shuffled))["AVB"],
+        expected["AVB"],
+        rtol=1e-4,
     )
     np.testing.assert_allclose(
-        predict(bundle, recording(fs=1000.0))["AVB"], expected["AVB"], atol=0.02
+        predict_recordings(bundle, recording(fs=1000.0))["AVB"],
+        expected["AVB"],
+        atol=0.02,
     )
     assert "cropped:10 s to 4 s" in expected["flags"].iloc[0]
     assert (
-        "padded:3 s to 4 s" in predict(bundle, recording(seconds=3.0))["flags"].iloc[0]
+        "padded:3 s to 4 s"
+        in predict_recordings(bundle, recording(seconds=3.0))["flags"].iloc[0]
     )
     with pytest.raises(ReadError, match="no values in lead V6"):
-        predict(bundle, recording(leads=STANDARD_12[:-1]))
+        predict_recordings(bundle, recording(leads=STANDARD_12[:-1]))
 
 
 def test_contract_in_microvolts_scales_the_signal(golden_dir):
@@ -171,7 +176,7 @@ def test_contract_in_microvolts_scales_the_signal(golden_dir):
         bundle.model.register_forward_pre_hook(
             lambda _, inputs: seen.append(inputs[0].abs().max().item())
         )
-        predict(bundle, recording(fs=400.0))
+        predict_recordings(bundle, recording(fs=400.0))
     assert seen[1] == pytest.approx(1000 * seen[0]) and seen[2] == pytest.approx(
         seen[0] / 1000
     )
@@ -182,7 +187,7 @@ def test_contract_goes_with_the_bundle(avb, tmp_path):
     again = load_bundle(save_bundle(bundle, tmp_path / "bundle"))
     assert again.prepare == bundle.prepare and again.classes == ("no AVB", "AVB")
     pd.testing.assert_frame_equal(
-        predict(again, recording()), predict(bundle, recording())
+        predict_recordings(again, recording()), predict_recordings(bundle, recording())
     )
     assert "CC BY 4.0" in again.provenance["source"]
 
@@ -196,7 +201,7 @@ def test_contract_order_of_the_classes_on_patients(avb, data_dir):
     files = [data_dir / "ptbxl" / f"{name}.hea" for name in table["filename_lr"]]
     there = pd.Series([file.is_file() for file in files])
     chosen = table[there & (block | (table.index % 4 == 0))].index
-    found = predict(bundle_of_port(avb), [files[row] for row in chosen])
+    found = predict_recordings(bundle_of_port(avb), [files[row] for row in chosen])
     assert (
         len(found) > 60 and block[chosen].sum() >= 5 and (found["problem"] == "").all()
     )

@@ -99,7 +99,11 @@ class TestBeforeItStarts:
             ("EPOCHS", "three", "EPOCHS is 'three'"),
             ("EPOCHS", 1.5, "EPOCHS is 1.5"),
             ("DRY_RUN", "yes", "DRY_RUN is 'yes'; it needs True or False"),
-            ("PROFILE", "tiny", "PROFILE is 'tiny'; choose one of smoke, medium, full"),
+            (
+                "PROFILE",
+                "tiny",
+                "PROFILE is 'tiny'; choose one of 'smoke', 'medium', 'full'",
+            ),
             ("LABEL_ORDER", 5, "LABEL_ORDER is 5"),
             ("MODEL_OPTIONS", "{width: 3}", "no valid JSON"),
             ("LR", -1.0, "LR|lr"),
@@ -425,9 +429,9 @@ class TestTheMasterNotebook:
         shown = cell.outputs[-1].data["text/plain"]
         assert f"{metrics['headline']['accuracy']:.6f}" in shown
         assert (finished.run_folder / "bundle" / "model.safetensors").is_file()
-        config = json.loads(
-            (finished.run_folder / "config.json").read_text(encoding="utf-8")
-        )
+        written = (finished.run_folder / "config.json").read_text(encoding="utf-8")
+        config = json.loads(written)["parameters"]
+        assert json.loads(written)["sources"]["EPOCHS"] == "notebook"
         assert (
             config["PREPROCESS_LIMIT"],
             config["EPOCHS"],

@@ -34,6 +34,9 @@ def test_available_lists_every_registry() -> None:
         "transform",
         "model",
         "objective",
+        "callback",
+        "explainer",
+        "figure",
     }
     assert (table["about"] != "").all()
     assert set(ecgnb.available("model")["name"]) >= {"resnet1d", "xresnet1d101"}

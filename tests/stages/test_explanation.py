@@ -17,7 +17,7 @@ from ecgnb.data.signal.leads import STANDARD_12
 from ecgnb.data.signal.standardise import standardise, standardise_windows
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.bundle_folder import save_bundle
-from ecgnb.deploy.predict import model_input
+from ecgnb.deploy.windows import model_input
 from ecgnb.explain import EXPLAINERS, explain
 from ecgnb.models import build_model
 from ecgnb.stages.explanation import explain_recording

@@ -3,17 +3,13 @@ that its numbers agree."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
-from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 import ecgnb
-from ecgnb.core.errors import LabelError, StageError
+from ecgnb.core.errors import StageError
 from ecgnb.run import session
 
 
@@ -78,59 +74,6 @@ def test_a_finished_run_is_not_done_again(finished_run) -> None:
     ):
         stage(finished_run)
     assert {path: path.stat().st_mtime_ns for path in files} == before
-
-
-def test_the_headline_equals_scikit_learn_on_the_predictions(finished_run) -> None:
-    table, classes = finished_run.predictions, list(finished_run.classes)
-    probabilities = table[[f"probability_{name}" for name in classes]].to_numpy()
-    targets = table["label"].map(classes.index).to_numpy()
-    headline = ecgnb.evaluate(finished_run).set_index("metric")
-    assert headline.loc["accuracy", "value"] == pytest.approx(
-        accuracy_score(table["label"], table["prediction"])
-    )
-    one_hot = np.eye(len(classes))[targets]
-    assert headline.loc["macro_auroc", "value"] == pytest.approx(
-        roc_auc_score(one_hot, probabilities, average="macro")
-    )
-    macro_f1 = f1_score(
-        table["label"],
-        table["prediction"],
-        labels=classes,
-        average="macro",
-        zero_division=np.nan,
-    )
-    assert headline.loc["macro_f1", "value"] == pytest.approx(macro_f1)
-    accuracy = headline.loc["accuracy"]
-    assert (
-        0 <= accuracy["low"] <= accuracy["value"] <= accuracy["high"] <= 1
-        and accuracy["low"] < accuracy["high"]
-    )
-
-
-def test_the_temperature_is_the_one_of_validation_not_of_the_test(finished_run) -> None:
-    from ecgnb.evaluation.calibration import fit_temperature, probabilities_from_logits
-    from ecgnb.stages.evaluate import load_best_model, predict_split
-    from ecgnb.stages.figures import read_outcome
-
-    valid = predict_split(finished_run, *load_best_model(finished_run), "valid")
-    temperature = finished_run.metrics["temperature"]
-    assert temperature == pytest.approx(
-        fit_temperature(valid.logits, valid.targets, "multiclass"), rel=1e-5
-    )
-    outcome = read_outcome(finished_run)
-    scaled = probabilities_from_logits(outcome.logits / temperature, "multiclass")
-    np.testing.assert_allclose(scaled, outcome.probabilities, atol=1e-6)
-
-
-def test_predictions_are_the_test_split_and_nothing_else(finished_run) -> None:
-    predicted = set(finished_run.predictions["record_id"])
-    records = finished_run.records.set_index("row")["record_id"]
-    parts = {
-        name: set(records.loc[rows]) for name, rows in finished_run.splits.parts.items()
-    }
-    assert predicted == parts["test"]
-    assert not predicted & (parts["train"] | parts["valid"])
-    assert sum(map(len, parts.values())) == len(records) == 80
 
 
 def test_the_files_prediction_equals_the_runs(finished_run) -> None:
@@ -209,69 +152,3 @@ def test_recordings_that_were_only_copied_keep_the_training(
     for stage in stages:
         stage(run)
     assert weights.stat().st_mtime_ns == before
-
-
-def test_labels_that_fit_nothing(home: Path, small_parameters: dict) -> None:
-    run = ecgnb.open_run({**small_parameters, "LABEL_ORDER": ["A", "B"]})
-    with pytest.raises(LabelError, match=r"A, B|A \| B|classes"):
-        ecgnb.load_cohort(run)
-
-
-def test_metrics_file_is_plain_json_without_nan(finished_run) -> None:
-    text = finished_run.path("metrics.json").read_text(encoding="utf-8")
-    metrics = json.loads(
-        text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON")
-    )
-    assert metrics["n_records"] == len(finished_run.predictions)
-    assert sum(map(sum, metrics["confusion_matrix"])) == metrics["n_records"]
-
-
-def test_the_training_cells_run_for_their_profile_only(
-    finished_run, monkeypatch, capsys
-) -> None:
-    monkeypatch.setenv("ECGNB_PROGRESS", "lines")
-    assert ecgnb.train(finished_run, when="full") is None
-    assert (
-        capsys.readouterr().out
-        == "PROFILE is 'smoke': the full training is not asked for.\n"
-    )
-    assert list(ecgnb.train(finished_run, when="smoke")["epoch"]) == [1, 2]
-
-
-def test_show_keeps_a_png_and_an_svg_and_returns_the_table(finished_run) -> None:
-    metrics = finished_run.metrics
-    shown = {
-        "label_counts": lambda table: table["records"].sum() == 80,
-        "class_examples": lambda table: list(table["class"]) == list(finished_run.classes),
-        "training_curves": lambda table: len(table) == 2,
-        "per_class": lambda table: table["support"].sum() == metrics["n_records"],
-        "roc": lambda table: np.isclose(table["auroc"].iloc[:5].mean(), metrics["headline"]["macro_auroc"]),
-        "precision_recall": lambda table: np.isclose(table["prevalence"].sum(), 1),
-        "confusion": lambda table: table.to_numpy().tolist() == metrics["confusion_matrix"],
-        "reliability": lambda table: set(table["which"]) == {"before", "after"},
-        "score_histograms": lambda table: len(table) == 5,
-    }  # fmt: skip
-    for name, is_right in shown.items():
-        table = getattr(ecgnb.show, name)(finished_run)
-        assert isinstance(table, pd.DataFrame) and is_right(table), name
-        kinds = {path.suffix for path in finished_run.figures.glob(f"{name}_*")}
-        assert kinds == {".png", ".svg"}, name
-    assert len(ecgnb.show.test_examples(finished_run, count=2)) == 2
-    assert ecgnb.show.model(finished_run).iloc[-1]["part"] == "total"
-
-
-def test_the_report_holds_the_numbers(finished_run) -> None:
-    html = finished_run.path("report.html").read_text(encoding="utf-8")
-    shown = f"{finished_run.metrics['headline']['macro_auroc']:.3f}"
-    assert shown in html and finished_run.name in html
-    assert html.count("<img") >= 9 and "http://" not in html.replace(
-        "http://www.w3.org", ""
-    )
-
-
-def test_the_log_holds_a_line_an_epoch(finished_run) -> None:
-    text = finished_run.log_file.read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if "train loss" in line]
-    assert len(lines) == 2 and all(
-        "records/s" in line and "macro f1" in line for line in lines
-    )

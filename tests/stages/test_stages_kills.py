@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from kills import KILLS
 
 import ecgnb
 from ecgnb.core import files
@@ -159,65 +160,64 @@ def test_killed_while_making_the_demo_and_while_training(
 
 
 LONG = {**SMALL, "PREPROCESS_LIMIT": 240, "EPOCHS": 8}
-KILLS = 10
 
 
 @posix
 @pytest.mark.slow
-def test_killed_ten_times_at_random_moments(
+def test_killed_at_random_moments(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property
 ) -> None:
     began = time.monotonic()
     finish(start(tmp_path / "whole", "train", **LONG))
-    total = time.monotonic() - began
+    total_seconds = time.monotonic() - began
     random = np.random.default_rng(20)
-    hit: Counter[str] = Counter()
+    killed_stages: Counter[str] = Counter()
     homes: list[Path] = []
-    prepared = (
-        tmp_path / "prepared"
-    )  # preparing is short, so one more kill is aimed at it
+    # Preparing is short, so one more kill is aimed at it.
+    prepared = tmp_path / "prepared"
     kill_when(
         start(prepared, "train", **LONG),
         lambda: bool(list(prepared.glob("artifacts/stores/*/shard-020.json"))),
     )
     assert not list(prepared.glob("artifacts/stores/*/manifest.json"))
     finish(start(prepared, "train", **LONG))
-    while hit.total() < KILLS:
+    while killed_stages.total() < KILLS:
         homes.append(tmp_path / f"killed{len(homes)}")
-        while hit.total() < KILLS:
+        while killed_stages.total() < KILLS:
             since, process = time.time(), start(homes[-1], "train", **LONG)
+            timeout = random.uniform(0.3, total_seconds)
             try:
-                printed = process.communicate(timeout=random.uniform(0.3, total))[0]
+                printed = process.communicate(timeout=timeout)[0]
             except subprocess.TimeoutExpired:
                 assert kill(process)
-                hit[stage_of(homes[-1], since)] += 1
+                killed_stages[running_stage(homes[-1], since)] += 1
             else:
                 assert process.returncode == 0, printed
                 break
     finish(start(homes[-1], "train", **LONG))
-    print(f"{len(homes)} jobs of {total:.1f} s were killed: {dict(hit)}")
-    record_property("hit", dict(hit))
+    record_property("killed_stages", dict(killed_stages))
     whole = opened(tmp_path / "whole", monkeypatch)
     for home in (prepared, *homes):
         assert_same_results(whole, opened(home, monkeypatch))
-    assert hit.total() == KILLS
+    assert killed_stages.total() == KILLS
 
 
-def stage_of(home: Path, since: float) -> str:
-    """Tell in which stage a process was that started at ``since`` and was killed:
-    "start" if it had written nothing."""
-    written = [
-        path
-        for path in home.rglob("*")
-        if path.is_file() and path.stat().st_mtime >= since
-    ]
-    places = {"train": "checkpoints", "prepare": "stores", "demo": "demo"}
-    found = [
-        stage
-        for stage, place in places.items()
-        if any(place in path.parts for path in written)
-    ]
-    return found[0] if found else "start"
+def running_stage(home: Path, since: float) -> str:
+    """Return the stage of a process that started at ``since`` and was killed: "start"
+    if it had written nothing.
+    """
+    folders: set[str] = set()
+    for path in home.rglob("*"):
+        if path.is_file() and path.stat().st_mtime >= since:
+            folders.update(path.parts)
+    for stage, folder in STAGE_FOLDERS.items():
+        if folder in folders:
+            return stage
+    return "start"
+
+
+#: What each stage writes, the last stage first.
+STAGE_FOLDERS = {"train": "checkpoints", "prepare": "stores", "demo": "demo"}
 
 
 TWO = {

@@ -47,10 +47,10 @@ class TestZScore:
             (wide - wide.mean(-1, keepdims=True)) / wide.std(-1, keepdims=True),
             atol=2e-5,
         )
-        each = (wide - wide.mean((1, 2), keepdims=True)) / wide.std(
+        expected = (wide - wide.mean((1, 2), keepdims=True)) / wide.std(
             (1, 2), keepdims=True
         )
-        np.testing.assert_allclose(ZScore(per="record")(x), each, atol=2e-5)
+        np.testing.assert_allclose(ZScore(per="record")(x), expected, atol=2e-5)
 
     @pytest.mark.parametrize("per", ["lead", "record"])
     def test_mask_with_holes(self, per):

@@ -91,7 +91,8 @@ class CsvReader(Reader):
         """
         comments, lines, first_row = _load(path)
         separator = sniff_separator(lines[0])
-        headings = _split_row(lines[0], separator)
+        cells = next(csv.reader(lines[:1], delimiter=separator))
+        headings = [cell.strip(" '\"") for cell in cells]
         if all(is_number(heading) for heading in headings):
             if request.leads is None:
                 raise ReadError(
@@ -190,11 +191,6 @@ def sniff_separator(line: str) -> str:
     ';'
     """
     return max(",;\t", key=line.count)
-
-
-def _split_row(line: str, separator: str) -> list[str]:
-    cells = next(csv.reader([line], delimiter=separator))
-    return [cell.strip(" '\"") for cell in cells]
 
 
 def _split_cells(line: str, separator: str) -> list[str]:

@@ -84,7 +84,7 @@ class MatlabReader(Reader):
 
 
 def _load(path: Path) -> dict[str, Any]:
-    import scipy.io  # slow to import, and few recordings need it
+    import scipy.io
 
     with explained_os_errors(path):
         with open(path, "rb") as file:

@@ -37,7 +37,7 @@ def read_by_package(
             ``unreadable`` when the package refuses the record.
     """
     check_length(header, path.parent, window.total)
-    import wfdb  # slow to import, and most records do not need it
+    import wfdb
 
     # Without a stated length the package can only read the whole file.
     read_all = header.n_samples is None

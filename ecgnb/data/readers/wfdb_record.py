@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -73,7 +74,11 @@ class WfdbReader(Reader):
         factors = _mv_factors(signals, request.units, path)
         if factors.count(None) == len(factors):
             require_voltage(signals[0].units, str(path))
-        signal = _read_signal(header, path, window, request.units)
+        if header.segments:
+            factors_of = functools.partial(_mv_factors, units=request.units, path=path)
+            signal = read_segments(header, path.parent, window, factors_of, _read_one)
+        else:
+            signal = _read_one(header, path, window, factors)
         kept: list[str] = []
         dropped: list[str] = []
         for spec, factor in zip(signals, factors, strict=True):
@@ -110,21 +115,6 @@ def _mv_factors(
     if units is not None:
         return [require_voltage(units, str(path))] * len(signals)
     return [mv_per_unit(signal.units) for signal in signals]
-
-
-def _read_signal(
-    header: Header, path: Path, window: Window, units: str | None
-) -> np.ndarray:
-    """Return float32 ``[n_kept, window.n_samples]`` in mV."""
-    if header.segments:
-        return read_segments(
-            header,
-            path.parent,
-            window,
-            lambda signals: _mv_factors(signals, units, path),
-            _read_one,
-        )
-    return _read_one(header, path, window, _mv_factors(header.signals, units, path))
 
 
 def _read_one(

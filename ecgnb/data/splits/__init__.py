@@ -1,3 +1,1 @@
-"""Splits of a cohort by patient: random, official folds, cross-validation, leak
-checks.
-"""
+"""Training, validation and test splits: stratified by class, grouped by patient."""

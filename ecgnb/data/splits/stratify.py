@@ -1,34 +1,34 @@
-"""Parts of wanted sizes out of groups that stay together, with every class shared out
-in proportion.
+"""Stratified assignment of groups to parts: every class in proportion.
 
-A greedy procedure in the manner of iterative stratification (Sechidis, Tsoumakas and
-Vlahavas 2011, "On the stratification of multi-label data", ECML PKDD), with groups of
-records in place of single ones: the rarest class is shared out first, while there is
-still a choice.
+A greedy procedure after iterative stratification (Sechidis, Tsoumakas and Vlahavas
+2011, "On the stratification of multi-label data", ECML PKDD), with groups of records in
+place of single records: the rarest class is assigned first, while there is a choice.
 """
 
 from __future__ import annotations
 
-import numpy as np
+import copy
 
-from ecgnb.data.loading.sampling import epoch_order
+import numpy as np
+import pandas as pd
+
+from ecgnb.data.loading.sampler import epoch_order
 
 
 def class_counts(targets: np.ndarray) -> np.ndarray:
-    """Return int64 ``[n, n_columns]``: one column a class, then one for records without
-    any class.
+    """Return int64 ``[n, n_classes + 1]``: one column per class, then one for records
+    without any class.
 
     Args:
         targets: int64 ``[n]`` class numbers, or {0, 1} ``[n, n_classes]``.
     """
     targets = np.asarray(targets)
-    numbers = targets.ndim == 1
-    present = (
-        targets[:, None] == np.arange(targets.max(initial=-1) + 1)
-        if numbers
-        else targets > 0
-    )
-    return np.column_stack([present, ~present.any(axis=1)]).astype(np.int64)
+    if targets.ndim == 1:
+        has_class = targets[:, None] == np.arange(targets.max(initial=-1) + 1)
+    else:
+        has_class = targets > 0
+    without = ~has_class.any(axis=1)
+    return np.column_stack([has_class, without]).astype(np.int64)
 
 
 def assign_groups(
@@ -41,41 +41,40 @@ def assign_groups(
     """Assign each group to a part.
 
     Args:
-        counts: int64 ``[n, n_classes]``, what each record has of each class.
+        counts: int64 ``[n, n_classes]``, classes of each record.
         groups: int64 ``[n]`` group of each record, numbered from 0.
-        fractions: ``[n_parts]`` wanted sizes, with sum 1.
+        fractions: ``[n_parts]`` sizes of the parts, with sum 1.
         seed: decides between groups that are alike.
-        at_least_one: a class that enough groups have gets one group in each part,
-            however small the part.
+        at_least_one: a class with enough groups gets one group in each part, however
+            small the part.
 
     Returns:
         int64 ``[n_groups]`` number of the part of each group. No part is empty when
         there are enough groups.
     """
-    n_groups = int(groups.max()) + 1
-    table = np.zeros((n_groups, counts.shape[1] + 1), dtype=np.int64)
-    np.add.at(
-        table, groups, np.column_stack([counts, np.ones(len(counts), dtype=np.int64)])
-    )
+    # Columns of the table: records of each class, then all records of the group.
+    columns = np.column_stack([counts, np.ones_like(groups)])
+    table = pd.DataFrame(columns).groupby(groups).sum().to_numpy()
+    n_groups = len(table)
     wanted = np.outer(fractions, table.sum(axis=0))
     if at_least_one:
         wanted = _raise_small_shares(wanted, table)
     order = epoch_order(n_groups, seed=seed, epoch=0)
-    parts = _share_out(table[order].tolist(), wanted.tolist())
     assigned = np.empty(n_groups, dtype=np.int64)
-    assigned[order] = parts
+    assigned[order] = _assign_by_class(table[order].tolist(), wanted.tolist())
     return _fill_empty_parts(assigned, table[:, -1], len(fractions))
 
 
 def _raise_small_shares(wanted: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Let no part's share of a class be less than a typical group; the largest part
-    pays for it.
+    """Raise the share of a class to at least a typical group in each part, at the
+    expense of the largest part.
     """
     wanted = wanted.copy()
-    groups_with = (table > 0).sum(axis=0)
+    n_groups_of_class = (table > 0).sum(axis=0)
     largest = int(wanted[:, -1].argmax())
-    for column in np.flatnonzero(groups_with >= len(wanted)):
-        typical = np.median(table[table[:, column] > 0, column])
+    for column in np.flatnonzero(n_groups_of_class >= len(wanted)):
+        sizes = table[:, column]
+        typical = np.median(sizes[sizes > 0])
         raised = np.maximum(wanted[:, column], typical)
         raised[largest] -= raised.sum() - wanted[:, column].sum()
         if raised[largest] >= typical:
@@ -83,70 +82,65 @@ def _raise_small_shares(wanted: np.ndarray, table: np.ndarray) -> np.ndarray:
     return wanted
 
 
-def _share_out(table: list[list[int]], wanted: list[list[float]]) -> list[int]:
-    """Give out groups class by class, always the class of which the fewest records are
-    left.
+def _assign_by_class(table: list[list[int]], wanted: list[list[float]]) -> list[int]:
+    """Assign groups class by class, always the class with the fewest records left.
+
+    Python lists: single elements are several times faster than in numpy arrays.
     """
     parts = [-1] * len(table)
-    left = [list(share) for share in wanted]
-    n_classes = len(table[0]) - 1
-    remaining = [sum(row[column] for row in table) for column in range(n_classes)]
-    members = [
-        [group for group, row in enumerate(table) if row[column]]
-        for column in range(n_classes)
-    ]
-    while open_classes := [
-        column for column in range(n_classes) if remaining[column] > 0
-    ]:
-        rarest = min(open_classes, key=lambda column: remaining[column])
-        waiting = [group for group in members[rarest] if parts[group] < 0]
-        # Large groups first: small ones fill what is left.
-        for group in sorted(waiting, key=lambda group: -table[group][rarest]):
-            parts[group] = part = _choose_part(table[group], rarest, left, wanted)
+    left = copy.deepcopy(wanted)
+    remaining = np.sum(table, axis=0).tolist()
+    while any(remaining[:-1]):
+        # the first of the classes with the fewest records left
+        rarest = remaining.index(min(filter(None, remaining[:-1])))
+        waiting = []
+        for group, row in enumerate(table):
+            if row[rarest] and parts[group] < 0:
+                waiting.append(group)
+        # Large groups first: small ones fill the rest.
+        waiting.sort(key=lambda group: -table[group][rarest])
+        for group in waiting:
+            part = _choose_part(table[group], rarest, left, wanted)
+            parts[group] = part
             for column, count in enumerate(table[group]):
                 left[part][column] -= count
-            for column in range(n_classes):
-                remaining[column] -= table[group][column]
+                remaining[column] -= count
     return parts
 
 
 def _choose_part(
-    group: list[int], column: int, left: list[list[float]], wanted: list[list[float]]
+    group: list[int],
+    column: int,
+    left: list[list[float]],
+    wanted: list[list[float]],
 ) -> int:
-    """Choose the part that lacks most of the class, relative to its share, among those
-    in which the group has room.
+    """Choose the part with most of the class left to assign, relative to its share.
 
     Relative, so that all parts fill at the same pace and get the same mixture of large
-    and small groups.
+    and small groups. Parts without room for the group are chosen only when none has.
     """
-    room = [
-        part
-        for part in range(len(left))
-        if left[part][column] >= group[column] and wanted[part][column] > 0
-    ]
-    if not room:
-        return max(
-            range(len(left)),
-            key=lambda part: (left[part][column] - group[column], left[part][-1]),
-        )
-    return max(
-        room,
-        key=lambda part: (
-            left[part][column] / wanted[part][column],
-            left[part][-1] / wanted[part][-1],
-        ),
-    )
+    rooms = {}
+    for part, (rest, share) in enumerate(zip(left, wanted, strict=True)):
+        if rest[column] >= group[column] and share[column] > 0:
+            rooms[part] = (rest[column] / share[column], rest[-1] / share[-1])
+    if not rooms:
+        for part, rest in enumerate(left):
+            rooms[part] = (rest[column] - group[column], rest[-1])
+    return max(rooms, key=rooms.__getitem__)  # the first of equal ones
 
 
 def _fill_empty_parts(
-    assigned: np.ndarray, sizes: np.ndarray, n_parts: int
+    assigned: np.ndarray,
+    sizes: np.ndarray,
+    n_parts: int,
 ) -> np.ndarray:
     """Move the smallest group of the part with most groups into each empty part."""
     for part in range(n_parts):
         if (assigned == part).any():
             continue
-        crowded = int(np.bincount(assigned, minlength=n_parts).argmax())
-        candidates = np.flatnonzero(assigned == crowded)
+        most_groups = int(np.bincount(assigned, minlength=n_parts).argmax())
+        candidates = np.flatnonzero(assigned == most_groups)
         if len(candidates) > 1:
-            assigned[candidates[np.argmin(sizes[candidates])]] = part
+            smallest = np.argmin(sizes[candidates])
+            assigned[candidates[smallest]] = part
     return assigned

@@ -20,6 +20,7 @@ from ecgnb.core import files
 from ecgnb.core.errors import StoreError
 from ecgnb.core.progress import progress, say
 from ecgnb.data.config import PrepareConfig
+from ecgnb.data.readers.base import READERS, Reader
 from ecgnb.data.store.rows import (
     Row,
     manifest_rows,
@@ -170,12 +171,23 @@ def _make_missing_shards(
         n_jobs=min(effective_n_jobs(config.n_jobs), len(missing)),
         return_as="generator_unordered" if streams else "list",
     )
+    readers = {name: READERS.get(name) for name in READERS}
     made = pool(
-        delayed(make_shard)(shards[number], config, folder, number, fingerprint)
+        delayed(_make_shard_with)(
+            readers, shards[number], config, folder, number, fingerprint
+        )
         for number in missing
     )
     for _ in progress(made, total=len(missing), title="Preparing shards"):
         pass
+
+
+def _make_shard_with(readers: dict[str, type[Reader]], *arguments: Any) -> None:
+    """Call `make_shard`; a new process lacks the readers of a notebook."""
+    for name, reader in readers.items():
+        if name not in READERS:
+            READERS.register(name)(reader)
+    make_shard(*arguments)
 
 
 def _write_tables(

@@ -17,7 +17,7 @@ import pandas as pd
 from ecgnb.core import files
 from ecgnb.core.errors import EcgnbError, StoreError
 from ecgnb.data.config import PrepareConfig
-from ecgnb.data.loading.sampling import epoch_order
+from ecgnb.data.loading.sampler import epoch_order
 from ecgnb.data.readers.reading import read_recording
 from ecgnb.data.signal.leads import STANDARD_12, normalise_lead
 from ecgnb.data.store.store import FORMAT

@@ -175,7 +175,7 @@ def inspect_keras(
 
     Args:
         path: ``.keras``, whole ``.h5``, or ``model.json`` (its weights beside it, or
-            given).
+            in ``weights``).
         weights: the weights that belong to a ``model.json``.
 
     Raises:

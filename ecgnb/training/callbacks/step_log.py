@@ -38,6 +38,7 @@ class StepLog(Callback):
 def _rows_up_to(path: Path, step: int) -> list[str]:
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    complete = [line for line in lines[1:] if line.count(",") == _HEADER.count(",")]
-    return [line for line in complete if int(line.split(",")[0]) <= step]
+    # An interrupted write may have left an incomplete last line.
+    complete, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    rows = complete.splitlines()[1:]
+    return [row for row in rows if int(row.split(",")[0]) <= step]

@@ -13,6 +13,7 @@ import pytest
 
 from ecgnb.core.errors import ConfigError, EcgnbError, LabelError, ReadError
 from ecgnb.data.catalog import CATALOG, UNIFIED, build_mapping, classes_of, find_records
+from ecgnb.data.catalog.base import unify
 from ecgnb.data.labels.mapping import apply_mapping
 from ecgnb.data.labels.mapping_file import read_mapping
 from ecgnb.data.manifest import COLUMNS
@@ -289,3 +290,10 @@ def test_counts_of_ludb_follow_from_its_headers(data_dir):
     for path in (data_dir / "ludb" / "data").glob("*.hea"):
         found[re.search(r"^#Rhythm: ([\w ]+)", path.read_text(), re.MULTILINE)[1]] += 1
     assert counts(find_records("ludb", data_dir / "ludb")) == dict(found)
+
+
+def test_unify():
+    assert unify(["NORM", "BBB", "MI"]) == ("MI", "BBB")
+    assert unify(["", "STE"]) == ("OTHER",) and unify(["NORM"], known=False) == (
+        "NORM",
+    )

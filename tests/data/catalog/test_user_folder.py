@@ -7,7 +7,6 @@ import pytest
 
 from ecgnb.core.errors import ReadError
 from ecgnb.data.catalog import find_records
-from ecgnb.data.catalog.dataset_files import walk
 from ecgnb.data.readers.reading import read_recording
 
 
@@ -71,12 +70,6 @@ def test_a_matrix_belongs_to_its_header(tmp_path, data_dir):
         .str.endswith(".mat")
         .all()
     )
-
-
-def test_links_that_lead_back_are_followed_once(tmp_path):
-    write_record(tmp_path / "in" / "r1")
-    (tmp_path / "in" / "back").symlink_to(tmp_path, target_is_directory=True)
-    assert [path.name for path in walk(tmp_path, (".hea",))] == ["r1.hea"]
 
 
 def test_signals_without_headers_are_no_recordings(tmp_path):

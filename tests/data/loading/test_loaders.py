@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,8 +10,8 @@ import torch
 from training_fakes import FakeStore
 
 from ecgnb.core.errors import ConfigError
-from ecgnb.data.loading.loaders import Batch, Loader, decode, valid_mask
-from ecgnb.data.loading.sampling import epoch_order
+from ecgnb.data.loading.loaders import Batch, Loader, decode, prefetch, valid_mask
+from ecgnb.data.loading.sampler import epoch_order, window_starts
 
 ROWS = np.arange(1, 50, 2)  # 25 odd rows
 
@@ -193,3 +195,102 @@ def test_stored_numbers_on_their_way_to_a_gpu_become_the_same_signals() -> None:
     assert piece["raw"].dtype == torch.int16 and "signal" not in piece
     loader.device = torch.device("cpu")
     assert same(loader._batch(piece, loader.part(0)), expected)
+
+
+def test_windows_are_cut_from_signal_and_mask() -> None:
+    loader = make(window_samples=12, windows_per_record=3)
+    for epoch in (0, 1):
+        batch = next(loader.epoch(epoch))
+        assert batch.windows.shape == (4, 3, 2, 12)
+        valid = loader.store.valid(batch.index.numpy())
+        starts = window_starts(valid, batch.index.numpy(), 3, 12, seed=3, epoch=epoch)
+        for row in range(4):
+            for window in range(3):
+                part = slice(starts[row, window], starts[row, window] + 12)
+                assert torch.equal(
+                    batch.windows[row, window], batch.signal[row, :, part]
+                )
+                assert torch.equal(
+                    batch.window_mask[row, window], batch.mask[row, part]
+                )
+    assert make().window_samples == 0 and next(make().epoch(0)).windows is None
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_windows_and_patients_do_not_depend_on_where_the_epoch_is_entered(
+    resident: bool,
+) -> None:
+    def make_patients(**changed: Any) -> Loader:
+        patients = np.arange(25) // 2
+        return make(
+            patients=patients, records_per_patient=2, window_samples=12, **changed
+        )
+
+    whole = list(make_patients().epoch(5))
+    rest = list(make_patients(resident=resident).epoch(5, start_batch=3))
+    for left, right in zip(whole[3:], rest, strict=True):
+        assert same(left, right)
+        assert torch.equal(left.windows, right.windows)
+        assert torch.equal(left.metadata["patient"], right.metadata["patient"])
+    for batch in whole[:-1]:
+        counts = torch.bincount(batch.metadata["patient"])
+        assert set(counts[counts > 0].tolist()) == {2}
+    ranks = [
+        list(make_patients(batch_size=2, rank=rank, world_size=2).epoch(5))
+        for rank in range(2)
+    ]
+    for parts in list(zip(*ranks, strict=True))[:-1]:
+        for part in parts:
+            assert len(part.metadata["patient"].unique()) == 1, "a pair on one rank"
+
+
+def test_windows_longer_than_the_signals_are_refused() -> None:
+    with pytest.raises(ConfigError, match="Windows of 49 samples are longer"):
+        make(window_samples=49)
+
+
+def test_prefetch_reads_ahead_but_not_more_than_asked() -> None:
+    made: list[int] = []
+    third = threading.Event()
+
+    def numbers() -> Iterator[int]:
+        for number in range(100):
+            made.append(number)
+            if number == 3:
+                third.set()
+            yield number
+
+    stream = prefetch(numbers(), depth=2)
+    assert next(stream) == 0
+    assert third.wait(10)  # 1 and 2 wait in the queue, 3 in the hand of the thread
+    assert made == [0, 1, 2, 3]
+    assert list(stream) == list(range(1, 100))
+    assert not threads()
+
+
+def test_an_error_comes_at_its_place() -> None:
+    def numbers() -> Iterator[int]:
+        yield 1
+        raise ValueError("no more")
+
+    stream = prefetch(numbers())
+    assert next(stream) == 1
+    with pytest.raises(ValueError, match="no more"):
+        next(stream)
+    assert not threads()
+
+
+def test_closing_while_the_thread_waits_for_room() -> None:
+    full = threading.Event()
+
+    def numbers() -> Iterator[int]:
+        for number in range(1000):
+            if number == 4:
+                full.set()
+            yield number
+
+    stream = prefetch(numbers(), depth=3)
+    assert next(stream) == 0
+    assert full.wait(10)
+    stream.close()
+    assert not threads()

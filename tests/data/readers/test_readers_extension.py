@@ -25,6 +25,7 @@ from ecgnb.data.readers.base import (
 )
 from ecgnb.data.recording import Recording
 from ecgnb.data.signal.leads import STANDARD_12
+from ecgnb.data.store.preparation import prepare_store
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.bundle_folder import save_bundle
 from ecgnb.models import build_model
@@ -96,6 +97,18 @@ def test_its_files_are_labelled_by_a_mapping(folder: Path) -> None:
     cohort = load_cohort(config, folder, folder, target_fs=100)
     assert cohort.manifest["label"].tolist() == ["NORM", "AF", "AF"]
     assert cohort.coverage.n_labelled == 3
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_its_files_are_prepared_also_by_several_processes(
+    folder: Path, tmp_path: Path, n_jobs: int
+) -> None:
+    config = PrepareConfig(
+        target_fs=100.0, target_samples=200, shard_size=2, n_jobs=n_jobs
+    )
+    store = prepare_store(find_records("folder", folder), config, tmp_path / "store")
+    assert store.records["record_id"].tolist() == ["a1", "a2", "b1"]
+    assert store.rejected.empty
 
 
 def test_its_files_are_predicted_alone_and_in_a_folder(

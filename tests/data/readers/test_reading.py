@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from ecgnb.core.errors import EcgnbError, ReadError
 from ecgnb.data.readers.base import READERS
 from ecgnb.data.readers.reading import choose_reader, read_recording
+from ecgnb.data.readers.wfdb_header import read_header
 from ecgnb.data.signal.leads import STANDARD_12
 
 N = 400
@@ -161,7 +162,7 @@ def test_a_recording_without_flags_is_plain(tmp_path):
     assert read_recording(write_wfdb(tmp_path)).flags == ()
 
 
-def test_every_real_record_equals_the_wfdb_package_to_the_last_bit(data_dir):
+def test_every_real_header_and_signal_equals_the_wfdb_package_to_the_last_bit(data_dir):
     outcome: Counter[str] = Counter()
     doubted = set()
     for path in sorted(data_dir.rglob("*.hea")):
@@ -172,6 +173,8 @@ def test_every_real_record_equals_the_wfdb_package_to_the_last_bit(data_dir):
             record = wfdb.rdrecord(str(path.with_suffix("")))
         except ValueError:  # the package refuses "E00009.mat 12 500 ..."
             assert recording.flags[0] == "header_repaired"
+            assert read_header(path).flags == ("header_repaired",)
+            assert path.name.startswith("E0")
             outcome["repaired"] += 1
             continue
         assert {units.lower() for units in record.units} == {"mv"}
@@ -182,6 +185,14 @@ def test_every_real_record_equals_the_wfdb_package_to_the_last_bit(data_dir):
             err_msg=str(path),
         )
         assert (recording.fs, recording.n_leads) == (record.fs, record.n_sig)
+        header = read_header(path)
+        assert list(header.leads) == record.sig_name
+        assert list(header.gains) == record.adc_gain
+        assert list(header.baselines) == record.baseline
+        assert list(header.units) == record.units
+        assert list(header.comments) == record.comments
+        assert (header.fs, header.n_samples) == (record.fs, record.sig_len)
+        assert header.flags == ()
         outcome["equal"] += 1
     assert outcome == {"equal": 831, "repaired": 8}
     assert doubted == WRONG_GAIN | LOOSE_ELECTRODES

@@ -224,24 +224,6 @@ def test_equal_to_the_wfdb_package(text, write_record):
     assert list(ours.comments) == theirs.comments
 
 
-def test_every_real_header_is_equal_to_the_wfdb_package(data_dir):
-    refused = []
-    for path in sorted(data_dir.rglob("*.hea")):
-        ours = read_header(path)
-        try:
-            theirs = wfdb.rdheader(str(path.with_suffix("")))
-        except ValueError:
-            refused.append(path.name)
-            assert ours.flags == ("header_repaired",)
-            continue
-        assert (list(ours.leads), list(ours.gains), list(ours.baselines), list(ours.units), list(ours.comments)) == (
-            theirs.sig_name, theirs.adc_gain, theirs.baseline, theirs.units, theirs.comments,
-        ), path  # fmt: skip
-        assert (ours.fs, ours.n_samples, ours.flags) == (theirs.fs, theirs.sig_len, ())
-    assert len(refused) == 8
-    assert all(name.startswith("E0") for name in refused)
-
-
 @st.composite
 def mutated(draw: st.DrawFn) -> str:
     text = draw(st.sampled_from(REAL))
@@ -258,7 +240,7 @@ def mutated(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.one_of(st.text(max_size=300), mutated()))
 def test_whatever_the_text_only_a_read_error_comes_out(text):
     try:

@@ -81,31 +81,6 @@ def test_filters_isoelectric_finds_the_quiet_window():
     np.testing.assert_allclose(apply("isoelectric", x)[0, 620:680], 0.0, atol=1e-7)
 
 
-def test_filters_zscore_is_that_of_the_population_in_float64():
-    x = ecg() * np.float32(0.01) + np.float32(
-        400
-    )  # an offset that float32 sums would drown in
-    wide = x.astype(np.float64)
-    expected = (wide - wide.mean(axis=1, keepdims=True)) / np.sqrt(
-        wide.var(axis=1, ddof=0, keepdims=True)
-    )
-    y = apply("zscore", x)
-    np.testing.assert_allclose(y, expected, atol=5e-7)
-    np.testing.assert_allclose(y.mean(axis=1, dtype=np.float64), 0.0, atol=1e-7)
-    np.testing.assert_allclose(y.std(axis=1, dtype=np.float64), 1.0, atol=1e-6)
-
-
-@pytest.mark.parametrize("level", [0.0, 0.25, -4.5, 1e4])
-def test_filters_zscore_makes_flat_leads_zero(level):
-    x = ecg()
-    x[1] = level
-    x[1, 100] = np.nextafter(
-        np.float32(level), np.float32(0)
-    )  # a bit of rounding is no signal
-    y = apply("zscore", x)
-    assert not y[1].any() and y[0].std() == pytest.approx(1.0)
-
-
 @pytest.mark.parametrize(
     "before", [(), ({"name": "butterworth", "low": 0.5},), ("isoelectric",)]
 )

@@ -104,7 +104,7 @@ cells.head(6).round(4)
 
 # %%
 _, bins = plots_decisions.plot_reliability(
-    targets, probabilities, "multiclass", calibrated=calibrated
+    targets, calibrated, "multiclass", uncalibrated=probabilities
 )
 bins[bins["count"] > 0].groupby("which", sort=False).head(4).round(4)
 

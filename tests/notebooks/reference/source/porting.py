@@ -33,10 +33,11 @@ print(ecgnb.port.source_code(port))
 
 # %%
 from ecgnb.data.demo.cohort_files import synthesise
+from ecgnb.deploy.inference import predict_recordings
 from ecgnb.deploy.opening import bundle_of_port
-from ecgnb.deploy.predict import predict
 
-predict(bundle_of_port(port), [synthesise(number) for number in (0, 25, 26)]).round(3)
+records = [synthesise(number) for number in (0, 25, 26)]
+predict_recordings(bundle_of_port(port), records).round(3)
 
 # %%
 import numpy as np

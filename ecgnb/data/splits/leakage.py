@@ -1,0 +1,109 @@
+"""Leakage between splits: patients, identical signals, one recording at two rates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from ecgnb.core.errors import first_few
+from ecgnb.data.labels.record_keys import without_rate
+
+
+def find_leakage(
+    records: pd.DataFrame, parts: Mapping[str, np.ndarray]
+) -> pd.DataFrame:
+    """List patients, identical signals and twins that are in more than one part.
+
+    Twins are one recording at two rates.
+
+    Args:
+        records: with the columns row, dataset, record_id, patient_id and signal_hash.
+        parts: name of each part and its store rows.
+
+    Returns:
+        One row per case: kind ("patient", "signal" or "twin"), key, parts and records,
+        both joined with "|".
+    """
+    part_of: dict[int, str] = {}
+    for name, rows in parts.items():
+        part_of.update(dict.fromkeys(rows, name))
+    part = records["row"].map(part_of)
+    table = records.assign(part=part)[part.notna()]
+    order = list(parts)
+    cases = []
+    for kind, keys in _keys(table).items():
+        keyed = table.assign(key=keys)[keys.notna()]
+        n_parts = keyed.groupby("key")["part"].transform("nunique")
+        for key, case in keyed[n_parts > 1].groupby("key", sort=True):
+            in_parts = sorted(set(case["part"]), key=order.index)
+            row = [kind, key, "|".join(in_parts), "|".join(case["record_id"])]
+            cases.append(row)
+    return pd.DataFrame(cases, columns=["kind", "key", "parts", "records"])
+
+
+def describe_leaks(leaks: pd.DataFrame) -> str:
+    """Describe the first leaks of `find_leakage` in one line."""
+    cases = [f"{case.kind} {case.key} in {case.parts}" for case in leaks.itertuples()]
+    return (
+        f"{len(leaks)} patients, signals or twins are in two parts: "
+        f"{first_few(cases, 3)}"
+    )
+
+
+def record_groups(records: pd.DataFrame) -> np.ndarray:
+    """Number the groups of records that must stay in one part.
+
+    Records belong to one group when they are of one patient of one data set, when their
+    stored signals are identical, or when they are twins: one recording of a data set at
+    two rates, with ids that differ in ``_lr`` and ``_hr`` only; directly or through
+    other records. All other records are groups of their own.
+
+    Args:
+        records: with the columns dataset, record_id, patient_id and signal_hash.
+
+    Returns:
+        int64 ``[n]``, numbered from 0 in the order of first appearance.
+    """
+    # Imported here: most users of this module need no graph.
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    # A graph with one node per record and per key, and an edge where a record has a
+    # key. Its connected components are the groups.
+    n = n_nodes = len(records)
+    record_nodes, key_nodes = [], []
+    for keys in _keys(records).values():
+        numbers, distinct = pd.factorize(keys)  # -1 where the key is unknown
+        with_key = np.flatnonzero(numbers >= 0)
+        record_nodes.append(with_key)
+        key_nodes.append(n_nodes + numbers[with_key])
+        n_nodes += len(distinct)
+    edges = np.concatenate(record_nodes), np.concatenate(key_nodes)
+    weights = np.ones(len(edges[0]), dtype=np.int8)
+    graph = coo_matrix((weights, edges), shape=(n_nodes, n_nodes))
+    _, components = connected_components(graph, directed=False)
+    numbers, _ = pd.factorize(components[:n])
+    return numbers.astype(np.int64)
+
+
+def unknown_patients(records: pd.DataFrame) -> np.ndarray:
+    """Return bool ``[n]``: the patient of the record is unknown."""
+    return (records["patient_id"].fillna("").astype(str) == "").to_numpy()
+
+
+def _keys(records: pd.DataFrame) -> dict[str, pd.Series]:
+    """Return the keys that records of one group share, missing where unknown.
+
+    Keys of patients and twins contain the data set, since two data sets may use the
+    same numbers.
+    """
+    dataset = records["dataset"].astype(str) + ":"
+    patient = dataset + records["patient_id"].astype(str)
+    signal = records["signal_hash"]
+    return {
+        "patient": patient.mask(unknown_patients(records), None),
+        "signal": signal.where(signal != "", None),
+        "twin": dataset + records["record_id"].astype(str).map(without_rate),
+    }
