@@ -43,7 +43,7 @@ class ZScore(Transform):
             self.per in choices, f"needs per to be one of {choices}, not {self.per!r}"
         )
 
-    def _apply(
+    def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
         n_leads, n_samples = x.shape[-2:]
@@ -68,7 +68,7 @@ class KernelTransform(Transform):
         """
         raise NotImplementedError
 
-    def _apply(
+    def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
         return filter_zero_phase(x, self.kernel(self.required_fs(fs)), mask)
@@ -179,7 +179,7 @@ class Clip(Transform):
 
     limit: float = positive(10.0)
 
-    def _apply(
+    def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
         return x.clamp(-self.limit, self.limit)
@@ -196,7 +196,7 @@ class Scale(Transform):
         finite = bool(np.isfinite(self.factor))
         self.check(finite, f"needs a finite factor, not {self.factor!r}")
 
-    def _apply(
+    def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
         return x * self.factor
