@@ -53,8 +53,8 @@ def positive(default: Any) -> Any:
 class Transform(ABC):
     """One change of signals ``[..., n_leads, n_samples]``; its fields are its options.
 
-    A subclass is a frozen dataclass that defines ``transform_batch`` and, when it is random,
-    ``sample``. Signals are never changed in place. Padding, where the mask is False,
+    A subclass is a frozen dataclass that defines ``transform_batch`` and, when it is
+    random, ``sample``. Signals are never changed in place. Padding, where the mask is False,
     enters no statistic and is 0 afterwards. Signals must be finite: a filter spreads a
     NaN over its whole lead.
     """

@@ -46,6 +46,7 @@ class ZScore(Transform):
     def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
+        """Return the changed batch; see `Transform`."""
         n_leads, n_samples = x.shape[-2:]
         axis: tuple[int, ...] = (-1,)
         rows = 1
@@ -71,6 +72,7 @@ class KernelTransform(Transform):
     def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
+        """Return the changed batch; see `Transform`."""
         return filter_zero_phase(x, self.kernel(self.required_fs(fs)), mask)
 
     def check_below_nyquist(self, option: str, fs: float) -> None:
@@ -182,6 +184,7 @@ class Clip(Transform):
     def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
+        """Return the changed batch; see `Transform`."""
         return x.clamp(-self.limit, self.limit)
 
 
@@ -199,4 +202,5 @@ class Scale(Transform):
     def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
+        """Return the changed batch; see `Transform`."""
         return x * self.factor
