@@ -39,7 +39,10 @@ class Cohort:
 
 
 def load_cohort(
-    config: DataConfig, root: Path, folder: Path, target_fs: float
+    config: DataConfig,
+    root: Path,
+    folder: Path,
+    target_fs: float,
 ) -> Cohort:
     """Find the recordings in ``folder`` and label them.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 from ecgnb.core.errors import ConfigError, LabelError, first_few
 from ecgnb.core.registry import did_you_mean
 from ecgnb.data.labels.mapping_file import PATIENT
-from ecgnb.data.labels.record_keys import WAYS, clean, group, match
+from ecgnb.data.labels.record_keys import WAYS, Matches, clean, group, match
 from ecgnb.data.labels.targets import encode, factorize_labels
 
 OTHER = "OTHER"
@@ -48,29 +48,34 @@ class Coverage:
     n_rows: int
     n_foreign_rows: int
     unknown: pd.DataFrame
-    ways: dict[str, int] = field(default_factory=dict)
-    not_classes: dict[str, int] = field(default_factory=dict)
-    classes: dict[str, int] = field(default_factory=dict)
+    ways: dict[str, int]
+    not_classes: dict[str, int]
+    classes: dict[str, int]
 
     def table(self) -> pd.DataFrame:
         """Return a table with the columns ``what``, ``count`` and ``note``."""
-        rows: list[tuple[str, int, str]] = []
-        rows.append(("recordings found", self.n_records, ""))
-        rows.append(("with a label", self.n_labelled, ""))
+        rows = [
+            ("recordings found", self.n_records, ""),
+            ("with a label", self.n_labelled, ""),
+        ]
         for way in WAYS:
-            if self.ways.get(way):
+            if way in self.ways:
                 rows.append((f"found by {way}", self.ways[way], ""))
-        rows.append(("without a label: OTHER", self.n_other, ""))
-        rows.append(("without a label: dropped", self.n_dropped, ""))
+        rows += [
+            ("without a label: OTHER", self.n_other, ""),
+            ("without a label: dropped", self.n_dropped, ""),
+        ]
         if self.n_ambiguous:
             note = "dropped: give paths in the mapping, or keep one rate"
             rows.append(("ambiguous names", self.n_ambiguous, note))
         for name, count in self.not_classes.items():
             rows.append((f"label {name!r} is no class", count, "recordings"))
-        rows.append(("rows of the mapping", self.n_rows, ""))
-        rows.append(("rows of other data sets", self.n_foreign_rows, ""))
-        names = first_few(self.unknown["record_id"].tolist())
-        rows.append(("rows of unknown recordings", len(self.unknown), names))
+        unknown = first_few(self.unknown["record_id"].tolist())
+        rows += [
+            ("rows of the mapping", self.n_rows, ""),
+            ("rows of other data sets", self.n_foreign_rows, ""),
+            ("rows of unknown recordings", len(self.unknown), unknown),
+        ]
         for name, count in self.classes.items():
             rows.append((f"class {name}", count, ""))
         return pd.DataFrame(rows, columns=["what", "count", "note"])
@@ -108,21 +113,24 @@ def apply_mapping(
     if unmapped not in ("other", "drop"):
         raise ConfigError(f"unmapped is {unmapped!r}; give 'other' or 'drop'.")
     texts, not_classes_of = _normalise_labels(mapping["mapped_label"], classes)
-    join = _join(manifest, mapping, pd.factorize(texts)[0])
+    join, foreign = _join(manifest, mapping, pd.factorize(texts)[0])
     matched = join.row >= 0
     if len(manifest) and not matched.any():
         raise _nothing_matched(manifest, mapping, join.ambiguous)
-    written = mapping["mapped_label"].to_numpy(dtype=object)[join.row[matched]]
-    has_other = OTHER in classes
-    label = np.full(len(manifest), OTHER if has_other else "", dtype=object)
-    label[matched] = texts[join.row[matched]]
+    rows = join.row[matched]
     keep = matched
-    if unmapped == "other" and has_other:
+    if unmapped == "other" and OTHER in classes:
         keep = ~join.ambiguous
-    columns = {"label": pd.Series(label, index=manifest.index, dtype="str")}
+    label = np.full(len(manifest), OTHER, dtype=object)
+    label[matched] = texts[rows]
+    labelled = manifest.assign(label=pd.Series(label, manifest.index, dtype="str"))
     if PATIENT in mapping:
-        columns[PATIENT] = _fill_patients(manifest, mapping, join.row)
-    labelled = manifest.assign(**columns)[keep]
+        patients = manifest[PATIENT].fillna("").to_numpy(dtype=object, copy=True)
+        missing = matched & (patients == "")
+        mapped = mapping[PATIENT].fillna("").to_numpy(dtype=object)
+        patients[missing] = mapped[join.row[missing]]
+        labelled[PATIENT] = pd.Series(patients, manifest.index, dtype="str")
+    labelled = labelled[keep]
     counts = encode(labelled["label"], classes, "multilabel").sum(0, dtype=np.int64)
     coverage = Coverage(
         n_records=len(manifest),
@@ -131,10 +139,14 @@ def apply_mapping(
         n_dropped=int((~keep).sum()),
         n_ambiguous=int(join.ambiguous.sum()),
         n_rows=len(mapping),
-        n_foreign_rows=int(join.foreign.sum()),
-        unknown=mapping[~join.used & ~join.foreign].reset_index(drop=True),
+        n_foreign_rows=int(foreign.sum()),
+        unknown=mapping[~join.used & ~foreign].reset_index(drop=True),
         ways=dict(Counter(join.how[matched])),
-        not_classes=_count_not_classes(written, not_classes_of, classes),
+        not_classes=_count_not_classes(
+            mapping["mapped_label"].iloc[rows],
+            not_classes_of,
+            classes,
+        ),
         classes=dict(zip(classes, counts.tolist(), strict=True)),
     )
     return labelled, coverage
@@ -154,10 +166,9 @@ def _normalise_labels(
     not_classes: dict[str, list[str]] = {}
     texts = []
     for text in written:
-        known: set[str] = set()
-        unknown: list[str] = []
-        for part in text.split("|"):
-            part = part.strip()
+        known = set()
+        unknown = []
+        for part in map(str.strip, text.split("|")):
             class_name = by_name.get(part) or by_name.get(part.casefold())
             if class_name:
                 known.add(class_name)
@@ -172,7 +183,9 @@ def _normalise_labels(
 
 
 def _count_not_classes(
-    labels: np.ndarray, not_classes: dict[str, list[str]], classes: Sequence[str]
+    labels: pd.Series,
+    not_classes: dict[str, list[str]],
+    classes: Sequence[str],
 ) -> dict[str, int]:
     """Count the recordings of labels that are no class.
 
@@ -180,7 +193,7 @@ def _count_not_classes(
         LabelError: there are some, and no class OTHER for them.
     """
     counts: Counter[str] = Counter()
-    for text, count in Counter(labels.tolist()).items():
+    for text, count in Counter(labels).items():
         for part in dict.fromkeys(not_classes.get(text, [])):
             counts[part] += count
     if counts and OTHER not in classes:
@@ -193,51 +206,25 @@ def _count_not_classes(
     return dict(counts)
 
 
-def _fill_patients(
-    manifest: pd.DataFrame, mapping: pd.DataFrame, row: np.ndarray
-) -> pd.Series:
-    """Return patients, from the mapping where the manifest has none; ``row`` is -1 for
-    recordings without a row of the mapping.
-    """
-    patients = manifest[PATIENT].fillna("").to_numpy(dtype=object, copy=True)
-    missing = (patients == "") & (row >= 0)
-    mapped = mapping[PATIENT].fillna("").to_numpy(dtype=object)
-    patients[missing] = mapped[row[missing]]
-    return pd.Series(patients, index=manifest.index, dtype="str")
-
-
-class _Join:
-    """Rows of a mapping by recording.
-
-    Attributes:
-        row: int64, one per recording: its row of the mapping, -1 for none.
-        how: one per recording: one of `WAYS`, or "".
-        ambiguous: bool, one per recording.
-        used: bool, one per row: whether it matches a recording.
-        foreign: bool, one per row: whether it is of another data set.
-    """
-
-    def __init__(self, n_records: int, n_rows: int) -> None:
-        self.row = np.full(n_records, -1, dtype=np.int64)
-        self.how = np.full(n_records, "", dtype=object)
-        self.ambiguous = np.zeros(n_records, dtype=bool)
-        self.used = np.zeros(n_rows, dtype=bool)
-        self.foreign = np.ones(n_rows, dtype=bool)
-
-
-def _join(manifest: pd.DataFrame, mapping: pd.DataFrame, values: np.ndarray) -> _Join:
+def _join(
+    manifest: pd.DataFrame,
+    mapping: pd.DataFrame,
+    values: np.ndarray,
+) -> tuple[Matches, np.ndarray]:
     """Match one data set after the other.
 
     Args:
         manifest: the recordings.
         mapping: the rows.
         values: int64, one per row: a code of its label.
+
+    Returns:
+        The matches, and bool, one per row: whether it is of another data set.
     """
-    join = _Join(len(manifest), len(mapping))
+    join = Matches(len(manifest), len(mapping))
+    foreign = np.ones(len(mapping), dtype=bool)
     entries, entry_of_row = _distinct_recordings(mapping, values)
     datasets = _dataset_keys(manifest["dataset"])
-    ids = manifest["record_id"].to_numpy(dtype=object)
-    paths = manifest["path"].to_numpy(dtype=object)
     for dataset in dict.fromkeys(datasets):
         records = np.flatnonzero(datasets == dataset)
         candidates = entries
@@ -246,16 +233,16 @@ def _join(manifest: pd.DataFrame, mapping: pd.DataFrame, values: np.ndarray) -> 
         names, rows = candidates["name"], candidates["row"].to_numpy()
         if names.duplicated().any():  # in several data sets: their folders differ
             names = candidates["dataset"] + "/" + names
-        matches = match(
-            ids[records].tolist(), paths[records].tolist(), names.tolist(), values[rows]
-        )
+        part = manifest.iloc[records]
+        ids, paths = part["record_id"].tolist(), part["path"].tolist()
+        matches = match(ids, paths, names.tolist(), values[rows])
         matched = matches.row >= 0
         join.row[records[matched]] = rows[matches.row[matched]]
         join.how[records] = matches.how
         join.ambiguous[records] = matches.ambiguous
-        join.foreign &= ~np.isin(entry_of_row, candidates.index)
+        foreign &= ~np.isin(entry_of_row, candidates.index)
         join.used |= np.isin(entry_of_row, candidates.index[matches.used])
-    return join
+    return join, foreign
 
 
 def _distinct_recordings(
@@ -271,7 +258,7 @@ def _distinct_recordings(
         LabelError: rows of one recording contradict each other.
     """
     datasets = _dataset_keys(mapping["dataset"])
-    names = np.array([clean(name) for name in mapping["record_id"]], dtype=object)
+    names = mapping["record_id"].map(clean).to_numpy(dtype=object)
     groups = group(datasets + "\0" + names, values)
     clashes = np.flatnonzero(~groups.agree)
     if len(clashes):
@@ -294,11 +281,13 @@ def _dataset_keys(names: pd.Series) -> np.ndarray:
     keys = {}
     for name in names.unique():
         keys[name] = "".join(filter(str.isalnum, name.lower()))
-    return np.array([keys[name] for name in names], dtype=object)
+    return names.map(keys).to_numpy(dtype=object)
 
 
 def _nothing_matched(
-    manifest: pd.DataFrame, mapping: pd.DataFrame, ambiguous: np.ndarray
+    manifest: pd.DataFrame,
+    mapping: pd.DataFrame,
+    ambiguous: np.ndarray,
 ) -> LabelError:
     if ambiguous.any():
         paths = manifest["path"][ambiguous].tolist()

@@ -91,10 +91,13 @@ class Groups:
 def group(keys: Sequence[str] | np.ndarray, values: np.ndarray) -> Groups:
     """Group rows by key, and compare the values (int64, one per row) of each group."""
     of_row, distinct = pd.factorize(pd.Series(keys, dtype=object))
-    first = np.full(len(distinct), len(of_row), dtype=np.int64)
-    np.minimum.at(first, of_row, np.arange(len(of_row)))
+    is_first = ~pd.Series(of_row).duplicated()
+    first = np.flatnonzero(
+        is_first
+    )  # keys are numbered in the order of their first rows
+    differs = values != values[first[of_row]]
     agree = np.ones(len(distinct), dtype=bool)
-    np.logical_and.at(agree, of_row, values == values[first[of_row]])
+    agree[of_row[differs]] = False
     return Groups(pd.Index(distinct), of_row, first, agree)
 
 
@@ -109,21 +112,26 @@ class Matches:
         used: bool, one per row of the mapping: whether it matches a recording.
     """
 
+    def __init__(self, n_records: int, n_rows: int) -> None:
+        self.row = np.full(n_records, -1, dtype=np.int64)
+        self.how = np.full(n_records, "", dtype=object)
+        self.ambiguous = np.zeros(n_records, dtype=bool)
+        self.used = np.zeros(n_rows, dtype=bool)
+
+
+class _Matcher(Matches):
     def __init__(self, paths: Sequence[str], values: np.ndarray) -> None:
-        self.row = np.full(len(paths), -1, dtype=np.int64)
-        self.how = np.full(len(paths), "", dtype=object)
-        self.ambiguous = np.zeros(len(paths), dtype=bool)
-        self.used = np.zeros(len(values), dtype=bool)
-        self._file = pd.factorize(pd.Series(paths, dtype=object))[0]
+        super().__init__(len(paths), len(values))
+        self._file, _ = pd.factorize(pd.Series(paths, dtype=object))
         self._values = values
         self._file_of_row = np.full(len(values), -1, dtype=np.int64)
 
-    @property
-    def complete(self) -> bool:
-        """Whether every recording has its row and every row its recording."""
-        return bool((self.row >= 0).all() and self.used.all())
-
-    def add(self, way: str, keys: Sequence[str], names: Sequence[str]) -> None:
+    def add(
+        self,
+        way: str,
+        keys: Sequence[str],
+        names: Sequence[str] | np.ndarray,
+    ) -> None:
         """Match recordings without a row by their keys (one per recording) to names.
 
         Args:
@@ -140,31 +148,25 @@ class Matches:
         # A key is unambiguous when all its recordings are one file, and its rows are
         # free or belong to that file by a stricter way.
         taken = self._file_of_row >= 0
-        one_file = _are_equal(
-            np.concatenate([key_index, groups.of_row[taken]]),
-            np.concatenate([self._file[recordings], self._file_of_row[taken]]),
-            len(groups.keys),
-        )
-        clear = (groups.agree & one_file)[key_index]
+        files = np.concatenate([self._file[recordings], self._file_of_row[taken]])
+        keys_of_files = np.concatenate([key_index, groups.of_row[taken]])
+        n_files = pd.Series(files).groupby(keys_of_files).nunique()
+        has_one_file = n_files.reindex(key_index).to_numpy() == 1
+        clear = groups.agree[key_index] & has_one_file
         self.ambiguous[recordings] = ~clear
-        matched, rows = recordings[clear], groups.first[key_index[clear]]
+        matched = recordings[clear]
+        rows = groups.first[key_index[clear]]
         self.row[matched] = rows
         self.how[matched] = way
         self._file_of_row[rows] = self._file[matched]
         self.used |= np.isin(groups.of_row, key_index)
 
 
-def _are_equal(groups: np.ndarray, values: np.ndarray, n_groups: int) -> np.ndarray:
-    """Return for each group whether all its values (0 or more) are equal; bool."""
-    lowest = np.full(n_groups, np.iinfo(np.int64).max)
-    highest = np.full(n_groups, -1, dtype=np.int64)
-    np.minimum.at(lowest, groups, values)
-    np.maximum.at(highest, groups, values)
-    return lowest == highest
-
-
 def match(
-    ids: Sequence[str], paths: Sequence[str], names: Sequence[str], values: np.ndarray
+    ids: Sequence[str],
+    paths: Sequence[str],
+    names: Sequence[str],
+    values: np.ndarray,
 ) -> Matches:
     """Find for each recording its row of a mapping.
 
@@ -176,28 +178,24 @@ def match(
         values: int64, one per name: a code of its label; rows of equal values do not
             contradict each other.
     """
-    matches = Matches(paths, values)
-    clean_ids = [clean(name) for name in ids]
+    matches = _Matcher(paths, values)
+    clean_ids = list(map(clean, ids))
     matches.add("name", clean_ids, names)
-    if matches.complete:
+    if (matches.row >= 0).all() and matches.used.all():
         return matches
-    files = [clean(path) for path in paths]
-    depths = {name.count("/") for name in names} - {0}
-    for depth in sorted(depths, reverse=True):
-        parts = [name if name.count("/") == depth else "" for name in names]
-        matches.add("path", [_path_end(file, depth) for file in files], parts)
-    file_names = [last_part(name) for name in names]
-    for keys in (clean_ids, files):
-        matches.add("file name", [last_part(key) for key in keys], file_names)
-    matches.add(
-        "leading zeros",
-        [without_zeros(name) for name in clean_ids],
-        [without_zeros(name) for name in file_names],
-    )
+    files = list(map(clean, paths))
+    folders_of_name = pd.Series(names, dtype=object).str.count("/")
+    for n_folders in sorted(set(folders_of_name) - {0}, reverse=True):
+        ends = []
+        for file in files:
+            parts = file.split("/")
+            is_deep = len(parts) > n_folders
+            ends.append("/".join(parts[-n_folders - 1 :]) if is_deep else "")
+        deep_names = np.where(folders_of_name == n_folders, names, "")
+        matches.add("path", ends, deep_names)
+    file_names = list(map(last_part, names))
+    matches.add("file name", list(map(last_part, clean_ids)), file_names)
+    matches.add("file name", list(map(last_part, files)), file_names)
+    short_ids = list(map(without_zeros, clean_ids))
+    matches.add("leading zeros", short_ids, list(map(without_zeros, names)))
     return matches
-
-
-def _path_end(path: str, n_folders: int) -> str:
-    """Return a file with its last folders, "" where it has fewer."""
-    parts = path.split("/")
-    return "/".join(parts[-n_folders - 1 :]) if len(parts) > n_folders else ""

@@ -43,23 +43,23 @@ def encode(labels: pd.Series, classes: Sequence[str], task: str) -> np.ndarray:
     if task not in ("multiclass", "multilabel"):
         raise ConfigError(f"The task is {task!r}; give 'multiclass' or 'multilabel'.")
     codes, texts = factorize_labels(labels)
-    position = {name: index for index, name in enumerate(classes)}
     table = np.zeros((len(texts), len(classes)), dtype=np.float32)
     for row, text in enumerate(texts):
         parts = list(filter(None, text.split("|")))
-        unknown = [part for part in parts if part not in position]
+        unknown = [part for part in parts if part not in classes]
         problem = ""
         if unknown:
             problem = f"{unknown[0]!r}, which is not among"
         elif task == "multiclass" and len(parts) != 1:
             problem = f"{text!r}, not exactly one of"
         if problem:
-            record = labels.index[int(np.argmax(codes == row))]
+            first = int(np.argmax(codes == row))
+            record = labels.index[first]
             raise LabelError(
                 f"The recording {record!r} has the label {problem} the classes "
                 f"{', '.join(classes)}."
             )
-        table[row, [position[part] for part in parts]] = 1.0
+        table[row] = np.isin(classes, parts)
     if task == "multilabel":
         return table[codes]
     return table.argmax(axis=1).astype(np.int64)[codes]
@@ -75,10 +75,10 @@ def factorize_labels(labels: pd.Series) -> tuple[np.ndarray, pd.Index]:
     codes, texts = pd.factorize(labels)
     missing = np.flatnonzero(codes < 0)
     if len(missing):
-        first = missing[0]
+        record = labels.index[missing[0]]
         raise LabelError(
-            f"{len(missing)} labels are missing, the first in row {first} "
-            f"({labels.index[first]!r}). Give each recording a label, or drop it; in a "
+            f"{len(missing)} labels are missing, the first in row {missing[0]} "
+            f"({record!r}). Give each recording a label, or drop it; in a "
             "multilabel task '' is the label of a recording of none of the classes."
         )
     return codes, texts

@@ -159,15 +159,19 @@ class Loader:
         self.store = store
         self.rows = _check_rows(rows, len(store))
         self.targets = _check_targets(targets, len(self.rows))
-        self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shuffle = shuffle
         self.weights = weights
         if weights is not None:
             self.weights = check_weights(weights, len(self.rows))
-        self.patients, self.records_per_patient = patients, records_per_patient
+        self.patients = patients
+        self.records_per_patient = records_per_patient
         self.window_samples = window_samples
         self.windows_per_record = windows_per_record
         self.device = torch.device(device)
-        self.rank, self.world_size = rank, world_size
+        self.rank = rank
+        self.world_size = world_size
         if batch_size < 1:
             raise ConfigError(f"The batch size is {batch_size}; it must be at least 1.")
         if window_samples > store.n_samples:
@@ -192,17 +196,24 @@ class Loader:
         without reading a signal.
         """
         size = self.batch_size * self.world_size
-        return self.rows[self._order(epoch)[batch * size : (batch + 1) * size]]
+        first = batch * size
+        positions = self._order(epoch)[first : first + size]
+        return self.rows[positions]
 
     def part(self, batch: int) -> Slice:
         """Return the part of the epoch's order that is batch ``batch`` of this rank."""
         return rank_slice(
-            len(self.rows), batch, self.batch_size, self.rank, self.world_size
+            len(self.rows),
+            batch,
+            self.batch_size,
+            self.rank,
+            self.world_size,
         )
 
     def not_finite(self, rows: np.ndarray) -> np.ndarray:
         """Return those of ``rows`` whose signals contain NaN or infinities."""
-        return rows[~np.isfinite(self.store.read(rows)).all(axis=(1, 2))]
+        is_finite = np.isfinite(self.store.read(rows)).all(axis=(1, 2))
+        return rows[~is_finite]
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Generator[Batch, None, None]:
         """Iterate over the batches of one epoch, from batch number ``start_batch`` on.
@@ -213,11 +224,8 @@ class Loader:
         order = self._order(epoch)
         parts = [self.part(number) for number in range(start_batch, len(self))]
         pieces = (self._read(order[part.start : part.stop], epoch) for part in parts)
-        if self.resident:
-            for part, piece in zip(parts, pieces, strict=True):
-                yield self._batch(piece, part)
-            return
-        with closing(prefetch(pieces)) as ready:
+        # a resident store is gathered on the device, without a thread
+        with closing(pieces if self.resident else prefetch(pieces)) as ready:
             for part, piece in zip(parts, ready, strict=True):
                 yield self._batch(piece, part)
 
@@ -243,11 +251,10 @@ class Loader:
         host memory, by the reading thread.
         """
         if self.resident:
-            cache = self._resident_tensors()
             chosen = self._move(torch.from_numpy(positions))
-            piece = {
-                name: tensor.index_select(0, chosen) for name, tensor in cache.items()
-            }
+            piece = {}
+            for name, tensor in self._resident_tensors().items():
+                piece[name] = tensor.index_select(0, chosen)
         else:
             piece = self._gather(positions)
         if self.window_samples:
@@ -265,7 +272,8 @@ class Loader:
             piece["starts"] = torch.from_numpy(np.minimum(starts, last))
         if self.device.type == "cuda" and not self.resident:
             # Pinned memory is copied to the GPU while the GPU computes.
-            piece = {name: tensor.pin_memory() for name, tensor in piece.items()}
+            for name, tensor in piece.items():
+                piece[name] = tensor.pin_memory()
         return piece
 
     def _gather(self, positions: np.ndarray) -> dict[str, Tensor]:
@@ -286,6 +294,9 @@ class Loader:
     def _move(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, non_blocking=self.device.type == "cuda")
 
+    def _move_all(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: self._move(tensor) for name, tensor in tensors.items()}
+
     def _fits_on_device(self) -> bool:
         if self.device.type != "cuda":
             return False
@@ -296,15 +307,13 @@ class Loader:
     def _resident_tensors(self) -> dict[str, Tensor]:
         """Copy all rows to the device, on the first call."""
         if self._cache is None:
-            tensors = self._gather(np.arange(len(self.rows)))
-            self._cache = {name: self._move(item) for name, item in tensors.items()}
+            self._cache = self._move_all(self._gather(np.arange(len(self.rows))))
         return self._cache
 
     def _batch(self, piece: dict[str, Tensor], part: Slice) -> Batch:
-        piece = {name: self._move(tensor) for name, tensor in piece.items()}
-        if "signal" in piece:
-            signal = piece["signal"]
-        else:
+        piece = self._move_all(piece)
+        signal = piece.get("signal")
+        if signal is None:
             signal = decode(piece["raw"], piece["scales"])
         batch = Batch(
             signal=signal,
@@ -317,11 +326,11 @@ class Loader:
         if "patient" in piece:
             batch.metadata["patient"] = piece["patient"]
         if "starts" in piece:
-            batch.windows = cut_windows(signal, piece["starts"], self.window_samples)
-            mask = cut_windows(
-                batch.mask[:, None], piece["starts"], self.window_samples
-            )
-            batch.window_mask = mask[:, :, 0]
+            starts, length = piece["starts"], self.window_samples
+            batch.windows = cut_windows(signal, starts, length)
+            batch.window_mask = cut_windows(batch.mask[:, None], starts, length)[
+                :, :, 0
+            ]
         return batch
 
 
@@ -421,5 +430,5 @@ def _check_targets(targets: np.ndarray | None, n: int) -> np.ndarray:
             f"There are {n} rows but {len(targets)} targets: give one target per row, "
             "in the same order."
         )
-    dtype = np.int64 if targets.ndim == 1 else np.float32
+    dtype = np.int64 if targets.ndim == 1 else np.float32  # classes, or zeros and ones
     return np.ascontiguousarray(targets, dtype=dtype)

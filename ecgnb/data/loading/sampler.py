@@ -9,8 +9,9 @@ over platforms.
 from __future__ import annotations
 
 import heapq
+from collections import defaultdict
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,7 +39,8 @@ def mix(*numbers: int) -> int:
     return state >> 1
 
 
-def _finalise(state: int) -> int:
+def _finalise(state: Any) -> Any:
+    """Return the output of SplitMix64 for a state, an integer or uint64 array."""
     state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
     state = (state ^ (state >> 27)) * 0x94D049BB133111EB & _MASK
     return state ^ (state >> 31)
@@ -48,16 +50,13 @@ def _hashes(numbers: np.ndarray, key: int) -> np.ndarray:
     """Return a 64-bit hash of each number; of 0, 1, 2, ... they are the outputs of
     SplitMix64 from the state ``key``.
     """
-    state = (numbers.astype(np.uint64) + np.uint64(1)) * np.uint64(_GOLDEN)
-    state = state + np.uint64(key)
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
+    counters = numbers.astype(np.uint64) + 1
+    return _finalise(counters * _GOLDEN + key)  # arrays of uint64 wrap around
 
 
 def _uniform(hashes: np.ndarray) -> np.ndarray:
     """Return float64 in [0, 1) from the upper 53 bits of hashes."""
-    return (hashes >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return (hashes >> 11) * 2.0**-53
 
 
 def epoch_order(
@@ -92,9 +91,11 @@ def epoch_order(
     if weights is None:
         return np.argsort(hashes, kind="stable").astype(np.int64)
     cumulated = np.cumsum(check_weights(weights, n))
-    drawn = np.searchsorted(cumulated, _uniform(hashes) * cumulated[-1], side="right")
+    thresholds = _uniform(hashes) * cumulated[-1]
+    drawn = np.searchsorted(cumulated, thresholds, side="right")
     # Rounding may reach past the last record with a positive weight.
-    return np.minimum(drawn, np.flatnonzero(weights)[-1]).astype(np.int64)
+    last = np.flatnonzero(weights)[-1]
+    return np.minimum(drawn, last)
 
 
 def patient_order(
@@ -130,14 +131,15 @@ def patient_order(
     n = len(patients)
     order = epoch_order(n, seed=seed, epoch=epoch)
     groups = _groups(patients, order, records_per_patient)
-    shuffled = epoch_order(len(groups), seed=mix(seed, _ORDER), epoch=epoch)
+    order_of_groups = epoch_order(len(groups), seed=mix(seed, _ORDER), epoch=epoch)
     batches: list[list[int]] = []
     rooms = []  # heap: the batch with most room comes first
     for number, first in enumerate(range(0, n, batch_size)):
         batches.append([])
         rooms.append((-min(batch_size, n - first), number))
+    shuffled = [groups[index] for index in order_of_groups]
     # Large groups first, so that small ones fill the batches up.
-    for group in sorted((groups[i] for i in shuffled), key=len, reverse=True):
+    for group in sorted(shuffled, key=len, reverse=True):
         while group:
             negative_room, number = heapq.heappop(rooms)
             room = -negative_room
@@ -150,9 +152,9 @@ def patient_order(
 
 def _groups(patients: np.ndarray, order: np.ndarray, size: int) -> list[list[int]]:
     """Cut the records of each patient into groups of at most ``size``."""
-    by_patient: dict[int, list[int]] = {}
+    by_patient = defaultdict(list)
     for position in order.tolist():
-        by_patient.setdefault(int(patients[position]), []).append(position)
+        by_patient[patients[position]].append(position)
     groups = []
     for positions in by_patient.values():
         for first in range(0, len(positions), size):
@@ -188,9 +190,11 @@ def window_starts(
         a window may reach past the end of the signal.
     """
     numbers = rows[:, None] * count + np.arange(count)
-    uniform = _uniform(_hashes(numbers, mix(seed, epoch, _WINDOWS)))
-    choices = np.maximum(valid[:, 1] - valid[:, 0] - length, 0) + 1
-    return valid[:, :1] + (uniform * choices[:, None]).astype(np.int64)
+    hashes = _hashes(numbers, mix(seed, epoch, _WINDOWS))
+    start, stop = valid[:, :1], valid[:, 1:]
+    choices = np.maximum(stop - start - length, 0) + 1
+    offsets = _uniform(hashes) * choices
+    return start + offsets.astype(np.int64)
 
 
 def check_weights(weights: np.ndarray, n: int) -> np.ndarray:
@@ -264,7 +268,11 @@ def count_batches(n: int, batch_size: int, world_size: int = 1) -> int:
 
 
 def rank_slice(
-    n: int, batch: int, batch_size: int, rank: int = 0, world_size: int = 1
+    n: int,
+    batch: int,
+    batch_size: int,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Slice:
     """Return the contiguous part of global batch number ``batch`` for ``rank``.
 
@@ -277,8 +285,9 @@ def rank_slice(
     >>> [rank_slice(7, 1, 2, rank, 2)[:3] for rank in (0, 1)]
     [(4, 5, 1), (5, 7, 2)]
     """
-    first = batch * batch_size * world_size
-    n_global = min(n - first, batch_size * world_size)
+    global_size = batch_size * world_size
+    first = batch * global_size
+    n_global = min(n - first, global_size)
     start = first + n_global * rank // world_size
     stop = first + n_global * (rank + 1) // world_size
     if start == stop:

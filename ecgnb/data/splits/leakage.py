@@ -26,9 +26,11 @@ def find_leakage(
         One row per case: kind ("patient", "signal" or "twin"), key, parts and records,
         both joined with "|".
     """
-    part_of = {row: name for name, rows in parts.items() for row in rows}
-    table = records.assign(part=records["row"].map(part_of))
-    table = table[table["part"].notna()]
+    part_of: dict[int, str] = {}
+    for name, rows in parts.items():
+        part_of.update(dict.fromkeys(rows, name))
+    part = records["row"].map(part_of)
+    table = records.assign(part=part)[part.notna()]
     order = list(parts)
     cases = []
     for kind, keys in _keys(table).items():
@@ -36,7 +38,8 @@ def find_leakage(
         n_parts = keyed.groupby("key")["part"].transform("nunique")
         for key, case in keyed[n_parts > 1].groupby("key", sort=True):
             in_parts = sorted(set(case["part"]), key=order.index)
-            cases.append([kind, key, "|".join(in_parts), "|".join(case["record_id"])])
+            row = [kind, key, "|".join(in_parts), "|".join(case["record_id"])]
+            cases.append(row)
     return pd.DataFrame(cases, columns=["kind", "key", "parts", "records"])
 
 
@@ -72,16 +75,17 @@ def record_groups(records: pd.DataFrame) -> np.ndarray:
     n = n_nodes = len(records)
     record_nodes, key_nodes = [], []
     for keys in _keys(records).values():
-        numbers = pd.factorize(keys)[0]  # -1 where the key is unknown
+        numbers, distinct = pd.factorize(keys)  # -1 where the key is unknown
         with_key = np.flatnonzero(numbers >= 0)
         record_nodes.append(with_key)
         key_nodes.append(n_nodes + numbers[with_key])
-        n_nodes += int(numbers.max(initial=-1)) + 1
+        n_nodes += len(distinct)
     edges = np.concatenate(record_nodes), np.concatenate(key_nodes)
     weights = np.ones(len(edges[0]), dtype=np.int8)
     graph = coo_matrix((weights, edges), shape=(n_nodes, n_nodes))
-    components = connected_components(graph, directed=False)[1][:n]
-    return pd.factorize(components)[0].astype(np.int64)
+    _, components = connected_components(graph, directed=False)
+    numbers, _ = pd.factorize(components[:n])
+    return numbers.astype(np.int64)
 
 
 def unknown_patients(records: pd.DataFrame) -> np.ndarray:

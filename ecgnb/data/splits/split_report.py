@@ -38,8 +38,7 @@ def split_report(
     """
     unknown = unknown_patients(records)
     n_classes = counts.shape[1] - 1
-    names = list(classes[:n_classes])
-    names += [str(number) for number in range(len(names), n_classes)]
+    names = [*classes[:n_classes], *map(str, range(len(classes), n_classes))]
     report: dict[str, Any] = {"records": {}, "groups": {}, "classes": {}}
     for number, name in enumerate(PARTS):
         in_part = part == number
@@ -70,7 +69,10 @@ def split_report(
 
 
 def _class_warnings(
-    name: str, has_class: np.ndarray, part: np.ndarray, groups: np.ndarray
+    name: str,
+    has_class: np.ndarray,
+    part: np.ndarray,
+    groups: np.ndarray,
 ) -> list[str]:
     """Warn of a class with few patients, and of one that is missing in a part."""
     if not has_class.any():
@@ -81,8 +83,8 @@ def _class_warnings(
         warnings.append(
             f"Class {name} has only {n_groups} patients, fewer than there are parts."
         )
-    present = set(part[has_class].tolist())
-    missing = [PARTS[number] for number in range(len(PARTS)) if number not in present]
+    present = part[has_class]
+    missing = [name for number, name in enumerate(PARTS) if number not in present]
     if missing:
         warnings.append(f"Class {name} is missing in {' and '.join(missing)}.")
     return warnings

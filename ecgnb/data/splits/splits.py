@@ -79,14 +79,16 @@ def make_splits(
     else:
         part = _grouped(counts, groups, config)
     rows = records["row"].to_numpy(dtype=np.int64)
-    train, valid, test = (np.sort(rows[part == number]) for number in range(len(PARTS)))
-    leaks = find_leakage(records, {"train": train, "valid": valid, "test": test})
+    rows_of_part = {}
+    for number, name in enumerate(PARTS):
+        rows_of_part[name] = np.sort(rows[part == number])
+    leaks = find_leakage(records, rows_of_part)
     if len(leaks) and config.split != "official":
         raise SplitError(f"Leakage: {describe_leaks(leaks)}.")
     report = split_report(records, part, groups, counts, classes, leaks)
     report["warnings"] = warnings + report["warnings"]
     settings = {"config": dataclasses.asdict(config)}
-    return Splits(train, valid, test, settings | report)
+    return Splits(**rows_of_part, report=settings | report)
 
 
 def _grouped(counts: np.ndarray, groups: np.ndarray, config: SplitConfig) -> np.ndarray:
@@ -104,19 +106,24 @@ def _grouped(counts: np.ndarray, groups: np.ndarray, config: SplitConfig) -> np.
         )
     if not kfold:
         valid, test = config.valid_fraction, config.test_fraction
-        fractions = np.array([1 - valid - test, valid, test])
+        fractions = np.array([1 - valid - test, valid, test])  # as in PARTS
         return assign_groups(counts, groups, fractions, config.split_seed)[groups]
     fractions = np.full(config.n_folds, 1 / config.n_folds)
     folds = assign_groups(
-        counts, groups, fractions, config.split_seed, at_least_one=False
+        counts,
+        groups,
+        fractions,
+        config.split_seed,
+        at_least_one=False,
     )
     test_fold = config.test_fold % config.n_folds
-    return _parts_of_folds(folds[groups], (test_fold + 1) % config.n_folds, test_fold)
+    valid_fold = (test_fold + 1) % config.n_folds
+    return _parts_of_folds(folds[groups], valid_fold, test_fold)
 
 
 def _official(fold: pd.Series, config: SplitConfig) -> tuple[np.ndarray, list[str]]:
     """Return the part of each record by the data set's folds, and warnings."""
-    present = sorted(int(number) for number in fold.dropna().unique())
+    present = sorted(fold.dropna().astype(int).unique().tolist())
     if len(present) < 3:
         raise SplitError(
             f"The records have {len(present)} official folds {present}; three are "
@@ -133,12 +140,11 @@ def _official(fold: pd.Series, config: SplitConfig) -> tuple[np.ndarray, list[st
         f"Official folds: {test_fold} is the test, {valid_fold} validates, the others "
         "train."
     ]
-    expected = range(1, config.n_folds + 1)
-    absent = [str(number) for number in expected if number not in present]
+    absent = sorted(set(range(1, config.n_folds + 1)) - set(present))
     if absent:
         warnings.append(
-            f"There are no records of folds {', '.join(absent)}: results cannot be "
-            "compared with published ones on the usual test fold."
+            f"There are no records of folds {', '.join(map(str, absent))}: results "
+            "cannot be compared with published ones on the usual test fold."
         )
     n_without = int(fold.isna().sum())
     if n_without:
@@ -155,7 +161,10 @@ def _parts_of_folds(folds: np.ndarray, valid_fold: int, test_fold: int) -> np.nd
 
 
 def write_splits(
-    path: str | Path, splits: Splits, records: pd.DataFrame, fingerprint: str = ""
+    path: str | Path,
+    splits: Splits,
+    records: pd.DataFrame,
+    fingerprint: str = "",
 ) -> None:
     """Write ``splits.json``: store rows and record ids of each part, and the report.
 
@@ -179,7 +188,9 @@ def write_splits(
 
 
 def read_splits(
-    path: str | Path, records: pd.DataFrame | None = None, fingerprint: str = ""
+    path: str | Path,
+    records: pd.DataFrame | None = None,
+    fingerprint: str = "",
 ) -> Splits:
     """Read ``splits.json`` and check it.
 
@@ -214,11 +225,13 @@ def read_splits(
         )
     if records is not None:
         _check_records(path, content["parts"], records)
-    return Splits(rows["train"], rows["valid"], rows["test"], content["report"])
+    return Splits(**rows, report=content["report"])
 
 
 def _check_records(
-    path: str | Path, parts: dict[str, Any], records: pd.DataFrame
+    path: str | Path,
+    parts: dict[str, Any],
+    records: pd.DataFrame,
 ) -> None:
     names = zip(records["dataset"], records["record_id"], strict=True)
     stored = dict(zip(records["row"], names, strict=True))

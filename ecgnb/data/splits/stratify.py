@@ -7,7 +7,10 @@ place of single records: the rarest class is assigned first, while there is a ch
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
+import pandas as pd
 
 from ecgnb.data.loading.sampler import epoch_order
 
@@ -49,10 +52,10 @@ def assign_groups(
         int64 ``[n_groups]`` number of the part of each group. No part is empty when
         there are enough groups.
     """
-    n_groups = int(groups.max()) + 1
     # Columns of the table: records of each class, then all records of the group.
-    table = np.zeros((n_groups, counts.shape[1] + 1), dtype=np.int64)
-    np.add.at(table, groups, np.column_stack([counts, np.ones_like(groups)]))
+    columns = np.column_stack([counts, np.ones_like(groups)])
+    table = pd.DataFrame(columns).groupby(groups).sum().to_numpy()
+    n_groups = len(table)
     wanted = np.outer(fractions, table.sum(axis=0))
     if at_least_one:
         wanted = _raise_small_shares(wanted, table)
@@ -85,12 +88,11 @@ def _assign_by_class(table: list[list[int]], wanted: list[list[float]]) -> list[
     Python lists: single elements are several times faster than in numpy arrays.
     """
     parts = [-1] * len(table)
-    left = [list(share) for share in wanted]
-    n_classes = len(table[0]) - 1
-    remaining = [sum(row[column] for row in table) for column in range(n_classes)]
-    while any(remaining):
-        open_classes = [column for column in range(n_classes) if remaining[column]]
-        rarest = min(open_classes, key=remaining.__getitem__)
+    left = copy.deepcopy(wanted)
+    remaining = np.sum(table, axis=0).tolist()
+    while any(remaining[:-1]):
+        # the first of the classes with the fewest records left
+        rarest = remaining.index(min(filter(None, remaining[:-1])))
         waiting = []
         for group, row in enumerate(table):
             if row[rarest] and parts[group] < 0:
@@ -102,33 +104,35 @@ def _assign_by_class(table: list[list[int]], wanted: list[list[float]]) -> list[
             parts[group] = part
             for column, count in enumerate(table[group]):
                 left[part][column] -= count
-            for column in range(n_classes):
-                remaining[column] -= table[group][column]
+                remaining[column] -= count
     return parts
 
 
 def _choose_part(
-    group: list[int], column: int, left: list[list[float]], wanted: list[list[float]]
+    group: list[int],
+    column: int,
+    left: list[list[float]],
+    wanted: list[list[float]],
 ) -> int:
     """Choose the part with most of the class left to assign, relative to its share.
 
     Relative, so that all parts fill at the same pace and get the same mixture of large
     and small groups. Parts without room for the group are chosen only when none has.
     """
-    best, best_room = -1, (-np.inf, -np.inf)
+    rooms = {}
     for part, (rest, share) in enumerate(zip(left, wanted, strict=True)):
         if rest[column] >= group[column] and share[column] > 0:
-            room = (rest[column] / share[column], rest[-1] / share[-1])
-            if room > best_room:
-                best, best_room = part, room
-    if best >= 0:
-        return best
-    rests = [(rest[column] - group[column], rest[-1]) for rest in left]
-    return rests.index(max(rests))
+            rooms[part] = (rest[column] / share[column], rest[-1] / share[-1])
+    if not rooms:
+        for part, rest in enumerate(left):
+            rooms[part] = (rest[column] - group[column], rest[-1])
+    return max(rooms, key=rooms.__getitem__)  # the first of equal ones
 
 
 def _fill_empty_parts(
-    assigned: np.ndarray, sizes: np.ndarray, n_parts: int
+    assigned: np.ndarray,
+    sizes: np.ndarray,
+    n_parts: int,
 ) -> np.ndarray:
     """Move the smallest group of the part with most groups into each empty part."""
     for part in range(n_parts):
@@ -137,6 +141,6 @@ def _fill_empty_parts(
         most_groups = int(np.bincount(assigned, minlength=n_parts).argmax())
         candidates = np.flatnonzero(assigned == most_groups)
         if len(candidates) > 1:
-            smallest = candidates[np.argmin(sizes[candidates])]
-            assigned[smallest] = part
+            smallest = np.argmin(sizes[candidates])
+            assigned[candidates[smallest]] = part
     return assigned
