@@ -54,9 +54,9 @@ class Transform(ABC):
     """One change of signals ``[..., n_leads, n_samples]``; its fields are its options.
 
     A subclass is a frozen dataclass that defines ``transform_batch`` and, when it is
-    random, ``sample``. Signals are never changed in place. Padding, where the mask is False,
-    enters no statistic and is 0 afterwards. Signals must be finite: a filter spreads a
-    NaN over its whole lead.
+    random, ``sample``. Signals are never changed in place. Padding, where the mask is
+    False, enters no statistic and is 0 afterwards. Signals must be finite: a filter
+    spreads a NaN over its whole lead.
     """
 
     #: Whether random parameters are drawn; evaluation leaves random transforms out.
