@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from ecgnb.core.errors import ConfigError
-from ecgnb.explain.base import EXPLAINERS, Case, Inputs, Target, prepared
+from ecgnb.explain.base import EXPLAINERS, Case, Inputs, Target, Tensors, prepared
 
 #: Records that pass through the model at once.
 MAX_RECORDS = 64
 
-Baseline = float | Tensor | tuple[Tensor, ...]
+Baseline = float | Tensor | Tensors
 
 
 @EXPLAINERS.register("integrated_gradients")
@@ -52,9 +52,9 @@ def integrated_gradients(
     _check_count("steps", steps)
     with prepared(model, inputs, target) as case:
         starts = _baselines(baseline, case.inputs)
-        spans = [x - start for x, start in zip(case.inputs, starts, strict=True)]
+        spans = list(map(torch.sub, case.inputs, starts))
 
-        def version(step: int) -> tuple[Tensor, ...]:
+        def version(step: int) -> Tensors:
             fraction = (step + 0.5) / steps
             line = zip(starts, spans, strict=True)
             return tuple(start + fraction * span for start, span in line)
@@ -167,7 +167,7 @@ def vargrad(
 
 def _noisy_moments(
     case: Case, noise: float, samples: int, seed: int
-) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+) -> tuple[Tensors, Tensors]:
     """Return mean and variance of the gradients over noisy copies, updated chunk by
     chunk (Chan et al. 1979).
     """
@@ -182,7 +182,7 @@ def _noisy_moments(
         deviation = noise * (x.flatten(1).amax(1) - x.flatten(1).amin(1))
         deviations.append(deviation.view(-1, *[1] * (x.ndim - 1)))
 
-    def version(_: int) -> tuple[Tensor, ...]:
+    def version(_: int) -> Tensors:
         noisy = []
         for x, deviation in zip(case.inputs, deviations, strict=True):
             normal = torch.randn(x.shape[1:], generator=generator).to(x)
@@ -206,8 +206,8 @@ def _noisy_moments(
 
 
 def _gradients_of_versions(
-    case: Case, version: Callable[[int], tuple[Tensor, ...]], count: int
-) -> Iterator[tuple[Tensor, ...]]:
+    case: Case, version: Callable[[int], Tensors], count: int
+) -> Iterator[Tensors]:
     """Yield the gradients ``[k, B, ...]`` of ``count`` versions of the inputs, k of
     them at a time.
     """
@@ -220,7 +220,7 @@ def _gradients_of_versions(
         yield tuple(x.unflatten(0, (len(versions), n_records)) for x in gradients)
 
 
-def _baselines(baseline: Baseline, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _baselines(baseline: Baseline, inputs: Tensors) -> Tensors:
     starts = baseline if isinstance(baseline, tuple) else (baseline,) * len(inputs)
     try:
         pairs = zip(starts, inputs, strict=True)

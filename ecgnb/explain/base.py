@@ -19,8 +19,9 @@ from torch import Tensor, fx, nn
 from ecgnb.core.errors import ConfigError
 from ecgnb.core.registry import Registry
 
+Tensors: TypeAlias = tuple[Tensor, ...]
 #: One input ``[B, ...]``, or several of the same batch.
-Inputs: TypeAlias = Tensor | tuple[Tensor, ...]
+Inputs: TypeAlias = Tensor | Tensors
 #: The class to explain: one for all records, one per record (int64 ``[B]``), or
 #: ``None`` for the predicted one.
 Target: TypeAlias = int | Tensor | None
@@ -42,7 +43,7 @@ class Case:
     """
 
     model: nn.Module
-    inputs: tuple[Tensor, ...]
+    inputs: Tensors
     logits: Tensor
     target: Tensor
     several: bool
@@ -55,7 +56,7 @@ class Case:
         versions = len(logits) // len(self.target)
         return logits.gather(1, self.target.repeat(versions)[:, None])[:, 0]
 
-    def gradients(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def gradients(self, *inputs: Tensor) -> Tensors:
         """Return the gradient of the target's logit for each input; zeros where it does
         not depend on it.
         """
@@ -67,7 +68,7 @@ class Case:
             total, leaves, allow_unused=True, materialize_grads=True
         )
 
-    def pack(self, parts: tuple[Tensor, ...]) -> Inputs:
+    def pack(self, parts: Tensors) -> Inputs:
         """Return one tensor, or a tuple if the caller passed a tuple of inputs."""
         if self.several:
             return tuple(part.detach() for part in parts)
@@ -118,14 +119,15 @@ def logits_of(model: Any) -> nn.Module:
     else the model.
     """
     logits = getattr(model, "logits", None)
-    children = list(model.children()) if isinstance(model, nn.Module) else []
-    is_layer = any(logits is child for child in children)
     if isinstance(logits, fx.GraphModule):
         return logits
-    if isinstance(logits, nn.Module) and not is_layer:
-        return logits
     if isinstance(model, nn.Module):
-        return model
+        # A child named "logits" is the model's last layer.
+        is_layer = any(logits is child for child in model.children())
+        if is_layer or not isinstance(logits, nn.Module):
+            return model
+    if isinstance(logits, nn.Module):
+        return logits
     raise ConfigError(
         f"A model to explain must be a torch.nn.Module, not {type(model).__name__}."
     )

@@ -18,9 +18,9 @@ from ecgnb.explain.base import EXPLAINERS, Case, Inputs, Target, prepared
 from ecgnb.explain.kinds import AVERAGES, module_kind, node_kind
 from ecgnb.models.base import Backbone
 
-#: Layouts of a feature map: ``[B, C, T]``, or ``[B, T, C]`` as in Keras. The nodes of a
-#: ported model have theirs in ``meta``.
-_NCT, _KERAS = "nct", "keras"
+#: Time axis of each layout: ``[B, C, T]``, or ``[B, T, C]`` as in Keras. The nodes of a
+#: ported model have their layout in ``meta``.
+_TIME_AXES = {"nct": 2, "keras": 1}
 
 
 @dataclass(frozen=True)
@@ -29,18 +29,13 @@ class FeatureMap:
 
     Attributes:
         values: ``[B, C, T]`` or ``[B, T, C]``, part of the computation of the logits.
-        layout: ``"nct"`` or ``"keras"``.
+        time_axis: 1 or 2.
         pooled: whether the layer only pools, drops or rearranges another map.
     """
 
     values: Tensor
-    layout: str
+    time_axis: int
     pooled: bool
-
-    @property
-    def time_axis(self) -> int:
-        """1 or 2."""
-        return 1 if self.layout == _KERAS else 2
 
     @property
     def has_time(self) -> bool:
@@ -83,12 +78,13 @@ def grad_cam(
         ConfigError: there is no such layer, its output has no time axis, or the logits
             do not depend on it; else see `ecgnb.explain.base.prepared`.
     """
-    if layout not in (None, _NCT, _KERAS):
-        raise ConfigError(f"layout is {layout!r}; give {_NCT!r}, {_KERAS!r} or None.")
+    if layout not in (None, *_TIME_AXES):
+        raise ConfigError(f"layout is {layout!r}; give 'nct', 'keras' or None.")
     with prepared(model, inputs, target) as case:
         if layer is None and isinstance(case.model, Backbone):
             layer = case.model.feature_info[-1]["name"]
-            layout = layout or (_KERAS if case.model.channels_last else _NCT)
+            if layout is None and case.model.channels_last:
+                layout = "keras"
         logits, maps = _run(case, layer, layout)
         feature_map = _select(maps, layer)
         score = logits.gather(1, case.target[:, None]).sum()
@@ -137,8 +133,8 @@ class _GraphMaps(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
         if isinstance(value, Tensor) and n.op.startswith("call"):
-            layout = self.layout or str(n.meta.get("layout", _NCT))
-            feature_map = FeatureMap(value, layout, self._pools(n))
+            layout = self.layout or str(n.meta.get("layout", "nct"))
+            feature_map = FeatureMap(value, _TIME_AXES.get(layout, 2), self._pools(n))
             for name in {n.name, str(n.target)}:
                 _add(self.maps, name, feature_map)
         return value
@@ -168,19 +164,16 @@ def _module_maps(
     def keep(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
         if isinstance(output, Tensor):
             pooled = _module_pools(module, len(inputs))
-            _add(maps, name, FeatureMap(output, layout or _NCT, pooled))
+            _add(maps, name, FeatureMap(output, _TIME_AXES[layout or "nct"], pooled))
 
     names = [name for name in modules if not list(modules[name].children())]
     if layer is not None:
         names = [layer]
-    hooks = []
-    for name in names:
-        hooks.append(modules[name].register_forward_hook(partial(keep, name)))
-    try:
+    with contextlib.ExitStack() as hooks:
+        for name in names:
+            hook = modules[name].register_forward_hook(partial(keep, name))
+            hooks.enter_context(hook)
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _add(maps: dict[str, FeatureMap], name: str, feature_map: FeatureMap) -> None:
@@ -227,7 +220,6 @@ def _n_samples(case: Case) -> int:
     if isinstance(case.model, fx.GraphModule) and len(sizes) == 2:
         nodes = case.model.graph.nodes
         signal = next(node for node in nodes if node.op == "placeholder")
-        layout = signal.meta.get("layout")
-        if layout in (_NCT, _KERAS):
-            return sizes[0] if layout == _KERAS else sizes[1]
+        if signal.meta.get("layout") in _TIME_AXES:
+            return sizes[_TIME_AXES[signal.meta["layout"]] - 1]
     return max(sizes)

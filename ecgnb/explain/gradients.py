@@ -5,7 +5,7 @@ attention.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecgnb.core.errors import ConfigError
-from ecgnb.explain.base import EXPLAINERS, Inputs, Target, prepared
+from ecgnb.explain.base import EXPLAINERS, Inputs, Target, Tensors, prepared
 from ecgnb.explain.kinds import ACTIVATIONS
 from ecgnb.models.base import Backbone
 
@@ -102,23 +102,18 @@ def _guided(model: nn.Module) -> Iterator[None]:
             f"{type(model).__name__} has no activation modules to guide the gradient "
             "at: write nn.ReLU() instead of F.relu, or choose another method."
         )
-    in_place = [x for x in activations if getattr(x, "inplace", False)]
-    hooks = [x.register_full_backward_hook(_clip_gradients) for x in activations]
-    try:
-        # A full backward hook does not work on tensors that are overwritten.
-        for module in in_place:
-            module.inplace = False  # type: ignore[assignment]
+    with ExitStack() as restored:
+        for module in activations:
+            hook = module.register_full_backward_hook(_clip_gradients)
+            restored.enter_context(hook)
+            if getattr(module, "inplace", False):
+                # A full backward hook does not work on tensors that are overwritten.
+                module.inplace = False  # type: ignore[assignment]
+                restored.callback(setattr, module, "inplace", True)
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module in in_place:
-            module.inplace = True  # type: ignore[assignment]
 
 
-def _clip_gradients(
-    module: nn.Module, grad_input: Any, grad_output: Any
-) -> tuple[Tensor, ...]:
+def _clip_gradients(module: nn.Module, grad_input: Any, grad_output: Any) -> Tensors:
     return tuple(gradient.clamp(min=0) for gradient in grad_input)
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import builtins
 import operator
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -88,94 +87,32 @@ _MODULES: dict[str, tuple[type[nn.Module], ...]] = {
     ),
 }
 
-#: Functions, and methods of tensors by their names.
-_CALLS: dict[str, tuple[Any, ...]] = {
+#: Functions of PyTorch, operators and methods of tensors by their names.
+_CALLS = {
     "linear": (
-        operator.add,
-        operator.sub,
-        operator.neg,
-        operator.matmul,
-        operator.truediv,
-        torch.add,
-        torch.sub,
-        torch.neg,
-        torch.mean,
-        torch.sum,
-        torch.matmul,
-        torch.div,
-        F.avg_pool1d,
-        F.adaptive_avg_pool1d,
-        *("add", "sub", "neg", "mean", "sum", "matmul", "div"),
+        "add sub neg mean sum matmul div truediv avg_pool1d adaptive_avg_pool1d"
     ),
     "rearrange": (
-        torch.cat,
-        torch.stack,
-        torch.flatten,
-        torch.reshape,
-        torch.permute,
-        torch.transpose,
-        torch.squeeze,
-        torch.unsqueeze,
-        torch.chunk,
-        torch.split,
-        F.pad,
-        operator.getitem,
-        builtins.getattr,
-        *("flatten", "reshape", "view", "permute", "transpose", "squeeze"),
-        *("unsqueeze", "unflatten", "expand", "repeat", "chunk", "split"),
-        "contiguous",
+        "cat stack flatten unflatten reshape view permute transpose squeeze unsqueeze "
+        "expand repeat chunk split pad contiguous getitem getattr"
     ),
-    "winner": (
-        torch.max,
-        torch.amax,
-        torch.maximum,
-        F.max_pool1d,
-        F.adaptive_max_pool1d,
-        *("max", "amax"),
-    ),
-    "product": (operator.mul, torch.mul, "mul"),
+    "winner": "max amax maximum max_pool1d adaptive_max_pool1d",
+    "product": "mul",
     "elementwise": (
-        torch.relu,
-        torch.sigmoid,
-        torch.tanh,
-        torch.clamp,
-        F.relu,
-        F.elu,
-        F.gelu,
-        F.silu,
-        F.leaky_relu,
-        F.selu,
-        F.softplus,
-        F.sigmoid,
-        F.tanh,
-        F.dropout,
-        F.hardtanh,
-        *("relu", "sigmoid", "tanh", "clamp", "to", "float", "double"),
+        "relu elu gelu silu leaky_relu selu softplus sigmoid tanh hardtanh clamp "
+        "dropout to float double"
     ),
 }
-_KIND_OF_CALL = {call: kind for kind, calls in _CALLS.items() for call in calls}
+_KIND_OF_CALL = {name: kind for kind, names in _CALLS.items() for name in names.split()}
+#: Where the functions of a graph come from; others of the same name are unknown.
+_LIBRARIES = (torch, F, operator, builtins)
 
 #: Operations that are linear only if the first operand is data and the second constant.
-_BY_CONSTANT: tuple[Any, ...] = (
-    operator.matmul,
-    torch.matmul,
-    "matmul",
-    operator.truediv,
-    torch.div,
-    "div",
-)
+_BY_CONSTANT = ("matmul", "truediv", "div")
 
 #: Activations between two bounds, with which gates are computed.
 _GATE_MODULES = (nn.Sigmoid, nn.Hardsigmoid, nn.Tanh, nn.Softmax)
-_GATE_CALLS: tuple[Any, ...] = (
-    torch.sigmoid,
-    torch.tanh,
-    torch.softmax,
-    F.sigmoid,
-    F.tanh,
-    F.softmax,
-    *("sigmoid", "tanh", "softmax"),
-)
+_GATE_CALLS = ("sigmoid", "tanh", "softmax")
 
 
 def module_kind(module: nn.Module) -> str | None:
@@ -207,14 +144,26 @@ def node_kind(node: fx.Node, root: nn.Module) -> str | None:
     """Return the kind of a node of a graph, or ``None`` if it is unknown."""
     if node.op == "call_module":
         return module_kind(root.get_submodule(str(node.target)))
-    if node.op in ("call_function", "call_method"):
-        return _KIND_OF_CALL.get(node.target)
-    return None
+    return _KIND_OF_CALL.get(call_name(node))
 
 
-def needs_a_constant(node: fx.Node) -> bool:
-    """Return whether a node is linear only if its second operand is constant."""
-    return node.target in _BY_CONSTANT
+def call_name(node: fx.Node) -> str:
+    """Return the name of the method, operator or function of PyTorch that a node calls;
+    empty for anything else.
+    """
+    if node.op == "call_method":
+        return str(node.target)
+    name = getattr(node.target, "__name__", "")
+    if any(getattr(library, name, None) is node.target for library in _LIBRARIES):
+        return name
+    return ""
+
+
+def is_linear(node: fx.Node, sources: list[fx.Node]) -> bool:
+    """Return whether a node of the kind ``"linear"`` is linear in its sources; a matrix
+    product or quotient of two signals is not.
+    """
+    return call_name(node) not in _BY_CONSTANT or sources == [node.args[0]]
 
 
 def is_gate(node: fx.Node, root: nn.Module) -> bool:
@@ -225,7 +174,7 @@ def is_gate(node: fx.Node, root: nn.Module) -> bool:
         node = node.all_input_nodes[0]
     if node.op == "call_module":
         return isinstance(root.get_submodule(str(node.target)), _GATE_MODULES)
-    return node.target in _GATE_CALLS
+    return call_name(node) in _GATE_CALLS
 
 
 def describe(node: fx.Node, root: nn.Module) -> str:

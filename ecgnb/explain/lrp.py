@@ -29,8 +29,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from ecgnb.core.errors import ConfigError
-from ecgnb.explain.base import EXPLAINERS, Case, Inputs, Target, prepared
-from ecgnb.explain.kinds import describe, is_gate, needs_a_constant, node_kind
+from ecgnb.explain.base import EXPLAINERS, Case, Inputs, Target, Tensors, prepared
+from ecgnb.explain.kinds import describe, is_gate, is_linear, node_kind
 from ecgnb.explain.rules import (
     AlphaBeta,
     Epsilon,
@@ -82,15 +82,10 @@ def lrp(
         with torch.no_grad():
             logits = recording.run(*case.inputs)
         _check_logits(case, logits)
-        target_column = case.target[:, None]
-        start = torch.zeros_like(logits)
-        start = start.scatter(1, target_column, logits.gather(1, target_column))
+        is_target = nn.functional.one_hot(case.target, logits.shape[1]).bool()
+        start = torch.where(is_target, logits, 0.0)
         propagation = _Propagation(recording, rule, input_rule or rule)
-        relevance = propagation.to_inputs(start)
-        pairs = zip(case.inputs, relevance, strict=True)
-        return case.pack(
-            tuple(torch.zeros_like(x) if r is None else r for x, r in pairs)
-        )
+        return case.pack(propagation.to_inputs(start))
 
 
 def _check_logits(case: Case, logits: Tensor) -> None:
@@ -115,8 +110,8 @@ class _Propagation:
         self.items: dict[fx.Node, dict[int | None, Tensor]] = {}
         self.behind_layers = self._nodes_behind_layers()
 
-    def to_inputs(self, start: Tensor) -> list[Tensor | None]:
-        """Return the relevance of each input, ``None`` where none arrives."""
+    def to_inputs(self, start: Tensor) -> Tensors:
+        """Return the relevance of each input, zeros where none arrives."""
         nodes = list(self.recording.graph.nodes)
         self.relevance[nodes[-1].all_input_nodes[0]] = start
         for node in reversed(nodes):
@@ -126,7 +121,9 @@ class _Propagation:
                     if source in self.relevance:
                         part = self.relevance[source] + part
                     self.relevance[source] = part
-        return [self.relevance.get(node) for node in nodes if node.op == "placeholder"]
+        inputs = [node for node in nodes if node.op == "placeholder"]
+        zeros = [torch.zeros_like(self.recording.values[node]) for node in inputs]
+        return tuple(map(self.relevance.get, inputs, zeros))
 
     def _step(self, node: fx.Node) -> Relevances:
         """Return the relevance that a node passes to its sources."""
@@ -139,7 +136,7 @@ class _Propagation:
         relevance = self.relevance.pop(node)
         if not sources:  # computed from integers, such as a mask: relevance ends here
             return []
-        if kind == "linear" and not self._lacks_constant(node, sources):
+        if kind == "linear" and is_linear(node, sources):
             return self._linear(node, sources, relevance)
         if kind == "elementwise" and len(sources) == 1:
             return [(sources[0], relevance)]
@@ -156,11 +153,6 @@ class _Propagation:
         self.items.setdefault(sources[0], {})[item] = relevance
         return []
 
-    def _lacks_constant(self, node: fx.Node, sources: list[fx.Node]) -> bool:
-        if not needs_a_constant(node):
-            return False
-        return len(sources) > 1 or node.args[0] not in sources
-
     def _move(
         self,
         node: fx.Node,
@@ -174,14 +166,11 @@ class _Propagation:
             sources: its inputs.
             relevance: by item of its output; ``None`` for an output that is a tensor.
         """
-        leaves = {}
-        for source in sources:
-            leaves[source] = self.recording.values[source].detach().requires_grad_()
-        output = self.recording.replay(node, leaves)
+        values = [self.recording.values[source].detach() for source in sources]
+        leaves = [value.requires_grad_() for value in values]
+        output = self.recording.replay(node, dict(zip(sources, leaves, strict=True)))
         outputs = [output if item is None else output[item] for item in relevance]
-        moved = torch.autograd.grad(
-            outputs, list(leaves.values()), list(relevance.values())
-        )
+        moved = torch.autograd.grad(outputs, leaves, list(relevance.values()))
         return list(zip(sources, moved, strict=True))
 
     def _linear(
@@ -193,10 +182,8 @@ class _Propagation:
         layer_node, module = self._merged(node)
         if layer_node is not None:
             node, sources = layer_node, self.recording.sources(layer_node)
-        weights: Weights = {}
+        weights = {} if module is None else dict(module.named_parameters())
         rule: Rule = Epsilon(0.0)
-        if module is not None:
-            weights = dict(module.named_parameters())
         if weights:
             rule = self.rule if node in self.behind_layers else self.input_rule
 

@@ -25,8 +25,8 @@ from ecgnb.explain.gradients import sign
 
 Tensors: TypeAlias = Sequence[Tensor]
 Weights: TypeAlias = Mapping[str, Tensor]
-#: Changes a weight (or, with ``True``, a bias).
-Change: TypeAlias = Callable[[Tensor, bool], Tensor]
+#: From a weight or bias to the one that a rule uses in its place.
+Change: TypeAlias = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Layer:
         z = self.run(leaves, weights or {})
         return z.detach(), lambda s: torch.autograd.grad(z, leaves, s)
 
-    def changed(self, change: Change) -> dict[str, Tensor]:
+    def changed(self, change: Change, change_bias: Change) -> Weights:
         """Return its weights after a change.
 
         Raises:
@@ -63,9 +63,11 @@ class Layer:
         changed = {}
         n_weights = 0
         for name, weight in self.weights.items():
-            is_bias = name.split(".")[-1].startswith("bias")
-            n_weights += not is_bias
-            changed[name] = change(weight.detach(), is_bias)
+            if name.split(".")[-1].startswith("bias"):
+                changed[name] = change_bias(weight.detach())
+            else:
+                n_weights += 1
+                changed[name] = change(weight.detach())
         if n_weights > 1:
             raise ConfigError(
                 f"{self.name} has several weights ({', '.join(self.weights)}); rules "
@@ -160,22 +162,18 @@ class AlphaBeta:
         """Return alpha times the shares by positive contributions, less beta times
         those by negative ones.
         """
-        plus = [x.clamp(min=0) for x in inputs]
-        minus = [x.clamp(max=0) for x in inputs]
-        contributions = [
-            (plus, layer.changed(_positive)),
-            (minus, layer.changed(_negative_without_bias)),
-        ]
-        positive = _shared(layer, contributions, relevance)
+        plus, minus = [_plus(x) for x in inputs], [_minus(x) for x in inputs]
+        # Products of two negative numbers are positive contributions.
+        plus_weights = layer.changed(_plus, _plus)
+        minus_weights = layer.changed(_minus, torch.zeros_like)
+        positive = _shared(layer, plus, plus_weights, minus, minus_weights, relevance)
         if self.beta == 0:
             return [self.alpha * share for share in positive]
-        contributions = [
-            (plus, layer.changed(_negative)),
-            (minus, layer.changed(_positive_without_bias)),
-        ]
-        negative = _shared(layer, contributions, relevance)
+        plus_weights = layer.changed(_minus, _minus)
+        minus_weights = layer.changed(_plus, torch.zeros_like)
+        negative = _shared(layer, plus, plus_weights, minus, minus_weights, relevance)
         pairs = zip(positive, negative, strict=True)
-        return [self.alpha * plus - self.beta * minus for plus, minus in pairs]
+        return [self.alpha * share - self.beta * less for share, less in pairs]
 
 
 @dataclass(frozen=True)
@@ -186,7 +184,7 @@ class WSquare:
 
     def __call__(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
         """Return shares by squared weights, whatever the inputs are."""
-        weights = layer.changed(lambda w, bias: w * 0 if bias else w.square())
+        weights = layer.changed(torch.square, torch.zeros_like)
         return _by_weights(layer, weights, inputs, relevance)
 
 
@@ -198,7 +196,7 @@ class Flat:
 
     def __call__(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
         """Return equal shares, whatever the inputs and weights are."""
-        weights = layer.changed(lambda w, bias: w * 0 if bias else w * 0 + 1)
+        weights = layer.changed(torch.ones_like, torch.zeros_like)
         return _by_weights(layer, weights, inputs, relevance)
 
 
@@ -223,18 +221,22 @@ class Sign:
 
 
 def _shared(
-    layer: Layer, parts: Sequence[tuple[Tensors, Weights]], relevance: Tensor
+    layer: Layer,
+    plus: Tensors,
+    plus_weights: Weights,
+    minus: Tensors,
+    minus_weights: Weights,
+    relevance: Tensor,
 ) -> Tensors:
-    """Distribute relevance among inputs by their contributions to a sum of runs of the
-    layer.
-    """
-    runs = [layer.linearise(inputs, weights) for inputs, weights in parts]
-    ratio = divide(relevance, torch.stack([z for z, _ in runs]).sum(0))
+    """Distribute relevance by the contributions to the sum of two runs of a layer."""
+    z_plus, backward_plus = layer.linearise(plus, plus_weights)
+    z_minus, backward_minus = layer.linearise(minus, minus_weights)
+    ratio = divide(relevance, z_plus + z_minus)
+    factors = zip(backward_plus(ratio), backward_minus(ratio), strict=True)
     shares = []
-    for (inputs, _), (_, backward) in zip(parts, runs, strict=True):
-        factors = backward(ratio)
-        shares.append([x * factor for x, factor in zip(inputs, factors, strict=True)])
-    return [torch.stack(parts).sum(0) for parts in zip(*shares, strict=True)]
+    for x_plus, x_minus, (f_plus, f_minus) in zip(plus, minus, factors, strict=True):
+        shares.append(x_plus * f_plus + x_minus * f_minus)
+    return shares
 
 
 def _by_weights(
@@ -244,17 +246,9 @@ def _by_weights(
     return backward(divide(relevance, z))
 
 
-def _positive(weight: Tensor, is_bias: bool) -> Tensor:
-    return weight.clamp(min=0)
+def _plus(x: Tensor) -> Tensor:
+    return x.clamp(min=0)
 
 
-def _negative(weight: Tensor, is_bias: bool) -> Tensor:
-    return weight.clamp(max=0)
-
-
-def _positive_without_bias(weight: Tensor, is_bias: bool) -> Tensor:
-    return weight * 0 if is_bias else weight.clamp(min=0)
-
-
-def _negative_without_bias(weight: Tensor, is_bias: bool) -> Tensor:
-    return weight * 0 if is_bias else weight.clamp(max=0)
+def _minus(x: Tensor) -> Tensor:
+    return x.clamp(max=0)

@@ -88,7 +88,10 @@ class Dependencies:
         for node in ast.walk(statement):
             if isinstance(node, ast.Name) and node.id in _definitions(module):
                 self.add(module, node.id)
-        self.sources[name] = _without_marks(text)
+        # Linter marks and relevance rules have a meaning only in this package.
+        text = re.sub(r"  # noqa: \w+", "", text)
+        text = re.sub(r'\n    relevance = "\w+"\n(?=\n)', "", text)
+        self.sources[name] = text
 
     def add_import(self, statement: str) -> None:
         """Add ``import x``, ``import x as y`` or ``from x import y``.
@@ -114,10 +117,10 @@ class Dependencies:
         for module in sorted(self._from_imports):
             names = ", ".join(sorted(self._from_imports[module]))
             lines.append(f"from {module} import {names}")
+        # Every file imports pathlib and torch, so that neither block is empty.
         torch_lines = [line for line in lines if line.split()[1].startswith("torch")]
         other_lines = [line for line in lines if line not in torch_lines]
-        blocks = ["\n".join(other_lines), "\n".join(torch_lines)]
-        return "\n\n".join(filter(None, blocks))
+        return "\n".join([*other_lines, "", *torch_lines])
 
 
 @cache
@@ -143,17 +146,7 @@ def _bound_names(statement: ast.stmt, text: str) -> Iterator[tuple[str, str]]:
             start = f"from {statement.module} import"
         for alias in statement.names:
             yield alias.asname or alias.name, f"{start} {ast.unparse(alias)}"
-    elif isinstance(statement, ast.AnnAssign) and isinstance(
-        statement.target, ast.Name
-    ):
-        yield statement.target.id, text
-    elif isinstance(statement, ast.Assign):
-        for target in statement.targets:
-            if isinstance(target, ast.Name):
-                yield target.id, text
-
-
-def _without_marks(text: str) -> str:
-    """Remove linter marks and relevance rules, which only this package uses."""
-    text = re.sub(r"  # noqa: \w+", "", text)
-    return re.sub(r'\n    relevance = "\w+"\n(?=\n)', "", text)
+    elif isinstance(statement, ast.Assign | ast.AnnAssign):
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                yield node.id, text

@@ -15,21 +15,6 @@ from ecgnb.port.source.dependencies import Dependencies
 from ecgnb.port.source.expressions import call, commented, index, literal
 
 _INDENT = "        "
-#: Functions that are written as operators.
-_OPERATORS = {
-    operator.add: "+",
-    operator.sub: "-",
-    operator.mul: "*",
-    operator.truediv: "/",
-    operator.pow: "**",
-    operator.matmul: "@",
-    operator.eq: "==",
-    operator.ne: "!=",
-    operator.gt: ">",
-    operator.ge: ">=",
-    operator.lt: "<",
-    operator.le: "<=",
-}
 
 
 class ForwardCode:
@@ -60,9 +45,10 @@ class ForwardCode:
             nodes: in the order of their execution.
             outputs: nodes whose tensors are needed at the end.
         """
-        last_use = {
-            source: node for node in nodes for source in node.all_input_nodes
-        } | dict.fromkeys(outputs)
+        last_use: dict[fx.Node, fx.Node | None] = {}
+        for node in nodes:
+            last_use.update(dict.fromkeys(node.all_input_nodes, node))
+        last_use.update(dict.fromkeys(outputs))
         lines = []
         for node in nodes:
             head, arguments = self._expression(node)
@@ -81,12 +67,13 @@ class ForwardCode:
 
     def _expression(self, node: fx.Node) -> tuple[str, list[str] | None]:
         """Return the called function and its arguments; ``None`` for an operator's."""
-        arguments = [self._literal(value) for value in node.args]
-        options = [f"{key}={self._literal(node.kwargs[key])}" for key in node.kwargs]
+        arguments = [literal(value, self._name_of) for value in node.args]
+        for name, value in node.kwargs.items():
+            arguments.append(f"{name}={literal(value, self._name_of)}")
         if node.op == "call_module":
-            return f"self.{node.target}", arguments + options
+            return f"self.{node.target}", arguments
         if node.op == "call_method":
-            return f"{arguments[0]}.{node.target}", arguments[1:] + options
+            return f"{arguments[0]}.{node.target}", arguments[1:]
         if node.op != "call_function":
             raise PortError(
                 f"A node of the kind {node.op} ({node.target}) cannot be written as "
@@ -95,12 +82,7 @@ class ForwardCode:
         target: Callable[..., Any] = node.target  # type: ignore[assignment]
         if target is operator.getitem:
             return f"{arguments[0]}[{index(node.args[1], self._name_of)}]", None
-        if target in _OPERATORS and len(arguments) == 2:
-            return f"{arguments[0]} {_OPERATORS[target]} {arguments[1]}", None
-        return self._dependencies.name(target), arguments + options
-
-    def _literal(self, value: Any) -> str:
-        return literal(value, self._name_of)
+        return self._dependencies.name(target), arguments
 
     def _name_of(self, value: Any) -> str:
         if isinstance(value, fx.Node):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import keyword
 import textwrap
 from typing import Any
 
 from torch import fx
 
-from ecgnb.core.console import text_facts
+from ecgnb.core.console import printable, text_facts
 from ecgnb.core.environment import package_version
 from ecgnb.core.errors import ConfigError
 from ecgnb.port.build import before_activation
@@ -71,9 +72,8 @@ def source_code(port: PortedModel, class_name: str = "Model") -> str:
         PortError: the model contains something that cannot be written as source code.
     """
     dependencies = Dependencies()
-    dependencies.add_import("from pathlib import Path")
-    dependencies.add_import("from torch import Tensor")
-    dependencies.add_import("from torch import nn")
+    for name in ("pathlib import Path", "torch import Tensor", "torch import nn"):
+        dependencies.add_import(f"from {name}")
     model = _class(port, class_name, dependencies)
     is_name = class_name.isidentifier() and not keyword.iskeyword(class_name)
     if not is_name or class_name in _RESERVED | set(dependencies.sources):
@@ -92,9 +92,7 @@ def source_code(port: PortedModel, class_name: str = "Model") -> str:
 
 def comment_text(text: str) -> str:
     """Return a text of unknown origin so that in a docstring it is nothing but text."""
-    line = " ".join(str(text).split())
-    printable = "".join(sign if sign.isprintable() else "?" for sign in line)
-    return printable.replace("\\", "/").replace('"', "'")
+    return printable(str(text)).replace("\\", "/").replace('"', "'")
 
 
 def _docstring(port: PortedModel) -> str:
@@ -198,15 +196,15 @@ def _modules(port: PortedModel, dependencies: Dependencies) -> list[str]:
     """Return one line per module as it was built; nested models are plain
     containers.
     """
-    lines, containers = [], set()
+    lines = []
+    assigned: set[str] = set()
     for path, made in port.origin.made.items():
-        names = path.split(".")
-        for depth in range(1, len(names)):
-            container = ".".join(names[:depth])
-            if container not in containers:
-                containers.add(container)
+        containers = itertools.accumulate(path.split(".")[:-1], "{}.{}".format)
+        for container in containers:
+            if container not in assigned:
                 lines.append(f"        self.{container} = nn.Module()")
-        containers.add(path)
+                assigned.add(container)
+        assigned.add(path)
         arguments = [literal(value, dependencies.name) for value in made.args]
         for name, value in made.options.items():
             arguments.append(f"{name}={literal(value, dependencies.name)}")
