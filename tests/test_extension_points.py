@@ -55,7 +55,7 @@ class Toy(StagedBackbone):
         super().__init__(**words)
         self.stem = nn.Conv1d(self.n_leads, 4, 5, stride=2, padding=2)
         self.stages = nn.ModuleList([nn.Identity()])
-        self._describe(2, [4], [1])
+        self.set_feature_info(2, [4], [1])
         self.head = nn.Sequential(
             nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, self.n_classes)
         )
@@ -136,7 +136,7 @@ from ecgnb.transforms.pipeline import TRANSFORMS, Transform
 class Invert(Transform):
     """Multiply by -1."""
 
-    def _apply(self, x, params, fs, mask):
+    def transform_batch(self, x, params, fs, mask):
         return -x
 '''
 

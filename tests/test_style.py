@@ -223,7 +223,7 @@ def test_every_module_has_its_test_file() -> None:
 
     `base`, `config` and `__init__` may name their package: `test_models_base.py`.
     """
-    tests = {path for path in (ROOT / "tests").rglob("test_*.py")}
+    tests = set((ROOT / "tests").rglob("test_*.py"))
     unmatched = {path for path in tests if path.stem not in OTHER_TESTS}
     missing = []
     for path in MODULES:

@@ -94,8 +94,8 @@ def load_ecg_fm(
     _require_shapes(model, weights, path)
     with torch.inference_mode(False):  # inference tensors could not be trained
         state = {}
-        for ours, (name, ref) in weights.items():
-            state[ours] = _read_float32(checkpoint, ref, name)
+        for key, (name, ref) in weights.items():
+            state[key] = _read_float32(checkpoint, ref, name)
         model.load_state_dict(state, strict=True, assign=True)
         for parameter in model.parameters():
             parameter.requires_grad_(True)
@@ -162,11 +162,11 @@ def _read_weights(checkpoint: Checkpoint) -> Weights:
             "tensor proj.weight is missing. Take the file from its source again; "
             "embeddings alone come from a pretrained checkpoint."
         )
-    return {ours: (name, tensors[name]) for name, ours in names.items()}
+    return {key: (name, tensors[name]) for name, key in names.items()}
 
 
 def _shapes(weights: Weights) -> dict[str, tuple[int, ...]]:
-    return {ours: ref.shape for ours, (_, ref) in weights.items()}
+    return {key: ref.shape for key, (_, ref) in weights.items()}
 
 
 def _find_tensors(checkpoint: Checkpoint) -> dict[str, TensorRef]:
@@ -224,14 +224,14 @@ def _require_shapes(model: EcgFM, weights: Weights, path: Path) -> None:
         "unexpected": [],
         "of another shape": [],
     }
-    for ours in expected:
-        if ours not in weights:
-            faults["missing"].append(original_name(ours, model.n_classes > 0))
-    for ours, (name, ref) in weights.items():
-        if ours not in expected:
+    for key in expected:
+        if key not in weights:
+            faults["missing"].append(original_name(key, model.n_classes > 0))
+    for key, (name, ref) in weights.items():
+        if key not in expected:
             faults["unexpected"].append(name)
-        elif ref.shape != expected[ours]:
-            shapes = f"{list(ref.shape)} instead of {list(expected[ours])}"
+        elif ref.shape != expected[key]:
+            shapes = f"{list(ref.shape)} instead of {list(expected[key])}"
             faults["of another shape"].append(f"{name} {shapes}")
     texts = [f"{fault}: {first_few(names)}" for fault, names in faults.items() if names]
     if texts:

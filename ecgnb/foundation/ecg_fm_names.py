@@ -12,7 +12,8 @@ from ecgnb.core.errors import CheckpointError, first_few
 #: `layer_norm` is the stem's and `encoder.layer_norm` the transformer's.
 ENCODER = "encoder."
 
-#: The trainer's name and ours; ``{i}`` is a layer's number, ``{p}`` weight or bias. The
+#: The trainer's name and the model's; ``{i}`` is a layer's number, ``{p}`` weight or
+#: bias. The
 #: positional convolution has two names, from before and after 2025-01-20; the newer one
 #: is first.
 TABLE: tuple[tuple[str, str], ...] = (
@@ -52,55 +53,55 @@ def is_fine_tuned(names: Iterable[str]) -> bool:
 
 
 def renamed(names: Iterable[str]) -> dict[str, str]:
-    """Return our name for each name of the trainer.
+    """Return the name of the model for each name of the trainer.
 
     Raises:
         CheckpointError: a name is none that ECG-FM has, or two mean the same tensor.
     """
     names = list(names)
     fine_tuned = is_fine_tuned(names)
-    by_ours: dict[str, str] = {}
+    originals: dict[str, str] = {}
     unknown = []
     for name in names:
-        ours = _our_name(name, fine_tuned)
-        if ours is None:
+        key = _model_name(name, fine_tuned)
+        if key is None:
             unknown.append(name)
-        elif ours in by_ours:
+        elif key in originals:
             raise CheckpointError(
-                f"The tensors {by_ours[ours]!r} and {name!r} of the checkpoint mean "
-                f"the same weight, {ours}."
+                f"The tensors {originals[key]!r} and {name!r} of the checkpoint mean "
+                f"the same weight, {key}."
             )
         else:
-            by_ours[ours] = name
+            originals[key] = name
     if unknown:
-        contents = "unexpected tensors" if by_ours else "no tensor of ECG-FM but"
+        contents = "unexpected tensors" if originals else "no tensor of ECG-FM but"
         raise CheckpointError(
             f"The checkpoint contains {contents} {first_few(unknown)}: it is of "
             "another model, or of a variant of ECG-FM that this version does not know. "
             "`ecgnb checkpoint inspect` shows its contents."
         )
-    return {name: ours for ours, name in by_ours.items()}
+    return {name: key for key, name in originals.items()}
 
 
-def original_name(ours: str, fine_tuned: bool) -> str:
-    """Return the trainer's name of one of our tensors."""
+def original_name(key: str, fine_tuned: bool) -> str:
+    """Return the trainer's name of one of the model's tensors."""
     for original, template in (HEAD, *TABLE):
-        if match := _pattern(template).fullmatch(ours):
+        if match := _pattern(template).fullmatch(key):
             name = original.format(**match.groupdict())
             is_encoder = original != HEAD[0]
             return ENCODER + name if fine_tuned and is_encoder else name
-    raise KeyError(ours)
+    raise KeyError(key)
 
 
-def _our_name(name: str, fine_tuned: bool) -> str | None:
+def _model_name(name: str, fine_tuned: bool) -> str | None:
     table: Sequence[tuple[str, str]] = TABLE
     if fine_tuned and name.startswith(ENCODER):
         name = name.removeprefix(ENCODER)
     elif fine_tuned:
         table = (HEAD,)
-    for template, ours in table:
+    for template, key in table:
         if match := _pattern(template).fullmatch(name):
-            return ours.format(**match.groupdict())
+            return key.format(**match.groupdict())
     return None
 
 

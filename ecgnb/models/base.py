@@ -247,7 +247,7 @@ class Backbone(nn.Module, ABC):
 class StagedBackbone(Backbone):
     """A ``stem`` and ``stages``, one after the other; each stage is a feature map.
 
-    A subclass sets both, and calls :meth:`_set_feature_info` with the channels and
+    A subclass sets both, and calls :meth:`set_feature_info` with the channels and
     strides of the stages.
     """
 
@@ -272,9 +272,12 @@ class StagedBackbone(Backbone):
         stages = [f"stages.{index}." for index in range(len(self.stages))]
         return self._group_parameters(["", *stages, "head."])
 
-    def _set_feature_info(
+    def set_feature_info(
         self, stem_stride: int, channels: Sequence[int], strides: Sequence[int]
     ) -> None:
+        """Set ``feature_info`` from the stride of the stem, and the output channels and
+        stride of each stage.
+        """
         self.feature_info = []
         reduction = stem_stride
         for index, (width, stride) in enumerate(zip(channels, strides, strict=True)):

@@ -71,7 +71,7 @@ class ResNet1d(StagedBackbone):
         for width, depth, step in zip(widths, depths, strides, strict=True):
             self.stages.append(_stage(c_in, width, depth, step, kernel, norm))
             c_in = width
-        self._set_feature_info(2 * stride, widths, strides)
+        self.set_feature_info(2 * stride, widths, strides)
         self.head = PoolHead(widths[-1], self.n_classes, pool=pool, dropout=dropout)
 
 

@@ -52,7 +52,7 @@ class XResNet1d(StagedBackbone):
         for depth, stride in zip(self.blocks, strides, strict=True):
             self.stages.append(_stage(c_in, depth, stride, self.expansion, kernel))
             c_in = width
-        self._set_feature_info(4, [width] * len(strides), strides)
+        self.set_feature_info(4, [width] * len(strides), strides)
         self.head = PoolHead(
             width, self.n_classes, pool="avgmax", hidden=hidden, dropout=dropout
         )

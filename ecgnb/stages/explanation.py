@@ -131,7 +131,7 @@ def explain_recording(
         method = "integrated_gradients" if transformer else "lrp_epsilon_std"
     number = bundle.classes.index(target)
 
-    def explain_window(x: torch.Tensor) -> torch.Tensor:
+    def explain_window(x: torch.Tensor) -> Any:
         return explain(bundle.model, x, method, number)
 
     attribution = _over_windows(bundle, recording, explain_window)

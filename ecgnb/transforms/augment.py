@@ -64,9 +64,10 @@ class Augment(Transform):
         active = uniform(states, stream=0) < self.p
         return {"active": active, **self._draw(states, int(shape[-2]))}
 
-    def _apply(
+    def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
+        """Return the changed batch; see `Transform`."""
         rows = params["active"].nonzero().squeeze(1)
         if len(rows) == 0:
             return x

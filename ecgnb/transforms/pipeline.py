@@ -53,10 +53,10 @@ def positive(default: Any) -> Any:
 class Transform(ABC):
     """One change of signals ``[..., n_leads, n_samples]``; its fields are its options.
 
-    A subclass is a frozen dataclass that defines ``_apply`` and, when it is random,
-    ``sample``. Signals are never changed in place. Padding, where the mask is False,
-    enters no statistic and is 0 afterwards. Signals must be finite: a filter spreads a
-    NaN over its whole lead.
+    A subclass is a frozen dataclass that defines ``transform_batch`` and, when it is
+    random, ``sample``. Signals are never changed in place. Padding, where the mask is
+    False, enters no statistic and is 0 afterwards. Signals must be finite: a filter
+    spreads a NaN over its whole lead.
     """
 
     #: Whether random parameters are drawn; evaluation leaves random transforms out.
@@ -74,7 +74,7 @@ class Transform(ABC):
             )
 
     @abstractmethod
-    def _apply(
+    def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
         """Return ``x`` ``[B, n_leads, n_samples]`` changed.
@@ -130,7 +130,7 @@ class Transform(ABC):
         on_device = {}
         for name, value in (params or {}).items():
             on_device[name] = value.to(batch.x.device)
-        return batch.restore(self._apply(batch.x, on_device, fs, batch.mask))
+        return batch.restore(self.transform_batch(batch.x, on_device, fs, batch.mask))
 
     def __call__(self, x: Array, **options: Any) -> Array:
         """Sample, then apply; options as for :class:`Pipeline`."""

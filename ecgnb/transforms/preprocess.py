@@ -43,9 +43,10 @@ class ZScore(Transform):
             self.per in choices, f"needs per to be one of {choices}, not {self.per!r}"
         )
 
-    def _apply(
+    def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
+        """Return the changed batch; see `Transform`."""
         n_leads, n_samples = x.shape[-2:]
         axis: tuple[int, ...] = (-1,)
         rows = 1
@@ -68,9 +69,10 @@ class KernelTransform(Transform):
         """
         raise NotImplementedError
 
-    def _apply(
+    def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
+        """Return the changed batch; see `Transform`."""
         return filter_zero_phase(x, self.kernel(self.required_fs(fs)), mask)
 
     def check_below_nyquist(self, option: str, fs: float) -> None:
@@ -179,9 +181,10 @@ class Clip(Transform):
 
     limit: float = positive(10.0)
 
-    def _apply(
+    def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
+        """Return the changed batch; see `Transform`."""
         return x.clamp(-self.limit, self.limit)
 
 
@@ -196,7 +199,8 @@ class Scale(Transform):
         finite = bool(np.isfinite(self.factor))
         self.check(finite, f"needs a finite factor, not {self.factor!r}")
 
-    def _apply(
+    def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
+        """Return the changed batch; see `Transform`."""
         return x * self.factor

@@ -17,10 +17,10 @@ import torch
 from hostile_pickles import TENSOR, audited, container, rewritten, tensor, text
 from safetensors.torch import load_file, save_file
 
-from ecgnb.checkpoints.inert import Inert
 from ecgnb.checkpoints.container import Checkpoint, open_checkpoint
-from ecgnb.checkpoints.tensor_refs import TensorRef
+from ecgnb.checkpoints.inert import Inert
 from ecgnb.checkpoints.plain import plain, walk
+from ecgnb.checkpoints.tensor_refs import TensorRef
 from ecgnb.core.errors import CheckpointError
 
 GOLDEN = (

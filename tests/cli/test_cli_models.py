@@ -48,8 +48,10 @@ def test_checkpoint_inspect_names_what_is_wrong(
     "options",
     [
         ["--classes", "NORM", "AF or AFL", "--recordings", "a.hea", "b.hea"],
-        ["--classes", "NORM", "--classes", "AF or AFL", "--recordings", "a.hea"]
-        + ["--recordings", "b.hea"],
+        [
+            *("--classes", "NORM", "--classes", "AF or AFL"),
+            *("--recordings", "a.hea", "--recordings", "b.hea"),
+        ],
     ],
 )
 def test_bundle_takes_several_values_after_one_option(

@@ -295,7 +295,7 @@ def test_wrong_specs_are_refused_with_advice(spec, message):
 
 def test_a_transform_without_a_name_is_refused():
     class Nameless(Transform):
-        def _apply(self, x, params, fs, mask):
+        def transform_batch(self, x, params, fs, mask):
             return x
 
     with pytest.raises(ConfigError, match="register it"):
@@ -310,7 +310,7 @@ def test_a_transform_from_outside_works_by_name_in_transforms_and_augment(monkey
     class Invert(Transform):
         factor: float = -1.0
 
-        def _apply(self, x, params, fs, mask):
+        def transform_batch(self, x, params, fs, mask):
             return x * self.factor
 
     @TRANSFORMS.register("outside_offset")

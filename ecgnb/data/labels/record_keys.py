@@ -91,10 +91,8 @@ class Groups:
 def group(keys: Sequence[str] | np.ndarray, values: np.ndarray) -> Groups:
     """Group rows by key, and compare the values (int64, one per row) of each group."""
     of_row, distinct = pd.factorize(pd.Series(keys, dtype=object))
-    is_first = ~pd.Series(of_row).duplicated()
-    first = np.flatnonzero(
-        is_first
-    )  # keys are numbered in the order of their first rows
+    # keys are numbered in the order of their first rows
+    first = np.flatnonzero(~pd.Series(of_row).duplicated())
     differs = values != values[first[of_row]]
     agree = np.ones(len(distinct), dtype=bool)
     agree[of_row[differs]] = False
@@ -120,6 +118,8 @@ class Matches:
 
 
 class _Matcher(Matches):
+    """Matches that are completed by one way of comparing names after the other."""
+
     def __init__(self, paths: Sequence[str], values: np.ndarray) -> None:
         super().__init__(len(paths), len(values))
         self._file, _ = pd.factorize(pd.Series(paths, dtype=object))
@@ -144,7 +144,8 @@ class _Matcher(Matches):
         open_keys = np.asarray(keys, dtype=object)[recordings]
         key_index = groups.keys.get_indexer(pd.Index(open_keys, dtype=object))
         has_key = (key_index >= 0) & (open_keys != "")
-        recordings, key_index = recordings[has_key], key_index[has_key]
+        recordings = recordings[has_key]
+        key_index = key_index[has_key]
         # A key is unambiguous when all its recordings are one file, and its rows are
         # free or belong to that file by a stricter way.
         taken = self._file_of_row >= 0

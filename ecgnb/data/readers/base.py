@@ -160,7 +160,9 @@ def resolve_window(request: ReadRequest, total: int, path: Path) -> Window:
 
 
 def resolve_fs(
-    request: ReadRequest, file_fs: float | None, path: Path
+    request: ReadRequest,
+    file_fs: float | None,
+    path: Path,
 ) -> tuple[float, tuple[str, ...]]:
     """Return the sampling rate in Hz, and the flag ``fs_overridden`` where request and
     file differ.
@@ -183,7 +185,10 @@ def resolve_fs(
 
 
 def resolve_leads(
-    request: ReadRequest, file_leads: Sequence[str] | None, n_leads: int, path: Path
+    request: ReadRequest,
+    file_leads: Sequence[str] | None,
+    n_leads: int,
+    path: Path,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the normalised lead names, and flags.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import re
 from collections.abc import Sequence
@@ -93,7 +94,7 @@ class CsvReader(Reader):
         separator = sniff_separator(lines[0])
         cells = next(csv.reader(lines[:1], delimiter=separator))
         headings = [cell.strip(" '\"") for cell in cells]
-        if all(is_number(heading) for heading in headings):
+        if all(map(is_number, headings)):
             if request.leads is None:
                 raise ReadError(
                     "leads",
@@ -142,18 +143,22 @@ class CsvReader(Reader):
             if line.strip() and not line.lstrip().startswith("#"):
                 lines.append(line)
         if len(text) == _PEEK_BYTES:
-            del lines[-1:]  # cut in the middle
+            lines = lines[:-1]  # the last one is cut in the middle
         if not lines:
             return False
         separator = sniff_separator(lines[0])
         headings = _split_cells(lines[0], separator)
         if LABEL_COLUMNS & {heading.lower() for heading in headings}:
             return False
-        leads = {normalise_lead(split_heading(heading)[0]) for heading in headings}
-        if leads & set(STANDARD_12):
-            return True  # text among the samples is for preparation to report
-        rows = [_split_cells(line, separator) for line in lines[1:]]
-        return bool(rows) and all(_is_row_of_numbers(row) for row in rows)
+        for heading in headings:
+            name, _ = split_heading(heading)
+            if normalise_lead(name) in STANDARD_12:
+                return True  # text among the samples is for preparation to report
+        for line in lines[1:]:
+            texts = list(filter(None, _split_cells(line, separator)))
+            if not texts or not all(map(is_number, texts)):
+                return False
+        return len(lines) > 1
 
 
 @dataclass(frozen=True)
@@ -195,11 +200,6 @@ def sniff_separator(line: str) -> str:
 
 def _split_cells(line: str, separator: str) -> list[str]:
     return [cell.strip(" \t\"'") for cell in line.split(separator)]
-
-
-def _is_row_of_numbers(cells: Sequence[str]) -> bool:
-    texts = [cell for cell in cells if cell]
-    return bool(texts) and all(is_number(text) for text in texts)
 
 
 def is_number(text: str) -> bool:
@@ -291,7 +291,8 @@ def rate_of(times: np.ndarray, unit: str, path: Path) -> float:
     if seconds is None:
         seconds = 1.0 if step < _LONGEST_STEP_S else 1e-3
     fs = float(1.0 / (step * seconds))
-    return float(round(fs)) if abs(fs - round(fs)) <= _RATE_TOLERANCE * fs else fs
+    nearest = float(round(fs))
+    return nearest if abs(fs - nearest) <= _RATE_TOLERANCE * fs else fs
 
 
 def _resolution(times: np.ndarray) -> float:
@@ -313,14 +314,16 @@ def _parse(
     filled = [line for line in lines if line.strip()]
     if not filled:
         return np.empty((0, len(headings)))
-    try:
+    with contextlib.suppress(ValueError, OverflowError):
         table = np.loadtxt(
-            filled, delimiter=separator, comments=None, quotechar='"', ndmin=2
+            filled,
+            delimiter=separator,
+            comments=None,
+            quotechar='"',
+            ndmin=2,
         )
-    except (ValueError, OverflowError):
-        table = None
-    if table is not None and table.shape[1] == len(headings):
-        return table
+        if table.shape[1] == len(headings):
+            return table
     # slower, but it allows empty cells and names the cell that is not a number
     rows = []
     for number, line in enumerate(lines, start=first_row):

@@ -45,15 +45,13 @@ def parse_comments(comments: Sequence[str]) -> dict[str, Any]:
     age_text, sex = fields.get("age", ""), fields.get("sex", "")
     if comments and "age" not in fields and (match := _MIT_BIH.match(comments[0])):
         age_text, sex = match[1], match[2]
-    patient_id = ""
-    for key in _PATIENT_KEYS:
-        patient_id = patient_id or fields.get(key, "")
-    codes = [code.strip() for code in fields.get("dx", "").split(",")]
+    patient_ids = [fields.get(key, "") for key in _PATIENT_KEYS]
+    codes = map(str.strip, fields.get("dx", "").split(","))
     return {
         "age": parse_age(age_text),
         "sex": _SEX.get(sex.lower(), ""),
         "dx": list(filter(None, codes)),
-        "patient_id": patient_id,
+        "patient_id": next(filter(None, patient_ids), ""),
         "fields": fields,
         "comments": list(comments),
     }

@@ -40,7 +40,8 @@ def robust_amplitude(signal: np.ndarray) -> float:
     varying = sorted([value for value in ranges if value > 0])
     if not varying:
         return float("nan")
-    return float(varying[len(varying) // 2])
+    middle = len(varying) // 2
+    return float(varying[middle])
 
 
 def _percentile_range(ordered: np.ndarray) -> np.ndarray:
@@ -48,7 +49,7 @@ def _percentile_range(ordered: np.ndarray) -> np.ndarray:
     if len(ordered) == 0:
         return np.zeros(ordered.shape[1:])
     cut = len(ordered) // 100
-    return ordered[len(ordered) - 1 - cut] - ordered[cut]
+    return ordered[-1 - cut] - ordered[cut]
 
 
 def amplitude_is_implausible(signal: np.ndarray) -> bool:

@@ -18,14 +18,14 @@ from ecgnb.data.readers.wfdb_header import Header, SignalSpec
 
 #: Bytes per sample, by storage format:
 #: https://physionet.org/physiotools/wag/signal-5.htm
-BYTES_PER_SAMPLE = {
-    8: Fraction(1),
-    16: Fraction(2),
-    24: Fraction(3),
-    32: Fraction(4),
-    61: Fraction(2),
-    80: Fraction(1),
-    160: Fraction(2),
+BYTES_PER_SAMPLE: dict[int, int | Fraction] = {
+    8: 1,
+    16: 2,
+    24: 3,
+    32: 4,
+    61: 2,
+    80: 1,
+    160: 2,
     212: Fraction(3, 2),
     310: Fraction(4, 3),
     311: Fraction(4, 3),
@@ -39,7 +39,7 @@ _SAMPLES_36_BIT = (1 << 36) - 1
 
 def safe_path(folder: Path, name: str, header: str) -> Path:
     """Return ``folder / name``; refuse names with a folder as ``unsafe_path``."""
-    if set(name) & set("/\\:\0") or name in ("", ".", ".."):
+    if name in ("", ".", "..") or not set(name).isdisjoint("/\\:\0"):
         raise ReadError(
             "unsafe_path",
             f"The header {header} names the file {name!r}. "
@@ -69,7 +69,7 @@ def signal_length(header: Header, folder: Path) -> int:
     path = safe_path(folder, name, header.record_name)
     with explained_os_errors(path), open(path, "rb") as file:
         n_bytes = max(0, _size(file, first, path) - first.byte_offset)
-    return int(n_bytes / _bytes_per_record_sample(header, indices, path))
+    return n_bytes // _bytes_per_record_sample(header, indices, path)
 
 
 def check_length(header: Header, folder: Path, n_samples: int) -> None:
@@ -111,8 +111,10 @@ def _size(file: BinaryIO, signal: SignalSpec, path: Path) -> int:
 
 
 def _bytes_per_record_sample(
-    header: Header, indices: Sequence[int], path: Path
-) -> Fraction:
+    header: Header,
+    indices: Sequence[int],
+    path: Path,
+) -> int | Fraction:
     """Return the bytes that one sample of all signals in a file takes."""
     storage_format = header.signals[indices[0]].format
     if storage_format not in BYTES_PER_SAMPLE:

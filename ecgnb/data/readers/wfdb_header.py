@@ -210,8 +210,7 @@ def parse_header(text: str) -> Header:
     >>> header.leads, header.gains, header.comments
     (('II',), (1000.0,), ('Age: 70',))
     """
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     lines: list[str] = []
     comments: list[str] = []
     for line in text.lstrip("\ufeff").split("\n"):
@@ -223,8 +222,8 @@ def parse_header(text: str) -> Header:
     if not lines:
         raise ReadError("header", "There is no record line. Fetch the header again.")
     flags: set[str] = set()
-    name, n_segments, n_leads, fs, n_samples, start_time = _record_line(lines[0], flags)
-    del lines[0]
+    record_line = _record_line(lines.pop(0), flags)
+    name, n_segments, n_leads, fs, n_samples, start_time = record_line
     expected, kind = (n_segments, "segment") if n_segments else (n_leads, "signal")
     if len(lines) != expected:
         raise ReadError(
@@ -234,14 +233,22 @@ def parse_header(text: str) -> Header:
         )
     signals: list[SignalSpec] = []
     segments: list[Segment] = []
-    if n_segments:
-        segments = [_segment_line(line) for line in lines]
-    else:
-        signals = [_signal_line(line, flags) for line in lines]
+    for line in lines:
+        if n_segments:
+            segments.append(_segment_line(line))
+        else:
+            signals.append(_signal_line(line, flags))
     return Header(
-        name, n_leads, fs, n_samples, start_time, tuple(signals), tuple(segments),
-        tuple(comments), tuple(sorted(flags)),
-    )  # fmt: skip
+        name,
+        n_leads,
+        fs,
+        n_samples,
+        start_time,
+        tuple(signals),
+        tuple(segments),
+        tuple(comments),
+        tuple(sorted(flags)),
+    )
 
 
 def _record_line(
@@ -261,10 +268,7 @@ def _record_line(
         flags.add("header_repaired")
     n_segments = _count(segments, flags, line) if slash else 0
     if "." in fields[1]:  # a dot could also begin the next field
-        raise ReadError(
-            "header",
-            f"{fields[1][:40]!r} in {line[:80]!r} should be the number of signals.",
-        )
+        raise _unexpected(fields[1], line, "the number of signals")
     n_leads = _count(fields[1], flags, line)
     fs = _frequency(fields[2], line) if fields[2] else DEFAULT_FS
     n_samples = _count(fields[3], flags, line) if fields[3] else 0
@@ -276,9 +280,7 @@ def _count(text: str, flags: set[str], line: str) -> int:
     """Parse an integer, also one written as ``5000.0``."""
     match = _COUNT.fullmatch(text)
     if not match:
-        raise ReadError(
-            "header", f"{text[:40]!r} in {line[:80]!r} should be an integer."
-        )
+        raise _unexpected(text, line, "an integer")
     if match[2] is not None:
         flags.add("header_repaired")
     return int(match[1])
@@ -288,10 +290,12 @@ def _frequency(text: str, line: str) -> float:
     match = _FREQUENCY.fullmatch(text)
     fs = float(match[1]) if match else math.nan
     if not math.isfinite(fs) or fs < 0:
-        raise ReadError(
-            "header", f"{text[:40]!r} in {line[:80]!r} should be a sampling rate."
-        )
+        raise _unexpected(text, line, "a sampling rate")
     return fs
+
+
+def _unexpected(text: str, line: str, expected: str) -> ReadError:
+    return ReadError("header", f"{text[:40]!r} in {line[:80]!r} should be {expected}.")
 
 
 def _signal_line(line: str, flags: set[str]) -> SignalSpec:
@@ -320,9 +324,20 @@ def _signal_line(line: str, flags: set[str]) -> SignalSpec:
                 "header", f"The ADC zero {baseline} in {line[:80]!r} cannot be true."
             )
     return SignalSpec(
-        fields[0], storage_format, samples_per_frame, skew, offset, gain, baseline,
-        units, resolution, adc_zero, initial, checksum, lead,
-    )  # fmt: skip
+        fields[0],
+        storage_format,
+        samples_per_frame,
+        skew,
+        offset,
+        gain,
+        baseline,
+        units,
+        resolution,
+        adc_zero,
+        initial,
+        checksum,
+        lead,
+    )
 
 
 def _numbers_and_lead(text: str) -> tuple[list[int], str]:

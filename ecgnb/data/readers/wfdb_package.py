@@ -18,7 +18,10 @@ _DIFFERENCES = 8
 
 
 def read_by_package(
-    header: Header, path: Path, window: Window, factors: Sequence[float | None]
+    header: Header,
+    path: Path,
+    window: Window,
+    factors: Sequence[float | None],
 ) -> np.ndarray:
     """Read a part of a record with `wfdb.rdrecord`.
 

@@ -56,10 +56,9 @@ class WfdbReader(Reader):
         """
         path = header_path(path)
         header = read_header(path)
+        signals = header.signals
         if header.segments:
             signals = layout_signals(header, path.parent)
-        else:
-            signals = header.signals
         if not signals:
             raise ReadError(
                 "no_signal",
@@ -103,7 +102,9 @@ class WfdbReader(Reader):
 
 
 def _mv_factors(
-    signals: Sequence[SignalSpec], units: str | None, path: Path
+    signals: Sequence[SignalSpec],
+    units: str | None,
+    path: Path,
 ) -> list[float | None]:
     """Return millivolts per unit of each signal, None for a signal to drop.
 
@@ -118,9 +119,12 @@ def _mv_factors(
 
 
 def _read_one(
-    header: Header, path: Path, window: Window, factors: Sequence[float | None]
+    header: Header,
+    path: Path,
+    window: Window,
+    factors: Sequence[float | None],
 ) -> np.ndarray:
-    """Read a record of one segment, by the fast path where possible."""
+    """Read a record of one segment, format 16 without the `wfdb` package."""
     if is_plain(header):
         return read_plain(header, path.parent, window, factors)
     return read_by_package(header, path, window, factors)

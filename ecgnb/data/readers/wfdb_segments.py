@@ -47,8 +47,7 @@ def layout_signals(header: Header, folder: Path) -> tuple[SignalSpec, ...]:
     """Return the signals of the whole record: those of the layout header, or of the
     first segment.
     """
-    path = _segment_path(folder, header.segments[0], header.record_name)
-    layout = _read_segment_header(path, header.record_name)
+    _, layout = _read_segment_header(folder, header.segments[0], header.record_name)
     if len(layout.signals) != header.n_leads:
         raise ReadError(
             "header",
@@ -97,8 +96,11 @@ def read_segments(
         first, last = max(window.start, begin), min(window.stop, end)
         if first >= last or segment.name == "~":
             continue
-        path = _segment_path(folder, segment, header.record_name)
-        segment_header = _read_segment_header(path, header.record_name)
+        path, segment_header = _read_segment_header(
+            folder,
+            segment,
+            header.record_name,
+        )
         n_leads = None if variable else len(signals)
         _require_shape(segment_header, segment, n_leads)
         factors = factors_of(segment_header.signals)
@@ -131,23 +133,23 @@ def _kept_leads(
     return leads
 
 
-def _segment_path(folder: Path, segment: Segment, record_name: str) -> Path:
-    return safe_path(folder, segment.name + ".hea", record_name)
-
-
-def _read_segment_header(path: Path, record_name: str) -> Header:
+def _read_segment_header(
+    folder: Path,
+    segment: Segment,
+    record_name: str,
+) -> tuple[Path, Header]:
+    path = safe_path(folder, segment.name + ".hea", record_name)
     header = read_header(path)
     if header.segments:
         raise ReadError(
             "header", f"{path} is a segment of {record_name} and has segments itself."
         )
-    return header
+    return path, header
 
 
 def _require_shape(header: Header, segment: Segment, n_leads: int | None) -> None:
-    length = header.n_samples if header.n_samples is not None else segment.n_samples
-    wrong_leads = n_leads is not None and header.n_leads != n_leads
-    if length < segment.n_samples or wrong_leads:
+    length = segment.n_samples if header.n_samples is None else header.n_samples
+    if length < segment.n_samples or n_leads not in (None, header.n_leads):
         raise ReadError(
             "header",
             f"The segment {segment.name} has {header.n_leads} signals of {length} "

@@ -29,14 +29,15 @@ _EXACT_BASELINE = 2**23
 
 def is_plain(header: Header) -> bool:
     """Return whether all signals are in format 16, without frames and skew."""
-    for signal in header.signals:
-        if (signal.format, signal.samples_per_frame, signal.skew) != (16, 1, 0):
-            return False
-    return True
+    layouts = {(s.format, s.samples_per_frame, s.skew) for s in header.signals}
+    return layouts <= {(16, 1, 0)}
 
 
 def read_plain(
-    header: Header, folder: Path, window: Window, factors: Sequence[float | None]
+    header: Header,
+    folder: Path,
+    window: Window,
+    factors: Sequence[float | None],
 ) -> np.ndarray:
     """Read a part of a record for which `is_plain` holds.
 
@@ -52,22 +53,19 @@ def read_plain(
     Raises:
         ReadError: ``truncated``, ``missing_file``, ``permission`` or ``unsafe_path``.
     """
-    kept_factors: dict[int, float] = {}
-    for index, factor in enumerate(factors):
-        if factor is not None:
-            kept_factors[index] = factor
+    mv_per_units = np.array(factors, dtype=np.float64)  # NaN for None
+    is_kept = ~np.isnan(mv_per_units)
     parts: list[np.ndarray] = []
     order: list[int] = []
     for name, indices in signals_by_file(header).items():
-        kept = [index for index in indices if index in kept_factors]
+        kept = [index for index in indices if is_kept[index]]
         if not kept:
             continue
         stored = _read_file(header, folder, name, indices, window)
         if len(kept) < len(indices):
-            stored = stored[:, [indices.index(index) for index in kept]]
+            stored = stored[:, is_kept[indices]]
         signals = [header.signals[index] for index in kept]
-        file_factors = [kept_factors[index] for index in kept]
-        parts.append(to_millivolts(stored, signals, file_factors))
+        parts.append(to_millivolts(stored, signals, mv_per_units[kept].tolist()))
         order += kept
     if len(parts) == 1:
         return parts[0]
@@ -75,7 +73,11 @@ def read_plain(
 
 
 def _read_file(
-    header: Header, folder: Path, name: str, indices: Sequence[int], window: Window
+    header: Header,
+    folder: Path,
+    name: str,
+    indices: Sequence[int],
+    window: Window,
 ) -> np.ndarray:
     """Return the interleaved samples of one file, int16 ``[window.n_samples, n]``."""
     path = safe_path(folder, name, header.record_name)
@@ -103,7 +105,9 @@ def _read_bytes(file: FileIO, count: int, path: Path) -> np.ndarray:
 
 
 def to_millivolts(
-    stored: np.ndarray, signals: Sequence[SignalSpec], factors: Sequence[float]
+    stored: np.ndarray,
+    signals: Sequence[SignalSpec],
+    factors: Sequence[float],
 ) -> np.ndarray:
     """Convert int16 ``[n, k]`` to float32 ``[k, n]`` in mV, invalid samples to NaN."""
     gains = [signal.gain for signal in signals]
