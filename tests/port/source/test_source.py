@@ -12,7 +12,7 @@ from small_keras import dense, write_sequential
 from zoo_cases import ZooModel, zoo_models
 
 from ecgnb.core.errors import ConfigError
-from ecgnb.port import port_keras, save_port, source_code
+from ecgnb.port import port_keras, source_code
 
 #: Loads every exported model in a process in which ecgnb and h5py cannot be imported,
 #: and keeps what it computes.
@@ -44,26 +44,14 @@ def flat(outputs: torch.Tensor | tuple[torch.Tensor, ...]) -> list[torch.Tensor]
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder a model and layout, with the inputs beside the exported files and what
-    they gave elsewhere."""
-    home = tmp_path_factory.mktemp("exported")
-    for place, model in enumerate(each_case()):
-        layout = ("NTC", "NCT")[place % 2]
-        port, inputs = model.port(layout), [x.detach() for x in model.fed(layout)]
-        folder = save_port(port, home / f"{model.case}_k{model.keras}")
-        torch.save(inputs, folder / "inputs.pt")
-        with torch.no_grad():
-            torch.save(
-                [port(*inputs), port.logits(*inputs), list(port.state_dict())],
-                folder / "wanted.pt",
-            )
+def exported(saved_zoo: Path) -> Path:
+    """The saved ports, and beside each what its ``model.py`` computes elsewhere."""
     subprocess.run(
-        [sys.executable, "-c", RUN, str(home), str(torch.get_num_threads())],
+        [sys.executable, "-c", RUN, str(saved_zoo), str(torch.get_num_threads())],
         check=True,
-        cwd=home,
+        cwd=saved_zoo,
     )
-    return home
+    return saved_zoo
 
 
 def test_source_of_every_zoo_model_computes_the_same_without_ecgnb(
