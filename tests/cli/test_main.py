@@ -44,6 +44,11 @@ def test_a_command_from_outside_is_listed_and_runs(capsys: Capture) -> None:
     assert capsys.readouterr().out == "hello, laboratory\n"
 
 
+def test_a_name_in_use_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'runs' is registered already"):
+        command("runs")(lambda: None)
+
+
 def test_exit_codes(capsys: Capture) -> None:
     @command()
     def fail() -> None:
