@@ -198,13 +198,13 @@ def test_port_verify_exits_with_one_when_the_port_diverges(
         arrays = dict(golden)
     arrays["layer/last_conv"] = arrays["layer/last_conv"] * 1.01
     np.savez(tmp_path / "bad.npz", **arrays)
-    given = [str(home / "model.keras"), "--reference", str(tmp_path / "bad.npz")]
-    assert main(["port", "verify", *given]) == 1
+    reference = [str(home / "model.keras"), "--reference", str(tmp_path / "bad.npz")]
+    assert main(["port", "verify", *reference]) == 1
     output = capsys.readouterr()
     assert "First to diverge: last_conv" in output.out and "Likely cause" in output.out
     assert "does not agree with its reference" in output.err
     assert (
-        main(["port", "convert", given[0], "--out", str(tmp_path / "out"), *given[1:]])
+        main(["port", "convert", reference[0], "--out", str(tmp_path / "out"), *reference[1:]])
         == 1
     )
     assert (tmp_path / "out" / "report.html").is_file()
