@@ -13,6 +13,23 @@ import numpy as np
 Entry = tuple[str, dict[str, Any], dict[str, np.ndarray]]
 
 
+def conv(name: str, n_in: int, **options: Any) -> Entry:
+    """Return a convolution of width 3 to four channels, with ones as its kernel."""
+    arrays = {
+        "kernel": np.ones((3, n_in, 4), np.float32),
+        "bias": np.zeros(4, np.float32),
+    }
+    config = {
+        "name": name,
+        "filters": 4,
+        "kernel_size": [3],
+        "strides": [1],
+        "padding": "same",
+        "activation": "relu",
+    }
+    return "Conv1D", {**config, **options}, arrays
+
+
 def dense(name: str, n_in: int, n_out: int, **options: Any) -> Entry:
     rng = np.random.default_rng(n_in * 31 + n_out)
     arrays = {"kernel": rng.normal(size=(n_in, n_out)), "bias": rng.normal(size=n_out)}

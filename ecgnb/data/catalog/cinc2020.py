@@ -19,8 +19,10 @@ from ecgnb.data.catalog.wfdb_dataset import Comments, Table, WfdbDataset
 NORMAL_CLASS = "NSR"
 
 _ROWS = own_table("snomed.csv")
-_BY_CODE = {row["code"]: row for row in _ROWS}
-_BY_ABBREVIATION = {row["abbreviation"].lower(): row for row in _ROWS}
+_ROW_OF = {}  # by code, and by abbreviation in lower case
+for _row in _ROWS:
+    _ROW_OF[_row["code"]] = _row
+    _ROW_OF[_row["abbreviation"].lower()] = _row
 
 
 @functools.cache
@@ -96,11 +98,7 @@ class Cinc2020(WfdbDataset):
     ) -> Iterable[str]:
         """Return the classes of the codes in the header."""
         codes = [code for code in comments["dx"] if code.lower() != "unknown"]
-        rows = []
-        for code in codes:
-            row = _BY_CODE.get(code) or _BY_ABBREVIATION.get(code.lower())
-            if row is not None:
-                rows.append(row)
+        rows = list(filter(None, [_ROW_OF.get(code.lower()) for code in codes]))
         if query.label_set == "unified":
             unified = {row["unified"] for row in rows}
             if len(codes) > 1:

@@ -69,7 +69,7 @@ def _labels(root: Path, expects: str) -> dict[str, tuple[str, ...]]:
         raise ReadError(
             "empty", f"{root} is no folder of cpsc2018. Expected there: {expects}."
         )
-    table = pd.concat([read_table(path) for path in files])
+    table = pd.concat(map(read_table, files))
     classes: dict[str, tuple[str, ...]] = {}
     for record, *cells in table.itertuples(index=False):
         labels = []

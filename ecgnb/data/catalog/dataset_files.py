@@ -100,7 +100,7 @@ def tables_beside(root: Path, pattern: str) -> list[Path]:
         if fnmatch.fnmatchcase(name, pattern):
             paths.append(Path(folder, name))
     if not paths:
-        paths = [path for path in root.parent.glob(pattern) if path.is_file()]
+        paths = list(filter(Path.is_file, root.parent.glob(pattern)))
     return sorted(paths)
 
 

@@ -56,17 +56,17 @@ def download(name: str, folder: str | Path, *, base_url: str | None = None) -> P
     say(f"{name}: {len(checksums)} files from {url} to {folder}")
     stop = threading.Event()
     with ThreadPoolExecutor(THREADS) as pool:
-        jobs = [
-            pool.submit(
+        jobs = []
+        for file, checksum in checksums.items():
+            job = pool.submit(
                 download_file,
                 f"{url}/{urllib.parse.quote(file)}",
-                folder.joinpath(*PurePosixPath(file).parts),
+                folder / file,
                 name=file,
                 checksum=checksum,
                 stop=stop,
             )
-            for file, checksum in checksums.items()
-        ]
+            jobs.append(job)
         n_fetched = 0
         try:
             for job in progress(as_completed(jobs), total=len(jobs), title=name):

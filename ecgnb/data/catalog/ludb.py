@@ -92,8 +92,8 @@ def read_ludb(path: Path) -> dict[str, list[str]]:
     records = table["ID"].str.strip()
     statements = {}
     for record, cells in zip(records, table[columns].to_numpy(), strict=True):
-        lines = "\n".join(cells).lower().split("\n")
-        statements[record] = [line.strip() for line in lines if line.strip()]
+        lines = map(str.strip, "\n".join(cells).lower().split("\n"))
+        statements[record] = list(filter(None, lines))
     return statements
 
 

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
+import pandas as pd
+
 from ecgnb.core.errors import LabelError
 from ecgnb.data.catalog.base import CATALOG, UNIFIED, Dataset, Query, Record, unify
 from ecgnb.data.catalog.dataset_files import anchor, own_table, read_table
@@ -27,14 +29,15 @@ _COLUMNS = [
 ]
 _BUNDLE_BRANCH_BLOCKS = frozenset({"CRBBB", "CLBBB", "IRBBB", "ILBBB"})
 
-_STATEMENTS = {row["statement"]: row for row in own_table("scp_statements.csv")}
+_TABLE = pd.DataFrame(own_table("scp_statements.csv")).set_index("statement")
+_STATEMENTS = _TABLE.to_dict("index")
 
 
 def _statements(kind: str) -> tuple[str, ...]:
-    return tuple([name for name, row in _STATEMENTS.items() if row[kind] == "1"])
+    return tuple(_TABLE.index[_TABLE[kind] == "1"])
 
 
-_SUBCLASSES = {row["subclass"]: "" for row in _STATEMENTS.values() if row["subclass"]}
+_SUBCLASSES = tuple(filter(None, _TABLE["subclass"].unique()))
 _DIAGNOSTIC = frozenset(_statements("diagnostic"))
 
 
@@ -62,11 +65,11 @@ class PtbXl(Dataset):
     download = "ptb-xl/1.0.3"
     label_sets: ClassVar[dict[str, tuple[str, ...]]] = {
         "superclass": SUPERCLASSES,
-        "subclass": tuple(_SUBCLASSES),
+        "subclass": _SUBCLASSES,
         "diagnostic": _statements("diagnostic"),
         "form": _statements("form"),
         "rhythm": _statements("rhythm"),
-        "all": tuple(_STATEMENTS),
+        "all": tuple(_TABLE.index),
         "unified": UNIFIED,
     }
 
@@ -76,7 +79,7 @@ class PtbXl(Dataset):
         """
         database = anchor(root, "ptbxl_database.csv", self.name)
         table = read_table(database, _COLUMNS)
-        rows = zip(*[table[name] for name in _COLUMNS], strict=True)
+        rows = table[_COLUMNS].itertuples(index=False)
         for ecg_id, patient, scp_codes, fold, low, high in rows:
             number = int(float(ecg_id))
             if number in WITHDRAWN:

@@ -45,13 +45,13 @@ class Folder(Dataset):
         segments: set[Path] = set()
         records: dict[Path, Record] = {}
         for path in progress(paths, title=f"recordings in {root.name}"):
-            if path.suffix.lower() != ".hea":
-                records[path] = Record("", path)
+            records[path] = Record("", path)
+            header = header_or_none(path) if path.suffix.lower() == ".hea" else None
+            if header is None:
                 continue
-            header = header_or_none(path)
-            for segment in header.segments if header else ():
+            for segment in header.segments:
                 segments.add(path.with_name(f"{segment.name}.hea"))
-            patient = parse_comments(header.comments if header else ())["patient_id"]
+            patient = parse_comments(header.comments)["patient_id"]
             facts = header_facts(header)
             records[path] = Record("", path, patient_id=patient, **facts)
         kept = [path for path in paths if path not in segments]
@@ -85,8 +85,11 @@ def _unique_names(paths: list[Path], root: Path) -> list[str]:
     that path with its extension.
     """
     relative = [path.relative_to(root) for path in paths]
-    stems = Counter([path.stem for path in relative])
-    stem_paths = Counter([path.with_suffix("") for path in relative])
+    stems: Counter[str] = Counter()
+    stem_paths: Counter[Path] = Counter()
+    for path in relative:
+        stems[path.stem] += 1
+        stem_paths[path.with_suffix("")] += 1
     names = []
     for path in relative:
         if stems[path.stem] == 1:

@@ -39,7 +39,7 @@ def header_facts(header: Header | None) -> dict[str, Any]:
     return {
         "fs": header.fs or float("nan"),
         "n_samples": header.n_samples,
-        "leads": [normalise_lead(lead) for lead in header.leads],
+        "leads": list(map(normalise_lead, header.leads)),
     }
 
 

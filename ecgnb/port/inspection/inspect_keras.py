@@ -89,8 +89,10 @@ class KerasInspection:
         contains it.
         """
         version = self.keras_version or "(no version in the file)"
-        inputs = [f"{name}: {_input(shape)}" for name, shape in self.inputs.items()]
-        outputs = [f"{out[0]}: {_output(out[1], out[2])}" for out in self.outputs]
+        inputs = "\n".join(f"{name}: {_input(s)}" for name, s in self.inputs.items())
+        outputs = "\n".join(
+            f"{out[0]}: {_output(out[1], out[2])}" for out in self.outputs
+        )
         parameters = "unknown"
         if self.parameters is not None:
             parameters = f"{self.parameters:,}, {self.trainable:,} of them trainable"
@@ -106,8 +108,8 @@ class KerasInspection:
         return {
             "file": f"{self.file}: {self.container}",
             "written by": f"Keras {version}",
-            "input": "\n".join(inputs) or "unknown",
-            "output": "\n".join(outputs) or "unknown",
+            "input": inputs or "unknown",
+            "output": outputs or "unknown",
             "parameters": parameters,
             "can be ported": portable,
             "not in the file": absent,
@@ -121,19 +123,22 @@ class KerasInspection:
         _, shape, activation = self.outputs[0]
         if not shape:
             return False
+        sizes = tuple(size or 0 for size in shape)
         try:
-            sizes = [size if size is not None else 0 for size in shape]
-            KNOWN_CONTRACTS[contract].check(self.inputs, [tuple(sizes)], [activation])
+            KNOWN_CONTRACTS[contract].check(self.inputs, [sizes], [activation])
         except ConfigError:
             return False
         return True
 
     def __str__(self) -> str:
         width = terminal_width()
+        return f"{self._facts_text(width)}\n\n{text_table(self.short_table, width)}"
+
+    def _facts_text(self, width: int = 88) -> str:
         facts = {}
         for name, text in self.summary.items():
-            facts[name] = "\n".join(printable(line) for line in text.split("\n"))
-        return f"{text_facts(facts, width)}\n\n{text_table(self.short_table, width)}"
+            facts[name] = "\n".join(map(printable, text.split("\n")))
+        return text_facts(facts, width)
 
     @property
     def short_table(self) -> pd.DataFrame:
@@ -155,16 +160,9 @@ class KerasInspection:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        rows = []
-        for name, text in self.summary.items():
-            value = escape(text).replace("\n", "<br>")
-            rows.append(
-                f"<tr><th style='text-align:left'>{escape(name)}</th>"
-                f"<td style='text-align:left'>{value}</td></tr>"
-            )
         table = self.short_table
         table = table.loc[:, (table.astype(str) != "").any()]
-        return f"<table>{''.join(rows)}</table>{html_table(table)}"
+        return f"<pre>{escape(self._facts_text())}</pre>{html_table(table)}"
 
 
 def inspect_keras(
@@ -245,8 +243,8 @@ def _input(shape: Shape) -> str:
     if len(shape) != 3:
         return f"{shape_text(shape[1:])} numbers"
     samples, leads = ["any number of" if n is None else str(n) for n in shape[1:]]
-    word = "lead" if leads == "1" else "leads"
-    return f"{samples} samples x {leads} {word} (batch, time, lead)"
+    plural = "" if leads == "1" else "s"
+    return f"{samples} samples x {leads} lead{plural} (batch, time, lead)"
 
 
 def _output(shape: Shape | None, activation: str) -> str:

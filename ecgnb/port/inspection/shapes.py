@@ -11,7 +11,7 @@ from ecgnb.core.errors import PortError
 from ecgnb.port.build import GraphWriter, before_activation, problems_of, write_graph
 from ecgnb.port.network import CHANNELS_FIRST
 from ecgnb.port.reading.calls import refs_in
-from ecgnb.port.reading.graph import Graph, Layer, input_shape, walk
+from ecgnb.port.reading.graph import Graph, Layer, Ref, input_shape, walk
 
 #: A shape; ``None`` where the model leaves it free.
 Shape = tuple[int | None, ...]
@@ -56,10 +56,10 @@ def shapes_of(graph: Graph) -> Shapes:
             written = [write_graph(_with_size(known, size), "NTC") for size in sizes]
     except PortError as error:
         return Shapes(inputs, problem=str(error))
-    first, *others = [_call_shapes(model) for model in written]
-    calls = first
-    for other in others:
-        calls = {label: _common(shape, other[label]) for label, shape in calls.items()}
+    calls, other_calls = _call_shapes(written[0]), _call_shapes(written[-1])
+    for label, shape in calls.items():
+        both = zip(shape, other_calls[label], strict=True)
+        calls[label] = tuple(n if n == other else None for n, other in both)
     if known.calls != graph.calls:
         return Shapes(inputs, calls)
     modules = dict(written[0].network.root.named_modules())
@@ -70,23 +70,26 @@ def shapes_of(graph: Graph) -> Shapes:
 
 def _known_part(graph: Graph) -> Graph:
     """Leave out layers that cannot be ported, and all that depend on them."""
-    known_layers = set()
+    unknown = set()
     for name, layer in graph.layers.items():
-        problems = [list(problems_of(*part)) for part in walk({name: layer})]
-        if not any(problems):
-            known_layers.add(name)
-    computed = {(ref.layer, ref.call) for ref in graph.inputs}
+        for path, part in walk({name: layer}):
+            if any(problems_of(path, part)):
+                unknown.add(name)
+    computed = set(map(_call_key, graph.inputs))
     calls = []
     for call in graph.calls:
-        refs = refs_in([call.args, call.kwargs])
-        has_inputs = all((ref.layer, ref.call) in computed for ref in refs)
-        if call.layer in known_layers and has_inputs:
+        sources = map(_call_key, refs_in([call.args, call.kwargs]))
+        if call.layer not in unknown and computed.issuperset(sources):
             calls.append(call)
             computed.add((call.layer, call.index))
-    outputs = graph.outputs
-    if not all((ref.layer, ref.call) in computed for ref in outputs):
-        outputs = graph.inputs
+    outputs = graph.inputs
+    if computed.issuperset(map(_call_key, graph.outputs)):
+        outputs = graph.outputs
     return dataclasses.replace(graph, calls=calls, outputs=outputs)
+
+
+def _call_key(ref: Ref) -> tuple[str, int]:
+    return ref.layer, ref.call
 
 
 def _with_size(graph: Graph, size: int) -> Graph:
@@ -109,9 +112,3 @@ def _call_shapes(written: GraphWriter) -> dict[str, Shape]:
                 shape = shape[::-1]
             shapes[node.meta["keras"]] = shape
     return shapes
-
-
-def _common(shape: Shape, other: Shape) -> Shape:
-    """Return a shape that is free where two shapes differ."""
-    sizes = zip(shape, other, strict=True)
-    return tuple(size if size == second else None for size, second in sizes)

@@ -11,22 +11,6 @@ from ecgnb.core.errors import PortError
 from ecgnb.port import dump_weights, inspect_keras, port_keras
 
 
-def conv(name: str, n_in: int, **options: object) -> tuple:
-    arrays = {
-        "kernel": np.ones((3, n_in, 4), np.float32),
-        "bias": np.zeros(4, np.float32),
-    }
-    config = {
-        "name": name,
-        "filters": 4,
-        "kernel_size": [3],
-        "strides": [1],
-        "padding": "same",
-        "activation": "relu",
-    }
-    return "Conv1D", {**config, **options}, arrays
-
-
 def test_inspection_of_the_pathology_model(golden_dir: Path) -> None:
     found = inspect_keras(golden_dir / "keras" / "pathology_avb" / "model.json")
     assert (found.keras_version, found.parameters, found.trainable) == (

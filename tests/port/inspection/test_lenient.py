@@ -7,26 +7,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from small_keras import write_sequential
+from small_keras import conv, write_sequential
 from zoo_cases import ZOO, zoo_models
 
 from ecgnb.port import inspect_keras
-
-
-def conv(name: str, n_in: int, **options: object) -> tuple:
-    arrays = {
-        "kernel": np.ones((3, n_in, 4), np.float32),
-        "bias": np.zeros(4, np.float32),
-    }
-    config = {
-        "name": name,
-        "filters": 4,
-        "kernel_size": [3],
-        "strides": [1],
-        "padding": "same",
-        "activation": "relu",
-    }
-    return "Conv1D", {**config, **options}, arrays
 
 
 def test_inspection_without_weights_or_with_damaged_ones(tmp_path: Path) -> None:

@@ -3,25 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from small_keras import write_sequential
+from small_keras import conv, write_sequential
 
 from ecgnb.port import dump_weights, inspect_keras
-
-
-def conv(name: str, n_in: int, **options: object) -> tuple:
-    arrays = {
-        "kernel": np.ones((3, n_in, 4), np.float32),
-        "bias": np.zeros(4, np.float32),
-    }
-    config = {
-        "name": name,
-        "filters": 4,
-        "kernel_size": [3],
-        "strides": [1],
-        "padding": "same",
-        "activation": "relu",
-    }
-    return "Conv1D", {**config, **options}, arrays
 
 
 def test_inspection_of_a_model_that_cannot_be_ported(tmp_path: Path) -> None:

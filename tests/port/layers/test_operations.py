@@ -8,14 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from layer_graphs import (
-    ECG,
-    SLICE,
-    X,
-    graph_of,
-    of_ecg,
-    port_of,
-)
+from layer_graphs import ECG, SLICE, X, of_ecg, operation_graph, operation_port
 from torch import nn
 from zoo_cases import ZooModel, check_model, difference, zoo_models
 
@@ -76,16 +69,19 @@ def test_layers_of_one_function(
 ) -> None:
     x = np.abs(X) + 0.1 if function == "math.rsqrt" else X
     wanted = np.asarray(expected(x), np.float32)
-    assert difference(port_of(function, **kwargs)(torch.from_numpy(x)), wanted) <= 1e-6
+    assert (
+        difference(operation_port(function, **kwargs)(torch.from_numpy(x)), wanted)
+        <= 1e-6
+    )
 
 
 def test_layers_of_functions_take_numbers_first_lists_and_parts() -> None:
     x = torch.from_numpy(X)
-    of_two = port_of(
+    of_two = operation_port(
         "math.subtract", lambda kwargs: ["_CONSTANT_VALUE", -1, 2.0, {"y": ECG}]
     )
     torch.testing.assert_close(of_two(x), 2 - x)
-    of_one = port_of("stack", lambda kwargs: [["ecg", 0, 0, {"axis": 1}]])
+    of_one = operation_port("stack", lambda kwargs: [["ecg", 0, 0, {"axis": 1}]])
     torch.testing.assert_close(of_one(x), x[:, None])
 
 
@@ -97,8 +93,8 @@ def test_layers_of_activation_functions_are_modules_that_rules_can_hook() -> Non
         "nn.gelu": nn.GELU,
     }
     for function, kind in kinds.items():
-        assert type(port_of(function).f) is kind
-    port = port_of("math.sigmoid")
+        assert type(operation_port(function).f) is kind
+    port = operation_port("math.sigmoid")
     assert port.origin.activations == ("sigmoid",)
     torch.testing.assert_close(port.logits(torch.from_numpy(X)), torch.from_numpy(X))
 
@@ -122,7 +118,7 @@ def test_layers_of_unknown_functions_are_refused_before_building(
     said: str, given: tuple[str, dict[str, Any]]
 ) -> None:
     with pytest.raises(PortError, match="nothing was built") as error:
-        refuse_unknown(graph_of(given[0], of_ecg, **given[1]))
+        refuse_unknown(operation_graph(given[0], of_ecg, **given[1]))
     assert said in str(error.value)
 
 
@@ -147,5 +143,5 @@ def test_layers_of_functions_refuse_what_has_no_equal(
     said: str, given: tuple[str, dict[str, Any]]
 ) -> None:
     with pytest.raises(PortError, match="The call 'f' of layer 'f'") as error:
-        port_of(given[0], **given[1])
+        operation_port(given[0], **given[1])
     assert said in str(error.value)

@@ -118,7 +118,7 @@ def test_keras_file_weights_beside_it_or_named(tmp_path: Path) -> None:
         )
     with pytest.raises(PortError, match="no weights file"):
         port_keras(model, weights=tmp_path / "absent.h5")
-    with pytest.raises(PortError, match="holds weights of its own"):
+    with pytest.raises(PortError, match="holds weights itself"):
         port_keras(ZOO / "nested_frozen_k2.h5", weights=elsewhere)
 
 
