@@ -204,7 +204,16 @@ def test_port_verify_exits_with_one_when_the_port_diverges(
     assert "First to diverge: last_conv" in output.out and "Likely cause" in output.out
     assert "does not agree with its reference" in output.err
     assert (
-        main(["port", "convert", reference[0], "--out", str(tmp_path / "out"), *reference[1:]])
+        main(
+            [
+                "port",
+                "convert",
+                reference[0],
+                "--out",
+                str(tmp_path / "out"),
+                *reference[1:],
+            ]
+        )
         == 1
     )
     assert (tmp_path / "out" / "report.html").is_file()
