@@ -17,6 +17,7 @@ import click
 
 from ecgnb import __version__
 from ecgnb.core.console import terminal_width, text_table
+from ecgnb.core.errors import ConfigError
 from ecgnb.core.parameters import choices_of
 from ecgnb.run.config import parameter_help, parameter_types
 
@@ -24,7 +25,25 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@click.group("ecgnb", context_settings={"help_option_names": ["-h", "--help"]})
+class CommandGroup(click.Group):
+    """Group that refuses two commands of one name, where click keeps the last."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Add a command; one with a name that is in use is a `ConfigError`."""
+        name = name or cmd.name
+        if name in self.commands:
+            raise ConfigError(
+                f"The command {name!r} is registered already. Give the new one another "
+                "name."
+            )
+        super().add_command(cmd, name)
+
+
+@click.group(
+    "ecgnb",
+    cls=CommandGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, message="ecgnb %(version)s")
 def ecgnb_command() -> None:
     """Deep learning on electrocardiograms."""

@@ -170,8 +170,8 @@ def _draw_bubbles(
 def _draw_legend(figure: Figure, threshold: float, target: str) -> None:
     ax = figure.axes[0]
     labels = {
-        _FOR: f"speaks for {shorten(target, 24)}",
-        _AGAINST: f"against it (above {100 * threshold:g} % of the largest)",
+        _FOR: f"raises {shorten(target, 24)}",
+        _AGAINST: f"lowers it (above {100 * threshold:g} % of the largest)",
     }
     handles = []
     for colour, label in labels.items():

@@ -358,7 +358,8 @@ class Run:
         return (
             f"<h4>Run {html.escape(self.name)}</h4>"
             f"{html_table(self.stages_table())}"
-            f"<p><b>Parameters that are no defaults</b></p>{html_table(chosen)}"
+            "<p><b>Parameters that differ from their defaults</b></p>"
+            f"{html_table(chosen)}"
             f"<details><summary>{len(defaults)} defaults</summary>"
             f"{html_table(defaults)}</details>"
         )

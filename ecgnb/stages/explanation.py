@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Which samples of a recording speak for a class, and which against it.
+    """Which samples of a recording raise the score of a class, and which lower it.
 
     Attributes:
         recording: the samples that the model saw, in mV: before the transforms, and
             without filters that change the unit. Of a model that reads windows, all of
             them joined.
         attribution: ``[n_leads, n_samples]``, or ``[n_samples]`` for Grad-CAM; positive
-            speaks for the class.
+            raises the score of the class.
         target: the class; empty for attention, which is the same for all.
         probabilities: of all classes.
         prediction: the classes called, joined with ``|``.

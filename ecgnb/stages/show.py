@@ -121,8 +121,8 @@ def explanation(
     save_to: str | Path | None = None,
     **reading: Any,
 ) -> pd.DataFrame:
-    """Show on paper which samples of a recording speak for a class; of a long recording
-    the ten seconds with most of the relevance.
+    """Show on paper which samples of a recording raise the score of a class; of a long
+    recording the ten seconds with most of the relevance.
 
     Args:
         source: a file or a `Recording`.

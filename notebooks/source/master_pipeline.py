@@ -225,7 +225,7 @@ ecgnb.show.roc(run)
 
 # %% [markdown]
 # **Precision-recall curves** are the stricter view where a class is rare, since they ignore
-# the many true negatives. Compare each curve with its dashed line, the share of positives,
+# the many true negatives. Compare each curve with its dotted line, the share of positives,
 # which is what guessing reaches: a good curve stays near the top far to the right.
 
 # %%
@@ -251,9 +251,9 @@ import ecgnb; run = ecgnb.open_run()
 ecgnb.show.reliability(run)
 
 # %% [markdown]
-# **Probabilities of positives and negatives.** Good: two separate hills on either side of
-# the threshold. Bad: hills on top of each other, or a threshold at the edge, where a
-# small change of the recordings would change many decisions.
+# **Probabilities of positives and negatives.** Good: two separate hills, the
+# positives at the right. Bad: hills on top of each other, so that no threshold separates
+# them.
 
 # %%
 import ecgnb; run = ecgnb.open_run()

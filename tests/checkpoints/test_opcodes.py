@@ -6,31 +6,29 @@ import io
 import pickle
 import struct
 import tracemalloc
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from hostile_pickles import audited, short, stream, text
+from hostile_pickles import audited, short, stream, text, value_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgnb.checkpoints import opcodes
-from ecgnb.checkpoints.inert import Inert, brief
+from ecgnb.checkpoints.inert import brief
 from ecgnb.checkpoints.opcodes import interpret
 from ecgnb.checkpoints.plain import plain, walk
 from ecgnb.core.errors import CheckpointError
-
-
-def value_of(*parts: bytes) -> Any:
-    return interpret(stream(*parts), "a test").value
-
 
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**80), 2**80), st.floats(allow_nan=False), st.text(), st.binary(),
     st.complex_numbers(allow_nan=False),
 )  # fmt: skip
+
+
 KEYS = st.one_of(st.integers(), st.text(), st.tuples(st.text(), st.integers()))
+
+
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.one_of(
@@ -50,29 +48,6 @@ def test_plain_values_of_every_protocol_come_back(value: Any, protocol: int) -> 
     assert value_of(pickle.dumps(value, protocol)) == value
 
 
-@pytest.mark.parametrize("protocol", range(6))
-def test_containers_of_the_standard_library_become_plain(protocol: int) -> None:
-    ordered = collections.OrderedDict([("b", 1), ("a", [2])])
-    ordered._metadata = {"": {"version": 1}}  # type: ignore[attr-defined]  # as state dicts of modules have
-    counted, default = (
-        collections.Counter("aab"),
-        collections.defaultdict(list, {"k": [1]}),
-    )
-    held = [ordered, counted, default, bytearray(b"\x00\xff"), {1: {2, 3}}]
-    found = value_of(pickle.dumps(held, protocol))
-    assert found == [
-        dict(ordered),
-        {"a": 2, "b": 1},
-        {"k": [1]},
-        bytearray(b"\x00\xff"),
-        {1: {2, 3}},
-    ]
-    assert (
-        list(found[0]) == ["b", "a"]
-        and [type(each) for each in found[:3]] == [dict] * 3
-    )
-
-
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_objects_become_notes_of_what_they_are(protocol: int) -> None:
     array, args = (
@@ -84,39 +59,27 @@ def test_objects_become_notes_of_what_they_are(protocol: int) -> None:
         io.BytesIO(pickle.dumps({"a": array, "n": args, "q": queue}, protocol)),
         "a test",
     )
-    found = unpickled.value
-    assert found["n"].name == "argparse.Namespace" and found["n"].state == {
+    result = unpickled.value
+    assert result["n"].name == "argparse.Namespace" and result["n"].state == {
         "lr": 0.1,
         "layers": [1, 2],
     }
-    assert plain(found)["n"] == {"lr": 0.1, "layers": [1, 2]}
+    assert plain(result)["n"] == {"lr": 0.1, "layers": [1, 2]}
     assert (
-        found["q"].name == "collections.deque"
-        and found["q"].args == ((), 5)
-        and found["q"].items == [1, 2]
+        result["q"].name == "collections.deque"
+        and result["q"].args == ((), 5)
+        and result["q"].items == [1, 2]
     )
     assert unpickled.globals["argparse.Namespace"].called == 1
     if protocol < 5:
-        assert found["a"].name.endswith("multiarray._reconstruct") and found["a"].state[
-            1
-        ] == (2, 3)
-        assert found["a"].state[4] == array.tobytes()
-
-
-def test_what_is_shared_stays_shared_and_cycles_are_kept() -> None:
-    shared: list = [1]
-    cycle: dict = {"twice": (shared, shared)}
-    cycle["self"] = cycle
-    found = value_of(pickle.dumps(cycle))
-    assert found["self"] is found and found["twice"][0] is found["twice"][1]
-    made = plain(found)
-    assert made["self"] is made and made["twice"][0] is made["twice"][1]
-    assert (
-        len(list(walk(found))) == 6
-    )  # the cycle is entered once, the shared list, too
+        assert result["a"].name.endswith("multiarray._reconstruct") and result[
+            "a"
+        ].state[1] == (2, 3)
+        assert result["a"].state[4] == array.tobytes()
 
 
 COMMAND = text("touch should_not_exist")
+
 
 #: Ways to have something called: bytes of the pickle, and the name and arguments that
 #: must be noted.
@@ -235,74 +198,12 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("case", MALFORMED)
-def test_damaged_pickles_are_told_with_their_place(case: str) -> None:
+def test_damaged_pickles_are_refused_with_their_position(case: str) -> None:
     with pytest.raises(
         CheckpointError,
         match=r"a test cannot be read: its pickle is damaged near byte \d+",
     ):
         value_of(MALFORMED[case])
-
-
-def test_constructors_with_odd_arguments_stay_notes() -> None:
-    for call in (b"c__builtin__\nbytearray\nJ\xff\xff\xff\x7f\x85R.", b"ccollections\nOrderedDict\nK\x01\x85R.",
-                 b"c__builtin__\nset\nK\x01\x85R.", b"c_codecs\nencode\nX\x01\x00\x00\x00aX\x03\x00\x00\x00rot\x86R.",
-                 b"ccollections\nOrderedDict\n](K\x01K\x02e\x85R.", b"c__builtin__\ncomplex\nK\x01\x85R."):  # fmt: skip
-        assert isinstance(value_of(call), Inert)
-
-
-def deep(levels: int, kind: bytes) -> bytes:
-    return {b"l": b"]" * levels + b"a" * (levels - 1), b"t": b")" + b"\x85" * levels}[
-        kind
-    ]
-
-
-def memoised(first: bytes, wrap: Callable[[bytes], bytes]) -> bytes:
-    """A value wrapped sixty times, each time around the one before taken from the
-    memo."""
-    data = first + b"q\x00"
-    for level in range(60):
-        data += b"0" + wrap(b"h" + bytes([level])) + b"q" + bytes([level + 1])
-    return data
-
-
-def test_deep_nesting_and_shared_laughter_neither_crash_nor_hang() -> None:
-    for kind in (b"l", b"t"):
-        found = value_of(b"\x80\x02", deep(100_000, kind), b".")
-        assert brief(found) in ("list of 1", "tuple(tuple of 1)", "tuple of 1")
-        assert 1 < len(list(walk(found))) < 100
-        with pytest.raises(CheckpointError, match="nested deeper than"):
-            plain(found)
-    laughter = memoised(b"](" + b"N" * 10 + b"e", lambda last: b"](" + last * 10 + b"e")
-    found = value_of(laughter, b".")
-    assert len(list(walk(found))) == 611 and brief(found) == "list of 10"
-    assert len(plain(found)) == 10
-    assert (
-        repr(value_of(b"cos\nsystem\n", laughter, b"\x85R."))
-        == "<inert os.system(list of 10)>"
-    )
-
-
-def test_keys_that_would_overflow_the_stack_or_never_hash_are_refused() -> None:
-    doubled = memoised(b"K\x01", lambda last: last * 2 + b"\x86")
-    for key in (deep(300_000, b"t"), doubled):
-        with pytest.raises(CheckpointError, match="too many parts"):
-            value_of(b"\x80\x02}", key, b"Ns.")
-
-
-def test_texts_of_notes_are_short_and_clean() -> None:
-    assert brief("a\x1b[2J\n") == r"'a\x1b[2J\n'"
-    assert (
-        brief(Inert("os\x1b.system", ("x" * 10_000,)))
-        == r"os\x1b.system('" + "x" * 120 + "'...)"
-    )
-    assert brief(1 << 100_000) == "a number of 100001 bits"
-    assert (
-        brief(Inert("m.f", ([0.25, 120.5], {"patient": 7}, ("sh", "-c"))))
-        == "m.f(list of 2, dict of 1, tuple('sh', '-c'))"
-    )
-    inner = Inert("m.g", ())
-    inner.args = (inner,)
-    assert brief(inner) == "m.g(m.g(...))"
 
 
 def test_memory_stays_small_whatever_the_file_asks_for(
@@ -336,8 +237,8 @@ def test_memory_stays_small_whatever_the_file_asks_for(
 @given(st.binary(max_size=60))
 def test_any_bytes_give_a_value_or_a_clear_error(data: bytes) -> None:
     try:
-        found = interpret(io.BytesIO(data + b"."), "a test").value
+        result = interpret(io.BytesIO(data + b"."), "a test").value
     except CheckpointError:
         return
-    assert len(brief(found)) < 5_000
-    list(walk(found))
+    assert len(brief(result)) < 5_000
+    list(walk(result))

@@ -32,18 +32,6 @@ def test_help_lists_every_command_and_each_has_its_own(capsys: Capture) -> None:
     assert set(expected.split()) == set(ecgnb_command.commands)
 
 
-def test_a_command_from_outside_is_listed_and_runs(capsys: Capture) -> None:
-    @command()
-    def hello() -> None:
-        """Say hello to the laboratory."""
-        print("hello, laboratory")
-
-    assert main(["--help"]) == 0
-    assert "hello       Say hello to the laboratory." in capsys.readouterr().out
-    assert main(["hello"]) == 0
-    assert capsys.readouterr().out == "hello, laboratory\n"
-
-
 def test_exit_codes(capsys: Capture) -> None:
     @command()
     def fail() -> None:

@@ -156,7 +156,7 @@ def test_extras_are_read_from_the_metadata(declare: Callable) -> None:
         "test": ["pytest"],
     })  # fmt: skip
     assert extras() == ["port", "hub"]
-    assert [each.name for each in extra_requirements("hub")] == ["huggingface-hub"]
+    assert [item.name for item in extra_requirements("hub")] == ["huggingface-hub"]
     assert judge_extras({"h5py": "3.16.0", "huggingface-hub": "0.36.0"}) == Verdict(
         "pass",
         "installed: port; not installed: hub",
@@ -336,7 +336,7 @@ def test_without_its_package_an_extra_is_named(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in {
         package,
-        *(each for each in sys.modules if each.startswith(f"{package}.")),
+        *(item for item in sys.modules if item.startswith(f"{package}.")),
     }:
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(
@@ -350,7 +350,7 @@ def test_all_imports_of_extras_are_known_and_lazy() -> None:
     above."""
     assert set(extras()) <= WAYS.keys()
     packages = {package: extra for extra, (package, _, _) in WAYS.items()}
-    found: dict[str, set[str]] = {extra: set() for extra in WAYS}
+    result: dict[str, set[str]] = {extra: set() for extra in WAYS}
     for path in (ROOT / "ecgnb").rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
@@ -364,13 +364,13 @@ def test_all_imports_of_extras_are_known_and_lazy() -> None:
                 assert node not in tree.body, (
                     f"{path} imports {package} before anybody needs it"
                 )
-                found[packages[package]].add(
+                result[packages[package]].add(
                     ".".join(path.relative_to(ROOT).with_suffix("").parts)
                 )
-    assert found == {extra: modules for extra, (_, modules, _) in WAYS.items()}
+    assert result == {extra: modules for extra, (_, modules, _) in WAYS.items()}
 
 
-def test_broken_versions_are_told_before_they_are_imported(monkeypatch) -> None:
+def test_broken_versions_are_reported_before_they_are_imported(monkeypatch) -> None:
     monkeypatch.setattr(
         compatibility,
         "installed_versions",

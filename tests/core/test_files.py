@@ -79,7 +79,7 @@ def test_a_process_that_has_ended_unnoticed_does_not_live(tmp_path: Path) -> Non
         assert not files._may_be_running(child.pid)
 
 
-def test_leftovers_are_told_by_process_and_age(
+def test_leftovers_are_recognised_by_process_and_age(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ecgnb.core.errors import ConfigError, first_few
+from ecgnb.core.errors import ConfigError
 from ecgnb.core.registry import Registry, nearest
 
 
@@ -66,9 +66,3 @@ def test_a_new_file_in_a_package_is_imported_without_being_listed(
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert importlib.import_module("laboratory").MODELS.available() == ("tiny",)
-
-
-def test_first_few_counts_the_rest() -> None:
-    assert first_few([1, 2, 3]) == "1, 2, 3"
-    assert first_few(["a", "b", "c"], count=2) == "a, b and 1 more"
-    assert first_few([]) == ""

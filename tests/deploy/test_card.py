@@ -94,7 +94,7 @@ def test_the_front_matter_is_what_the_hub_reads(bundle: Bundle) -> None:
     )
     assert {"electrocardiogram", "ecg", "pytorch"} <= set(data.tags)
     assert data.model_name == "resnet1d"
-    results = {each.metric_type: each for each in data.eval_results}
+    results = {item.metric_type: item for item in data.eval_results}
     assert list(results) == ["macro_auroc", "f_max"]
     assert (
         results["macro_auroc"].metric_value,
@@ -114,17 +114,18 @@ def test_a_license_that_the_hub_does_not_know_has_a_name(bundle: Bundle) -> None
     )
 
 
-def test_the_input_is_told(bundle: Bundle) -> None:
-    told = dict(rows(model_card(bundle), "Input"))
-    assert told["leads"] == "I, II, III, aVR, aVL, aVF, V1, V2, V3, V4, V5, V6"
-    assert told["rate"].startswith("100 Hz") and told["units"].startswith("mV")
+def test_the_card_describes_the_input(bundle: Bundle) -> None:
+    facts = dict(rows(model_card(bundle), "Input"))
+    assert facts["leads"] == "I, II, III, aVR, aVL, aVF, V1, V2, V3, V4, V5, V6"
+    assert facts["rate"].startswith("100 Hz") and facts["units"].startswith("mV")
     assert (
-        told["length"]
+        facts["length"]
         == "10 s (1000 samples); longer recordings are cut into windows, shorter ones are padded with zeros"
     )
     assert (
-        told["transforms, of the model's input"].startswith("zscore (")
-        and "bandpass (low 0.5, high 30.0" in (told["transforms, of the model's input"])
+        facts["transforms, of the model's input"].startswith("zscore (")
+        and "bandpass (low 0.5, high 30.0"
+        in (facts["transforms, of the model's input"])
     )
     cropped = dict(rows(model_card(dataclasses.replace(bundle, aggregate=())), "Input"))
     assert "longer recordings are cropped to the beginning" in cropped["length"]
@@ -161,17 +162,17 @@ def test_the_numbers_have_their_intervals(bundle: Bundle) -> None:
     assert "## Results" not in model_card(dataclasses.replace(bundle, metrics={}))
 
 
-def test_the_origin_is_told_without_this_machine_and_without_recordings(
+def test_the_origin_is_described_without_this_machine_and_without_recordings(
     bundle: Bundle,
 ) -> None:
     card = model_card(bundle)
-    told = dict(rows(card, "Where it comes from"))
-    assert told["run"] == "ptbxl-resnet1d-0a1b" and told["parameters: EPOCHS"] == "3"
+    facts = dict(rows(card, "Where it comes from"))
+    assert facts["run"] == "ptbxl-resnet1d-0a1b" and facts["parameters: EPOCHS"] == "3"
     assert (
-        told["parameters: LEADS"] == '\\["I", "II"\\]'
-        and told["started from: file"] == "model.pt"
+        facts["parameters: LEADS"] == '\\["I", "II"\\]'
+        and facts["started from: file"] == "model.pt"
     )
-    assert told["versions"] == "python 3.11.9, torch 2.6.0"
+    assert facts["versions"] == "python 3.11.9, torch 2.6.0"
     for private in ("anna", "4711", "4713", "not installed"):
         assert private not in card
     assert "## Where it comes from" not in model_card(
@@ -252,7 +253,7 @@ def test_other_texts_stay(text: str) -> None:
 def test_the_card_of_a_run(finished_run) -> None:
     card = model_card(load_bundle(finished_run.path("bundle")))
     data = ModelCard(card).data
-    assert {each.metric_type for each in data.eval_results} == {
+    assert {item.metric_type for item in data.eval_results} == {
         row["metric"] for row in finished_run.metrics["intervals"]
     }
     assert finished_run.name in card and str(finished_run.root) not in card

@@ -88,16 +88,22 @@ def test_a_bundle_comes_back_and_predicts_bit_for_bit_the_same(
     hub: FakeHub, folder: Path, bundle: Bundle, recording: Recording
 ) -> None:
     pushed = push_to_hub(folder, "clinic/ecg")
-    found = from_hub("clinic/ecg", pushed.revision)
-    assert predict_recordings(found, recording).equals(
+    result = from_hub("clinic/ecg", pushed.revision)
+    assert predict_recordings(result, recording).equals(
         predict_recordings(bundle, recording)
     )
     for field in dataclasses.fields(Bundle):
         if field.name != "model":
-            assert getattr(found, field.name) == getattr(bundle, field.name), field.name
-    ours, theirs = bundle.model.state_dict(), found.model.state_dict()
-    assert list(ours) == list(theirs) and all(
-        torch.equal(ours[name], theirs[name]) for name in ours
+            assert getattr(result, field.name) == getattr(bundle, field.name), (
+                field.name
+            )
+    expected_values, actual_values = (
+        bundle.model.state_dict(),
+        result.model.state_dict(),
+    )
+    assert list(expected_values) == list(actual_values) and all(
+        torch.equal(expected_values[name], actual_values[name])
+        for name in expected_values
     )
     hub.requests.clear()
     from_hub("clinic/ecg", pushed.revision)
@@ -120,8 +126,8 @@ def test_exactly_the_files_of_the_bundle_go_up_as_one_private_commit(
     for name in ("bundle.json", "model.safetensors"):
         assert files[name] == (folder / name).read_bytes()
     assert files["README.md"].decode() == model_card(bundle, "clinic/ecg")
-    sent = [each for each in hub.requests if each.server == "hub"]
-    assert {each.authorization for each in sent} == {"Bearer hf_writer"}
+    sent = [item for item in hub.requests if item.server == "hub"]
+    assert {item.authorization for item in sent} == {"Bearer hf_writer"}
     left = sorted(path.name for path in folder.iterdir())
     assert left == ["README.md", "bundle.json", "model.safetensors", "notes.txt", "sub"]
 
@@ -140,17 +146,20 @@ def test_a_card_that_somebody_worked_on_stays(
 
 
 def test_paths_of_this_machine_stay_here(hub: FakeHub, folder: Path) -> None:
-    told = read_json(folder / "bundle.json")
-    told["provenance"] = {
+    description = read_json(folder / "bundle.json")
+    description["provenance"] = {
         "run": "demo",
         "parameters": {"EPOCHS": 3, "DATASET_DIR": "/home/anna/ptbxl"},
     }
-    write_json(folder / "bundle.json", told)
+    write_json(folder / "bundle.json", description)
     push_to_hub(folder, "clinic/ecg")
     sent = json.loads(hub.repositories["clinic/ecg"].files()["bundle.json"])
-    assert sent == {**told, "provenance": {"run": "demo", "parameters": {"EPOCHS": 3}}}
+    assert sent == {
+        **description,
+        "provenance": {"run": "demo", "parameters": {"EPOCHS": 3}},
+    }
     assert from_hub("clinic/ecg").provenance == sent["provenance"]
-    assert read_json(folder / "bundle.json") == told
+    assert read_json(folder / "bundle.json") == description
 
 
 def test_what_is_public_is_not_pushed_to_by_mistake(hub: FakeHub, folder: Path) -> None:
@@ -189,7 +198,7 @@ def test_a_folder_that_is_no_whole_bundle_never_reaches_the_hub(
         ),
     ],
 )
-def test_who_may_not_write_is_told_so(
+def test_a_push_without_the_right_to_write_is_refused(
     hub: FakeHub,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -239,7 +239,7 @@ def test_what_cannot_be_compared_is_refused(bundle: Bundle) -> None:
     lowered, _ = lower_precision(bundle, "int8", one[0])
     flat = dataclasses.replace(one[0], signal=one[0].signal * 0)
     pretrained = build_model(**{**bundle.model.spec(), "n_classes": 0})
-    for given, precision, sources, options, message in (
+    for arguments, precision, sources, options, message in (
         (bundle, "int4", one, {}, "no precision 'int4'.*Did you mean 'int8'"),
         (bundle, "float32", one, {}, "in float32 already"),
         (lowered, "int8", one, {}, "in int8 already"),
@@ -256,7 +256,7 @@ def test_what_cannot_be_compared_is_refused(bundle: Bundle) -> None:
         ),
     ):
         with pytest.raises(ConfigError, match=message):
-            lower_precision(given, precision, sources, **options)
+            lower_precision(arguments, precision, sources, **options)
     with pytest.raises(ReadError, match="constant"):
         lower_precision(bundle, "int8", [*one, flat])
 

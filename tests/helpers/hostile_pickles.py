@@ -7,8 +7,11 @@ import io
 import struct
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+from ecgnb.checkpoints.opcodes import interpret
 
 #: Protocol 2 opcodes for one float tensor of four zeros in the storage "0", without
 #: PROTO and STOP.
@@ -82,6 +85,8 @@ def stream(*parts: bytes) -> io.BytesIO:
 
 
 _heard: list[list[str]] = []
+
+
 _HARMFUL = (
     "import",
     "exec",
@@ -114,3 +119,24 @@ def audited() -> Iterator[list[str]]:
         yield events
     finally:
         _heard.remove(events)
+
+
+def value_of(*parts: bytes) -> Any:
+    """Return the value of a pickle in parts."""
+    return interpret(stream(*parts), "a test").value
+
+
+def deep(levels: int, kind: bytes) -> bytes:
+    """A pickle of nested lists ("l") or tuples ("t"), without STOP."""
+    return {b"l": b"]" * levels + b"a" * (levels - 1), b"t": b")" + b"\x85" * levels}[
+        kind
+    ]
+
+
+def memoised(first: bytes, wrap: Callable[[bytes], bytes]) -> bytes:
+    """A value wrapped sixty times, each time around the one before taken from the
+    memo."""
+    data = first + b"q\x00"
+    for level in range(60):
+        data += b"0" + wrap(b"h" + bytes([level])) + b"q" + bytes([level + 1])
+    return data

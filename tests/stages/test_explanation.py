@@ -31,23 +31,23 @@ from ecgnb.transforms.pipeline import build_pipeline
 )
 def test_explanation_is_of_what_the_model_saw(finished_run, method) -> None:
     recording = synthesise(1)
-    found = explain_recording(recording, finished_run, method)
+    result = explain_recording(recording, finished_run, method)
     bundle = find_bundle(finished_run)
     row = ecgnb.predict(recording, run=finished_run).iloc[0]
-    assert found.target == max(bundle.classes, key=lambda name: row[name])
-    assert found.probabilities == {name: row[name] for name in bundle.classes}
+    assert result.target == max(bundle.classes, key=lambda name: row[name])
+    assert result.probabilities == {name: row[name] for name in bundle.classes}
     ready = standardise(recording, bundle.prepare)
-    np.testing.assert_array_equal(found.recording.signal, ready.signal)
+    np.testing.assert_array_equal(result.recording.signal, ready.signal)
     expected = explain(
         bundle.model,
         model_input(bundle, ready),
         method,
-        bundle.classes.index(found.target),
+        bundle.classes.index(result.target),
     )[0]
     np.testing.assert_allclose(
-        found.attribution, expected.numpy(), rtol=1e-5, atol=1e-7
+        result.attribution, expected.numpy(), rtol=1e-5, atol=1e-7
     )
-    assert np.abs(found.attribution).max() > 0
+    assert np.abs(result.attribution).max() > 0
 
 
 @pytest.fixture
@@ -83,30 +83,30 @@ def windowed(tmp_path) -> tuple[str, Bundle]:
 def test_explanation_of_windows_is_joined_along_time(windowed, method) -> None:
     folder, bundle = windowed
     recording = synthesise(1)
-    found = explain_recording(recording, folder, method, "MI")
+    result = explain_recording(recording, folder, method, "MI")
     windows = standardise_windows(recording, bundle.prepare)
-    assert len(windows) == 2 and found.recording.signal.shape == (12, 4000)
-    assert found.attribution.shape == (
+    assert len(windows) == 2 and result.recording.signal.shape == (12, 4000)
+    assert result.attribution.shape == (
         (12, 4000) if method == "gradient_x_input" else (4000,)
     )
     for number, window in enumerate(windows):
         expected = explain(bundle.model, model_input(bundle, window), method, 1)[
             0
         ].numpy()
-        part = found.attribution[..., 2000 * number : 2000 * number + 2000]
+        part = result.attribution[..., 2000 * number : 2000 * number + 2000]
         np.testing.assert_allclose(
             part, expected, rtol=1e-5, atol=1e-7 * np.abs(expected).max()
         )
     row = ecgnb.predict(recording, run=folder).iloc[0]
     assert (
-        found.probabilities == {"AF": row["AF"], "MI": row["MI"]}
-        and found.prediction == row["prediction"]
+        result.probabilities == {"AF": row["AF"], "MI": row["MI"]}
+        and result.prediction == row["prediction"]
     )
     # What is drawn is in mV, not the z-scores that the model sees: paper has a scale.
-    np.testing.assert_array_equal(found.recording.signal, recording.signal[:, :4000])
+    np.testing.assert_array_equal(result.recording.signal, recording.signal[:, :4000])
     assert (
-        found.table()["largest_at_s"].between(0, 8).all()
-        and found.densest_second(3.0) <= 5.0
+        result.table()["largest_at_s"].between(0, 8).all()
+        and result.densest_second(3.0) <= 5.0
     )
 
 
@@ -156,13 +156,13 @@ def test_explanation_refuses_what_it_cannot_do(finished_run) -> None:
 
 
 def test_explanation_shows_where_the_relevance_is(finished_run) -> None:
-    found = explain_recording(synthesise(1), finished_run, "gradient_x_input")
-    fs = found.recording.fs
+    result = explain_recording(synthesise(1), finished_run, "gradient_x_input")
+    fs = result.recording.fs
     attribution = np.zeros((12, int(30 * fs)), np.float32)
     attribution[3, int(22 * fs) : int(24 * fs)] = -1.0
-    longer = dataclasses.replace(found.recording, signal=np.zeros_like(attribution))
-    moved = dataclasses.replace(found, recording=longer, attribution=attribution)
-    assert 14.0 <= moved.densest_second() <= 20.0 and found.densest_second() == 0.0
+    longer = dataclasses.replace(result.recording, signal=np.zeros_like(attribution))
+    moved = dataclasses.replace(result, recording=longer, attribution=attribution)
+    assert 14.0 <= moved.densest_second() <= 20.0 and result.densest_second() == 0.0
 
 
 def test_explanation_is_shown_on_paper(finished_run, tmp_path) -> None:

@@ -281,8 +281,8 @@ def test_changed_labels_ask_for_another_split_and_training(
     run = job(DATASET_DIR=str(recordings), SPLIT="kfold", N_FOLDS=3)
     relabel(
         recordings,
-        lambda place, old: (
-            "AF" if place == 3 and old != "AF" else "NORM" if place == 3 else old
+        lambda position, old: (
+            "AF" if position == 3 and old != "AF" else "NORM" if position == 3 else old
         ),
     )
     ecgnb.load_cohort(run)

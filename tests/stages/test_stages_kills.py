@@ -50,7 +50,7 @@ def start(
     **parameters: object,
 ) -> subprocess.Popen:
     """Start a command in a group of processes of its own."""
-    given = [
+    options = [
         text for name, value in parameters.items() for text in ("-p", name, str(value))
     ]
     environment = {
@@ -61,7 +61,7 @@ def start(
     }
     home.mkdir(exist_ok=True)
     return subprocess.Popen(
-        [sys.executable, "-m", *module, *arguments, *given],
+        [sys.executable, "-m", *module, *arguments, *options],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -48,9 +48,9 @@ def test_start_from_begins_with_the_weights_of_the_bundle(
     ecgnb.train(run)
     ecgnb.evaluate(run)
     after = load_file(run.path("bundle/model.safetensors"))
-    told = dict(reproduce(run).tables)["Parameters"]["parameter"].tolist()
+    names = dict(reproduce(run).tables)["Parameters"]["parameter"].tolist()
     assert (
-        "START_FROM" in told and "MODEL" not in told and "MODEL_OPTIONS" not in told
+        "START_FROM" in names and "MODEL" not in names and "MODEL_OPTIONS" not in names
     ), "what was not used"
     learnt = [key for key in before if key.endswith(".weight")]
     assert max(float((after[key] - before[key]).abs().max()) for key in learnt) < 1e-6

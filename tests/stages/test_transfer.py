@@ -98,7 +98,7 @@ def test_start_from_a_checkpoint_begins_with_its_weights(home: Path) -> None:
         ), name
 
 
-def test_preflight_tells_how_the_model_has_learnt(home: Path) -> None:
+def test_preflight_names_the_pretraining_of_the_model(home: Path) -> None:
     checkpoint = small_stand_in(home / "stand_in.pt")
     run = ecgnb.open_run({**QUICK, "TARGET_FS": 250, "START_FROM": str(checkpoint)})
     with pytest.raises(

@@ -60,7 +60,7 @@ def build_mapping(
     manifest = find_records(name, root, label_set=label_set)
     if (manifest["label"] == "").all():
         raise LabelError(
-            f"The data set {name} says nothing about the labels "
+            f"The data set {name} does not define the labels "
             f"{', '.join(classes_of(name, label_set))}. "
             f"Its label sets are {', '.join(CATALOG.get(name).label_sets)}."
         )

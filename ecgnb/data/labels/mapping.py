@@ -113,7 +113,8 @@ def apply_mapping(
     if unmapped not in ("other", "drop"):
         raise ConfigError(f"unmapped is {unmapped!r}; give 'other' or 'drop'.")
     texts, not_classes_of = _normalise_labels(mapping["mapped_label"], classes)
-    join, foreign = _join(manifest, mapping, pd.factorize(texts)[0])
+    codes, _ = pd.factorize(texts)
+    join, foreign = _join(manifest, mapping, codes)
     matched = join.row >= 0
     if len(manifest) and not matched.any():
         raise _nothing_matched(manifest, mapping, join.ambiguous)
@@ -178,7 +179,8 @@ def _normalise_labels(
             not_classes[text] = unknown
         if not known and OTHER in classes:
             known.add(OTHER)
-        texts.append("|".join([name for name in classes if name in known]))
+        in_order = [name for name in classes if name in known]
+        texts.append("|".join(in_order))
     return np.array(texts, dtype=object)[codes], not_classes
 
 
@@ -230,11 +232,13 @@ def _join(
         candidates = entries
         if dataset not in ANONYMOUS:
             candidates = entries[entries["dataset"].isin([dataset, ""])]
-        names, rows = candidates["name"], candidates["row"].to_numpy()
+        names = candidates["name"]
+        rows = candidates["row"].to_numpy()
         if names.duplicated().any():  # in several data sets: their folders differ
             names = candidates["dataset"] + "/" + names
         part = manifest.iloc[records]
-        ids, paths = part["record_id"].tolist(), part["path"].tolist()
+        ids = part["record_id"].tolist()
+        paths = part["path"].tolist()
         matches = match(ids, paths, names.tolist(), values[rows])
         matched = matches.row >= 0
         join.row[records[matched]] = rows[matches.row[matched]]
@@ -265,14 +269,19 @@ def _distinct_recordings(
         rows = mapping["record_id"] + " = " + mapping["mapped_label"]
         examples = []
         for clash in clashes[:5]:
-            examples.append(" and ".join(rows[groups.of_row == clash].iloc[:3]))
+            contradicting = rows[groups.of_row == clash]
+            examples.append(" and ".join(contradicting.iloc[:3]))
         raise LabelError(
             f"The mapping contradicts itself for {len(clashes)} recordings: "
             f"{'; '.join(examples)}. Keep one row for each, with several labels "
             "joined by '|'."
         )
     first = groups.first
-    columns = {"dataset": datasets[first], "name": names[first], "row": first}
+    columns = {
+        "dataset": datasets[first],
+        "name": names[first],
+        "row": first,
+    }
     return pd.DataFrame(columns), groups.of_row
 
 

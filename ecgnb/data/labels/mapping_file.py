@@ -64,7 +64,9 @@ def read_mapping(path: str | Path) -> pd.DataFrame:
             "Correct that line."
         ) from error
     table.columns = pd.Index(names)
-    columns = MAPPING_COLUMNS + ([PATIENT] if PATIENT in names else [])
+    columns = MAPPING_COLUMNS.copy()
+    if PATIENT in names:
+        columns.append(PATIENT)
     table = pd.DataFrame({name: table[name].fillna("").str.strip() for name in columns})
     nameless = np.flatnonzero(table["record_id"] == "")
     if len(nameless):

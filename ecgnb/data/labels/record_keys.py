@@ -189,14 +189,16 @@ def match(
     for n_folders in sorted(set(folders_of_name) - {0}, reverse=True):
         ends = []
         for file in files:
-            parts = file.split("/")
-            is_deep = len(parts) > n_folders
-            ends.append("/".join(parts[-n_folders - 1 :]) if is_deep else "")
+            folders_and_name = file.split("/")[-n_folders - 1 :]
+            if len(folders_and_name) <= n_folders:
+                folders_and_name = []
+            ends.append("/".join(folders_and_name))
         deep_names = np.where(folders_of_name == n_folders, names, "")
         matches.add("path", ends, deep_names)
     file_names = list(map(last_part, names))
     matches.add("file name", list(map(last_part, clean_ids)), file_names)
     matches.add("file name", list(map(last_part, files)), file_names)
     short_ids = list(map(without_zeros, clean_ids))
-    matches.add("leading zeros", short_ids, list(map(without_zeros, names)))
+    short_names = list(map(without_zeros, names))
+    matches.add("leading zeros", short_ids, short_names)
     return matches

@@ -38,14 +38,21 @@ def find_leakage(
         n_parts = keyed.groupby("key")["part"].transform("nunique")
         for key, case in keyed[n_parts > 1].groupby("key", sort=True):
             in_parts = sorted(set(case["part"]), key=order.index)
-            row = [kind, key, "|".join(in_parts), "|".join(case["record_id"])]
+            row = [
+                kind,
+                key,
+                "|".join(in_parts),
+                "|".join(case["record_id"]),
+            ]
             cases.append(row)
     return pd.DataFrame(cases, columns=["kind", "key", "parts", "records"])
 
 
 def describe_leaks(leaks: pd.DataFrame) -> str:
     """Describe the first leaks of `find_leakage` in one line."""
-    cases = [f"{case.kind} {case.key} in {case.parts}" for case in leaks.itertuples()]
+    cases = []
+    for case in leaks.itertuples():
+        cases.append(f"{case.kind} {case.key} in {case.parts}")
     return (
         f"{len(leaks)} patients, signals or twins are in two parts: "
         f"{first_few(cases, 3)}"
@@ -90,7 +97,8 @@ def record_groups(records: pd.DataFrame) -> np.ndarray:
 
 def unknown_patients(records: pd.DataFrame) -> np.ndarray:
     """Return bool ``[n]``: the patient of the record is unknown."""
-    return (records["patient_id"].fillna("").astype(str) == "").to_numpy()
+    patients = records["patient_id"].fillna("").astype(str)
+    return (patients == "").to_numpy()
 
 
 def _keys(records: pd.DataFrame) -> dict[str, pd.Series]:

@@ -39,7 +39,11 @@ def split_report(
     unknown = unknown_patients(records)
     n_classes = counts.shape[1] - 1
     names = [*classes[:n_classes], *map(str, range(len(classes), n_classes))]
-    report: dict[str, Any] = {"records": {}, "groups": {}, "classes": {}}
+    report: dict[str, Any] = {
+        "records": {},
+        "groups": {},
+        "classes": {},
+    }
     for number, name in enumerate(PARTS):
         in_part = part == number
         totals = counts[in_part].sum(axis=0).tolist()

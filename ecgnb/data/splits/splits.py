@@ -40,7 +40,11 @@ class Splits:
     @property
     def parts(self) -> dict[str, np.ndarray]:
         """The three parts by name."""
-        return {"train": self.train, "valid": self.valid, "test": self.test}
+        return {
+            "train": self.train,
+            "valid": self.valid,
+            "test": self.test,
+        }
 
 
 def make_splits(
@@ -105,7 +109,8 @@ def _grouped(counts: np.ndarray, groups: np.ndarray, config: SplitConfig) -> np.
             f"{needed} parts without dividing the records of a patient. {advice}."
         )
     if not kfold:
-        valid, test = config.valid_fraction, config.test_fraction
+        valid = config.valid_fraction
+        test = config.test_fraction
         fractions = np.array([1 - valid - test, valid, test])  # as in PARTS
         return assign_groups(counts, groups, fractions, config.split_seed)[groups]
     fractions = np.full(config.n_folds, 1 / config.n_folds)
@@ -140,7 +145,8 @@ def _official(fold: pd.Series, config: SplitConfig) -> tuple[np.ndarray, list[st
         f"Official folds: {test_fold} is the test, {valid_fold} validates, the others "
         "train."
     ]
-    absent = sorted(set(range(1, config.n_folds + 1)) - set(present))
+    expected = range(1, config.n_folds + 1)
+    absent = sorted(set(expected) - set(present))
     if absent:
         warnings.append(
             f"There are no records of folds {', '.join(map(str, absent))}: results "
@@ -210,7 +216,8 @@ def read_splits(
         content = files.read_json(path)
         rows = {}
         for name in PARTS:
-            rows[name] = np.asarray(content["parts"][name]["rows"], dtype=np.int64)
+            part = content["parts"][name]
+            rows[name] = np.asarray(part["rows"], dtype=np.int64)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SplitError(f"{path} cannot be read ({error}). {again}") from error
     store = content.get("store")

@@ -24,7 +24,8 @@ def class_counts(targets: np.ndarray) -> np.ndarray:
     """
     targets = np.asarray(targets)
     if targets.ndim == 1:
-        has_class = targets[:, None] == np.arange(targets.max(initial=-1) + 1)
+        n_classes = targets.max(initial=-1) + 1
+        has_class = targets[:, None] == np.arange(n_classes)
     else:
         has_class = targets > 0
     without = ~has_class.any(axis=1)
@@ -61,7 +62,8 @@ def assign_groups(
         wanted = _raise_small_shares(wanted, table)
     order = epoch_order(n_groups, seed=seed, epoch=0)
     assigned = np.empty(n_groups, dtype=np.int64)
-    assigned[order] = _assign_by_class(table[order].tolist(), wanted.tolist())
+    shuffled = table[order].tolist()
+    assigned[order] = _assign_by_class(shuffled, wanted.tolist())
     return _fill_empty_parts(assigned, table[:, -1], len(fractions))
 
 
@@ -92,7 +94,8 @@ def _assign_by_class(table: list[list[int]], wanted: list[list[float]]) -> list[
     remaining = np.sum(table, axis=0).tolist()
     while any(remaining[:-1]):
         # the first of the classes with the fewest records left
-        rarest = remaining.index(min(filter(None, remaining[:-1])))
+        fewest = min(filter(None, remaining[:-1]))
+        rarest = remaining.index(fewest)
         waiting = []
         for group, row in enumerate(table):
             if row[rarest] and parts[group] < 0:
@@ -122,7 +125,9 @@ def _choose_part(
     rooms = {}
     for part, (rest, share) in enumerate(zip(left, wanted, strict=True)):
         if rest[column] >= group[column] and share[column] > 0:
-            rooms[part] = (rest[column] / share[column], rest[-1] / share[-1])
+            room_of_class = rest[column] / share[column]
+            room_of_all = rest[-1] / share[-1]
+            rooms[part] = (room_of_class, room_of_all)
     if not rooms:
         for part, rest in enumerate(left):
             rooms[part] = (rest[column] - group[column], rest[-1])

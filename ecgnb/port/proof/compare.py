@@ -261,14 +261,12 @@ def _outputs_only_warnings(
     verification: Verification, rows: Sequence[Row]
 ) -> Iterator[str]:
     outputs = set(output_nodes(verification.port))
-    compared = [row for row in rows if row.verdict in COMPARED]
-    inner = [
-        row
-        for row in compared
-        if row.kind in (LAYER, LOGITS) and row.node not in outputs
-    ]
+    for row in rows:
+        is_inner = row.kind in (LAYER, LOGITS) and row.node not in outputs
+        if is_inner and row.verdict in COMPARED:
+            return
     # In a small model every layer may be an output; then no row is unknown.
-    if inner or not any(row.verdict == UNKNOWN for row in rows):
+    if all(row.verdict != UNKNOWN for row in rows):
         return
     what = "probabilities" if _saturation(verification) else "outputs"
     yield (

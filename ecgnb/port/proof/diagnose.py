@@ -21,7 +21,7 @@ from ecgnb.port.layers.activation import ACTIVATIONS, OVER_CHANNELS, making_of
 from ecgnb.port.modules.basic import SamePad1d
 from ecgnb.port.network import CHANNELS_FIRST
 from ecgnb.port.proof.layer_rows import Row, Verification
-from ecgnb.port.proof.port_run import SHAPE_ERRORS, in_keras_layout
+from ecgnb.port.proof.port_run import SHAPE_ERRORS
 from ecgnb.port.proof.segment import Replacements, Segment
 
 #: Values of epsilon that libraries use.
@@ -117,14 +117,13 @@ def _state(verification: Verification, segment: Segment) -> str:
 def _difference(segment: Segment) -> str:
     """Return how large the difference is, and in how many channels."""
     stored = segment.stored
-    values = _array(segment, segment.values[segment.target])
-    if values.shape != stored.shape:
+    output = segment.array(segment.values[segment.target])
+    if output.shape != stored.shape:
         return (
-            f"The port's output has the shape {list(values.shape)}, the reference's "
+            f"The port's output has the shape {list(output.shape)}, the reference's "
             f"{list(stored.shape)}."
         )
-    if stored.steps is not None:
-        values = values[:, stored.steps]
+    values = stored.at_steps(output)
     gaps = np.abs(values - stored.values)
     wrong = ~(gaps <= segment.rtol * stored.scale)  # true for NaN as well
     if not wrong.any():
@@ -159,9 +158,8 @@ def _fits_every_channel(segment: Segment, output: Tensor) -> bool:
 
     Without this, a wrong gamma or variance of a small channel looks like an epsilon.
     """
-    stored, values = segment.stored, _array(segment, output)
-    if stored.steps is not None:
-        values = values[:, stored.steps]
+    stored = segment.stored
+    values = stored.at_steps(segment.array(output))
     axes = tuple(range(values.ndim - 1))
     gaps = np.abs(values - stored.values).max(axis=axes)
     limits = CHANNEL_RTOL * np.abs(stored.values).max(axis=axes)
@@ -172,17 +170,19 @@ def transposed_kernel(segment: Segment, node: fx.Node) -> Iterator[Repair]:
     """A kernel was reshaped, not permuted; PyTorch's axes are Keras' in reverse."""
     module: Any = segment.module_of(node)
     for name, tensor in _float_tensors(module).items():
-        axes = range(tensor.ndim)
+        axes = tuple(range(tensor.ndim))
+        right_order = axes[::-1]
+        keras_shape = np.array(tensor.shape[::-1])
         for order in itertools.permutations(axes):
-            if order == tuple(reversed(axes)):
+            if order == right_order:
                 continue
-            shape = [tensor.shape[::-1][axis] for axis in order]
-            keras_kernel = tensor.reshape(shape).permute(*np.argsort(order).tolist())
-            kernel = keras_kernel.permute(*reversed(axes))
+            keras_kernel = tensor.reshape(keras_shape[list(order)].tolist())
+            keras_kernel = keras_kernel.permute(*np.argsort(order).tolist())
+            kernel = keras_kernel.permute(*right_order)
             yield Repair(
                 "transposed kernel",
                 f"{name} holds Keras' axes in the order {order} instead of "
-                f"{tuple(reversed(axes))}",
+                f"{right_order}",
                 {node: _with_tensors(module, {name: kernel})},
             )
 
@@ -278,15 +278,15 @@ def padding_side(segment: Segment, node: fx.Node) -> Iterator[Repair]:
 def gate_order(segment: Segment, node: fx.Node) -> Iterator[Repair]:
     """The gates of an LSTM or GRU are in another order, in all arrays or in one."""
     module: Any = segment.module_of(node)
-    arrays = {
-        name: tensor
-        for name, tensor in _float_tensors(module).items()
-        if "weight_" in name or "bias_" in name
-    }
-    kernels = [arrays[name] for name in arrays if name.endswith("weight_hh_l0")]
-    if not kernels:
+    arrays = {}
+    gates = 0
+    for name, tensor in _float_tensors(module).items():
+        if "weight_" in name or "bias_" in name:
+            arrays[name] = tensor
+        if name.endswith("weight_hh_l0"):  # [gates * units, units]
+            gates = len(tensor) // tensor.shape[1]
+    if not gates:
         return
-    gates = len(kernels[0]) // kernels[0].shape[1]
     subsets = [list(arrays), *([name] for name in arrays)]
     orders = itertools.permutations(range(gates))
     for names, order in itertools.product(subsets, orders):
@@ -333,10 +333,6 @@ def _chain(
 ) -> Callable[..., Tensor]:
     """Return a function that applies two functions one after the other."""
     return lambda *args, **kwargs: second(first(*args, **kwargs))
-
-
-def _array(segment: Segment, output: Tensor) -> np.ndarray:
-    return in_keras_layout(segment.target, output).cpu().numpy()
 
 
 def _float_tensors(module: nn.Module | None) -> dict[str, Tensor]:

@@ -56,6 +56,10 @@ class Stored:
     mean: float
     scale: float
 
+    def at_steps(self, values: np.ndarray) -> np.ndarray:
+        """Return the kept time steps of a whole output."""
+        return values if self.steps is None else values[:, self.steps]
+
     @classmethod
     def whole(cls, values: np.ndarray) -> Stored:
         """Keep an output with all its time steps."""
@@ -230,11 +234,11 @@ def _parse(arrays: dict[str, np.ndarray], source: str) -> Reference:
 
 def _in_group(arrays: dict[str, np.ndarray], group: str) -> dict[str, np.ndarray]:
     prefix = f"{group}/"
-    return {
-        key.removeprefix(prefix): array
-        for key, array in arrays.items()
-        if key.startswith(prefix)
-    }
+    members = {}
+    for key, array in arrays.items():
+        if key.startswith(prefix):
+            members[key.removeprefix(prefix)] = array
+    return members
 
 
 def _stored(arrays: dict[str, np.ndarray], label: str, source: str) -> Stored:

@@ -75,12 +75,15 @@ class Segment:
                 values[node] = self.call(node, *args, **kwargs)
         return values[self.target]
 
+    def array(self, output: Tensor) -> np.ndarray:
+        """Return an output of the target in Keras' layout."""
+        return in_keras_layout(self.target, output).cpu().numpy()
+
     def misfit(self, output: Tensor) -> float:
         """Return the largest difference from the reference, relative to its scale;
         infinite if shapes differ.
         """
-        array = in_keras_layout(self.target, output).cpu().numpy()
-        return difference(array, self.stored) / (self.stored.scale or 1.0)
+        return difference(self.array(output), self.stored) / (self.stored.scale or 1.0)
 
 
 def segment_before(
@@ -113,11 +116,8 @@ def known_outputs(port: PortedModel, reference: Reference) -> dict[fx.Node, Stor
     """
     known: dict[fx.Node, Stored] = {}
     placeholders = [node for node in port.graph.nodes if node.op == "placeholder"]
-    arrays = reference.inputs.values()
-    inputs = {
-        node: Stored.whole(array)
-        for node, array in zip(placeholders, arrays, strict=False)
-    }
+    arrays = map(Stored.whole, reference.inputs.values())
+    inputs = dict(zip(placeholders, arrays, strict=False))
     for label, node in nodes_by_label(port).items():
         if label in reference.layers:
             known[node] = reference.layers[label]
@@ -146,9 +146,9 @@ def difference(values: np.ndarray, stored: Stored) -> float:
     if not (np.isfinite(values).all() and np.isfinite(stored.values).all()):
         return float("inf")
     values = values.astype(np.float64)
-    if stored.steps is None:
-        return float(np.abs(values - stored.values).max(initial=0.0))
-    kept = np.abs(values[:, stored.steps] - stored.values).max(initial=0.0)
-    mean_gap = abs(values.mean() - stored.mean)
-    scale_gap = abs(np.abs(values).max(initial=0.0) - stored.scale)
-    return float(max(kept, mean_gap, scale_gap))
+    largest = np.abs(stored.at_steps(values) - stored.values).max(initial=0.0)
+    if stored.steps is not None:
+        mean_gap = abs(values.mean() - stored.mean)
+        scale_gap = abs(np.abs(values).max(initial=0.0) - stored.scale)
+        largest = max(largest, mean_gap, scale_gap)
+    return float(largest)

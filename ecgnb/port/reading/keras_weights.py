@@ -302,8 +302,8 @@ def _by_position(top: Layer, slots: list[_Slot], stored: list[Stored]) -> list[S
         if other_array or other_layer:
             raise PortError(
                 f"The {top} stores {name!r} where {slot.holder}/{slot.variable.name} "
-                "was expected; its arrays cannot be told apart safely. Save the model "
-                "once more as .keras."
+                "was expected; its arrays cannot be distinguished safely. Save the "
+                "model once more as .keras."
             )
     return stored
 

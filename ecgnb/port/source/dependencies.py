@@ -147,6 +147,10 @@ def _bound_names(statement: ast.stmt, text: str) -> Iterator[tuple[str, str]]:
         for alias in statement.names:
             yield alias.asname or alias.name, f"{start} {ast.unparse(alias)}"
     elif isinstance(statement, ast.Assign | ast.AnnAssign):
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                yield node.id, text
+        if isinstance(statement, ast.Assign):
+            targets = statement.targets
+        else:
+            targets = [statement.target]
+        for target in targets:
+            if isinstance(target, ast.Name):
+                yield target.id, text

@@ -208,7 +208,7 @@ def test_a_folder_one_level_up_is_found_where_nothing_else_lies_beside(
 def test_mappings_are_written_and_come_back(data_dir, tmp_path, name):
     folder = data_dir / EXPECTED[name][0]
     if set(UNIFIED_EXPECTED[name]) == {""}:
-        with pytest.raises(LabelError, match="says nothing about the labels MI, AF"):
+        with pytest.raises(LabelError, match="does not define the labels MI, AF"):
             build_mapping(name, folder, tmp_path / "mapping.csv")
         return
     path = build_mapping(name, folder, tmp_path / "mapping.csv")

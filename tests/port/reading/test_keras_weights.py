@@ -323,7 +323,7 @@ def test_weights_of_a_frozen_wrapper_are_frozen_whatever_its_layer_says() -> Non
     ],
 )
 def test_weights_that_names_contradict_are_refused(names: str) -> None:
-    with pytest.raises(PortError, match="cannot be told apart safely"):
+    with pytest.raises(PortError, match="cannot be distinguished safely"):
         bound(nested(dense("a"), norm("b")), names)
 
 

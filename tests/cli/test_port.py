@@ -51,8 +51,8 @@ def test_port_inspect_goes_on_after_a_file_that_cannot_be_read(
     keras_file: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     assert main(["port", "inspect", str(tmp_path / "absent.h5"), str(keras_file)]) == 1
-    said = capsys.readouterr()
-    assert "small.h5: whole HDF5" in said.out and "There is no file" in said.err
+    output = capsys.readouterr()
+    assert "small.h5: whole HDF5" in output.out and "There is no file" in output.err
 
 
 def test_port_inspect_dumps_weights(
@@ -100,7 +100,7 @@ def test_port_convert_writes_the_folder(
         "Net",
     ]
     assert main(["port", "convert", str(keras_file), "--out", str(out), *options]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert sorted(file.name for file in out.iterdir()) == [
         "model.py",
         "model.safetensors",
@@ -108,8 +108,8 @@ def test_port_convert_writes_the_folder(
         "report.html",
     ]
     assert (
-        all(str(file) in said for file in out.iterdir())
-        and "--python an interpreter that has it" in said
+        all(str(file) in output for file in out.iterdir())
+        and "--python an interpreter that has it" in output
     )
     port = load_port(out)
     assert (
@@ -174,16 +174,16 @@ def test_port_verify_of_file_and_folder(
             )
             == 0
         )
-        said = capsys.readouterr().out
+        output = capsys.readouterr().out
         assert (
-            "PASSED: 34 of 34 rows" in said.replace("\n", " ")
-            and "Warning: output 0 is saturated" in said
+            "PASSED: 34 of 34 rows" in output.replace("\n", " ")
+            and "Warning: output 0 is saturated" in output
         )
         assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
         assert (
             max(
                 len(line)
-                for line in said.splitlines()
+                for line in output.splitlines()
                 if str(tmp_path) not in line and golden not in line
             )
             <= width
@@ -198,13 +198,22 @@ def test_port_verify_exits_with_one_when_the_port_diverges(
         arrays = dict(golden)
     arrays["layer/last_conv"] = arrays["layer/last_conv"] * 1.01
     np.savez(tmp_path / "bad.npz", **arrays)
-    given = [str(home / "model.keras"), "--reference", str(tmp_path / "bad.npz")]
-    assert main(["port", "verify", *given]) == 1
-    said = capsys.readouterr()
-    assert "First to diverge: last_conv" in said.out and "Likely cause" in said.out
-    assert "does not agree with its reference" in said.err
+    reference = [str(home / "model.keras"), "--reference", str(tmp_path / "bad.npz")]
+    assert main(["port", "verify", *reference]) == 1
+    output = capsys.readouterr()
+    assert "First to diverge: last_conv" in output.out and "Likely cause" in output.out
+    assert "does not agree with its reference" in output.err
     assert (
-        main(["port", "convert", given[0], "--out", str(tmp_path / "out"), *given[1:]])
+        main(
+            [
+                "port",
+                "convert",
+                reference[0],
+                "--out",
+                str(tmp_path / "out"),
+                *reference[1:],
+            ]
+        )
         == 1
     )
     assert (tmp_path / "out" / "report.html").is_file()

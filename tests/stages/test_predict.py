@@ -38,19 +38,19 @@ def windowed(finished_run, tmp_path: Path) -> str:
 def test_predict_takes_all_recordings_below_a_folder(
     finished_run, recordings: Path
 ) -> None:
-    found = predict(recordings, run=finished_run)
+    result = predict(recordings, run=finished_run)
     files = sorted((recordings / "records").glob("*.hea"))
     assert (
-        list(found["record_id"]) == [file.stem for file in files] and len(files) == 40
+        list(result["record_id"]) == [file.stem for file in files] and len(files) == 40
     )
-    assert (found["problem"] == "").all(), (
+    assert (result["problem"] == "").all(), (
         "the table of labels beside them is no recording"
     )
     listed = predict(files[:3], run=finished_run)
-    pd.testing.assert_frame_equal(found.head(3), listed)
+    pd.testing.assert_frame_equal(result.head(3), listed)
     mixed = predict([files[5], str(recordings / "records")], run=finished_run)
     assert len(mixed) == 41 and mixed.iloc[0].equals(mixed.iloc[6])
-    pd.testing.assert_frame_equal(predict(str(recordings), run=finished_run), found)
+    pd.testing.assert_frame_equal(predict(str(recordings), run=finished_run), result)
 
 
 def test_predict_takes_a_record_and_not_the_folder_beside_it(
@@ -71,38 +71,40 @@ def test_predict_says_that_a_folder_holds_no_recording(
     assert caught.value.reason == "empty"
 
 
-def test_infer_recordings_saves_what_predict_says(
+def test_infer_recordings_saves_the_table_of_predict(
     windowed: str, recordings: Path, tmp_path: Path
 ) -> None:
-    found = infer_recordings(recordings, run=windowed, embeddings=True, batch_size=16)
+    result = infer_recordings(recordings, run=windowed, embeddings=True, batch_size=16)
     table = predict(recordings, run=windowed)
     classes = find_bundle(windowed).classes
     np.testing.assert_allclose(
-        found.table[list(classes)], table[list(classes)], atol=1e-6
+        result.table[list(classes)], table[list(classes)], atol=1e-6
     )
     assert (
-        len(found.windows) == len(found.embeddings) == 5 * 40
-        and found.record["batch_size"] == 16
+        len(result.windows) == len(result.embeddings) == 5 * 40
+        and result.record["batch_size"] == 16
     )
-    means = found.windows.groupby("record_id")[list(classes)].mean()
-    np.testing.assert_allclose(means, found.table[list(classes)], atol=1e-12)
+    means = result.windows.groupby("record_id")[list(classes)].mean()
+    np.testing.assert_allclose(means, result.table[list(classes)], atol=1e-12)
     saved = json.loads(
-        (found.save(tmp_path / "out") / "inference.json").read_text(encoding="utf-8")
+        (result.save(tmp_path / "out") / "inference.json").read_text(encoding="utf-8")
     )
-    assert saved["model"]["fingerprint"] == found.record["model"]["fingerprint"]
+    assert saved["model"]["fingerprint"] == result.record["model"]["fingerprint"]
 
 
-def test_infer_recordings_reads_as_it_is_told(windowed: str, tmp_path: Path) -> None:
+def test_infer_recordings_passes_its_reading_options_on(
+    windowed: str, tmp_path: Path
+) -> None:
     signal = np.random.default_rng(0).normal(size=(1200, 12)).cumsum(axis=0) * 30
     lines = [
         ",".join(STANDARD_12),
         *(",".join(f"{value:.1f}" for value in row) for row in signal),
     ]
     (tmp_path / "a.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    found = infer_recordings(
+    result = infer_recordings(
         tmp_path, run=windowed, fs=200, units="uV", embeddings=None
     )
-    assert found.embeddings is None and found.windows["end_s"].tolist() == [
+    assert result.embeddings is None and result.windows["end_s"].tolist() == [
         2.0,
         4.0,
         6.0,

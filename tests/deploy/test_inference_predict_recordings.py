@@ -138,13 +138,13 @@ def test_every_format_gives_the_same(
         for name in ("a.npy", "turned.npy", "b.npz", "c.mat", "d.mat", "e.csv")
     ]
     for source in sources:
-        found = predict_recordings(
+        result = predict_recordings(
             bundle,
             source,
             **({"fs": 500} if Path(source).suffix in (".npy", ".csv", ".mat") else {}),
         )
         np.testing.assert_allclose(
-            probabilities(found), wanted, atol=1e-6, err_msg=str(source)
+            probabilities(result), wanted, atol=1e-6, err_msg=str(source)
         )
 
 
@@ -181,12 +181,12 @@ def test_limb_leads_that_are_missing_are_derived(
     bundle: Bundle, recording: Recording, absent: tuple[str, ...]
 ) -> None:
     rows = [row for row, name in enumerate(STANDARD_12) if name not in absent]
-    found = predict_recordings(
+    result = predict_recordings(
         bundle, changed(recording, rows, [STANDARD_12[row] for row in rows])
     )
     # the file's own leads are rounded to steps of its converter, derived ones are not
     np.testing.assert_allclose(
-        probabilities(found),
+        probabilities(result),
         probabilities(predict_recordings(bundle, recording)),
         atol=2e-3,
     )
@@ -210,10 +210,10 @@ def test_another_rate_gives_nearly_the_same(
         leads=np.array(STANDARD_12),
         units="mV",
     )
-    found = predict_recordings(bundle, tmp_path / "x.npz")
-    assert found["seconds"].iloc[0] == 10
+    result = predict_recordings(bundle, tmp_path / "x.npz")
+    assert result["seconds"].iloc[0] == 10
     wanted = predict_recordings(bundle, dataclasses.replace(recording, signal=smooth))
-    np.testing.assert_allclose(probabilities(found), probabilities(wanted), atol=0.02)
+    np.testing.assert_allclose(probabilities(result), probabilities(wanted), atol=0.02)
 
 
 def test_a_short_recording_is_padded_and_says_how_much_was_seen(

@@ -1,0 +1,267 @@
+"""A bundle comes back as it was, bit for bit, or says what is wrong with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ecgnb.core.errors import CheckpointError, ConfigError
+from ecgnb.core.files import read_json, sha256_file, write_json
+from ecgnb.data.config import PrepareConfig
+from ecgnb.data.signal.leads import STANDARD_12
+from ecgnb.deploy.bundle import Bundle
+from ecgnb.deploy.bundle_folder import load_bundle, save_bundle
+from ecgnb.models import build_model
+from ecgnb.transforms.pipeline import build_pipeline
+
+
+@pytest.fixture
+def bundle() -> Bundle:
+    torch.manual_seed(0)
+    words = {
+        "n_leads": 12,
+        "n_samples": 1000,
+        "fs": 100.0,
+        "n_classes": 3,
+        "leads": STANDARD_12,
+        "task": "multilabel",
+    }
+    model = build_model("resnet1d", **words, widths=(8, 12), depths=(1, 1)).eval()
+    for (
+        name,
+        value,
+    ) in model.named_buffers():  # as training leaves them, not as they begin
+        if value.is_floating_point():
+            value.add_(
+                torch.rand_like(value), alpha=0.5
+            ) if "var" in name else value.normal_()
+    return Bundle(
+        model=model,
+        classes=("NORM", "Vörhof", "a|b"[:1]),
+        task="multilabel",
+        prepare=PrepareConfig(
+            target_fs=100, target_samples=1000, leads=STANDARD_12, crop="start"
+        ),
+        transforms=build_pipeline(
+            ["zscore", {"name": "bandpass", "low": 0.5, "high": 30.0}]
+        ),
+        thresholds=(0.1, 1 / 3, 0.7),
+        temperature=1.2345678901234567,
+        aggregate=("mean", "max", "mean"),
+        metrics={"intervals": [{"metric": "macro_auroc", "value": 0.9}]},
+        provenance={"run": "demo", "parameters": {"EPOCHS": 3}},
+    )
+
+
+def rewrite(folder: Path, change: Callable[[dict], None]) -> None:
+    """Change the weights and let the checksum agree, as another program would."""
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors")
+    description = read_json(folder / "bundle.json")
+    write_json(
+        folder / "bundle.json",
+        description | {"weights_sha256": sha256_file(folder / "model.safetensors")},
+    )
+
+
+def test_everything_comes_back_exactly(bundle: Bundle, tmp_path: Path) -> None:
+    result = load_bundle(save_bundle(bundle, tmp_path / "b"))
+    for field in dataclasses.fields(Bundle):
+        if field.name != "model":
+            assert getattr(result, field.name) == getattr(bundle, field.name), (
+                field.name
+            )
+    assert result.model.spec() == bundle.model.spec() and not result.model.training
+    expected_values, actual_values = (
+        bundle.model.state_dict(),
+        result.model.state_dict(),
+    )
+    assert list(expected_values) == list(actual_values)
+    assert all(
+        torch.equal(expected_values[name], actual_values[name])
+        and expected_values[name].dtype == actual_values[name].dtype
+        for name in expected_values
+    )
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == [
+        "README.md",
+        "bundle.json",
+        "model.safetensors",
+    ]
+
+
+def test_a_fresh_process_in_another_folder_gives_the_same_logits_bit_for_bit(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    shutil.move(save_bundle(bundle, tmp_path / "b"), tmp_path / "Ümzug nach nebenan")
+    signal = np.random.default_rng(0).normal(size=(2, 12, 1000)).astype(np.float32)
+    np.save(tmp_path / "signal.npy", signal)
+    code = (
+        "import sys, numpy as np, torch; from ecgnb.deploy.bundle_folder import load_bundle; torch.set_num_threads(1)\n"
+        "b = load_bundle(sys.argv[1]); x = torch.from_numpy(np.load(sys.argv[2]))\n"
+        "with torch.inference_mode(): np.save(sys.argv[3], b.model(b.transforms(x, fs=b.prepare.target_fs)).numpy())\n"
+    )
+    arguments = [
+        str(tmp_path / name)
+        for name in ("Ümzug nach nebenan", "signal.npy", "logits.npy")
+    ]
+    subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        check=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        with torch.inference_mode():
+            here = bundle.model(
+                bundle.transforms(torch.from_numpy(signal), fs=100.0)
+            ).numpy()
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_array_equal(np.load(tmp_path / "logits.npy"), here)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda w: w.pop("head.classifier.bias"),
+            r'Missing key.*"head\.classifier\.bias"',
+        ),
+        (
+            lambda w: w.update({"head.extra": torch.zeros(2)}),
+            r'Unexpected key.*"head\.extra"',
+        ),
+        (
+            lambda w: w.update({"head.classifier.bias": torch.zeros(5)}),
+            r"size mismatch for head\.classifier\.bias.*torch\.Size\(\[5\]\).*torch\.Size\(\[3\]\)",
+        ),
+    ],
+)
+def test_weights_of_another_model_are_named(
+    bundle: Bundle, tmp_path: Path, change, message: str
+) -> None:
+    folder = save_bundle(bundle, tmp_path / "b")
+    rewrite(folder, change)
+    with pytest.raises(
+        CheckpointError,
+        match=rf"(?s)do not fit model 'resnet1d'.*{message}.*Copy the whole bundle",
+    ):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("position", [0, 100, -1])
+def test_a_changed_byte_is_seen(bundle: Bundle, tmp_path: Path, position: int) -> None:
+    folder = save_bundle(bundle, tmp_path / "b")
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[position] ^= 1
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match="its checksum differs"):
+        load_bundle(folder)
+
+
+def test_a_half_file_whose_checksum_was_made_to_agree(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    folder = save_bundle(bundle, tmp_path / "b")
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    write_json(
+        folder / "bundle.json",
+        read_json(folder / "bundle.json") | {"weights_sha256": sha256_file(file)},
+    )
+    with pytest.raises(CheckpointError, match=r"model\.safetensors do not fit"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda d: d.update(format=2),
+            r"format 2; this version reads 1\. Load it with the version that wrote it",
+        ),
+        (lambda d: d.pop("format"), "format None; this version reads 1"),
+        (lambda d: d.pop("classes"), r"was changed \(KeyError: 'classes'\)"),
+        (lambda d: d["prepare"].update(volume=11), r"was changed .*volume"),
+        (lambda d: d.update(model=None), r"was changed \(TypeError"),
+    ],
+)
+def test_a_description_of_another_kind(
+    bundle: Bundle, tmp_path: Path, change, message: str
+) -> None:
+    folder = save_bundle(bundle, tmp_path / "b")
+    description = read_json(folder / "bundle.json")
+    change(description)
+    write_json(folder / "bundle.json", description)
+    with pytest.raises(CheckpointError, match=message):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        (("mean", "max"), "2 rules for 3 classes"),
+        (("mean", "median", "max"), "'median'.*mean, max"),
+    ],
+)
+def test_windows_that_cannot_be_joined_are_refused(
+    bundle: Bundle, tmp_path: Path, rules, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(bundle, aggregate=rules)
+    folder = save_bundle(bundle, tmp_path / "b")
+    write_json(
+        folder / "bundle.json", read_json(folder / "bundle.json") | {"aggregate": rules}
+    )
+    with pytest.raises(ConfigError, match=message):
+        load_bundle(folder)
+
+
+def test_an_architecture_that_is_not_there(bundle: Bundle, tmp_path: Path) -> None:
+    folder = save_bundle(bundle, tmp_path / "b")
+    description = read_json(folder / "bundle.json")
+    description["model"]["name"] = "resnet2d"
+    write_json(folder / "bundle.json", description)
+    with pytest.raises(ConfigError, match="no model called 'resnet2d'"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("text", ["", '{"format": 1, "mo', "[1]", "null", "\0"])
+def test_a_damaged_or_missing_description(
+    bundle: Bundle, tmp_path: Path, text: str
+) -> None:
+    folder = save_bundle(bundle, tmp_path / "b")
+    (folder / "bundle.json").write_text(text, encoding="utf-8")
+    with pytest.raises(
+        CheckpointError, match=r"has no readable bundle\.json.*evaluate the run again"
+    ):
+        load_bundle(folder)
+    with pytest.raises(CheckpointError, match=r"has no readable bundle\.json"):
+        load_bundle(tmp_path / "nowhere")
+
+
+def test_an_older_description_beside_newer_weights_is_seen(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    """A writer that is killed between the two files leaves a bundle that nobody takes
+    for a whole one."""
+    folder = save_bundle(bundle, tmp_path / "b")
+    old = (folder / "bundle.json").read_bytes()
+    with torch.no_grad():
+        bundle.model.head.classifier.bias.add_(1.0)
+    save_bundle(bundle, folder)
+    (folder / "bundle.json").write_bytes(old)
+    with pytest.raises(CheckpointError, match="checksum differs"):
+        load_bundle(folder)
