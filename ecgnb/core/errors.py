@@ -68,10 +68,8 @@ class PortError(EcgnbError):
 class MissingExtraError(EcgnbError, ImportError):
     """A package of an optional extra is not installed.
 
-    >>> raise MissingExtraError("port", "h5py", "Reading Keras files")
-    Traceback (most recent call last):
-    ecgnb.core.errors.MissingExtraError: Reading Keras files needs h5py, which is not
-    installed: pip install "ecgnb[port]".
+    >>> str(MissingExtraError("port", "h5py", "Reading Keras files"))
+    'Reading Keras files needs h5py, which is not installed: pip install "ecgnb[port]".'
     """
 
     def __init__(self, extra: str, package: str, what: str) -> None:
