@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from ecgnb.run.run import Run
 
 os.environ.setdefault("ECGNB_PROGRESS", "quiet")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -15,6 +20,15 @@ if (
     "PYTEST_XDIST_WORKER" in os.environ
 ):  # processes side by side must not each take all cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def _close_log_file() -> None:
+    """Stop writing the log of the process into the file of the last run."""
+    logger = logging.getLogger("ecgnb")
+    for handler in list(logger.handlers):
+        if isinstance(handler, logging.FileHandler):
+            logger.removeHandler(handler)
+            handler.close()
 
 
 def _folder_of(variable: str, what: str) -> Path:
@@ -77,6 +91,7 @@ def finished_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ):
             stage(run)
     finally:
+        _close_log_file()
         session._opened = opened
         os.environ.pop("ECGNB_HOME")
         if before is not None:
@@ -85,13 +100,14 @@ def finished_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def finished_run(finished_home: Path, monkeypatch: pytest.MonkeyPatch):
+def finished_run(finished_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """The finished small run, opened as after a restart."""
     from ecgnb.run import session
 
     monkeypatch.setenv("ECGNB_HOME", str(finished_home))
     monkeypatch.setattr(session, "_opened", None)
-    return session.open_run()
+    yield session.open_run()
+    _close_log_file()
 
 
 @pytest.fixture(scope="session")
@@ -120,6 +136,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("ECGNB_HOME", str(folder))
     monkeypatch.setattr(session, "_opened", None)
     yield folder
+    _close_log_file()
     assert not list(folder.rglob(".tmp-*"))
 
 

@@ -273,7 +273,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], object], type[EcgnbError], str]] = {
     "one class": (lambda folder: relabel(folder, lambda *_: "NORM"), LabelError, r"All 40 .* labelled 'NORM'.*Add"),
     "two recordings": (
         lambda recordings: [path.write_bytes(b"") for path in sorted((recordings / "records").glob("*.dat"))[2:]],
-        EcgnbError, r"(2 records of \d patients cannot be parted into 3|All 2 prepared recordings are labelled)",
+        EcgnbError, r"(2 records of \d patients cannot be divided into 3|All 2 prepared recordings are labelled)",
     ),
 }  # fmt: skip
 
@@ -405,7 +405,7 @@ def test_twelve_and_one_lead_recordings_in_one_folder(
         and list(run.store.rejected["reason"]) == ["missing_leads"] * 5
     )
     assert (
-        run.store.rejected["message"].str.contains("set MISSING_LEADS to 'zero'").all()
+        run.store.rejected["message"].str.contains("Set MISSING_LEADS to 'zero'").all()
     )
     filled = job(DATASET_DIR=str(recordings), MISSING_LEADS="zero")
     assert len(filled.store) == N + 5
@@ -440,7 +440,7 @@ PARAMETERS: dict[str, tuple[dict[str, object], type[EcgnbError], str]] = {
     "unknown option": ({"MODEL_OPTIONS": {"wid": [8]}}, ConfigError, r"no option 'wid'\. Did you mean 'widths'"),
     "option of a wrong type": ({"MODEL_OPTIONS": {"widths": 8}}, ConfigError, r"options \{'widths': 8\}.*defaults are"),
     "option the data decide": ({"MODEL_OPTIONS": {"n_classes": 3}}, ConfigError, r"names n_classes.*Leave it out"),
-    "option out of range": ({"MODEL_OPTIONS": {"dropout": 3}}, ConfigError, r"dropout must be .* it was given 3"),
+    "option out of range": ({"MODEL_OPTIONS": {"dropout": 3}}, ConfigError, r"dropout must be at least 0 and below 1; it is 3"),
     "unknown augmentation": ({"AUGMENT": ["nois"]}, ConfigError, r"no transform called 'nois'.*Available: amplitude"),
     "augmentation of a wrong type": ({"AUGMENT": [3]}, ConfigError, r"A transform needs a name; 3 has none"),
     "transform's option of a wrong type": (
@@ -449,14 +449,14 @@ PARAMETERS: dict[str, tuple[dict[str, object], type[EcgnbError], str]] = {
     "test of nothing": ({"TEST_FRACTION": 0}, ConfigError, r"TEST_FRACTION 0 must be above 0"),
     "test of all": ({"TEST_FRACTION": 1.0}, ConfigError, r"TEST_FRACTION 1 must be above 0 and leave something"),
     "no room for training": ({"TEST_FRACTION": 0.9}, ConfigError, r"0\.1 and TEST_FRACTION 0\.9.*leave something"),
-    "test of NaN": ({"TEST_FRACTION": float("nan")}, ConfigError, r"TEST_FRACTION is nan .*finite number"),
-    "infinite rate": ({"LR": "inf"}, ConfigError, r"LR is inf .*finite number"),
+    "test of NaN": ({"TEST_FRACTION": float("nan")}, ConfigError, r"TEST_FRACTION is nan; .*finite number"),
+    "infinite rate": ({"LR": "inf"}, ConfigError, r"LR is 'inf'; .*finite number"),
     "no such fold": ({"SPLIT": "kfold", "N_FOLDS": 3, "TEST_FOLD": 3}, ConfigError, r"TEST_FOLD is 3; give 0 to 2"),
     "more folds than patients": ({"SPLIT": "kfold", "N_FOLDS": 100}, SplitError, r"cannot be divided into 100.*N_FOLDS"),
     "no official folds": ({"SPLIT": "official"}, SplitError, r"0 official folds.*Set SPLIT to 'stratified'"),
     "seed of twenty digits": ({"SEED": 10**20}, ConfigError, r"seed is 1000.*at most 18 digits"),
     "leads nobody has": ({"LEADS": ["X9"]}, StoreError, r"None of the 40 .* 40 missing_leads\. See"),
-    "half precision on a CPU": ({"MIXED_PRECISION": "fp16", "DEVICE": "cpu"}, ConfigError, r"fp16.*Take 'auto'"),
+    "half precision on a CPU": ({"MIXED_PRECISION": "fp16", "DEVICE": "cpu"}, ConfigError, r"fp16.*Use 'auto'"),
     "several labels for one class": ({"TASK": "multiclass"}, ConfigError, r"recordings such as 'D0\d+' carry several"),
     "diverging": ({"LR": 1e30}, EcgnbError, r"became nan in epoch 1 at step \d, over store rows .* lower lr \(now 1e"),
 }  # fmt: skip

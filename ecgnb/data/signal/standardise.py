@@ -175,8 +175,8 @@ def _refuse_empty_leads(empty: np.ndarray, leads: tuple[str, ...], rule: str) ->
     if rule == "reject":
         raise ReadError(
             "missing_leads",
-            f"The recording has no values in lead {names}. With MISSING_LEADS 'zero' "
-            "it is used for training.",
+            f"The recording has no values in lead {names}. Set MISSING_LEADS to "
+            "'zero' to use it nevertheless.",
         )
 
 
