@@ -54,9 +54,10 @@ def check_inputs(
             columns.
     """
     scores = check_scores(probabilities)
+    n_classes = scores.shape[1]
     if classes is None:
-        classes = [str(column) for column in range(scores.shape[1])]
-    if len(classes) != scores.shape[1]:
+        classes = list(map(str, range(n_classes)))
+    if len(classes) != n_classes:
         raise ConfigError(
             f"There are {len(classes)} class names for probabilities of shape "
             f"{scores.shape}. Give one name for each column, in the order of the "
@@ -107,26 +108,26 @@ def one_hot(targets: Any, shape: tuple[int, ...], task: str) -> np.ndarray:
         ConfigError: the task is unknown.
     """
     check_task(task)
-    multilabel = task == "multilabel"
     array = np.asarray(targets)
-    expected_shape = tuple(shape) if multilabel else tuple(shape[:1])
+    expected_shape, values, allowed = shape, np.arange(2), "0 or 1"
+    if task == "multiclass":
+        expected_shape, values = shape[:1], np.arange(shape[1])
+        allowed = f"a class number from 0 to {values[-1]}"
     if array.shape != expected_shape:
         raise EcgnbError(
             f"The targets have shape {array.shape}, but a {task} task with scores of "
-            f"shape {tuple(shape)} requires {expected_shape}. Check that both come "
+            f"shape {shape} requires {expected_shape}. Check that both come "
             "from the same split and that the task is right."
         )
-    values = np.arange(2 if multilabel else shape[1])
     wrong = array[~np.isin(array, values)]
     if wrong.size:
-        allowed = "0 or 1" if multilabel else f"a class number from 0 to {values[-1]}"
         raise LabelError(
             f"{wrong.size} targets are not {allowed}; the first is {wrong[0]}. "
             "Encode the labels with the model's own classes."
         )
-    if multilabel:
+    if task == "multilabel":
         return array.astype(bool)
-    return array.astype(np.int64)[:, None] == values
+    return array[:, None] == values
 
 
 def check_task(task: str) -> None:

@@ -128,14 +128,12 @@ def bootstrap_score(
             "0.95."
         )
     values = score(np.ones((n_records, 1)))
-    blocks = []
-    for counts in resample_counts(n_records, n_resamples, seed, groups):
-        blocks.append(score(counts))
+    blocks = list(map(score, resample_counts(n_records, n_resamples, seed, groups)))
     rows = []
     for name, value in values.items():
         resampled = [np.atleast_2d(block[name]) for block in blocks]
-        draws = np.concatenate(resampled, axis=1)
-        for number, drawn in zip(np.atleast_2d(value)[:, 0], draws, strict=True):
+        draws = np.concatenate(resampled, axis=1)  # [k, n_resamples]
+        for number, drawn in zip(value.ravel(), draws, strict=True):
             valid = drawn[~np.isnan(drawn)]
             rows.append((name, number, *_percentiles(valid, confidence), valid.size))
     columns = ["metric", "value", "low", "high", "n_valid_resamples"]
@@ -145,7 +143,8 @@ def bootstrap_score(
 def _percentiles(draws: np.ndarray, confidence: float) -> tuple[float, float]:
     if not draws.size:
         return np.nan, np.nan
-    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
+    outside = (1 - confidence) / 2  # on each side
+    low, high = np.quantile(draws, [outside, (1 + confidence) / 2])
     return low, high
 
 
@@ -195,14 +194,15 @@ def _sampling_units(groups: Any, n_records: int) -> np.ndarray:
     """
     if groups is None:
         return np.arange(n_records)
-    names = pd.Series(groups).reset_index(drop=True)
+    names = pd.Series(groups)
     if len(names) != n_records:
         raise EcgnbError(
             f"There are {len(names)} groups for {n_records} records; give the patient "
             "of each record."
         )
-    known = names.notna() & (names.astype(str) != "")
-    units = pd.factorize(names.astype(str))[0]
+    texts = names.astype(str)
+    units, _ = pd.factorize(texts)
     # Numbers above those of all patients, one per record without a patient.
-    units = np.where(known, units, n_records + np.arange(n_records))
-    return np.unique(units, return_inverse=True)[1].reshape(-1)
+    own_units = n_records + np.arange(n_records)
+    units = np.where(names.isna() | (texts == ""), own_units, units)
+    return np.unique(units, return_inverse=True)[1]

@@ -12,7 +12,6 @@ networks", ICML), in a multi-label task of each class, averaged over the classes
 from __future__ import annotations
 
 from collections.abc import Callable
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -36,6 +35,8 @@ N_BINS = 15
 #: Range of temperatures: without it a separable validation set would give 0, a useless
 #: model infinity.
 TEMPERATURE_RANGE = (0.05, 20.0)
+#: 97.5 % quantile of the normal distribution, for 95 % intervals.
+_Z_95 = 1.9599639845400536
 
 
 def probabilities_from_logits(logits: Any, task: str) -> np.ndarray:
@@ -120,7 +121,8 @@ def fit_temperature(logits: Any, targets: Any, task: str) -> float:
         return TEMPERATURE_RANGE[0]
     if slope_highest >= 0:
         return TEMPERATURE_RANGE[1]
-    return float(np.exp(brentq(slope, lowest, highest, xtol=1e-13, rtol=1e-13)))
+    log_temperature = brentq(slope, lowest, highest, xtol=1e-13, rtol=1e-13)
+    return float(np.exp(log_temperature))
 
 
 def brier_score(targets: Any, probabilities: Any, task: str) -> float:
@@ -134,9 +136,8 @@ def brier_score(targets: Any, probabilities: Any, task: str) -> float:
     Raises:
         EcgnbError, LabelError, ConfigError: see `check_inputs`.
     """
-    return float(
-        squared_errors(check_inputs(targets, probabilities, None, task)).mean()
-    )
+    inputs = check_inputs(targets, probabilities, None, task)
+    return float(squared_errors(inputs).mean())
 
 
 def squared_errors(inputs: Inputs) -> np.ndarray:
@@ -162,23 +163,18 @@ def expected_calibration_error(
         EcgnbError, LabelError, ConfigError: see `check_inputs`.
     """
     inputs = check_inputs(targets, probabilities, None, task)
-    return float(calibration_error(inputs, n_bins)(np.ones((len(inputs.truth), 1)))[0])
+    error = calibration_error(inputs, n_bins)
+    once = np.ones((len(inputs.truth), 1))  # each record counts once
+    return float(error(once)[0])
 
 
-def classwise_calibration_error(
-    targets: Any, probabilities: Any, task: str, n_bins: int = N_BINS
-) -> np.ndarray:
+def classwise_calibration_error(inputs: Inputs, n_bins: int = N_BINS) -> np.ndarray:
     """Return the expected calibration error of each class against the rest, float64
     ``[n_classes]``.
-
-    Arguments and errors are those of `expected_calibration_error`.
     """
-    inputs = check_inputs(targets, probabilities, None, task)
-    once = np.ones((len(inputs.truth), 1))
-    errors = []
-    for confidence, hit in zip(inputs.probabilities.T, inputs.truth.T, strict=True):
-        errors.append(_binned_error(confidence[:, None], hit[:, None], n_bins)(once)[0])
-    return np.array(errors)
+    differences = _bin_differences(inputs.probabilities, inputs.truth, n_bins)
+    sums = np.abs(differences.sum(axis=1)).reshape(-1, n_bins)
+    return sums.sum(axis=1) / len(inputs.truth)
 
 
 def calibration_error(
@@ -188,29 +184,30 @@ def calibration_error(
 
     The function takes counts ``[n, n_resamples]`` and returns ``[n_resamples]``.
     """
-    return _binned_error(*_confidence(inputs), n_bins)
+    confidence, hit = _confidence(inputs)
+    differences = _bin_differences(confidence, hit, n_bins)
+    n_columns = confidence.shape[1]
+
+    def error(counts: np.ndarray) -> np.ndarray:
+        total = n_columns * counts.sum(axis=0)
+        return np.abs(differences @ counts).sum(axis=0) / total
+
+    return error
 
 
 def reliability_table(
-    targets: Any,
-    probabilities: Any,
-    task: str,
-    n_bins: int = N_BINS,
-    binning: str = "width",
-    class_index: int | None = None,
+    targets: Any, probabilities: Any, task: str, n_bins: int = N_BINS
 ) -> pd.DataFrame:
     """Compare confidence with the observed share of right predictions, bin by bin.
+
+    Confidence is the probability of the most probable class of each record
+    (multi-class), or of all classes of all records together (multi-label).
 
     Args:
         targets: int ``[n]`` or 0/1 ``[n, n_classes]``.
         probabilities: ``[n, n_classes]``.
         task: ``"multiclass"`` or ``"multilabel"``.
-        n_bins: number of bins.
-        binning: ``"width"`` (equal widths) or ``"mass"`` (as equal numbers of records
-            as ties allow).
-        class_index: one class against the rest; ``None`` takes the most probable class
-            of each record (multi-class) or all classes of all records together
-            (multi-label).
+        n_bins: bins of equal width.
 
     Returns:
         One row per bin: ``lower, upper, count, confidence`` (mean), ``observed`` (share
@@ -218,26 +215,19 @@ def reliability_table(
         have NaN in the last four.
 
     Raises:
-        EcgnbError, LabelError, ConfigError: see `check_inputs`; also for an unknown
-            ``binning``.
+        EcgnbError, LabelError, ConfigError: see `check_inputs`.
     """
     inputs = check_inputs(targets, probabilities, None, task)
-    if class_index is None:
-        confidence, hit = _confidence(inputs)
-    else:
-        confidence = inputs.probabilities[:, class_index]
-        hit = inputs.truth[:, class_index]
-    confidence, hit = confidence.ravel(), hit.ravel()
-    edges = _bin_edges(confidence, n_bins, binning)
-    bins, length = _bin_numbers(confidence, edges), len(edges) - 1
-    count = np.bincount(bins, minlength=length).astype(np.float64)
-    hits = np.bincount(bins, hit, length)
+    confidence, hit = map(np.ravel, _confidence(inputs))
+    edges, bins = _bins(confidence, n_bins)
+    count = np.bincount(bins, minlength=n_bins)
+    hits = np.bincount(bins, hit, n_bins)
     low, high = wilson_interval(hits, count)
     columns = {
         "lower": edges[:-1],
         "upper": edges[1:],
-        "count": count.astype(np.int64),
-        "confidence": ratio(np.bincount(bins, confidence, length), count),
+        "count": count,
+        "confidence": ratio(np.bincount(bins, confidence, n_bins), count),
         "observed": ratio(hits, count),
         "low": low,
         "high": high,
@@ -245,25 +235,21 @@ def reliability_table(
     return pd.DataFrame(columns)
 
 
-def wilson_interval(
-    hits: Any, count: Any, confidence: float = 0.95
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the score interval of a proportion (Wilson 1927); NaN where ``count`` is
-    0.
+def wilson_interval(hits: Any, count: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the 95 % score interval of a proportion (Wilson 1927, "Probable inference,
+    the law of succession, and statistical inference"); NaN where ``count`` is 0.
 
     Args:
         hits: successes, any shape.
         count: trials, the same shape.
-        confidence: coverage between 0 and 1.
     """
-    hits = np.asarray(hits, dtype=np.float64)
-    count = np.asarray(count, dtype=np.float64)
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
     share = ratio(hits, count)
-    spread = z * np.sqrt(share * (1 - share) * count + z * z / 4)
-    middle = hits + z * z / 2
-    low = (middle - spread) / (count + z * z)
-    high = (middle + spread) / (count + z * z)
+    z_squared = _Z_95 * _Z_95
+    variance = share * (1 - share) * count  # of the number of hits
+    spread = _Z_95 * np.sqrt(variance + z_squared / 4)
+    middle = hits + z_squared / 2
+    low = (middle - spread) / (count + z_squared)
+    high = (middle + spread) / (count + z_squared)
     return np.clip(low, 0, 1), np.clip(high, 0, 1)
 
 
@@ -273,46 +259,32 @@ def _confidence(inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
     """
     if inputs.task == "multilabel":
         return inputs.probabilities, inputs.truth
-    top = inputs.probabilities.argmax(axis=1)[:, None]
-    confidence = np.take_along_axis(inputs.probabilities, top, 1)
-    return confidence, np.take_along_axis(inputs.truth, top, 1)
+    top = inputs.probabilities.argmax(axis=1, keepdims=True)
+    confidence = np.take_along_axis(inputs.probabilities, top, axis=1)
+    hit = np.take_along_axis(inputs.truth, top, axis=1)
+    return confidence, hit
 
 
-def _binned_error(
-    confidence: np.ndarray, hit: np.ndarray, n_bins: int
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function of counts: the mean over columns of the sum over bins of
-    |mean confidence - observed share| times the bin's share of the records.
+def _bin_differences(confidence: np.ndarray, hit: np.ndarray, n_bins: int) -> csr_array:
+    """Return sparse ``[n_columns * n_bins, n]``: each row sums confidence - hit over
+    the records of one bin of one column.
 
-    In each bin that is |sum of (confidence - hit)| over the number of records: one row
-    of a sparse matrix per column and bin.
+    In a bin, |mean confidence - observed share| times the bin's share of the records is
+    the absolute value of that sum over the number of all records.
     """
-    n, columns = confidence.shape
-    bins = _bin_numbers(confidence, _bin_edges(confidence, n_bins, "width"))
-    rows = bins + n_bins * np.arange(columns)
-    records = np.repeat(np.arange(n), columns)
+    n, n_columns = confidence.shape
+    _, bins = _bins(confidence, n_bins)
+    rows = bins + n_bins * np.arange(n_columns)
+    records = np.repeat(np.arange(n), n_columns)
     entries = ((confidence - hit).ravel(), (rows.ravel(), records))
-    differences = csr_array(entries, shape=(n_bins * columns, n))
-
-    def error(counts: np.ndarray) -> np.ndarray:
-        total = columns * counts.sum(axis=0)
-        return np.abs(differences @ counts).sum(axis=0) / total
-
-    return error
+    return csr_array(entries, shape=(n_bins * n_columns, n))
 
 
-def _bin_edges(confidence: np.ndarray, n_bins: int, binning: str) -> np.ndarray:
+def _bins(confidence: np.ndarray, n_bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the edges of the bins, and each value's bin; a value on an edge belongs to
+    the bin below it.
+    """
     if n_bins < 1:
         raise EcgnbError(f"The number of bins is {n_bins}; give at least 1.")
-    even = np.linspace(0.0, 1.0, n_bins + 1)
-    if binning == "width":
-        return even
-    if binning == "mass":
-        inner = np.unique(np.quantile(confidence, even[1:-1]))
-        return np.concatenate([[0.0], inner[(inner > 0) & (inner < 1)], [1.0]])
-    raise ConfigError(f"The binning is {binning!r}; give 'width' or 'mass'.")
-
-
-def _bin_numbers(confidence: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return each value's bin; a value on an edge belongs to the bin below it."""
-    return np.searchsorted(edges[1:-1], confidence, side="left")
+    edges = np.linspace(0.0, 1.0, n_bins + 1)
+    return edges, np.searchsorted(edges[1:-1], confidence, side="left")

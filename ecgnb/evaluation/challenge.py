@@ -26,14 +26,14 @@ from ecgnb.evaluation.ranking import ratio
 SINUS_RHYTHM = "426783006"
 
 
-def challenge_score(
+def challenge_scorer(
     targets: Any,
     decisions: Any,
     weights: Any,
     classes: Sequence[str],
     normal_class: str = SINUS_RHYTHM,
-) -> float:
-    """Return the Challenge score of a set of decisions.
+) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Return the Challenge score as a function of record counts, for `bootstrap_score`.
 
     Args:
         targets: 0/1 ``[n, n_classes]``.
@@ -44,32 +44,14 @@ def challenge_score(
             several codes (``"a|b"``) selects it.
 
     Returns:
-        1 for perfect decisions, 0 for the inactive model; NaN where these two earn the
-        same, as when every record is sinus rhythm alone.
+        A function from counts ``[n, n_resamples]`` to ``{"challenge_score":
+        [n_resamples]}``: 1 for perfect decisions, 0 for the inactive model; NaN where
+        these two earn the same, as when every record is sinus rhythm alone.
 
     Raises:
         EcgnbError: shapes disagree, there are no records, or weights are not finite.
         LabelError: a value is not 0 or 1.
         ConfigError: the normal class is not among the classes.
-    """
-    score = challenge_scorer(targets, decisions, weights, classes, normal_class)
-    return float(score(np.ones((len(targets), 1)))["challenge_score"][0])
-
-
-def challenge_scorer(
-    targets: Any,
-    decisions: Any,
-    weights: Any,
-    classes: Sequence[str],
-    normal_class: str = SINUS_RHYTHM,
-) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """Return the Challenge score as a function of record counts, for `bootstrap_score`.
-
-    Arguments and errors are those of `challenge_score`.
-
-    Returns:
-        A function from counts ``[n, n_resamples]`` to ``{"challenge_score":
-        [n_resamples]}``.
     """
     n_classes = len(classes)
     matrix = np.asarray(weights, dtype=np.float64)
@@ -87,7 +69,7 @@ def challenge_scorer(
     truth = one_hot(targets, shape, "multilabel")
     called = one_hot(decisions, shape, "multilabel")
     inactive = np.zeros(shape, dtype=bool)
-    inactive[:, _class_index(normal_class, classes)] = True
+    inactive[:, _class_index(normal_class, classes)] = True  # always sinus rhythm alone
     baseline = _earned(truth, inactive, matrix)
     gain = _earned(truth, called, matrix) - baseline
     best_gain = _earned(truth, truth, matrix) - baseline
@@ -100,8 +82,9 @@ def challenge_scorer(
 
 def _earned(truth: np.ndarray, called: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the weight that each record earns, float64 ``[n]``."""
-    n_either = np.maximum((truth | called).sum(axis=1), 1)
-    return ((truth @ weights) * called).sum(axis=1) / n_either
+    n_either = (truth | called).sum(axis=1)
+    weight_of_pairs = ((truth @ weights) * called).sum(axis=1)
+    return weight_of_pairs / np.maximum(n_either, 1)
 
 
 def _class_index(name: str, classes: Sequence[str]) -> int:

@@ -55,21 +55,27 @@ def compute_metrics(
         ConfigError: the task, the class names or the thresholds do not fit.
     """
     scorer = Scorer(targets, probabilities, classes, task, thresholds)
-    inputs, decisions = scorer.inputs, scorer.decided
-    truth = inputs.truth
-    if task == "multiclass":
+    inputs, truth, decisions = scorer.inputs, scorer.inputs.truth, scorer.decided
+    n_records, n_classes = truth.shape
+    used_thresholds = None
+    if scorer.thresholds is None:  # multi-class: one-hot to class numbers
         truth, decisions = truth.argmax(axis=1), decisions.argmax(axis=1)
-    headline = scorer.headline(np.ones((len(truth), 1)))
+    else:
+        used_thresholds = scorer.thresholds.tolist()
+    headline: dict[str, float | None] = {}
+    for name, (value,) in scorer.headline(np.ones((n_records, 1))).items():
+        headline[name] = None if np.isnan(value) else float(value)
     table = _class_table(scorer)
+    without_nan = table.astype(object).where(table.notna(), None)  # JSON has no NaN
     left_out = _left_out(table, task)
     return {
         "task": task,
-        "n_records": len(truth),
+        "n_records": n_records,
         "classes": list(inputs.classes),
-        "thresholds": None if scorer.thresholds is None else scorer.thresholds.tolist(),
-        "headline": {name: _json(value[0]) for name, value in headline.items()},
-        "per_class": _json(table.to_dict("records")),
-        "confusion_matrix": confusion(truth, decisions, len(inputs.classes)).tolist(),
+        "thresholds": used_thresholds,
+        "headline": headline,
+        "per_class": without_nan.to_dict("records"),
+        "confusion_matrix": confusion(truth, decisions, n_classes).tolist(),
         "left_out": left_out,
         "warnings": _warnings(inputs, left_out["macro_auroc"]),
     }
@@ -97,19 +103,14 @@ def per_class_metrics(
 def _class_table(scorer: Scorer) -> pd.DataFrame:
     inputs = scorer.inputs
     numbers = scorer.per_class(np.ones((len(inputs.truth), 1)))
-    columns = {name: values[:, 0] for name, values in numbers.items() if name != "hits"}
-    order = ["precision", "recall", "specificity", "f1", "auroc", "average_precision"]
-    table = pd.DataFrame(columns)[["support", "called", *order]]
-    table = table.astype({"support": np.int64, "called": np.int64})
-    table.insert(0, "class", inputs.classes)
+    table = pd.DataFrame({"class": inputs.classes})
+    for name, values in numbers.items():
+        table[name] = values[:, 0]
+    table = table.drop(columns="hits").astype({"support": int, "called": int})
     table["brier"] = ((inputs.probabilities - inputs.truth) ** 2).mean(axis=0)
-    table["ece"] = classwise_calibration_error(
-        inputs.truth, inputs.probabilities, "multilabel"
-    )
-    table["threshold"] = np.nan
-    if scorer.thresholds is not None:
-        table["threshold"] = scorer.thresholds
-    return table
+    table["ece"] = classwise_calibration_error(inputs)
+    table["threshold"] = scorer.thresholds
+    return table.astype({"threshold": float})  # NaN in multi-class tasks
 
 
 def confusion(targets: Any, decisions: Any, n_classes: int) -> np.ndarray:
@@ -134,7 +135,7 @@ def confusion(targets: Any, decisions: Any, n_classes: int) -> np.ndarray:
     """
     truth, decided = np.asarray(targets), np.asarray(decisions)
     multilabel = truth.ndim == 2
-    fits = truth.shape[1:] == (n_classes,) if multilabel else truth.ndim == 1
+    fits = truth.ndim == 1 or truth.shape[1:] == (n_classes,)
     if truth.shape != decided.shape or not fits:
         raise EcgnbError(
             f"Targets {truth.shape} and decisions {decided.shape} do not fit "
@@ -147,10 +148,11 @@ def confusion(targets: Any, decisions: Any, n_classes: int) -> np.ndarray:
                 f"The {name} contain values other than 0 to {n_values - 1}. Encode "
                 "them with these classes."
             )
-    pairs = truth.astype(np.int64) * n_values + decided.astype(np.int64)
+    # Number of the cell in a flattened matrix.
+    cells = truth.astype(np.int64) * n_values + decided.astype(np.int64)
     if not multilabel:
-        return np.bincount(pairs, minlength=n_values**2).reshape(n_values, n_values)
-    counts = [np.bincount(column, minlength=4) for column in pairs.T]
+        return np.bincount(cells, minlength=n_values**2).reshape(n_values, n_values)
+    counts = [np.bincount(column, minlength=4) for column in cells.T]
     return np.reshape(counts, (n_classes, 2, 2))
 
 
@@ -176,7 +178,8 @@ def _warnings(inputs: Inputs, absent: list[str]) -> list[str]:
             f"{', '.join(absent)}."
         )
     p = inputs.probabilities
-    if len(p) > 1 and np.ptp(p, axis=0).max() < _SATURATED:
+    ranges = np.ptp(p, axis=0)  # of each class over the records
+    if len(p) > 1 and ranges.max() < _SATURATED:
         warnings.append(
             "All records get the same probabilities: the model does not look at its "
             "input. Check the learning rate, the transforms and whether the weights "
@@ -188,16 +191,3 @@ def _warnings(inputs: Inputs, absent: list[str]) -> list[str]:
             "of the input and the learning rate, and fit a temperature on validation."
         )
     return warnings
-
-
-def _json(value: Any) -> Any:
-    """Return plain Python values; NaN becomes ``None``, as JSON has no NaN."""
-    if isinstance(value, list):
-        return [_json(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): _json(item) for key, item in value.items()}
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and np.isnan(value):
-        return None
-    return value

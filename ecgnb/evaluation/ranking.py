@@ -39,20 +39,17 @@ class RankedClass:
     def __init__(self, truth: np.ndarray, scores: np.ndarray) -> None:
         n = len(scores)
         order = np.argsort(scores, kind="stable").astype(np.int32)
-        _, starts, sizes = np.unique(
-            scores[order], return_index=True, return_counts=True
-        )
-        group_of = np.repeat(np.arange(len(starts)), sizes)
+        rising = scores[order]
         positive = truth[order]
-        groups, n_positives = np.unique(group_of[positive], return_counts=True)
-        borders = np.zeros(2 * len(groups) + 2, dtype=np.int32)
-        borders[1:-1:2] = starts[groups]
-        borders[2:-1:2] = (starts + sizes)[groups]
-        borders[-1] = n
+        # One group of tied scores per score that a positive has.
+        values, n_positives = np.unique(rising[positive], return_counts=True)
+        starts = np.searchsorted(rising, values, side="left")
+        stops = np.searchsorted(rising, values, side="right")
+        inner_borders = np.stack([starts, stops], axis=1).ravel()
+        borders = np.concatenate([[0], inner_borders, [n]])
         self.stretches = _summing_matrix(order, borders, n)
-        self.positives = _summing_matrix(
-            order[positive], np.concatenate([[0], np.cumsum(n_positives)]), n
-        )
+        positive_borders = np.append(0, np.cumsum(n_positives))
+        self.positives = _summing_matrix(order[positive], positive_borders, n)
 
     def areas(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return AUROC and average precision of each resample.
@@ -66,18 +63,23 @@ class RankedClass:
             precision ``[n_resamples]``, NaN where positives are missing (sum over
             thresholds of the gain in recall times precision, without interpolation).
         """
-        hits = self.positives @ counts
+        hits = self.positives @ counts  # [n_groups, n_resamples]
+        hits_up_to = np.cumsum(hits, axis=0)  # in this group or below
+        hits_below = hits_up_to - hits
         cumulated = np.cumsum(self.stretches @ counts, axis=0)
-        below, up_to = cumulated[0:-1:2], cumulated[1::2]  # without the group, with it
-        hits_up_to = np.cumsum(hits, axis=0)
-        total, n_positive = counts.sum(axis=0), hits.sum(axis=0)
-        # Twice the pairs won, so that halves of ties are integers: negatives below the
-        # group, plus negatives below or in it.
-        won = (hits * (below + up_to - 2 * hits_up_to + hits)).sum(axis=0)
-        auroc = ratio(won, 2 * n_positive * (total - n_positive))
-        recalled = n_positive - hits_up_to + hits
-        precision = ratio(recalled, total - below, undefined=0.0)
-        return auroc, ratio((hits * precision).sum(axis=0), n_positive)
+        below = cumulated[0:-1:2]  # records below each group
+        up_to = cumulated[1::2]  # with the group itself
+        n_records = counts.sum(axis=0)
+        n_positive = hits.sum(axis=0)
+        n_pairs = n_positive * (n_records - n_positive)
+        # Twice the negatives that a positive wins against, so that ties, which count
+        # half, are integers: those below its group, plus those below or in it.
+        twice_beaten = (below - hits_below) + (up_to - hits_up_to)
+        auroc = ratio((hits * twice_beaten).sum(axis=0), 2 * n_pairs)
+        # With the threshold at a group's score, this group and all above it are called.
+        precision = ratio(n_positive - hits_below, n_records - below, undefined=0.0)
+        average_precision = ratio((hits * precision).sum(axis=0), n_positive)
+        return auroc, average_precision
 
 
 def _summing_matrix(records: np.ndarray, borders: np.ndarray, n: int) -> csr_array:
@@ -85,25 +87,22 @@ def _summing_matrix(records: np.ndarray, borders: np.ndarray, n: int) -> csr_arr
     ``records[borders[k]:borders[k + 1]]``.
     """
     ones = np.ones(len(records))
-    indices, pointers = records.astype(np.int32), borders.astype(np.int32)
-    return csr_array((ones, indices, pointers), shape=(len(borders) - 1, n))
+    rows = (ones, records, borders.astype(np.int32))  # data, indices, row pointers
+    return csr_array(rows, shape=(len(borders) - 1, n))
 
 
 def ratio(
     numerator: np.ndarray, denominator: np.ndarray, undefined: float = np.nan
 ) -> np.ndarray:
     """Divide elementwise; ``undefined`` where the denominator is 0."""
-    shape = np.broadcast_shapes(np.shape(numerator), np.shape(denominator))
-    result = np.full(shape, undefined, dtype=np.float64)
-    return np.divide(
-        numerator, denominator, out=result, where=np.asarray(denominator) != 0
-    )
+    result = np.full(np.broadcast(numerator, denominator).shape, undefined)
+    return np.divide(numerator, denominator, out=result, where=denominator != 0)
 
 
 def mean_defined(values: np.ndarray) -> np.ndarray:
     """Average ``[n_classes, ...]`` over classes, leaving out NaN; NaN where all are."""
-    defined = ~np.isnan(values)
-    return ratio(np.where(defined, values, 0.0).sum(axis=0), defined.sum(axis=0))
+    n_defined = np.sum(~np.isnan(values), axis=0)
+    return ratio(np.nansum(values, axis=0), n_defined)
 
 
 def class_areas(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -118,12 +117,11 @@ def class_areas(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.n
         requires.
     """
     once = np.ones((len(truth), 1))
-    auroc, average_precision = [], []
-    for column in range(truth.shape[1]):
-        areas = RankedClass(truth[:, column], scores[:, column]).areas(once)
-        auroc.append(areas[0][0])
-        average_precision.append(areas[1][0])
-    return np.array(auroc), np.array(average_precision)
+    areas = []
+    for class_truth, class_scores in zip(truth.T, scores.T, strict=True):
+        areas.append(RankedClass(class_truth, class_scores).areas(once))
+    auroc, average_precision = np.concatenate(areas, axis=1)
+    return auroc, average_precision
 
 
 def macro_auroc(targets: Any, scores: Any) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array, vstack
 
-from ecgnb.evaluation.arrays import check_inputs
+from ecgnb.evaluation.arrays import check_inputs, one_hot
 from ecgnb.evaluation.calibration import calibration_error, squared_errors
 from ecgnb.evaluation.ranking import RankedClass, mean_defined, ratio
 from ecgnb.evaluation.thresholds import check_thresholds, decide
@@ -67,17 +67,12 @@ class Scorer:
     ) -> None:
         self.inputs = check_inputs(targets, probabilities, classes, task)
         truth, probabilities = self.inputs.truth, self.inputs.probabilities
-        n_classes = truth.shape[1]
-        self.thresholds = check_thresholds(thresholds, n_classes, task)
+        self.thresholds = check_thresholds(thresholds, truth.shape[1], task)
         decisions = decide(probabilities, task, thresholds)
-        if task == "multiclass":
-            self.decided = decisions[:, None] == np.arange(n_classes)
-        else:
-            self.decided = decisions.astype(bool)
+        self.decided = one_hot(decisions, truth.shape, task)
         self._ranked = []
-        for column in range(n_classes):
-            ranked = RankedClass(truth[:, column], probabilities[:, column])
-            self._ranked.append(ranked)
+        for class_truth, scores in zip(truth.T, probabilities.T, strict=True):
+            self._ranked.append(RankedClass(class_truth, scores))
         self._support = _counting_matrix(truth)
         self._called = _counting_matrix(self.decided)
         self._hits = _counting_matrix(self.decided & truth)
@@ -94,17 +89,18 @@ class Scorer:
         """
         areas = [ranked.areas(counts) for ranked in self._ranked]
         auroc, average_precision = np.stack(areas, axis=1)
-        support = self._support @ counts
+        support = self._support @ counts  # positives
         called = self._called @ counts
-        hits = self._hits @ counts
+        hits = self._hits @ counts  # true positives
         negatives = counts.sum(axis=0) - support
+        true_negatives = negatives - called + hits
         return {
             "support": support,
             "called": called,
             "hits": hits,
             "precision": ratio(hits, called),
             "recall": ratio(hits, support),
-            "specificity": ratio(negatives - called + hits, negatives),
+            "specificity": ratio(true_negatives, negatives),
             "f1": ratio(2 * hits, support + called),
             "auroc": auroc,
             "average_precision": average_precision,
@@ -114,30 +110,32 @@ class Scorer:
         """Return the headline numbers, each ``[n_resamples]``, in the order of
         `HEADLINE`.
         """
-        classes = self.per_class(counts)
-        total, support = counts.sum(axis=0), classes["support"]
-        hits, calls = classes["hits"].sum(axis=0), classes["called"]
-        weighted = (support * np.nan_to_num(classes["f1"])).sum(axis=0)
-        numbers = {
-            "macro_auroc": mean_defined(classes["auroc"]),
-            "macro_average_precision": mean_defined(classes["average_precision"]),
-            "macro_f1": mean_defined(classes["f1"]),
-            "weighted_f1": ratio(weighted, support.sum(axis=0)),
-            "micro_f1": ratio(2 * hits, (support + calls).sum(axis=0)),
-            "brier": self._squared_errors @ counts / total,
+        numbers = self.per_class(counts)
+        n_records = counts.sum(axis=0)
+        support, recall = numbers["support"], numbers["recall"]
+        hits = numbers["hits"].sum(axis=0)
+        weighted_f1 = (support * np.nan_to_num(numbers["f1"])).sum(axis=0)
+        headline = {
+            "macro_auroc": mean_defined(numbers["auroc"]),
+            "macro_average_precision": mean_defined(numbers["average_precision"]),
+            "macro_f1": mean_defined(numbers["f1"]),
+            "weighted_f1": ratio(weighted_f1, support.sum(axis=0)),
+            "micro_f1": ratio(2 * hits, (support + numbers["called"]).sum(axis=0)),
+            "brier": self._squared_errors @ counts / n_records,
             "ece": self._calibration_error(counts),
         }
         if self.inputs.task == "multiclass":
-            numbers["balanced_accuracy"] = mean_defined(classes["recall"])
-            numbers["accuracy"] = hits / total
+            headline["balanced_accuracy"] = mean_defined(recall)
+            headline["accuracy"] = hits / n_records
         else:
-            sensitivity, specificity = classes["recall"], classes["specificity"]
-            numbers["balanced_accuracy"] = mean_defined((sensitivity + specificity) / 2)
-            numbers["f_max"] = self._f_max(counts)
+            balanced = (recall + numbers["specificity"]) / 2
+            headline["balanced_accuracy"] = mean_defined(balanced)
+            headline["f_max"] = self._f_max(counts)
             wrong = (self.decided != self.inputs.truth).mean(axis=1)
-            numbers["exact_match"] = (wrong == 0).astype(np.float64) @ counts / total
-            numbers["hamming_loss"] = wrong @ counts / total
-        return {name: numbers[name] for name in HEADLINE[self.inputs.task]}
+            all_right = (wrong == 0).astype(np.float64)
+            headline["exact_match"] = all_right @ counts / n_records
+            headline["hamming_loss"] = wrong @ counts / n_records
+        return {name: headline[name] for name in HEADLINE[self.inputs.task]}
 
 
 class FMax:
@@ -156,22 +154,25 @@ class FMax:
     """
 
     def __init__(self, truth: np.ndarray, probabilities: np.ndarray) -> None:
-        self._labelled = truth.any(axis=1).astype(np.float64)
         n_labels = truth.sum(axis=1)
+        self._labelled = (n_labels > 0).astype(np.float64)
         previous = np.zeros((3, len(truth)))
         steps = []
         # From high to low thresholds few records change at each step, so the changes
         # are stored as sparse rows, not the terms.
         for threshold in F_MAX_GRID[::-1]:
             called = probabilities >= threshold
-            n_called, hits = called.sum(axis=1), (called & truth).sum(axis=1)
-            precision, recall = ratio(hits, n_called, 0.0), ratio(hits, n_labels, 0.0)
-            terms = np.stack([n_called > 0, precision, recall])
+            n_called = called.sum(axis=1)
+            hits = (called & truth).sum(axis=1)
+            precision = ratio(hits, n_called, undefined=0.0)
+            recall = ratio(hits, n_labels, undefined=0.0)
+            terms = np.stack([n_called > 0, precision, recall])  # [3, n]
             steps.append(csr_array(terms - previous))
             previous = terms
-        changes = vstack(steps, format="csr")
+        changes = vstack(steps, format="csr")  # [3 * n_thresholds, n]
         self._covered = changes[0::3]
-        self._precision, self._recall = changes[1::3], changes[2::3]
+        self._precision = changes[1::3]
+        self._recall = changes[2::3]
 
     def __call__(self, counts: np.ndarray) -> np.ndarray:
         """Return F-max ``[n_resamples]`` for counts ``[n, n_resamples]``; NaN where no
@@ -180,13 +181,13 @@ class FMax:
         covered = np.cumsum(self._covered @ counts, axis=0)
         precision = np.cumsum(self._precision @ counts, axis=0)
         recall = np.cumsum(self._recall @ counts, axis=0)
-        labelled = self._labelled @ counts
-        mean_precision = ratio(precision, covered, 0.0)
-        mean_recall = ratio(recall, labelled[None])
-        both = ratio(
-            2 * mean_precision * mean_recall, mean_precision + mean_recall, 0.0
-        )
-        return np.where(labelled > 0, both.max(axis=0), np.nan)
+        n_labelled = self._labelled @ counts
+        mean_precision = ratio(precision, covered, undefined=0.0)
+        mean_recall = ratio(recall, n_labelled)
+        product, total = mean_precision * mean_recall, mean_precision + mean_recall
+        # F-score at each threshold, [n_thresholds, n_resamples].
+        f_scores = ratio(2 * product, total, undefined=0.0)
+        return np.where(n_labelled > 0, f_scores.max(axis=0), np.nan)
 
 
 def _counting_matrix(flags: np.ndarray) -> csr_array:

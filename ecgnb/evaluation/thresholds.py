@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ecgnb.core.errors import ConfigError
 from ecgnb.evaluation.arrays import check_inputs, check_scores, check_task
-from ecgnb.evaluation.ranking import ratio
 
 #: Threshold of a class without a positive among the validation records.
 DEFAULT_THRESHOLD = 0.5
 
 
-def choose_thresholds(
-    targets: Any, probabilities: Any, task: str, metric: str = "f1"
-) -> np.ndarray | None:
-    """Choose the best threshold of each class on these records.
+def choose_thresholds(targets: Any, probabilities: Any, task: str) -> np.ndarray | None:
+    """Choose the threshold of each class with the best F1 on these records.
 
     Give validation records, never those that the result is reported on, and the
     probabilities after calibration. The search is exact: all ways to cut the sorted
@@ -29,31 +25,25 @@ def choose_thresholds(
         targets: 0/1 ``[n, n_classes]``, or int ``[n]`` for multi-class tasks.
         probabilities: ``[n, n_classes]``.
         task: ``"multiclass"`` or ``"multilabel"``.
-        metric: ``"f1"``, or ``"balanced_accuracy"`` (mean of sensitivity and
-            specificity: Youden's index).
 
     Returns:
-        float64 ``[n_classes]``, 0.5 for a class without a positive (or for which the
-        metric is undefined); ``None`` for multi-class tasks, whose decision is the most
-        probable class.
+        float64 ``[n_classes]``, 0.5 for a class without a positive; ``None`` for
+        multi-class tasks, whose decision is the most probable class.
 
     Raises:
-        ConfigError: the metric or the task is unknown.
+        ConfigError: the task is unknown.
         EcgnbError: arrays are empty, not finite or of shapes that do not fit.
 
     >>> probabilities = [[0.1], [0.2], [0.4], [0.9]]
     >>> choose_thresholds([[0], [0], [1], [1]], probabilities, "multilabel").round(3)
     array([0.3])
     """
-    if metric not in _METRICS:
-        names = " or ".join(map(repr, _METRICS))
-        raise ConfigError(f"Thresholds cannot be chosen by {metric!r}; give {names}.")
     inputs = check_inputs(targets, probabilities, None, task)
     if task == "multiclass":
         return None
     thresholds = []
     for truth, scores in zip(inputs.truth.T, inputs.probabilities.T, strict=True):
-        thresholds.append(_best_threshold(truth, scores, _METRICS[metric]))
+        thresholds.append(_best_threshold(truth, scores))
     return np.array(thresholds)
 
 
@@ -110,40 +100,21 @@ def check_thresholds(thresholds: Any, n_classes: int, task: str) -> np.ndarray |
     return limits
 
 
-#: From hits and calls (one per threshold), and the numbers of positives and of records.
-Metric = Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]
-
-
-def _f1(hits: np.ndarray, called: np.ndarray, n_positive: int, n: int) -> np.ndarray:
-    return ratio(2 * hits, called + n_positive)
-
-
-def _balanced_accuracy(
-    hits: np.ndarray, called: np.ndarray, n_positive: int, n: int
-) -> np.ndarray:
-    n_negative = np.asarray(n - n_positive)
-    sensitivity = ratio(hits, np.asarray(n_positive))
-    specificity = ratio(n_negative - called + hits, n_negative)
-    return (sensitivity + specificity) / 2
-
-
-_METRICS: dict[str, Metric] = {"f1": _f1, "balanced_accuracy": _balanced_accuracy}
-
-
-def _best_threshold(truth: np.ndarray, scores: np.ndarray, metric: Metric) -> float:
-    n_positive = int(truth.sum())
+def _best_threshold(truth: np.ndarray, scores: np.ndarray) -> float:
+    n_positive = truth.sum()
     if n_positive == 0:
         return DEFAULT_THRESHOLD
     order = np.argsort(-scores, kind="stable")
     falling = scores[order]
-    last_of_ties = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))
-    hits = np.cumsum(truth[order])[last_of_ties]
-    values = metric(hits, last_of_ties + 1, n_positive, len(truth))
-    if np.isnan(values).all():
-        return DEFAULT_THRESHOLD
-    best = _midpoints(falling[last_of_ties])[values == np.nanmax(values)]
+    # Tied records are called together: a cut is possible only after the last of them.
+    cuts = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))
+    hits = np.cumsum(truth[order])[cuts]
+    called = cuts + 1
+    f1 = 2 * hits / (called + n_positive)
+    best = _midpoints(falling[cuts])[f1 == f1.max()]
     # lexsort takes its last key first: distance from 0.5, then the higher threshold.
-    return float(best[np.lexsort((-best, np.abs(best - DEFAULT_THRESHOLD)))[0]])
+    ranking = np.lexsort((-best, np.abs(best - DEFAULT_THRESHOLD)))
+    return float(best[ranking[0]])
 
 
 def _midpoints(falling: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from scipy.stats import binomtest
 from sklearn import metrics as reference
 
 from ecgnb.core.errors import ConfigError, EcgnbError
+from ecgnb.evaluation.arrays import check_inputs
 from ecgnb.evaluation.calibration import (
     TEMPERATURE_RANGE,
     apply_temperature,
@@ -156,13 +157,14 @@ def test_calibration_error_equals_its_definition(n_bins):
     assert expected_calibration_error(y, p, "multiclass", n_bins) == pytest.approx(
         expected, abs=1e-12
     )
-    each = [ece_slowly(p[:, k], y == k, n_bins) for k in range(4)]
-    assert classwise_calibration_error(y, p, "multiclass", n_bins) == pytest.approx(
-        each, abs=1e-12
+    per_class = [ece_slowly(p[:, k], y == k, n_bins) for k in range(4)]
+    inputs = check_inputs(y, p, None, "multiclass")
+    assert classwise_calibration_error(inputs, n_bins) == pytest.approx(
+        per_class, abs=1e-12
     )
     onehot = np.eye(4)[y]
     assert expected_calibration_error(onehot, p, "multilabel", n_bins) == pytest.approx(
-        np.mean(each), abs=1e-12
+        np.mean(per_class), abs=1e-12
     )
 
 
@@ -208,23 +210,6 @@ def test_reliability_table_of_equal_widths():
     assert (
         (filled["low"] <= filled["observed"]) & (filled["observed"] <= filled["high"])
     ).all()
-    one = reliability_table(y, p, "multiclass", class_index=2)
-    assert (one["observed"] * one["count"]).sum() == pytest.approx((y == 2).sum())
-
-
-def test_reliability_table_of_equal_mass():
-    rng = np.random.default_rng(2)
-    p, y = rng.beta(0.3, 3, size=(600, 2)), rng.integers(0, 2, (600, 2))
-    table = reliability_table(y, p, "multilabel", n_bins=10, binning="mass")
-    assert table["count"].sum() == 1200
-    assert table["count"].between(119, 121).all()
-    tied = reliability_table(
-        [[0], [1], [1]], [[0.3], [0.3], [0.3]], "multilabel", n_bins=10, binning="mass"
-    )
-    assert tied["count"].sum() == 3
-    assert tied["observed"].dropna().tolist() == [pytest.approx(2 / 3)]
-    with pytest.raises(ConfigError, match="'width' or 'mass'"):
-        reliability_table(y, p, "multilabel", binning="other")
 
 
 @pytest.mark.parametrize(
