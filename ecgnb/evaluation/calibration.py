@@ -173,7 +173,8 @@ def classwise_calibration_error(inputs: Inputs, n_bins: int = N_BINS) -> np.ndar
     ``[n_classes]``.
     """
     differences = _bin_differences(inputs.probabilities, inputs.truth, n_bins)
-    sums = np.abs(differences.sum(axis=1)).reshape(-1, n_bins)
+    once = np.ones((len(inputs.truth), 1))  # each record counts once
+    sums = np.abs(differences @ once).reshape(-1, n_bins)
     return sums.sum(axis=1) / len(inputs.truth)
 
 

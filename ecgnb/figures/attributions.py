@@ -11,10 +11,11 @@ from matplotlib.lines import Line2D
 
 from ecgnb.core.errors import EcgnbError
 from ecgnb.data.recording import Recording
+from ecgnb.evaluation.ranking import ratio
 from ecgnb.figures.paper import plot_ecg
 from ecgnb.figures.paper_layout import MM_PER_MV, MM_PER_S
 from ecgnb.figures.paper_page import FOOTER_MM, MARGIN_MM
-from ecgnb.figures.style import MUTED, PALETTE, SMALL, shorten, styled
+from ecgnb.figures.style import MUTED, PALETTE, SMALL, Drawing, shorten, styled
 
 #: Attributions up to this share of the largest are left out (Gumpfer et al. 2024).
 THRESHOLD = 0.2
@@ -44,8 +45,8 @@ def positive_relevance(
     [[1.0, 0.0], [0.0, 0.25]]
     """
     positive = np.clip(np.asarray(attribution, dtype=np.float64), 0.0, None)
-    largest = positive.max(axis=(-2, -1), keepdims=True)
-    share = np.divide(positive, largest, out=np.zeros_like(positive), where=largest > 0)
+    largest = positive.max(axis=(-2, -1), keepdims=True)  # of each record
+    share = ratio(positive, largest, undefined=0.0)
     return np.where(share > threshold, share, 0.0)
 
 
@@ -62,7 +63,7 @@ def plot_attribution(
     truth: str | None = None,
     start: float = 0.0,
     target: str = "the class",
-) -> tuple[Figure, pd.DataFrame]:
+) -> Drawing:
     """Draw a recording on standard paper with bubbles on the samples of an attribution.
 
     A bubble's area is its share of the record's largest absolute attribution; its
@@ -115,10 +116,9 @@ def plot_attribution(
         lead = recording.leads.index(strip["lead"])
         first = round(strip["start_s"] * recording.fs)
         stop = round(strip["stop_s"] * recording.fs)
-        signal = recording.signal[lead, first:stop]
-        counts.append(
-            _draw_bubbles(figure, strip, signal, shares[lead, first:stop], threshold)
-        )
+        shown = lead, slice(first, stop)
+        signal = recording.signal[shown]
+        counts.append(_draw_bubbles(figure, strip, signal, shares[shown], threshold))
     _draw_legend(figure, threshold, target)
     table["positive"], table["negative"] = np.reshape(counts, (-1, 2)).T
     return figure, table
@@ -148,11 +148,11 @@ def _draw_bubbles(
     """
     duration = strip["stop_s"] - strip["start_s"]
     seconds = np.linspace(0.0, duration, len(shares), endpoint=False)
-    x = strip["x_mm"] + MM_PER_S * seconds
-    y = strip["y_mm"] + MM_PER_MV * (millivolts - strip["offset_mv"])
+    x = strip["x_mm"] + MM_PER_S * seconds  # in mm
+    y = strip["y_mm"] + MM_PER_MV * (millivolts - strip["offset_mv"])  # in mm
     sizes = np.abs(shares)
     shown = np.flatnonzero((sizes > threshold) & np.isfinite(y))
-    shown = shown[np.argsort(sizes[shown], kind="stable")]
+    shown = shown[np.argsort(sizes[shown], kind="stable")]  # largest last, on top
     positive = shares[shown] > 0
     figure.axes[0].scatter(
         x[shown],
@@ -164,7 +164,8 @@ def _draw_bubbles(
         zorder=1.8,  # under the trace
         gid=f"bubbles {strip['lead']}",
     )
-    return int(positive.sum()), int((~positive).sum())
+    n_positive = int(positive.sum())
+    return n_positive, len(shown) - n_positive
 
 
 def _draw_legend(figure: Figure, threshold: float, target: str) -> None:
@@ -173,13 +174,13 @@ def _draw_legend(figure: Figure, threshold: float, target: str) -> None:
         _FOR: f"raises {shorten(target, 24)}",
         _AGAINST: f"lowers it (above {100 * threshold:g} % of the largest)",
     }
-    handles = []
+    dots = []
     for colour, label in labels.items():
         dot = Line2D([], [], color=colour, label=label, linestyle="", marker="o")
         dot.set(markersize=6, alpha=_ALPHA, markeredgewidth=0)
-        handles.append(dot)
+        dots.append(dot)
     ax.legend(
-        handles=handles,
+        handles=dots,
         loc="center right",
         bbox_to_anchor=(ax.get_xlim()[1] - MARGIN_MM, FOOTER_MM / 2),
         bbox_transform=ax.transData,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,8 @@ class Section:
 
     title: str
     text: str = ""
-    tables: Sequence[tuple[str, pd.DataFrame]] = field(default_factory=tuple)
-    figures: Sequence[tuple[str, Figure]] = field(default_factory=tuple)
+    tables: Sequence[tuple[str, pd.DataFrame]] = ()
+    figures: Sequence[tuple[str, Figure]] = ()
 
 
 def write_report(
@@ -71,10 +71,12 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["value"] = format_value
-    environment.filters["cells"] = format_table
-    environment.filters["numeric"] = numeric_columns
-    environment.filters["png"] = png_base64
+    environment.filters.update(
+        value=format_value,
+        cells=format_table,
+        numeric=numeric_columns,
+        png=png_base64,
+    )
     html = environment.get_template("report.html").render(
         title=title,
         summary=summary,
@@ -82,9 +84,8 @@ def write_report(
         footer=footer,
         max_rows=MAX_ROWS,
     )
-    path = Path(path)
     write_text(path, html)
-    return path
+    return Path(path)
 
 
 def png_base64(figure: Figure) -> str:
@@ -94,16 +95,14 @@ def png_base64(figure: Figure) -> str:
 
 def numeric_columns(table: pd.DataFrame) -> list[bool]:
     """Return which columns contain numbers; the template aligns them to the right."""
-    numeric = []
-    for dtype in table.dtypes:
-        numeric.append(is_numeric_dtype(dtype) and not is_bool_dtype(dtype))
-    return numeric
+    return [
+        is_numeric_dtype(dtype) and not is_bool_dtype(dtype) for dtype in table.dtypes
+    ]
 
 
 def format_table(table: pd.DataFrame) -> list[tuple[str, ...]]:
     """Return the first `MAX_ROWS` rows of a table as text."""
-    shown = table.iloc[:MAX_ROWS]
-    columns = [format_column(shown.iloc[:, k]) for k in range(shown.shape[1])]
+    columns = [format_column(column) for _, column in table.head(MAX_ROWS).items()]
     return list(zip(*columns, strict=True))
 
 

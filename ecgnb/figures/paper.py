@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ecgnb.core.errors import EcgnbError
@@ -21,7 +19,7 @@ from ecgnb.figures.paper_layout import (
     page_part,
 )
 from ecgnb.figures.paper_page import MARGIN_MM, Page
-from ecgnb.figures.style import INK, MUTED, PALETTE, SMALL, shorten, styled
+from ecgnb.figures.style import INK, MUTED, PALETTE, Drawing, shorten, styled
 
 #: Classes whose probabilities are in the header.
 _MAX_PROBABILITIES = 5
@@ -37,7 +35,7 @@ def plot_ecg(
     start: float = 0.0,
     overlay: np.ndarray | None = None,
     shaded: str = "what the prediction rests on",
-) -> tuple[Figure, pd.DataFrame]:
+) -> Drawing:
     """Draw a recording on standard paper, with the model's prediction in the header.
 
     The twelve standard leads are in three rows of four columns above a long lead II,
@@ -125,8 +123,8 @@ def _header_lines(
     recording: Recording, predicted: str | None, truth: str | None
 ) -> list[tuple[str, str]]:
     """Return the lines below the name, each with its colour."""
-    age, sex = recording.metadata.get("age"), recording.metadata.get("sex")
-    patient = ["age unknown", str(sex) if sex else "sex unknown"]
+    age = recording.metadata.get("age")
+    patient = ["age unknown", str(recording.metadata.get("sex") or "sex unknown")]
     if isinstance(age, int | float) and np.isfinite(age):
         patient[0] = f"{float(age):g} years"
     if recording.patient_id:
@@ -136,12 +134,12 @@ def _header_lines(
         lines.append((f"Label: {shorten(_class_names(truth), 56)}", INK))
     if predicted is None:
         return lines
-    prediction, colour = f"Prediction: {shorten(_class_names(predicted), 44)}", INK
-    if truth is not None and set(predicted.split("|")) == set(truth.split("|")):
-        prediction += " (agrees)"
-    elif truth is not None:
-        prediction, colour = f"{prediction} (differs)", PALETTE[1]
-    return [*lines, (prediction, colour)]
+    prediction = f"Prediction: {shorten(_class_names(predicted), 44)}"
+    if truth is None:
+        return [*lines, (prediction, INK)]
+    if set(predicted.split("|")) == set(truth.split("|")):
+        return [*lines, (f"{prediction} (agrees)", INK)]
+    return [*lines, (f"{prediction} (differs)", PALETTE[1])]
 
 
 def _class_names(joined: str) -> str:
@@ -152,17 +150,11 @@ def _write_header(
     page: Page, recording: Recording, lines: Sequence[tuple[str, str]]
 ) -> None:
     y = page.height - 5.5
-    name = shorten(f"{recording.dataset} {recording.record_id}".strip(), 40)
-    page.ax.text(MARGIN_MM, y, name, fontsize=12, fontweight="bold", va="center")
+    name = shorten(f"{recording.dataset} {recording.record_id}", 40)
+    page.write(MARGIN_MM, y, name, fontsize=12, fontweight="bold")
     for k, (line, colour) in enumerate(lines, start=1):
-        page.ax.text(
-            MARGIN_MM,
-            y - 5.6 * k,
-            shorten(line, 66),
-            fontsize=9,
-            va="center",
-            color=colour,
-        )
+        line_y = y - 5.6 * k
+        page.write(MARGIN_MM, line_y, shorten(line, 66), fontsize=9, color=colour)
 
 
 def _draw_probabilities(
@@ -175,37 +167,23 @@ def _draw_probabilities(
     y = page.height - 5.5
     for name in order[:_MAX_PROBABILITIES]:
         value = float(probabilities[name])
-        weight, colour = (
-            ("bold", PALETTE[0]) if name in called else ("normal", "#A9BFD0")
-        )
-        page.ax.text(
-            left - 2,
-            y,
-            shorten(name, 26),
-            ha="right",
-            va="center",
-            fontsize=SMALL,
-            fontweight=weight,
-        )
-        for width, facecolor in ((1.0, "#EFEFEF"), (value, colour)):
-            corner, size = (left, y - 1.4), ((right - left) * width, 2.8)
-            page.ax.add_patch(Rectangle(corner, *size, facecolor=facecolor))
-        page.ax.text(
-            right + 13,
-            y,
-            f"{100 * value:.1f} %",
-            ha="right",
-            va="center",
-            fontsize=SMALL,
-            fontweight=weight,
-        )
+        weight, colour = "normal", "#A9BFD0"
+        if name in called:
+            weight, colour = "bold", PALETTE[0]
+        look = {"ha": "right", "fontweight": weight}
+        page.write(left - 2, y, shorten(name, 26), **look)
+        page.write(right + 13, y, f"{100 * value:.1f} %", **look)
+        for share, facecolor in ((1.0, "#EFEFEF"), (value, colour)):
+            width = (right - left) * share
+            bar = Rectangle((left, y - 1.4), width, 2.8, facecolor=facecolor)
+            page.ax.add_patch(bar)
         y -= 4.7
     if len(order) > _MAX_PROBABILITIES:
         text = (
             f"the {_MAX_PROBABILITIES} highest of {len(order)} probabilities; bold: "
             "called"
         )
-        page.ax.text(middle + 2, y, text, va="center", fontsize=SMALL, color=MUTED)
+        page.write(middle + 2, y, text, color=MUTED)
 
 
 def _time_text(part: PagePart) -> str:
@@ -226,7 +204,7 @@ def _time_text(part: PagePart) -> str:
 @styled
 def plot_class_examples(
     examples: Mapping[str, Recording], *, lead: str = RHYTHM_LEAD, limit: int = 12
-) -> tuple[Figure, pd.DataFrame]:
+) -> Drawing:
     """Draw one strip of one recording for each class, one below the other.
 
     Args:
@@ -240,27 +218,28 @@ def plot_class_examples(
     Raises:
         EcgnbError: there is no recording.
     """
-    shown: list[tuple[str, str]] = []
-    strips: list[Strip] = []
+    shown = {}
     for name, recording in list(examples.items())[:limit]:
         if 0 not in recording.signal.shape:
-            number = recording.leads.index(lead) if lead in recording.leads else 0
-            strips.append(page_part(recording, 0.0).strip(number, row=len(shown)))
-            shown.append((name, recording.record_id))
+            shown[name] = recording
     if not shown:
         raise EcgnbError(
             "There is no recording to show: give at least one class with a recording "
             "that has samples."
         )
+    strips = []
+    for row, recording in enumerate(shown.values()):
+        number = recording.leads.index(lead) if lead in recording.leads else 0
+        strips.append(page_part(recording, 0.0).strip(number, row))
     page = Page(strips, header_mm=10.0)
-    for (name, record_id), strip in zip(shown, strips, strict=True):
+    for (name, recording), strip in zip(shown.items(), strips, strict=True):
         page.draw_pulse(strip.row)
-        label = f"{shorten(name, 40)}  ({strip.lead}, {shorten(record_id, 24)})"
-        page.draw_strip(strip, label)
+        record_id = shorten(recording.record_id, 24)
+        page.draw_strip(strip, f"{shorten(name, 40)}  ({strip.lead}, {record_id})")
     title = f"One recording of each class, {len(shown)} of {len(examples)} classes"
-    page.ax.text(MARGIN_MM, page.height - 5, title, fontsize=10, va="center")
+    page.write(MARGIN_MM, page.height - 5, title, fontsize=10)
     page.write_notes([f"the first {PAGE_S:g} s at most", "each lead about its median"])
     table = page.table(strips)
-    table.insert(0, "class", [name for name, _ in shown])
-    table.insert(1, "record_id", [record_id for _, record_id in shown])
+    table.insert(0, "class", list(shown))
+    table.insert(1, "record_id", [item.record_id for item in shown.values()])
     return page.figure, table

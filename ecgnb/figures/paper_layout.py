@@ -65,12 +65,12 @@ class Strip:
     @property
     def flat(self) -> bool:
         """Whether all samples have the same value."""
-        return self.known.size > 0 and float(np.ptp(self.known)) == 0.0
+        return self.known.size > 0 and bool(np.ptp(self.known) == 0)
 
     @property
     def missing(self) -> float:
         """Share of missing samples."""
-        if not self.millivolts.size:
+        if not len(self.millivolts):
             return 1.0
         return float(np.mean(~np.isfinite(self.millivolts)))
 
@@ -154,12 +154,12 @@ def lay_out(page: PagePart) -> list[Strip]:
     else:
         full_width = [RHYTHM_LEAD, *further]
         borders = np.linspace(page.first, page.stop, len(ROWS[0]) + 1)
-        borders = borders.round().astype(int)
+        borders = borders.round().astype(int)  # samples at which the columns change
         for row, leads in enumerate(ROWS):
             for lead, first, stop in zip(leads, borders, borders[1:], strict=False):
                 strips.append(page.strip(number[lead], row, first, stop))
-    n_rows = 1 + max((strip.row for strip in strips), default=-1)
-    for row, lead in enumerate(full_width, start=n_rows):
+    first_row = strips[-1].row + 1 if strips else 0  # below those of several columns
+    for row, lead in enumerate(full_width, start=first_row):
         strips.append(page.strip(number[lead], row))
     return strips
 
@@ -179,7 +179,7 @@ def row_heights(strips: Sequence[Strip]) -> np.ndarray:
             if strip.row == row:
                 values.append(strip.known - strip.offset)
         low, high = MM_PER_MV * np.quantile(np.concatenate(values), [0.002, 0.998])
-        margins = np.array([1.0, 4.0])  # the name of a lead takes 4 mm at the top
-        below, above = 5.0 * np.ceil((np.array([-low, high]) + margins) / 5.0)
+        below = 5.0 * np.ceil((1.0 - low) / 5.0)
+        above = 5.0 * np.ceil((high + 4.0) / 5.0)  # 4 mm for the name of the lead
         heights[row] = np.clip(below, *BELOW_MM), np.clip(above, *ABOVE_MM)
     return heights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,7 +56,7 @@ class Page:
         below, above = row_heights(strips).T
         self.start = min(strip.start for strip in strips)
         seconds = max(strip.stop + strip.shift for strip in strips) - self.start
-        squares = np.ceil((PULSE_MM + MM_PER_S * seconds) / 5.0)
+        squares = np.ceil((PULSE_MM + MM_PER_S * seconds) / 5.0)  # large ones
         self.paper_width = max(_LEAST_WIDTH_MM, 5.0 * squares)
         self.paper_height = (below + above).sum()
         self.width = self.paper_width + 2 * MARGIN_MM
@@ -63,8 +64,9 @@ class Page:
         self.bottoms = FOOTER_MM + self.paper_height - np.cumsum(below + above)
         self.middles = self.bottoms + below
         self.tops = self.middles + above
-        inches = (self.width / MM_PER_INCH, self.height / MM_PER_INCH)
-        self.figure = new_figure(*inches, layout=None)
+        self.figure = new_figure(
+            self.width / MM_PER_INCH, self.height / MM_PER_INCH, layout=None
+        )
         self.ax = self.figure.add_axes(
             (0, 0, 1, 1), frameon=False, xticks=[], yticks=[]
         )
@@ -73,7 +75,7 @@ class Page:
 
     def ends(self, strip: Strip) -> tuple[float, float]:
         """Return the left and right end of a strip."""
-        zero = MARGIN_MM + PULSE_MM
+        zero = MARGIN_MM + PULSE_MM  # x of the page's first second
         left = zero + MM_PER_S * (strip.start + strip.shift - self.start)
         right = zero + MM_PER_S * (strip.stop + strip.shift - self.start)
         return left, right
@@ -94,12 +96,13 @@ class Page:
 
     def _trace_limits(self, row: int) -> tuple[float, float]:
         """Return the lowest and highest y at which the traces of a row are drawn."""
-        low, high = self.bottoms[row] - _OVERREACH_MM, self.tops[row] + _OVERREACH_MM
+        low = self.bottoms[row] - _OVERREACH_MM
+        high = self.tops[row] + _OVERREACH_MM
         return max(FOOTER_MM, low), min(FOOTER_MM + self.paper_height, high)
 
     def draw_pulse(self, row: int) -> None:
         """Draw the calibration pulse of a row: 1 mV for 0.2 s."""
-        x = MARGIN_MM + 2.5 + np.array([-1, 0, 0, 5, 5, 6])
+        x = MARGIN_MM + 2.5 + np.array([-1, 0, 0, 5, 5, 6])  # 5 mm are 0.2 s
         y = self.middles[row] + MM_PER_MV * np.array([0, 0, 1, 1, 0, 0])
         self.ax.plot(x, y, color=INK, linewidth=0.8)
 
@@ -133,9 +136,11 @@ class Page:
         visible = Rectangle((0, low), self.width, high - low)
         visible.set_transform(self.ax.transData)
         line.set_clip_path(visible)
-        note = ", flat" if strip.flat else ""
+        note, colour = "", INK
         if strip.missing == 1:
-            note = ", no signal"
+            note, colour = ", no signal", PALETTE[1]
+        elif strip.flat:
+            note, colour = ", flat", PALETTE[1]
         self.ax.text(
             left + 1,
             top - 1,
@@ -143,7 +148,7 @@ class Page:
             va="top",
             fontsize=9,
             fontweight="bold",
-            color=PALETTE[1] if note else INK,
+            color=colour,
             path_effects=[withStroke(linewidth=2.5, foreground=PAPER)],
         )
 
@@ -168,33 +173,37 @@ class Page:
         )
         self.ax.set(xlim=(0, self.width), ylim=(0, self.height))
 
+    def write(self, x: float, y: float, text: str, **look: Any) -> None:
+        """Write a small text whose middle is at the height ``y``."""
+        self.ax.text(x, y, text, va="center", **{"fontsize": SMALL, **look})
+
     def write_notes(self, notes: Sequence[str]) -> None:
         """Write the scale and notes below the paper."""
         scale = [f"{MM_PER_S:g} mm/s", f"{MM_PER_MV:g} mm/mV"]
-        text = shorten(" | ".join([*scale, *notes]), int(self.width / 1.5))
-        self.ax.text(
-            MARGIN_MM, FOOTER_MM / 2, text, va="center", fontsize=SMALL, color=MUTED
-        )
+        letters = int(self.width / 1.5)  # 1.5 mm per letter
+        text = shorten(" | ".join([*scale, *notes]), letters)
+        self.write(MARGIN_MM, FOOTER_MM / 2, text, color=MUTED)
 
     def table(self, strips: Sequence[Strip]) -> pd.DataFrame:
         """Return one row per strip: what was drawn and where."""
         rows = []
         for strip in strips:
-            y = self.middles[strip.row] + MM_PER_MV * (strip.known - strip.offset)
-            low, high = self._trace_limits(strip.row)
+            middle = self.middles[strip.row]
+            known = pd.Series(strip.known)  # its extremes are NaN when it is empty
+            y = middle + MM_PER_MV * (known - strip.offset)
             row = {
                 "lead": strip.lead,
                 "row": strip.row,
                 "start_s": strip.start,
                 "stop_s": strip.stop,
                 "x_mm": self.ends(strip)[0],
-                "y_mm": self.middles[strip.row],
+                "y_mm": middle,
                 "offset_mv": strip.offset,
-                "min_mv": strip.known.min() if strip.known.size else np.nan,
-                "max_mv": strip.known.max() if strip.known.size else np.nan,
+                "min_mv": known.min(),
+                "max_mv": known.max(),
                 "missing": strip.missing,
                 "flat": strip.flat,
-                "cut": bool(((y < low) | (y > high)).any()),
+                "cut": not y.between(*self._trace_limits(strip.row)).all(),
             }
             rows.append(row)
         return pd.DataFrame(rows)

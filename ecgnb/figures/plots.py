@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from ecgnb.core.errors import EcgnbError
 from ecgnb.figures import FIGURES
@@ -19,6 +19,7 @@ from ecgnb.figures.style import (
     MUTED,
     PALETTE,
     SMALL,
+    Drawing,
     classes_text,
     interval_text,
     most_frequent,
@@ -67,9 +68,7 @@ CLASS_SCORES = {
     order=40,
 )
 @styled
-def plot_training(
-    history: pd.DataFrame, best_epoch: int | None = None
-) -> tuple[Figure, pd.DataFrame]:
+def plot_training(history: pd.DataFrame, best_epoch: int | None = None) -> Drawing:
     """Draw loss, macro F1, macro AUROC and learning rate over the epochs.
 
     Args:
@@ -83,11 +82,11 @@ def plot_training(
     Raises:
         EcgnbError: the history has no rows or none of these columns.
     """
-    known = history.columns[history.notna().any()]
+    recorded = set(history.columns[history.notna().any()])
     shown = []
     for panel in _PANELS:
         lines = {
-            column: label for column, label in panel.lines.items() if column in known
+            column: label for column, label in panel.lines.items() if column in recorded
         }
         if lines:
             shown.append(panel._replace(lines=lines))
@@ -102,13 +101,13 @@ def plot_training(
     for ax, panel in zip(axes, shown, strict=True):
         _draw_panel(ax, panel, history, best_epoch)
         columns += panel.lines
-    plural = "s" if len(history) != 1 else ""
+    title = f"Training over {len(history)} epochs"
     note = ""
     if best_epoch is not None:
         note = (
             f"Dotted line: epoch {best_epoch}, the best one, whose weights were kept."
         )
-    set_title(figure, f"Training over {len(history)} epoch{plural}", note)
+    set_title(figure, title.removesuffix("s") if len(history) == 1 else title, note)
     return figure, history[columns].copy()
 
 
@@ -118,14 +117,17 @@ def _draw_panel(
     epochs = history["epoch"].to_numpy()
     # Markers keep a single epoch visible; with many epochs they would hide the line.
     marker_size = 4.5 if len(history) <= 40 else 0
-    for column, colour, marker in zip(panel.lines, PALETTE, "os", strict=False):
+    looks = zip(PALETTE, "os", strict=False)  # colour and marker of each line
+    for (column, label), (colour, marker) in zip(
+        panel.lines.items(), looks, strict=False
+    ):
         ax.plot(
             epochs,
             history[column],
             color=colour,
             marker=marker,
             markersize=marker_size,
-            label=panel.lines[column],
+            label=label,
         )
     if best_epoch is not None:
         ax.axvline(best_epoch, color=MUTED, linestyle=":", linewidth=1.2)
@@ -148,16 +150,11 @@ def _mark_best(ax: Axes, history: pd.DataFrame, column: str, best_epoch: int) ->
     values = history.loc[history["epoch"] == best_epoch, column]
     if len(values) != 1 or not np.isfinite(values.iloc[0]):
         return
-    point = (best_epoch, values.iloc[0])
-    ax.plot(
-        *point,
-        "o",
-        markersize=9,
-        markerfacecolor="none",
-        color=INK,
-        label="_best",
+    value = values.iloc[0]
+    ax.plot(best_epoch, value, "o", markersize=9, markerfacecolor="none", color=INK)
+    text = ax.annotate(
+        f"{value:.3g}", (best_epoch, value), (7, 7), textcoords="offset points"
     )
-    text = ax.annotate(f"{point[1]:.3g}", point, (7, 7), textcoords="offset points")
     text.set(fontsize=SMALL, ha="left")
     if best_epoch > history["epoch"].mean():  # towards the middle of the axes
         text.set(position=(-7, 7), ha="right")
@@ -176,7 +173,7 @@ def plot_class_scores(
     *,
     confidence: float = 0.95,
     limit: int = 80,
-) -> tuple[Figure, pd.DataFrame]:
+) -> Drawing:
     """Draw precision, recall, F1, specificity and AUROC of each class as bars with
     their intervals.
 
@@ -237,9 +234,7 @@ def _draw_bars(ax: Axes, bars: pd.DataFrame, colour: str) -> None:
     order=20,
 )
 @styled
-def plot_class_distribution(
-    label_counts: pd.DataFrame, *, limit: int = 80
-) -> tuple[Figure, pd.DataFrame]:
+def plot_class_distribution(label_counts: pd.DataFrame, *, limit: int = 80) -> Drawing:
     """Draw how many records each class has, stacked by part where there are several.
 
     Args:
@@ -250,27 +245,14 @@ def plot_class_distribution(
     Returns:
         The figure, and the rows that it shows with their ``total``.
     """
-    parts = [name for name in label_counts.columns if name != "class"]
-    table = label_counts.assign(total=label_counts[parts].sum(axis=1))
-    table = table.iloc[most_frequent(table["total"].to_numpy(), limit)].reset_index(
-        drop=True
-    )
-    figure, ax = _bar_axes(len(table))
-    left = np.zeros(len(table))
-    for part, colour in zip(parts, PALETTE, strict=False):
-        ax.barh(
-            range(len(table)),
-            table[part],
-            left=left,
-            color=colour,
-            height=0.66,
-            label=str(part),
-        )
-        left = left + table[part].to_numpy()
-    _label_ends(ax, left, table["total"].map("{:,}".format))
-    _label_rows(ax, table["class"])
-    if len(parts) > 1:
-        figure.legend(loc="outside lower right", ncols=len(parts))
+    counts = label_counts.drop(columns="class")
+    table = label_counts.assign(total=counts.sum(axis=1))
+    shown = most_frequent(table["total"].to_numpy(), limit)
+    table = table.iloc[shown].reset_index(drop=True)
+    totals = table["total"].map("{:,}".format)
+    figure = _draw_counts(table["class"], table[counts.columns], totals)
+    if len(counts.columns) > 1:
+        figure.legend(loc="outside lower right", ncols=len(counts.columns))
     set_title(
         figure, f"Records by class, {classes_text(len(table), len(label_counts))}"
     )
@@ -284,7 +266,7 @@ def plot_class_distribution(
     order=10,
 )
 @styled
-def plot_label_coverage(label_coverage: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+def plot_label_coverage(label_coverage: pd.DataFrame) -> Drawing:
     """Draw how many records have a label, an unmapped one or none.
 
     Args:
@@ -301,51 +283,51 @@ def plot_label_coverage(label_coverage: pd.DataFrame) -> tuple[Figure, pd.DataFr
             f"{len(label_coverage)} rows; give a name in the first column and a "
             "column of counts."
         )
-    kinds = label_coverage.iloc[:, 0].astype(str).tolist()
     records = label_coverage[numeric[0]].to_numpy()
     shares = records / max(1, records.sum())
+    kinds = label_coverage.iloc[:, 0].astype(str).tolist()
     table = pd.DataFrame({"kind": kinds, "records": records, "share": shares})
-    figure, ax = _bar_axes(len(table))
-    ax.barh(range(len(table)), records, color=PALETTE[0], height=0.66)
-    counted = []
+    labels = []
     for n, share in zip(records, shares, strict=True):
-        counted.append(f"{n:,} ({100 * share:.1f} %)")
-    _label_ends(ax, records, counted)
-    _label_rows(ax, kinds)
+        labels.append(f"{n:,} ({100 * share:.1f} %)")
+    figure = _draw_counts(kinds, table[["records"]], labels)
     set_title(figure, f"Label coverage, n = {int(records.sum()):,} records")
     return figure, table
 
 
-def _bar_axes(n_rows: int) -> tuple[Figure, Axes]:
+def _draw_counts(
+    names: Iterable[str], counts: pd.DataFrame, labels: Sequence[str] | pd.Series
+) -> Figure:
+    """Draw a bar for each row of ``counts``, its columns stacked, with a name before it
+    and a label at its end.
+    """
+    n_rows = len(counts)
     figure = new_figure(7.2, max(1.9, 0.26 * n_rows + 1.2))
     ax = figure.subplots()
     ax.grid(axis="y", visible=False)
-    return figure, ax
-
-
-def _label_rows(ax: Axes, names: Sequence[str] | pd.Series) -> None:
-    ax.set_yticks(range(len(names)), [shorten(name) for name in names])
-    ax.set_ylim(len(names) - 0.4, -0.6)
+    ends = np.zeros(n_rows)
+    for column, colour in zip(counts, PALETTE, strict=False):
+        ax.barh(
+            range(n_rows),
+            counts[column],
+            left=ends,
+            color=colour,
+            height=0.66,
+            label=str(column),
+        )
+        ends = ends + counts[column].to_numpy()
+    for row, (end, label) in enumerate(zip(ends, labels, strict=True)):
+        text = ax.annotate(label, (end, row), (3, 0), textcoords="offset points")
+        text.set(va="center", fontsize=SMALL)
+    room = 1.04 + 0.013 * max(map(len, labels), default=0)  # for the longest label
+    ax.set_xlim(0, room * np.max(ends, initial=1.0))
+    ax.spines["bottom"].set_color(FAINT)
+    ax.set_yticks(range(n_rows), list(map(shorten, names)))
+    ax.set_ylim(n_rows - 0.4, -0.6)
     ax.set_xlabel("records")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-
-
-def _label_ends(ax: Axes, ends: np.ndarray, labels: Iterable[str]) -> None:
-    """Write the labels at the ends of the bars, and widen the axis for them."""
-    labels = list(labels)
-    longest = max(map(len, labels), default=0)
-    ax.set_xlim(0, max(1.0, float(np.max(ends, initial=0))) * (1.04 + 0.013 * longest))
-    for row, label in enumerate(labels):
-        ax.annotate(
-            label,
-            (ends[row], row),
-            xytext=(3, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=SMALL,
-        )
-    ax.spines["bottom"].set_color(FAINT)
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    return figure
 
 
 @styled

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from ecgnb.evaluation.calibration import expected_calibration_error, reliability_table
 from ecgnb.evaluation.metrics import confusion
@@ -20,6 +19,7 @@ from ecgnb.figures.style import (
     MUTED,
     PALETTE,
     SMALL,
+    Drawing,
     classes_text,
     most_frequent,
     new_figure,
@@ -33,9 +33,20 @@ from ecgnb.figures.style import (
 OTHERS = "(other classes)"
 
 
+#: For each task what was observed, what is counted, and what confidence is.
+_RELIABILITY_LABELS = {
+    "multiclass": (
+        "record was of the predicted class",
+        "records",
+        "confidence: probability of the predicted class",
+    ),
+    "multilabel": ("class was present", "records x classes", "probability"),
+}
+
+
 def _as_matrix(cells: pd.DataFrame) -> pd.DataFrame:
     """Return the counts with one row per true class and one column per decision."""
-    rows = [name for name in ("class", "true") if name in cells]
+    rows = list(cells.columns[: cells.columns.get_loc("predicted")])
     table = cells.pivot_table("count", index=rows, columns="predicted", sort=False)
     return table[cells["predicted"].unique()].astype(int)
 
@@ -49,7 +60,7 @@ def _as_matrix(cells: pd.DataFrame) -> pd.DataFrame:
 @styled
 def plot_confusion(
     targets: Any, decisions: Any, classes: Sequence[str], *, limit: int = 20
-) -> tuple[Figure, pd.DataFrame]:
+) -> Drawing:
     """Draw the confusion matrix: one for multi-class tasks, one of 2 x 2 for each class
     of a multi-label task.
 
@@ -78,16 +89,13 @@ def plot_confusion(
     return _draw_matrix_per_class(counts, classes, limit)
 
 
-def _draw_matrix(
-    counts: np.ndarray, classes: Sequence[str], limit: int
-) -> tuple[Figure, pd.DataFrame]:
+def _draw_matrix(counts: np.ndarray, classes: Sequence[str], limit: int) -> Drawing:
     shown = most_frequent(counts.sum(axis=1), limit)
     names = [classes[k] for k in shown]
-    labels = [shorten(name, 18) for name in names]
-    cells = _sum_others(counts, shown)
     if len(shown) < len(classes):
         names.append(OTHERS)
-        labels.append(OTHERS)
+    labels = [shorten(name, 18) for name in names]
+    cells = _sum_others(counts, shown)
     side = len(names) * (0.56 if len(names) <= 12 else 0.5)  # inches
     figure = new_figure(max(4.4, side + 2.6), max(3.6, side + 1.6))
     ax = figure.subplots()
@@ -102,13 +110,11 @@ def _draw_matrix(
     else:
         for label in ax.get_xticklabels():
             label.set(rotation=45, ha="right", rotation_mode="anchor")
-    right, n_records = int(np.trace(counts)), counts.sum()
-    share = 100 * right / max(1, n_records)
-    set_title(
-        figure,
-        f"Confusion matrix, {classes_text(len(shown), len(classes))}",
-        f"{right:,} of n = {n_records:,} records right ({share:.1f} %)",
-    )
+    right, n_records = np.trace(counts), counts.sum()
+    percent = 100 * right / max(1, n_records)
+    title = f"Confusion matrix, {classes_text(len(shown), len(classes))}"
+    note = f"{right:,} of n = {n_records:,} records right ({percent:.1f} %)"
+    set_title(figure, title, note)
     return figure, _cell_table(cells, names)
 
 
@@ -116,11 +122,11 @@ def _sum_others(counts: np.ndarray, shown: np.ndarray) -> np.ndarray:
     """Return the matrix of the classes shown, with all others summed in a last row and
     column if there are any.
     """
-    position = np.full(len(counts), len(shown))
+    position = np.full(len(counts), len(shown))  # of each class in the new matrix
     position[shown] = np.arange(len(shown))
-    size = int(position.max()) + 1
+    size = position.max() + 1
     cells = np.zeros((size, size), dtype=np.int64)
-    np.add.at(cells, (position[:, None], position[None, :]), counts)
+    np.add.at(cells, np.ix_(position, position), counts)
     return cells
 
 
@@ -159,7 +165,7 @@ def _cell_text(count: int, percent: float) -> str:
 
 def _cell_table(cells: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
     """Return one row per cell: ``true, predicted, count, share`` of the row."""
-    labels = np.array(names, dtype=object)
+    labels = np.array(names, dtype=object)  # not cut to a common length
     columns = {
         "true": np.repeat(labels, len(names)),
         "predicted": np.tile(labels, len(names)),
@@ -171,7 +177,7 @@ def _cell_table(cells: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
 
 def _draw_matrix_per_class(
     counts: np.ndarray, classes: Sequence[str], limit: int
-) -> tuple[Figure, pd.DataFrame]:
+) -> Drawing:
     shown = most_frequent(counts[:, 1].sum(axis=1), limit)
     figure, axes = panels(len(shown), columns=5, width=2.1, height=1.75)
     tables = []
@@ -181,13 +187,10 @@ def _draw_matrix_per_class(
         cells = _cell_table(counts[k], ["no", "yes"])
         cells.insert(0, "class", classes[k])
         tables.append(cells)
-    n_records = counts[0].sum()
-    set_title(
-        figure,
-        f"Confusion, {classes_text(len(shown), len(classes))}, n = {n_records:,} "
-        "records",
-        "Colour and %: share of the records with the class (yes) or without it (no).",
-    )
+    counted = classes_text(len(shown), len(classes))
+    title = f"Confusion, {counted}, n = {counts[0].sum():,} records"
+    note = "Colour and %: share of the records with the class (yes) or without it (no)."
+    set_title(figure, title, note)
     return figure, pd.concat(tables, ignore_index=True)
 
 
@@ -196,11 +199,12 @@ def _draw_two_by_two(ax: Axes, cells: np.ndarray) -> None:
     ax.imshow(percent, vmin=0, vmax=100, cmap="Blues")
     for (row, column), count in np.ndenumerate(cells):
         share = float(percent[row, column])
+        colour = "white" if share > 55 else "black"  # readable on the blue
         text = ax.text(column, row, _cell_text(count, share), ha="center", va="center")
-        text.set(fontsize=SMALL, color="white" if share > 55 else "black")
-    answers = ["no", "yes"]
-    ax.set(xticks=[0, 1], xticklabels=answers, xlabel="predicted")
-    ax.set(yticks=[0, 1], yticklabels=answers, ylabel="true")
+        text.set(fontsize=SMALL, color=colour)
+    ax.set_xticks([0, 1], ["no", "yes"])
+    ax.set_yticks([0, 1], ["no", "yes"])
+    ax.set(xlabel="predicted", ylabel="true")
     ax.grid(visible=False)
 
 
@@ -218,7 +222,7 @@ def plot_reliability(
     uncalibrated: Any = None,
     temperature: float | None = None,
     n_bins: int = 10,
-) -> tuple[Figure, pd.DataFrame]:
+) -> Drawing:
     """Draw the observed share of right predictions over the confidence, before and
     after temperature scaling.
 
@@ -247,11 +251,10 @@ def plot_reliability(
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     top.plot([0, 1], [0, 1], color=MUTED, linestyle=":", label="perfect")
     tables = []
-    for which, colour, marker in zip(
-        versions, (PALETTE[1], PALETTE[0]), "so", strict=False
-    ):
-        table = reliability_table(targets, versions[which], task, n_bins)
-        error = expected_calibration_error(targets, versions[which], task)
+    looks = ((PALETTE[1], "s"), (PALETTE[0], "o"))
+    for (which, values), (colour, marker) in zip(versions.items(), looks, strict=False):
+        table = reliability_table(targets, values, task, n_bins)
+        error = expected_calibration_error(targets, values, task)
         label = f"{which}: calibration error {error:.3f}"
         _draw_reliability(top, table, color=colour, marker=marker, label=label)
         edges = np.append(table["lower"], table["upper"].iloc[-1])
@@ -259,20 +262,14 @@ def plot_reliability(
         bottom.stairs(table["count"], edges, color=colour, fill=True, alpha=0.15)
         table.insert(0, "which", which)
         tables.append(table)
-    top.set(xlim=(0, 1), ylim=(0, 1))
-    if task == "multiclass":
-        top.set_ylabel(
-            "observed: share in which the\nrecord was of the predicted class"
-        )
-        bottom.set_ylabel("records")
-        bottom.set_xlabel("confidence: probability of the predicted class")
-    else:
-        top.set_ylabel("observed: share in which the\nclass was present")
-        bottom.set_ylabel("records x classes")
-        bottom.set_xlabel("probability")
+    observed, counted, confidence = _RELIABILITY_LABELS[task]
+    top.set(
+        xlim=(0, 1), ylim=(0, 1), ylabel=f"observed: share in which the\n{observed}"
+    )
+    bottom.set(xlabel=confidence, ylabel=counted)
     figure.legend(loc="outside lower center", ncols=3)
     bottom.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
-    bottom.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    bottom.yaxis.set_major_formatter("{x:,.0f}")
     note = "Lines at the points: 95 % Wilson interval."
     if temperature is not None:
         note = f"After: logits divided by the temperature {temperature:.3g}. {note}"

@@ -20,6 +20,7 @@ from ecgnb.figures.style import (
     INK,
     MUTED,
     PALETTE,
+    Drawing,
     class_styles,
     classes_text,
     format_interval,
@@ -55,6 +56,7 @@ class Curve:
     Attributes:
         metric: the area under it, as `bootstrap_per_class` names it.
         title: of the figure.
+        legend: title of the legend.
         x: column of the horizontal axis.
         y: column of the vertical axis.
         x_label: label of the horizontal axis.
@@ -65,6 +67,7 @@ class Curve:
 
     metric: str
     title: str
+    legend: str
     x: str
     y: str
     x_label: str
@@ -76,6 +79,7 @@ class Curve:
 _ROC = Curve(
     metric="auroc",
     title="ROC curves",
+    legend="class: AUROC (interval)",
     x="false_positive_rate",
     y="true_positive_rate",
     x_label="1 - specificity (false positive rate)",
@@ -86,6 +90,7 @@ _ROC = Curve(
 _PRECISION_RECALL = Curve(
     metric="average_precision",
     title="Precision-recall curves",
+    legend="class: average precision (interval)",
     x="recall",
     y="precision",
     x_label="recall (sensitivity)",
@@ -97,8 +102,7 @@ _PRECISION_RECALL = Curve(
 
 def _one_row_per_class(points: pd.DataFrame) -> pd.DataFrame:
     columns = ["class", "auroc", "average_precision", "low", "high", "prevalence"]
-    areas = points[[name for name in columns if name in points]]
-    return areas.drop_duplicates("class", ignore_index=True)
+    return points.filter(columns).drop_duplicates("class", ignore_index=True)
 
 
 @FIGURES.register(
@@ -116,7 +120,7 @@ def plot_roc(
     *,
     intervals: pd.DataFrame | None = None,
     confidence: float = 0.95,
-) -> tuple[Figure, pd.DataFrame]:
+) -> Drawing:
     """Draw the ROC curve of each class against the rest, their average, and chance.
 
     With more than `MAX_LINES` classes the most frequent ones are coloured and named,
@@ -150,7 +154,7 @@ def plot_roc(
     ax.plot(
         [0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1.2, label="chance: 0.5"
     )
-    _draw_legend(ax, "class: AUROC (interval)")
+    _draw_legend(ax, _ROC.legend)
     return figure, table
 
 
@@ -169,7 +173,7 @@ def plot_precision_recall(
     *,
     intervals: pd.DataFrame | None = None,
     confidence: float = 0.95,
-) -> tuple[Figure, pd.DataFrame]:
+) -> Drawing:
     """Draw the precision-recall curve of each class against the rest, and the
     prevalence that chance would reach.
 
@@ -187,15 +191,9 @@ def plot_precision_recall(
     table["prevalence"] = table["class"].map(prevalence)
     for name, style in class_styles(_named_classes(inputs)).items():
         ax.axhline(prevalence[name], color=style["color"], linestyle=":", linewidth=1.0)
-    ax.plot(
-        [],
-        [],
-        color=MUTED,
-        linestyle=":",
-        linewidth=1.0,
-        label="prevalence of the class (chance)",
-    )
-    _draw_legend(ax, "class: average precision (interval)")
+    label = "prevalence of the class (chance)"
+    ax.plot([], [], color=MUTED, linestyle=":", linewidth=1.0, label=label)
+    _draw_legend(ax, _PRECISION_RECALL.legend)
     return figure, table
 
 
@@ -222,9 +220,9 @@ def _curve_points(
         tables.append(pd.DataFrame(columns=columns))
     table = pd.concat(tables, ignore_index=True).assign(low=np.nan, high=np.nan)
     if intervals is not None:
-        known = intervals[intervals["metric"] == curve.metric].set_index("class")
-        table["low"] = table["class"].map(known["low"])
-        table["high"] = table["class"].map(known["high"])
+        rows = intervals[intervals["metric"] == curve.metric].set_index("class")
+        for bound in ("low", "high"):
+            table[bound] = table["class"].map(rows[bound])
     return table
 
 
@@ -237,51 +235,44 @@ def _draw_curves(
 ) -> tuple[Figure, Axes]:
     figure = new_figure(8.3, 4.7)
     ax = figure.subplots()
-    named, n_classes = _named_classes(inputs), len(inputs.classes)
-    curves = dict(iter(table.groupby("class", sort=False)))
-    for name, rows in curves.items():
-        if name not in named:
-            ax.plot(
-                rows[curve.x],
-                rows[curve.y],
-                color=FAINT,
-                linewidth=0.8,
-                drawstyle=curve.drawstyle,
-            )
-    if len(named) < n_classes:
-        label = f"{n_classes - len(named)} other classes"
+    n_classes = len(inputs.classes)
+    styles = class_styles(_named_classes(inputs))
+    for name, rows in table.groupby("class", sort=False):
+        if name not in styles:
+            _draw_line(ax, curve, rows, color=FAINT, linewidth=0.8)
+    if len(styles) < n_classes:
+        label = f"{n_classes - len(styles)} other classes"
         ax.plot([], [], color=FAINT, linewidth=0.8, label=label)
-    for name, style in class_styles(named).items():
-        rows, area = curves.get(name, table.iloc[:0]), "not defined"
+    for name, style in styles.items():
+        rows = table[table["class"] == name]
+        area = "not defined"
         if len(rows):
             area = format_interval(*rows[[curve.metric, "low", "high"]].iloc[0])
-        label = f"{shorten(name, 22)}: {area}"
-        ax.plot(
-            rows[curve.x],
-            rows[curve.y],
-            drawstyle=curve.drawstyle,
-            label=label,
-            **style,
-        )
+        _draw_line(ax, curve, rows, label=f"{shorten(name, 22)}: {area}", **style)
     limits = (-0.01, 1.01)
     ax.set(xlabel=curve.x_label, ylabel=curve.y_label)
     ax.set(xlim=limits, ylim=limits, aspect="equal")
-    shown = classes_text(len(named), n_classes)
-    note = "" if intervals is None else f"In brackets: {interval_text(confidence)}."
+    shown = classes_text(len(styles), n_classes)
     title = f"{curve.title}, {shown}, n = {len(inputs.truth):,} records"
+    note = "" if intervals is None else f"In brackets: {interval_text(confidence)}."
     set_title(figure, title, note)
     return figure, ax
 
 
+def _draw_line(ax: Axes, curve: Curve, rows: pd.DataFrame, **look: Any) -> None:
+    ax.plot(rows[curve.x], rows[curve.y], drawstyle=curve.drawstyle, **look)
+
+
 def _draw_legend(ax: Axes, title: str) -> None:
-    corner = (1.02, 1.02)
+    corner = (1.02, 1.02)  # right of the axes
     ax.legend(loc="upper left", bbox_to_anchor=corner, title=title, alignment="left")
 
 
 def _mean_probabilities(bars: pd.DataFrame) -> pd.DataFrame:
     """Return one row per class: the mean probability of its positives and negatives."""
-    parts = (bars["lower"] + bars["upper"]) / 2 * bars["share"]
-    means = parts.groupby([bars["class"], bars["group"]], sort=False).sum()
+    middles = (bars["lower"] + bars["upper"]) / 2
+    weighted = middles * bars["share"]
+    means = weighted.groupby([bars["class"], bars["group"]], sort=False).sum()
     return means.unstack().rename_axis(columns=None)
 
 
@@ -300,7 +291,7 @@ def plot_score_histograms(
     *,
     thresholds: Sequence[float] | None = None,
     limit: int = 12,
-) -> tuple[Figure, pd.DataFrame]:
+) -> Drawing:
     """Draw histograms of the probabilities of each class's positives and negatives.
 
     Each group is drawn as shares of its own size, so that rare classes can be seen.
@@ -333,12 +324,9 @@ def plot_score_histograms(
             _draw_histogram(ax, bars, colour)
             tables.append(bars)
         if thresholds is not None and len(thresholds):
+            label = f"threshold {thresholds[k]:.2g}"
             ax.axvline(
-                float(thresholds[k]),
-                color=INK,
-                linestyle=":",
-                linewidth=1.2,
-                label=f"threshold {thresholds[k]:.2g}",
+                thresholds[k], color=INK, linestyle=":", linewidth=1.2, label=label
             )
         ax.set(title=shorten(inputs.classes[k], 26), xlim=(0, 1))
         ax.set(xlabel="probability", ylabel="% of group")
@@ -350,8 +338,8 @@ def plot_score_histograms(
     return figure, pd.concat(tables, ignore_index=True)
 
 
-def _histogram(probabilities: np.ndarray, bins: int = 20) -> pd.DataFrame:
-    count, edges = np.histogram(probabilities, np.linspace(0, 1, bins + 1))
+def _histogram(probabilities: np.ndarray) -> pd.DataFrame:
+    count, edges = np.histogram(probabilities, np.linspace(0, 1, 21))  # bins of 0.05
     bars = pd.DataFrame({"lower": edges[:-1], "upper": edges[1:], "count": count})
     return bars.assign(share=count / max(1, count.sum()))
 

@@ -65,13 +65,13 @@ def plot_comparison(table: pd.DataFrame, rtol: float, gradient_rtol: float) -> F
     result = "all agree"
     if bad.any():
         first = shown["layer"][bad].iloc[0]
-        result = f"{int(bad.sum())} of {n_rows} diverge, first {first}"
+        result = f"{bad.sum()} of {n_rows} diverge, first {first}"
     set_title(figure, f"Port and reference: {result}")
     return figure
 
 
 def _draw_tolerance(ax: Axes, limits: np.ndarray) -> None:
-    edges = np.arange(len(limits) + 1) - 0.5
+    edges = np.arange(len(limits) + 1) - 0.5  # between the rows
     steps = np.append(limits, limits[-1:])
     ax.plot(
         steps,
@@ -91,27 +91,12 @@ def _draw_differences(ax: Axes, shown: pd.DataFrame, bad: np.ndarray) -> float:
         values = shown[column].to_numpy(dtype=np.float64)
         largest = max(largest, np.max(values[np.isfinite(values)], initial=0.0))
         x = _drawable(values, largest)
-        ax.plot(
-            x,
-            rows,
-            marker,
-            color=colour,
-            markersize=size,
-            markeredgewidth=1.2,
-            linestyle="none",
-            label=label,
-        )
+        (points,) = ax.plot(x, rows, marker, color=colour, label=label)
+        points.set(markersize=size, markeredgewidth=1.2)
     if bad.any():
-        x = _drawable(shown["relative"].to_numpy(dtype=np.float64), largest)[bad]
-        ax.plot(
-            x,
-            rows[bad],
-            "o",
-            color=PALETTE[1],
-            markersize=6,
-            linestyle="none",
-            label="diverges",
-        )
+        values = shown["relative"].to_numpy(dtype=np.float64)[bad]
+        x = _drawable(values, largest)
+        ax.plot(x, rows[bad], "o", color=PALETTE[1], markersize=6, label="diverges")
     return float(largest)
 
 

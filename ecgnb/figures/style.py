@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import re
 import textwrap
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -27,10 +29,14 @@ from ecgnb.core.files import atomic_write
 P = ParamSpec("P")
 R = TypeVar("R")
 
+#: What a drawing function returns: the figure, and a table of what it shows.
+Drawing = tuple[Figure, pd.DataFrame]
+
 #: Seven colours that colour-blind readers can distinguish (after Okabe and Ito 2008,
 #: "Color universal design"); their yellow is too pale for lines on white and replaced
 #: by a violet, and black is kept for averages.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1")
+#: Solid, dashed, dotted, dash-dotted: for classes beyond the seven colours.
 LINE_STYLES: tuple[Any, ...] = (
     "-",
     (0, (5, 1.5)),
@@ -127,10 +133,10 @@ def class_styles(classes: Sequence[str]) -> dict[str, dict[str, Any]]:
     >>> class_styles(["NORM", "MI"])["MI"]["color"]
     '#D55E00'
     """
-    styles: dict[str, dict[str, Any]] = {}
-    for k, name in enumerate(classes):
-        line_style = LINE_STYLES[k // len(PALETTE) % len(LINE_STYLES)]
-        styles[name] = {"color": PALETTE[k % len(PALETTE)], "linestyle": line_style}
+    styles = {}
+    looks = itertools.cycle(itertools.product(LINE_STYLES, PALETTE))
+    for name, (line_style, colour) in zip(classes, looks, strict=False):
+        styles[name] = {"color": colour, "linestyle": line_style}
     return styles
 
 
@@ -233,8 +239,8 @@ def save_figure(
     while list(folder.glob(f"{stem}.*")):
         number += 1
         stem = f"{stamped}-{number}"
-    contents = {".png": png_bytes(figure, dpi), ".svg": svg}
-    for suffix, content in contents.items():
-        with atomic_write(folder / f"{stem}{suffix}") as temporary:
+    files = [folder / f"{stem}.png", folder / f"{stem}.svg"]
+    for file, content in zip(files, (png_bytes(figure, dpi), svg), strict=True):
+        with atomic_write(file) as temporary:
             temporary.write_bytes(content)
-    return [folder / f"{stem}{suffix}" for suffix in contents]
+    return files
