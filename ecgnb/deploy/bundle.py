@@ -59,7 +59,7 @@ class Bundle:
                 f"The model has {n_outputs} outputs; the classes {names} must name "
                 "each once."
             )
-        if not _is_number(self.temperature) or not self.temperature > 0:
+        if not (_is_number(self.temperature) and self.temperature > 0):
             raise ConfigError(
                 f"temperature is {self.temperature!r}; give a number above 0."
             )
@@ -77,10 +77,8 @@ class Bundle:
             )
 
     def _check_thresholds(self) -> None:
-        valid = len(self.thresholds) == len(self.classes)
-        for threshold in self.thresholds:
-            valid = valid and _is_number(threshold) and 0 <= threshold <= 1
-        if not valid:
+        valid = [_is_number(value) and 0 <= value <= 1 for value in self.thresholds]
+        if len(valid) != len(self.classes) or not all(valid):
             raise ConfigError(
                 f"thresholds are {list(self.thresholds)}; give a probability for each "
                 f"of {list(self.classes)}, or none."

@@ -131,8 +131,7 @@ def _load_model(file: Path, description: dict[str, Any]) -> Backbone:
             f"{file} is missing or not the file that {DESCRIPTION} was written for "
             f"(its checksum differs). {_AGAIN}"
         )
-    model = build_model(**description["model"])
-    model = to_precision(model, description["precision"])
+    model = to_precision(build_model(**description["model"]), description["precision"])
     try:
         model.load_state_dict(load_file(file), strict=True)
     except (RuntimeError, SafetensorError) as error:

@@ -28,7 +28,7 @@ _ABSOLUTE = re.compile(
     r"(?<![\w./~-])/(?=[^\s/])|(?<!\w)~[\w.-]*[/\\]|(?<!\w)[A-Za-z]:[\\/]|\\\\\w|file:/"
 )
 _MAX_SHOWN = 200  # characters of a parameter
-_PARTS = {"train": "for training", "valid": "for validation", "test": "for the test"}
+_PURPOSES = {"train": "for training", "valid": "for validation", "test": "for the test"}
 
 _BODY = """\
 {%- macro table(head, rows) -%}
@@ -126,7 +126,7 @@ def model_card(bundle: Bundle, repository: str = "owner/repository") -> str:
     confidence = parameters.get("CONFIDENCE")
     split = bundle.metrics.get("split") or {}
     sizes = []
-    for part, purpose in _PARTS.items():
+    for part, purpose in _PURPOSES.items():
         if isinstance(split.get(part), int):
             sizes.append(f"{split[part]} {purpose}")
     class_columns = _class_columns(bundle)
@@ -165,7 +165,7 @@ def without_paths(value: Any) -> Any:
     if isinstance(value, dict):
         kept = {}
         for key, item in value.items():
-            if not _is_path(key) and not _is_path(item):
+            if not (_is_path(key) or _is_path(item)):
                 kept[key] = without_paths(item)
         return kept
     if isinstance(value, list | tuple):
@@ -182,12 +182,12 @@ def _metadata(bundle: Bundle) -> str:
     fields: dict[str, Any] = {"library_name": "ecgnb", "tags": _TAGS}
     if not bundle.classes:  # the hub has no pipeline tag for classifiers of signals
         fields["pipeline_tag"] = "feature-extraction"
-    license_name = bundle.provenance.get("license")
-    if isinstance(license_name, str) and license_name.strip():
-        name = re.sub(r"[^a-z0-9.]+", "-", license_name.lower()).strip("-")
-        fields["license"] = name if name in _LICENSES else "other"
+    license_text = bundle.provenance.get("license")
+    if isinstance(license_text, str) and license_text.strip():
+        name = re.sub(r"[^a-z0-9.]+", "-", license_text.lower()).strip("-")
+        fields["license"] = name
         if name not in _LICENSES:
-            fields["license_name"] = name
+            fields |= {"license": "other", "license_name": name}
     try:
         from huggingface_hub import EvalResult, ModelCardData  # an optional extra
     except ImportError:
@@ -236,15 +236,17 @@ def _result_row(row: dict[str, Any]) -> tuple[str, str, str]:
 def _input_rows(bundle: Bundle) -> list[tuple[str, str]]:
     prepare = bundle.prepare
     seconds = prepare.target_samples / prepare.target_fs
-    longer = "cut into windows"
-    if not bundle.windowed:
-        kept = "the beginning" if prepare.crop == "start" else "the middle"
-        longer = f"cropped to {kept}"
+    missing_lead, longer = "zeros", "cropped to the middle"
+    if prepare.missing_leads == "reject":
+        missing_lead = "the recording is refused"
+    if bundle.windowed:
+        longer = "cut into windows"
+    elif prepare.crop == "start":
+        longer = "cropped to the beginning"
     leads = ", ".join(prepare.leads) or "those of the recording, in their order"
-    rejects = prepare.missing_leads == "reject"
     return [
         ("leads", leads),
-        ("a missing lead", "the recording is refused" if rejects else "zeros"),
+        ("a missing lead", missing_lead),
         ("rate", f"{prepare.target_fs:g} Hz; other rates are resampled"),
         (
             "length",

@@ -122,10 +122,10 @@ def _create(api: Any, repository: str, private: bool) -> None:
 def _description(folder: Path) -> bytes:
     """Return ``bundle.json`` without the absolute paths in its provenance."""
     description = read_json(folder / DESCRIPTION)
-    shown = without_paths(description["provenance"])
-    if shown == description["provenance"]:
+    provenance = without_paths(description["provenance"])
+    if provenance == description["provenance"]:
         return (folder / DESCRIPTION).read_bytes()
-    description["provenance"] = shown
+    description["provenance"] = provenance
     return json.dumps(description, indent=2, ensure_ascii=False).encode() + b"\n"
 
 

@@ -207,9 +207,9 @@ def _record_names(sources: Sequence[Source]) -> list[str]:
     for source in sources:
         if isinstance(source, Recording):
             names.append(source.record_id)
-        else:
-            path = Path(source)
-            names.append(path.stem if counts[path.stem] == 1 else path.as_posix())
+            continue
+        path = Path(source)
+        names.append(path.stem if counts[path.stem] == 1 else path.as_posix())
     return names
 
 
@@ -227,19 +227,23 @@ class _Row:
 def _read(
     bundle: Bundle, source: Source, name: str, reading: dict[str, Any]
 ) -> tuple[_Row, list[Standardised]]:
-    if isinstance(source, Recording):
-        recording = source
-    else:
-        recording = read_recording(source, **{"record_id": name, **reading})
+    recording = source
+    if not isinstance(recording, Recording):
+        recording = read_recording(recording, **{"record_id": name, **reading})
     windows = windows_of(bundle, recording)
-    fs = bundle.prepare.target_fs
     spans = []
     for window in windows:
-        first, stop = window.valid
-        spans.append((window.start / fs, (window.start + stop - first) / fs))
+        first, stop = window.valid  # samples of the window that are not padding
+        stop_in_recording = window.start + stop - first
+        fs = bundle.prepare.target_fs
+        spans.append((window.start / fs, stop_in_recording / fs))
     flags = [*windows[0].flags, *length_flags(bundle, recording, windows)]
-    seconds = seconds_of(bundle, windows)
-    row = _Row(recording.record_id, tuple(spans), seconds, ";".join(flags))
+    row = _Row(
+        record_id=recording.record_id,
+        spans=tuple(spans),
+        seconds=seconds_of(bundle, windows),
+        flags=";".join(flags),
+    )
     return row, windows
 
 
@@ -269,16 +273,16 @@ class _Batches:
         started = time.perf_counter()
         model = self.bundle.model
         x = model_input(self.bundle, *self.waiting)
-        if not self.embeddings:
-            self.logits.append(model(x).cpu().double().numpy())
-        else:
+        if self.embeddings:
             features = model.forward_features(x)
             embedded = model.head.embed(features)  # type: ignore[operator]
             self.embedded.append(embedded.float().cpu().numpy())
+            logits = x.new_empty(len(x), 0)
             if self.bundle.classes:
-                self.logits.append(model.head(features).cpu().double().numpy())
-            else:
-                self.logits.append(np.empty((len(x), 0)))
+                logits = model.head(features)
+        else:
+            logits = model(x)
+        self.logits.append(logits.cpu().double().numpy())
         self.waiting = []
         self.seconds += time.perf_counter() - started
 
@@ -287,19 +291,19 @@ def _collect(
     bundle: Bundle, rows: Sequence[_Row], batches: _Batches, single: bool
 ) -> Inference:
     """Assign the outputs to recordings; turn logits into probabilities and classes."""
-    logits = np.concatenate(batches.logits)
+    logits = np.concatenate(batches.logits)  # [n_windows, n_classes]
     embedded = np.empty((len(logits), 0), np.float32)
     if batches.embedded:
-        embedded = np.concatenate(batches.embedded)
+        embedded = np.concatenate(batches.embedded)  # [n_windows, D]
     table: list[dict[str, Any]] = []
     windows: list[list[Any]] = []
     usable = np.zeros(len(logits), dtype=bool)
     stop = 0
     for row in rows:
         first, stop = stop, stop + len(row.spans)
-        part = slice(first, stop)
+        own = slice(first, stop)
         problem = row.problem
-        if not np.isfinite(logits[part]).all() or not np.isfinite(embedded[part]).all():
+        if not np.isfinite(logits[own]).all() or not np.isfinite(embedded[own]).all():
             problem = (
                 "The model's output for this recording is NaN or infinite. Look at the "
                 "training loss, whether the model has diverged, and at the recording's "
@@ -312,20 +316,20 @@ def _collect(
         if problem:
             entry["prediction"] = ""
             continue
-        usable[part] = True
+        usable[own] = True
         entry.update(seconds=row.seconds, flags=row.flags)
-        probabilities = logits[part]
+        probabilities = logits[own]
         if bundle.classes:
             probabilities = window_probabilities(bundle, probabilities)
             entry.update(_predict(bundle, join_windows(bundle, probabilities)))
-        for number, (start_s, end_s) in enumerate(row.spans):
+        for number, span in enumerate(row.spans):
             values = probabilities[number].tolist()
-            windows.append([row.record_id, number, start_s, end_s, *values])
-    names = ["prediction", *bundle.classes] if bundle.classes else []
-    columns = ["record_id", *names, "seconds", "flags", "problem"]
+            windows.append([row.record_id, number, *span, *values])
+    prediction = ["prediction"] if bundle.classes else []
+    columns = ["record_id", *prediction, *bundle.classes]
     window_columns = ["record_id", "window", "start_s", "end_s", *bundle.classes]
     return Inference(
-        pd.DataFrame(table, columns=columns),
+        pd.DataFrame(table, columns=[*columns, "seconds", "flags", "problem"]),
         pd.DataFrame(windows, columns=window_columns),
         embedded[usable] if batches.embeddings else None,
         {},
@@ -334,11 +338,11 @@ def _collect(
 
 def _predict(bundle: Bundle, probabilities: np.ndarray) -> dict[str, Any]:
     """Return prediction and probabilities of a recording by column."""
-    called = called_classes(
+    (called,) = called_classes(
         bundle.classes, bundle.task, probabilities[None], bundle.thresholds
     )
     by_class = dict(zip(bundle.classes, probabilities.tolist(), strict=True))
-    return {"prediction": called[0], **by_class}
+    return {"prediction": called, **by_class}
 
 
 def inference_record(bundle: Bundle) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from ecgnb.core.progress import say
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.bundle_folder import DESCRIPTION, load_bundle
 from ecgnb.deploy.hub_bundles import from_hub
+from ecgnb.evaluation.thresholds import DEFAULT_THRESHOLD
 from ecgnb.foundation.ecg_fm_checkpoint import load_ecg_fm
 from ecgnb.foundation.recipe import LabelHead, ecg_fm_recipe, known_head
 from ecgnb.hub.huggingface import is_hub_name
@@ -64,20 +65,18 @@ def is_bundle(path_or_hub_id: str | Path) -> bool:
     return is_local or is_hub_name(str(path_or_hub_id))
 
 
-def bundle_of_ecg_fm(
-    model: EcgFM, classes: Sequence[str] = (), threshold: float = 0.5
-) -> Bundle:
+def bundle_of_ecg_fm(model: EcgFM, classes: Sequence[str] = ()) -> Bundle:
     """Return a bundle of an ECG-FM; a pretrained one gives embeddings.
 
     A recording is prepared as published and cut into windows of 5 s; a label's
     probability is the mean or the maximum over them, as published for the MIMIC-IV-ECG
-    head, the mean for any other.
+    head, the mean for any other. A label is predicted from a probability of 0.5: no
+    thresholds were published.
 
     Args:
         model: as `ecgnb.load_ecg_fm` returns it.
         classes: names of the outputs in order; by default those of the published head
             of this size.
-        threshold: the probability from which a label is predicted; none was published.
 
     Raises:
         ConfigError: the names are not as many as the outputs, or missing for a head
@@ -89,19 +88,21 @@ def bundle_of_ecg_fm(
             f"The checkpoint has no names of its {model.n_classes} outputs; these are "
             f"the {head.source}."
         )
-    provenance = {"model": "ECG-FM (McKeen et al. 2025)", "labels": head.source}
-    origin = getattr(model, "origin", None)
-    if origin is not None:
-        provenance["checkpoint"] = origin.file
-        provenance["repository"] = origin.repository
-        provenance["revision"] = origin.revision
+    origin = getattr(model, "origin", None)  # only of a model that was loaded
+    provenance = {
+        "model": "ECG-FM (McKeen et al. 2025)",
+        "labels": head.source,
+        "checkpoint": getattr(origin, "file", None),
+        "repository": getattr(origin, "repository", None),
+        "revision": getattr(origin, "revision", None),
+    }
     return Bundle(
         model=model,
         classes=head.classes,
         task="multilabel",
         prepare=ecg_fm_recipe(),
         transforms=build_pipeline([]),
-        thresholds=(threshold,) * len(head.classes),
+        thresholds=(DEFAULT_THRESHOLD,) * len(head.classes),
         aggregate=head.aggregate,
         provenance={name: value for name, value in provenance.items() if value},
     )
@@ -125,16 +126,16 @@ def _label_head(model: EcgFM, classes: tuple[str, ...]) -> LabelHead:
     return LabelHead(classes, ("mean",) * len(classes), "given by the user")
 
 
-def bundle_of_port(port: PortedModel, threshold: float = 0.5) -> Bundle:
+def bundle_of_port(port: PortedModel) -> Bundle:
     """Return a bundle of a ported classifier.
 
     A recording is brought to the contract's rate, leads, filters, length and units
-    before the network sees it; one that cannot be is refused with the reason.
+    before the network sees it; one that cannot be is refused with the reason. In a
+    multi-label task a class is predicted from a probability of 0.5: a Keras file has no
+    thresholds.
 
     Args:
         port: with one input, one output and a contract.
-        threshold: for multilabel, the probability from which a class is predicted; a
-            Keras file has none.
 
     Raises:
         ConfigError: the port has no contract, or cannot be a model of the workbench.
@@ -142,16 +143,18 @@ def bundle_of_port(port: PortedModel, threshold: float = 0.5) -> Bundle:
     model = backbone_of(port)
     contract = port.contract
     assert contract is not None  # checked by backbone_of
-    factor = UNITS[contract.units]
+    factor = UNITS[contract.units]  # from mV
     transforms = [{"name": "scale", "factor": factor}] if factor != 1 else []
-    is_multilabel = contract.task == "multilabel"
+    thresholds: tuple[float, ...] = ()
+    if contract.task == "multilabel":
+        thresholds = (DEFAULT_THRESHOLD,) * len(contract.classes)
     return Bundle(
         model=model,
         classes=contract.classes,
         task=contract.task,
         prepare=contract.prepare(),
         transforms=build_pipeline(transforms),
-        thresholds=(threshold,) * len(contract.classes) if is_multilabel else (),
+        thresholds=thresholds,
         provenance={
             "ported from": f"Keras {port.origin.keras_version}",
             "source": contract.source,

@@ -225,9 +225,19 @@ class _Side:
     probabilities: list[np.ndarray] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
-    @torch.inference_mode()
-    def run(self, windows: Sequence[Standardised]) -> np.ndarray:
+    def run(self, record_id: str, windows: Sequence[Standardised]) -> np.ndarray:
         """Return the probabilities of a recording, and time the model."""
+        try:
+            return self._probabilities_of(windows)
+        except (RuntimeError, EcgnbError) as error:
+            raise ConfigError(
+                f"The model gives no probabilities in {self.precision} for recording "
+                f"{record_id!r}: {error} If float32 does, stay with it, or try another "
+                "precision: bfloat16 has the range of float32, float16 ends at 65504."
+            ) from error
+
+    @torch.inference_mode()
+    def _probabilities_of(self, windows: Sequence[Standardised]) -> np.ndarray:
         inputs = []
         for first in range(0, len(windows), BATCH_SIZE):
             batch = windows[first : first + BATCH_SIZE]
@@ -252,41 +262,29 @@ def _compare(
             recording = read_recording(recording, **reading)
         windows = windows_of(bundle, recording)
         for _ in range(n_runs):
-            outputs = [_run(side, recording.record_id, windows) for side in sides]
+            outputs = [side.run(recording.record_id, windows) for side in sides]
         for side, probabilities in zip(sides, outputs, strict=True):
-            side.probabilities.append(probabilities)
+            side.probabilities.append(probabilities)  # of the last run
         record_ids.append(recording.record_id)
         n_windows += len(windows)
     return _report(*sides, tuple(record_ids), n_windows)
-
-
-def _run(side: _Side, record_id: str, windows: Sequence[Standardised]) -> np.ndarray:
-    try:
-        return side.run(windows)
-    except (RuntimeError, EcgnbError) as error:
-        raise ConfigError(
-            f"The model gives no probabilities in {side.precision} for recording "
-            f"{record_id!r}: {error} If float32 does, stay with it, or try another "
-            "precision: bfloat16 has the range of float32, float16 ends at 65504."
-        ) from error
 
 
 def _report(
     before: _Side, after: _Side, record_ids: tuple[str, ...], n_windows: int
 ) -> PrecisionReport:
     bundle = before.bundle
-    probabilities = [np.stack(side.probabilities) for side in (before, after)]
-    decisions = [
-        decide(values, bundle.task, bundle.thresholds) for values in probabilities
-    ]
+    old, new = np.stack(before.probabilities), np.stack(after.probabilities)
+    old_decisions = decide(old, bundle.task, bundle.thresholds)
+    changed = old_decisions != decide(new, bundle.task, bundle.thresholds)
     return PrecisionReport(
         precision=after.precision,
-        before=probabilities[0],
-        after=probabilities[1],
+        before=old,
+        after=new,
         record_ids=record_ids,
         classes=bundle.classes,
-        n_changed=int((decisions[0] != decisions[1]).sum()),
-        n_decisions=decisions[0].size,
+        n_changed=int(changed.sum()),
+        n_decisions=changed.size,
         n_windows=n_windows,
         bytes_before=n_bytes(bundle.model),
         bytes_after=n_bytes(after.bundle.model),

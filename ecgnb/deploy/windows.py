@@ -50,14 +50,15 @@ def length_flags(
     bundle: Bundle, recording: Recording, windows: list[Standardised]
 ) -> list[str]:
     """Flag a recording that is longer or shorter than the model's input."""
-    seen = len(windows) * bundle.prepare.target_samples / bundle.prepare.target_fs
-    surplus = recording.duration - seen
-    if abs(surplus) < TOLERANCE_S:
+    n_samples = len(windows) * bundle.prepare.target_samples
+    seen_s = n_samples / bundle.prepare.target_fs
+    surplus_s = recording.duration - seen_s
+    if abs(surplus_s) < TOLERANCE_S:
         return []
-    if surplus > 0 and bundle.windowed:
-        return [f"tail_dropped:{surplus:.3g} s"]
-    change = "cropped" if surplus > 0 else "padded"
-    return [f"{change}:{recording.duration:.3g} s to {seen:g} s"]
+    if surplus_s > 0 and bundle.windowed:
+        return [f"tail_dropped:{surplus_s:.3g} s"]
+    change = "cropped" if surplus_s > 0 else "padded"
+    return [f"{change}:{recording.duration:.3g} s to {seen_s:g} s"]
 
 
 def model_input(bundle: Bundle, *windows: Standardised) -> torch.Tensor:
@@ -68,12 +69,13 @@ def model_input(bundle: Bundle, *windows: Standardised) -> torch.Tensor:
         precision, which casts it itself.
     """
     weight = next(bundle.model.parameters())
-    signal = torch.from_numpy(np.stack([window.signal for window in windows]))
-    signal = signal.to(weight.device)
-    valid = torch.tensor([window.valid for window in windows], device=weight.device)
-    first, stop = valid.T[..., None]
-    steps = torch.arange(signal.shape[-1], device=weight.device)
-    mask = (steps >= first) & (steps < stop)
+    device = weight.device
+    signals = [window.signal for window in windows]
+    signal = torch.from_numpy(np.stack(signals)).to(device)
+    valid = torch.tensor([window.valid for window in windows], device=device)
+    first, stop = valid.T[..., None]  # both [n_windows, 1]
+    steps = torch.arange(signal.shape[-1], device=device)
+    mask = (steps >= first) & (steps < stop)  # true where it was recorded, not padded
     x = bundle.transforms(signal, fs=bundle.prepare.target_fs, mask=mask)
     return x.to(torch.promote_types(weight.dtype, torch.float32))
 
@@ -103,9 +105,11 @@ def join_windows(bundle: Bundle, probabilities: np.ndarray) -> np.ndarray:
     """
     if not bundle.aggregate:
         return probabilities[0]
-    is_max = np.array(bundle.aggregate) == "max"
-    joined = np.where(is_max, probabilities.max(axis=0), probabilities.mean(axis=0))
-    return joined / joined.sum() if bundle.task == "multiclass" else joined
+    mean, largest = probabilities.mean(axis=0), probabilities.max(axis=0)
+    joined = np.where(np.array(bundle.aggregate) == "max", largest, mean)
+    if bundle.task == "multiclass":
+        return joined / joined.sum()
+    return joined
 
 
 def called_classes(

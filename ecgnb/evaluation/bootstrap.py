@@ -182,7 +182,7 @@ def resample_counts(
         columns = []
         for number in range(first, min(first + width, n_resamples)):
             generator = np.random.default_rng([seed, number])
-            drawn = generator.integers(0, n_units, n_units)
+            drawn = generator.integers(0, n_units, n_units)  # with replacement
             columns.append(np.bincount(drawn, minlength=n_units))
         counts = np.stack(columns, axis=1).astype(np.float64)
         yield counts if groups is None else counts[unit_of_record]

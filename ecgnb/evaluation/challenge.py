@@ -12,7 +12,7 @@ classes gives 1; it can be negative.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy as np
 from ecgnb.core.errors import ConfigError, EcgnbError
 from ecgnb.core.registry import did_you_mean
 from ecgnb.evaluation.arrays import one_hot
+from ecgnb.evaluation.bootstrap import Score
 from ecgnb.evaluation.ranking import ratio
 
 #: SNOMED CT code of sinus rhythm, the class that the inactive model calls.
@@ -32,7 +33,7 @@ def challenge_scorer(
     weights: Any,
     classes: Sequence[str],
     normal_class: str = SINUS_RHYTHM,
-) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+) -> Score:
     """Return the Challenge score as a function of record counts, for `bootstrap_score`.
 
     Args:

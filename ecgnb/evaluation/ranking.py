@@ -117,9 +117,8 @@ def class_areas(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.n
         requires.
     """
     once = np.ones((len(truth), 1))
-    areas = []
-    for class_truth, class_scores in zip(truth.T, scores.T, strict=True):
-        areas.append(RankedClass(class_truth, class_scores).areas(once))
+    columns = zip(truth.T, scores.T, strict=True)
+    areas = [RankedClass(*column).areas(once) for column in columns]
     auroc, average_precision = np.concatenate(areas, axis=1)
     return auroc, average_precision
 

@@ -70,9 +70,8 @@ class Scorer:
         self.thresholds = check_thresholds(thresholds, truth.shape[1], task)
         decisions = decide(probabilities, task, thresholds)
         self.decided = one_hot(decisions, truth.shape, task)
-        self._ranked = []
-        for class_truth, scores in zip(truth.T, probabilities.T, strict=True):
-            self._ranked.append(RankedClass(class_truth, scores))
+        columns = zip(truth.T, probabilities.T, strict=True)
+        self._ranked = [RankedClass(*column) for column in columns]
         self._support = _counting_matrix(truth)
         self._called = _counting_matrix(self.decided)
         self._hits = _counting_matrix(self.decided & truth)

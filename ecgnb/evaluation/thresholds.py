@@ -41,10 +41,8 @@ def choose_thresholds(targets: Any, probabilities: Any, task: str) -> np.ndarray
     inputs = check_inputs(targets, probabilities, None, task)
     if task == "multiclass":
         return None
-    thresholds = []
-    for truth, scores in zip(inputs.truth.T, inputs.probabilities.T, strict=True):
-        thresholds.append(_best_threshold(truth, scores))
-    return np.array(thresholds)
+    columns = zip(inputs.truth.T, inputs.probabilities.T, strict=True)
+    return np.array([_best_threshold(*column) for column in columns])
 
 
 def decide(probabilities: Any, task: str, thresholds: Any = None) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -52,11 +52,9 @@ def positive_relevance(
 
 @styled
 def plot_attribution(
-    recording: Recording | np.ndarray,
+    recording: Recording,
     attribution: np.ndarray,
     *,
-    fs: float | None = None,
-    leads: Sequence[str] = (),
     threshold: float = THRESHOLD,
     probabilities: Mapping[str, float] | None = None,
     predicted: str | None = None,
@@ -71,11 +69,8 @@ def plot_attribution(
     time alone (Grad-CAM) are drawn as shades under all leads.
 
     Args:
-        recording: what was explained, in mV; or its signal ``[n_leads, n_samples]``
-            alone, with ``fs`` and ``leads``.
+        recording: what was explained, in mV.
         attribution: ``[n_leads, n_samples]`` or ``[n_samples]``.
-        fs: sampling rate in Hz, for a signal alone.
-        leads: names of the signal's rows.
         threshold: only larger shares are drawn.
         probabilities: as for `plot_ecg`, like the next three.
         predicted: the classes called.
@@ -88,11 +83,8 @@ def plot_attribution(
         strip's number of bubbles.
 
     Raises:
-        EcgnbError: the attribution has another shape than the signal, or ``fs`` or
-            ``leads`` are missing.
+        EcgnbError: the attribution has another shape than the signal.
     """
-    if not isinstance(recording, Recording):
-        recording = _recording_of_signal(np.asarray(recording), fs, leads)
     shape = recording.signal.shape
     values = np.nan_to_num(np.asarray(attribution, dtype=np.float64))
     if values.ndim > 1 and values.shape != shape:
@@ -122,18 +114,6 @@ def plot_attribution(
     _draw_legend(figure, threshold, target)
     table["positive"], table["negative"] = np.reshape(counts, (-1, 2)).T
     return figure, table
-
-
-def _recording_of_signal(
-    signal: np.ndarray, fs: float | None, leads: Sequence[str]
-) -> Recording:
-    if fs is None or signal.ndim != 2 or len(leads) != len(signal):
-        raise EcgnbError(
-            f"The signal has shape {signal.shape}, fs={fs!r} and {len(leads)} lead "
-            "names; give [n_leads, n_samples], the sampling rate, and a name for each "
-            "lead."
-        )
-    return Recording(signal, fs, tuple(leads), "signal")
 
 
 def _draw_bubbles(

@@ -174,11 +174,9 @@ def row_heights(strips: Sequence[Strip]) -> np.ndarray:
     n_rows = 1 + max(strip.row for strip in strips)
     heights = np.zeros((n_rows, 2))
     for row in range(n_rows):
-        values = [np.zeros(1)]
-        for strip in strips:
-            if strip.row == row:
-                values.append(strip.known - strip.offset)
-        low, high = MM_PER_MV * np.quantile(np.concatenate(values), [0.002, 0.998])
+        values = [strip.known - strip.offset for strip in strips if strip.row == row]
+        millivolts = np.concatenate([[0.0], *values])
+        low, high = MM_PER_MV * np.quantile(millivolts, [0.002, 0.998])  # in mm
         below = 5.0 * np.ceil((1.0 - low) / 5.0)
         above = 5.0 * np.ceil((high + 4.0) / 5.0)  # 4 mm for the name of the lead
         heights[row] = np.clip(below, *BELOW_MM), np.clip(above, *ABOVE_MM)

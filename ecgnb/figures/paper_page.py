@@ -85,13 +85,16 @@ class Page:
         width, height = self.paper_width, self.paper_height
         paper = Rectangle((left, bottom), width, height, facecolor=PAPER, zorder=0)
         self.ax.add_patch(paper)
+        right, top = left + width, bottom + height
+        # Small and large squares: side in mm, colour, line width in points.
         for step, colour, line_width in ((1, FINE, 0.3), (5, COARSE, 0.6)):
-            lines = []
-            for x in np.arange(0, width + 0.5, step) + left:
-                lines.append([(x, bottom), (x, bottom + height)])
-            for y in np.arange(0, height + 0.5, step) + bottom:
-                lines.append([(left, y), (left + width, y)])
-            grid = LineCollection(lines, colors=colour, linewidths=line_width, zorder=1)
+            columns = np.arange(0, width + 0.5, step) + left
+            rows = np.arange(0, height + 0.5, step) + bottom
+            vertical = [[(x, bottom), (x, top)] for x in columns]
+            horizontal = [[(left, y), (right, y)] for y in rows]
+            grid = LineCollection(
+                vertical + horizontal, colors=colour, linewidths=line_width, zorder=1
+            )
             self.ax.add_collection(grid, autolim=False)
 
     def _trace_limits(self, row: int) -> tuple[float, float]:

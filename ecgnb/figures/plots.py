@@ -198,9 +198,10 @@ def plot_class_scores(
         bars = bounds[["low", "high"]].assign(value=shown[metric].to_numpy())
         _draw_bars(ax, bars, colour)
         ax.set(title=CLASS_SCORES[metric], xlabel=CLASS_SCORES[metric])
-    labels = []
-    for name, support in zip(shown["class"], shown["support"], strict=True):
-        labels.append(f"{shorten(name)} ({support})")
+    labels = [
+        f"{shorten(name)} ({support})"
+        for name, support in zip(shown["class"], shown["support"], strict=True)
+    ]
     axes[0].set_yticks(range(len(labels)), labels)
     axes[0].set_ylim(len(labels) - 0.4, -0.6)
     axes[0].set_ylabel("class (positives)")
@@ -287,9 +288,9 @@ def plot_label_coverage(label_coverage: pd.DataFrame) -> Drawing:
     shares = records / max(1, records.sum())
     kinds = label_coverage.iloc[:, 0].astype(str).tolist()
     table = pd.DataFrame({"kind": kinds, "records": records, "share": shares})
-    labels = []
-    for n, share in zip(records, shares, strict=True):
-        labels.append(f"{n:,} ({100 * share:.1f} %)")
+    labels = [
+        f"{n:,} ({100 * share:.1f} %)" for n, share in zip(records, shares, strict=True)
+    ]
     figure = _draw_counts(kinds, table[["records"]], labels)
     set_title(figure, f"Label coverage, n = {int(records.sum()):,} records")
     return figure, table

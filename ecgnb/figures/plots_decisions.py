@@ -100,9 +100,9 @@ def _draw_matrix(counts: np.ndarray, classes: Sequence[str], limit: int) -> Draw
     figure = new_figure(max(4.4, side + 2.6), max(3.6, side + 1.6))
     ax = figure.subplots()
     _draw_heatmap(ax, cells, labels)
-    true_labels = []
-    for name, n in zip(labels, cells.sum(axis=1), strict=True):
-        true_labels.append(f"{name} ({n:,})")
+    true_labels = [
+        f"{name} ({n:,})" for name, n in zip(labels, cells.sum(axis=1), strict=True)
+    ]
     ax.set(xlabel="predicted class", ylabel="true class (records)")
     ax.set_yticklabels(true_labels, rotation=0)
     if len(names) <= 12 and max(map(len, labels)) <= 6:
@@ -263,9 +263,8 @@ def plot_reliability(
         table.insert(0, "which", which)
         tables.append(table)
     observed, counted, confidence = _RELIABILITY_LABELS[task]
-    top.set(
-        xlim=(0, 1), ylim=(0, 1), ylabel=f"observed: share in which the\n{observed}"
-    )
+    observed_label = f"observed: share in which the\n{observed}"
+    top.set(xlim=(0, 1), ylim=(0, 1), ylabel=observed_label)
     bottom.set(xlabel=confidence, ylabel=counted)
     figure.legend(loc="outside lower center", ncols=3)
     bottom.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))

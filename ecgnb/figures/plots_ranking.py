@@ -145,9 +145,10 @@ def plot_roc(
     aurocs, _ = class_areas(inputs.truth, inputs.probabilities)
     table = _curve_points(inputs, _ROC, aurocs, intervals)
     figure, ax = _draw_curves(inputs, _ROC, table, intervals, confidence)
-    curves = []
-    for _, rows in table.groupby("class", sort=False):
-        curves.append(np.interp(_GRID, rows[_ROC.x], rows[_ROC.y]))
+    curves = [
+        np.interp(_GRID, rows[_ROC.x], rows[_ROC.y])
+        for _, rows in table.groupby("class", sort=False)
+    ]
     if len(curves) > 1:
         average = f"average of {len(curves)} classes: {mean_defined(aurocs):.3f}"
         ax.plot(_GRID, np.mean(curves, axis=0), color=INK, linewidth=2.2, label=average)

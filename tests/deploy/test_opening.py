@@ -137,12 +137,8 @@ def test_heads_that_were_not_published_need_names(tmp_path) -> None:
         bundle_of_ecg_fm(load_ecg_fm(checkpoint), ["a", "a", "b"])
 
 
-def test_a_threshold_of_ones_own_is_every_labels(small) -> None:
-    bundle = bundle_of_ecg_fm(load_ecg_fm(small), threshold=0.3)
-    assert (
-        bundle.thresholds == (0.3,) * 17
-        and open_bundle(small).thresholds == (0.5,) * 17
-    )
+def test_a_label_is_called_from_a_probability_of_one_half(small) -> None:
+    assert open_bundle(small).thresholds == (0.5,) * 17
 
 
 def test_what_is_no_model_is_refused(tmp_path) -> None:

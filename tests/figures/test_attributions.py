@@ -83,9 +83,8 @@ def test_bubbles_stand_on_the_trace():
 
 
 def test_the_legend_fits_the_page():
-    figure, _ = plot_attribution(
-        recording().signal[:1], np.ones((1, 1000)), fs=100.0, leads=["I"]
-    )
+    lead_i = Recording(recording().signal[:1], 100.0, ("I",), "signal")
+    figure, _ = plot_attribution(lead_i, np.ones((1, 1000)))
     extent = figure.axes[0].get_legend().get_window_extent(figure.canvas.get_renderer())
     notes = figure.axes[0].texts[-1].get_window_extent(figure.canvas.get_renderer())
     assert (
@@ -123,5 +122,3 @@ def test_wrong_shapes_say_what_to_do():
         plot_attribution(recording(), np.zeros((1000, 12)))
     with pytest.raises(EcgnbError, match=r"\(12, 999\), the signal \(12, 1000\).$"):
         plot_attribution(recording(), np.zeros((12, 999)))
-    with pytest.raises(EcgnbError, match="fs=None and 0 lead names"):
-        plot_attribution(np.zeros((2, 10)), np.zeros((2, 10)))
