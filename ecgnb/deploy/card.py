@@ -51,8 +51,22 @@ executed.
 
 ## Input
 
-{{ table(["what", "how"], inputs) }}
-{%- if classes %}
+| what | how |
+| --- | --- |
+| leads | {{ (prepare.leads | join(", ")) | cell or \
+"those of the recording, in their order" }} |
+| a missing lead | \
+{{ "the recording is refused" if prepare.missing_leads == "reject" else "zeros" }} |
+| rate | {{ "%g" | format(prepare.target_fs) }} Hz; other rates are resampled |
+| length | {{ "%g" | format(prepare.target_samples / prepare.target_fs) }} s \
+({{ prepare.target_samples }} samples); longer recordings are \
+{% if windowed %}cut into windows{% elif prepare.crop == "start" -%}
+cropped to the beginning{% else %}cropped to the middle{% endif %}, \
+shorter ones are padded with zeros |
+| units | mV; files in other known units are converted |
+| filters, of the whole recording | {{ filters | cell }} |
+| transforms, of the model's input | {{ transforms | cell }} |
+{% if classes %}
 ## Classes
 
 {{ table(class_head, class_rows) }}
@@ -66,7 +80,13 @@ Logits are divided by {{ "%.4g" | format(temperature) }}.
 {%- if results %}
 ## Results
 
-{{ table(["metric", "value", interval], results) }}
+| metric | value | {{ interval }} |
+| --- | --- | --- |
+{% for row in results -%}
+| {{ row.metric | cell }} | {{ "%.3f" | format(row.value) }} | \
+{% if row.low is number and row.high is number -%}
+{{ "%.3f to %.3f" | format(row.low, row.high) }}{% endif %} |
+{% endfor %}
 On recordings that had no part in training; intervals by the bootstrap over patients.
 {% if sizes %}
 Recordings: {{ sizes | join(", ") }}.
@@ -139,10 +159,13 @@ def model_card(bundle: Bundle, repository: str = "owner/repository") -> str:
         task=bundle.task,
         thresholds=bundle.thresholds,
         temperature=bundle.temperature,
-        inputs=_input_rows(bundle),
+        prepare=bundle.prepare,
+        windowed=bundle.windowed,
+        filters=_steps(bundle.prepare.filters),
+        transforms=_steps(bundle.transforms.specs()),
         class_head=list(class_columns),
         class_rows=list(zip(*class_columns.values(), strict=True)),
-        results=[_result_row(row) for row in _finite_metrics(bundle)],
+        results=_finite_metrics(bundle),
         interval=f"{confidence:.0%} interval" if confidence else "interval",
         sizes=sizes,
         origin=_origin_rows(without_paths(bundle.provenance)),
@@ -223,40 +246,6 @@ def _finite_metrics(bundle: Bundle) -> list[dict[str, Any]]:
         if isinstance(value, int | float) and math.isfinite(value):
             rows.append(row)
     return rows
-
-
-def _result_row(row: dict[str, Any]) -> tuple[str, str, str]:
-    low, high = row.get("low"), row.get("high")
-    interval = ""
-    if isinstance(low, int | float) and isinstance(high, int | float):
-        interval = f"{low:.3f} to {high:.3f}"
-    return row["metric"], f"{row['value']:.3f}", interval
-
-
-def _input_rows(bundle: Bundle) -> list[tuple[str, str]]:
-    prepare = bundle.prepare
-    seconds = prepare.target_samples / prepare.target_fs
-    missing_lead, longer = "zeros", "cropped to the middle"
-    if prepare.missing_leads == "reject":
-        missing_lead = "the recording is refused"
-    if bundle.windowed:
-        longer = "cut into windows"
-    elif prepare.crop == "start":
-        longer = "cropped to the beginning"
-    leads = ", ".join(prepare.leads) or "those of the recording, in their order"
-    return [
-        ("leads", leads),
-        ("a missing lead", missing_lead),
-        ("rate", f"{prepare.target_fs:g} Hz; other rates are resampled"),
-        (
-            "length",
-            f"{seconds:g} s ({prepare.target_samples} samples); longer recordings are "
-            f"{longer}, shorter ones are padded with zeros",
-        ),
-        ("units", "mV; files in other known units are converted"),
-        ("filters, of the whole recording", _steps(prepare.filters)),
-        ("transforms, of the model's input", _steps(bundle.transforms.specs())),
-    ]
 
 
 def _steps(specs: Iterable[Any]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ecgnb.core.errors import ConfigError
 from ecgnb.core.files import read_json
@@ -85,7 +84,12 @@ def push_to_hub(
         from huggingface_hub import CommitOperationAdd, HfApi  # an optional extra
 
         api = HfApi(token=_write_token())
-        _create(api, repository, private)
+        api.create_repo(repository, private=private, exist_ok=True)
+        if private and not api.model_info(repository).private:
+            raise ConfigError(
+                f"{repository} is public already. Pass private=False to publish the "
+                "bundle there, or give a new name."
+            )
         operations = [
             CommitOperationAdd(DESCRIPTION, _description(folder)),
             CommitOperationAdd(WEIGHTS, str(folder / WEIGHTS)),
@@ -107,16 +111,6 @@ def _write_token() -> str:
             "and set it as HF_TOKEN."
         )
     return value
-
-
-def _create(api: Any, repository: str, private: bool) -> None:
-    """Create the repository where it is missing; refuse to publish a private bundle."""
-    api.create_repo(repository, private=private, exist_ok=True)
-    if private and not api.model_info(repository).private:
-        raise ConfigError(
-            f"{repository} is public already. Pass private=False to publish the bundle "
-            "there, or give a new name."
-        )
 
 
 def _description(folder: Path) -> bytes:

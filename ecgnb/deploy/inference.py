@@ -35,8 +35,6 @@ from ecgnb.deploy.windows import (
     join_windows,
     length_flags,
     model_input,
-    require_classes,
-    seconds_of,
     window_probabilities,
     windows_of,
 )
@@ -109,7 +107,12 @@ def predict_recordings(
         ReadError: a single recording was given and cannot be used.
         ConfigError: the model has no classifier.
     """
-    require_classes(bundle)
+    if not bundle.classes:
+        raise ConfigError(
+            "This model is pretrained and has no classifier, so it predicts nothing. "
+            "It gives embeddings: `ecgnb predict --embeddings --out FOLDER`, or "
+            "ecgnb.infer_recordings(files, run=..., embeddings=True)."
+        )
     return _run(bundle, sources, None, False, reading).table
 
 
@@ -171,7 +174,7 @@ def _run(
     Without ``batch_size`` no two recordings share a batch.
     """
     single = isinstance(sources, str | Path | Recording)
-    listed: list[Source] = [sources] if single else list(sources)  # type: ignore[arg-type,list-item]
+    listed = list_sources(sources)
     batches = _Batches(bundle, batch_size or BATCH_SIZE, embeddings)
     names = _record_names(listed)
     rows: list[_Row] = []
@@ -194,6 +197,13 @@ def _run(
     inference = _collect(bundle, rows, batches, single)
     inference.record["seconds"] = {"reading": reading_s, "model": batches.seconds}
     return inference
+
+
+def list_sources(sources: Source | Iterable[Source]) -> list[Source]:
+    """Return one recording or many as a list."""
+    if isinstance(sources, str | Path | Recording):
+        return [sources]
+    return list(sources)
 
 
 def _record_names(sources: Sequence[Source]) -> list[str]:
@@ -231,17 +241,18 @@ def _read(
     if not isinstance(recording, Recording):
         recording = read_recording(recording, **{"record_id": name, **reading})
     windows = windows_of(bundle, recording)
-    spans = []
+    fs = bundle.prepare.target_fs
+    n_samples, spans = 0, []
     for window in windows:
         first, stop = window.valid  # samples of the window that are not padding
-        stop_in_recording = window.start + stop - first
-        fs = bundle.prepare.target_fs
-        spans.append((window.start / fs, stop_in_recording / fs))
+        n_samples += stop - first
+        end = window.start + stop - first  # in the recording
+        spans.append((window.start / fs, end / fs))
     flags = [*windows[0].flags, *length_flags(bundle, recording, windows)]
     row = _Row(
         record_id=recording.record_id,
         spans=tuple(spans),
-        seconds=seconds_of(bundle, windows),
+        seconds=n_samples / fs,
         flags=";".join(flags),
     )
     return row, windows

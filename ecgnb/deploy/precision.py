@@ -9,7 +9,6 @@ import statistics
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from ecgnb.data.readers.reading import read_recording
 from ecgnb.data.recording import Recording
 from ecgnb.data.signal.standardise import Standardised
 from ecgnb.deploy.bundle import Bundle
-from ecgnb.deploy.inference import BATCH_SIZE, Source
+from ecgnb.deploy.inference import BATCH_SIZE, Source, list_sources
 from ecgnb.deploy.windows import (
     join_windows,
     model_input,
@@ -97,25 +96,26 @@ class PrecisionReport:
         Columns ``class, largest_change, mean_change``, and for the largest change the
         ``recording`` with its probability ``before`` and ``after``.
         """
-        worst = self.changes.argmax(axis=0)
-        columns = range(len(self.classes))
+        changes = self.changes
+        worst = changes.argmax(axis=0), np.arange(len(self.classes))  # one per class
         return pd.DataFrame(
             {
                 "class": self.classes,
-                "largest_change": self.changes.max(axis=0),
-                "mean_change": self.changes.mean(axis=0),
-                "recording": [self.record_ids[row] for row in worst],
-                "before": self.before[worst, columns],
-                "after": self.after[worst, columns],
+                "largest_change": changes[worst],
+                "mean_change": changes.mean(axis=0),
+                "recording": [self.record_ids[row] for row in worst[0]],
+                "before": self.before[worst],
+                "after": self.after[worst],
             }
         )
 
     def worst(self) -> str:
         """Describe the largest change of a probability."""
         row, column = np.unravel_index(self.changes.argmax(), self.changes.shape)
+        before, after = self.before[row, column], self.after[row, column]
         return (
             f"{self.classes[column]!r} of recording {self.record_ids[row]!r} "
-            f"goes from {self.before[row, column]:.4f} to {self.after[row, column]:.4f}"
+            f"goes from {before:.4f} to {after:.4f}"
         )
 
     def __str__(self) -> str:
@@ -183,9 +183,7 @@ def lower_precision(
             f"The bundle is in {precision} already; give one of "
             f"{', '.join(PRECISIONS[1:])}."
         )
-    if isinstance(recordings, str | Path | Recording):
-        recordings = [recordings]
-    sources = list(recordings)
+    sources = list_sources(recordings)
     if not sources:
         raise ConfigError(
             "lower_precision needs recordings to compare on; give some that the model "

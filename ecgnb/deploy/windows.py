@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ecgnb.core.errors import ConfigError, ReadError
+from ecgnb.core.errors import ReadError
 from ecgnb.data.recording import Recording
 from ecgnb.data.signal.standardise import Standardised, standardise, standardise_windows
 from ecgnb.deploy.bundle import Bundle
@@ -38,12 +38,6 @@ def windows_of(bundle: Bundle, recording: Recording) -> list[Standardised]:
             f"{bundle.model.n_leads}, and the bundle does not name them.",
         )
     return windows
-
-
-def seconds_of(bundle: Bundle, windows: list[Standardised]) -> float:
-    """Return the recorded seconds in the windows, without padding."""
-    n_samples = sum(window.valid[1] - window.valid[0] for window in windows)
-    return n_samples / bundle.prepare.target_fs
 
 
 def length_flags(
@@ -128,13 +122,3 @@ def called_classes(
         return [classes[number] for number in decisions]
     names = np.array(classes, dtype=object)
     return ["|".join(names[row.astype(bool)]) for row in decisions]
-
-
-def require_classes(bundle: Bundle) -> None:
-    """Refuse a pretrained model, which predicts no classes, with a `ConfigError`."""
-    if not bundle.classes:
-        raise ConfigError(
-            "This model is pretrained and has no classifier, so it predicts nothing. "
-            "It gives embeddings: `ecgnb predict --embeddings --out FOLDER`, or "
-            "ecgnb.infer_recordings(files, run=..., embeddings=True)."
-        )

@@ -55,17 +55,16 @@ def check_inputs(
     """
     scores = check_scores(probabilities)
     n_classes = scores.shape[1]
-    if classes is None:
-        classes = list(map(str, range(n_classes)))
-    if len(classes) != n_classes:
+    names = tuple(map(str, range(n_classes) if classes is None else classes))
+    if len(names) != n_classes:
         raise ConfigError(
-            f"There are {len(classes)} class names for probabilities of shape "
+            f"There are {len(names)} class names for probabilities of shape "
             f"{scores.shape}. Give one name for each column, in the order of the "
             "model's outputs."
         )
     truth = one_hot(targets, scores.shape, task)
     _check_probabilities(scores, task)
-    return Inputs(truth, scores, tuple(map(str, classes)), task)
+    return Inputs(truth, scores, names, task)
 
 
 def check_scores(scores: Any, what: str = "probabilities") -> np.ndarray:

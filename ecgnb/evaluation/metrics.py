@@ -150,10 +150,9 @@ def confusion(targets: Any, decisions: Any, n_classes: int) -> np.ndarray:
             )
     # Number of the cell in a flattened matrix.
     cells = truth.astype(np.int64) * n_values + decided.astype(np.int64)
-    if not multilabel:
-        return np.bincount(cells, minlength=n_values**2).reshape(n_values, n_values)
-    counts = [np.bincount(column, minlength=4) for column in cells.T]
-    return np.reshape(counts, (n_classes, 2, 2))
+    columns = np.atleast_2d(cells.T)  # one matrix for each
+    counts = [np.bincount(column, minlength=n_values**2) for column in columns]
+    return np.reshape(counts, (*truth.shape[1:], n_values, n_values))
 
 
 def _left_out(table: pd.DataFrame, task: str) -> dict[str, list[str]]:

@@ -168,18 +168,15 @@ class FMax:
             terms = np.stack([n_called > 0, precision, recall])  # [3, n]
             steps.append(csr_array(terms - previous))
             previous = terms
-        changes = vstack(steps, format="csr")  # [3 * n_thresholds, n]
-        self._covered = changes[0::3]
-        self._precision = changes[1::3]
-        self._recall = changes[2::3]
+        self._changes = vstack(steps, format="csr")  # [3 * n_thresholds, n]
 
     def __call__(self, counts: np.ndarray) -> np.ndarray:
         """Return F-max ``[n_resamples]`` for counts ``[n, n_resamples]``; NaN where no
         record has a label.
         """
-        covered = np.cumsum(self._covered @ counts, axis=0)
-        precision = np.cumsum(self._precision @ counts, axis=0)
-        recall = np.cumsum(self._recall @ counts, axis=0)
+        changes = (self._changes @ counts).reshape(len(F_MAX_GRID), 3, -1)
+        # Sums over the records at each threshold, each [n_thresholds, n_resamples].
+        covered, precision, recall = np.moveaxis(np.cumsum(changes, axis=0), 1, 0)
         n_labelled = self._labelled @ counts
         mean_precision = ratio(precision, covered, undefined=0.0)
         mean_recall = ratio(recall, n_labelled)

@@ -230,7 +230,8 @@ def plot_class_examples(
     strips = []
     for row, recording in enumerate(shown.values()):
         number = recording.leads.index(lead) if lead in recording.leads else 0
-        strips.append(page_part(recording, 0.0).strip(number, row))
+        part = page_part(recording, 0.0)
+        strips.append(part.strip(number, row, part.first, part.stop))
     page = Page(strips, header_mm=10.0)
     for (name, recording), strip in zip(shown.items(), strips, strict=True):
         page.draw_pulse(strip.row)

@@ -92,16 +92,12 @@ class PagePart:
         self,
         lead: int,
         row: int,
-        first: int | None = None,
-        stop: int | None = None,
+        first: int,
+        stop: int,
         shift: float = 0.0,
     ) -> Strip:
-        """Return a strip of a lead (by number): samples ``first`` to ``stop``, by
-        default the whole page.
-        """
+        """Return a strip of a lead (by number): samples ``first`` to ``stop``."""
         recording = self.recording
-        first = self.first if first is None else first
-        stop = self.stop if stop is None else stop
         page = recording.signal[lead, self.first : self.stop].astype(np.float64)
         known = page[np.isfinite(page)]
         return Strip(
@@ -143,6 +139,7 @@ def lay_out(page: PagePart) -> list[Strip]:
     for k, lead in enumerate(page.recording.leads):
         number.setdefault(lead, k)  # of equal names the first counts
     further = [lead for lead in number if lead not in STANDARD_12]
+    whole = (page.first, page.stop)
     strips = []
     if len(number) - len(further) < len(STANDARD_12):
         full_width = list(number)
@@ -150,7 +147,7 @@ def lay_out(page: PagePart) -> list[Strip]:
         full_width = further
         for k, lead in enumerate(STANDARD_12):
             shift = page.seconds if k >= 6 else 0.0
-            strips.append(page.strip(number[lead], k % 6, shift=shift))
+            strips.append(page.strip(number[lead], k % 6, *whole, shift))
     else:
         full_width = [RHYTHM_LEAD, *further]
         borders = np.linspace(page.first, page.stop, len(ROWS[0]) + 1)
@@ -160,7 +157,7 @@ def lay_out(page: PagePart) -> list[Strip]:
                 strips.append(page.strip(number[lead], row, first, stop))
     first_row = strips[-1].row + 1 if strips else 0  # below those of several columns
     for row, lead in enumerate(full_width, start=first_row):
-        strips.append(page.strip(number[lead], row))
+        strips.append(page.strip(number[lead], row, *whole))
     return strips
 
 

@@ -188,7 +188,7 @@ def plot_class_scores(
     Returns:
         The figure and ``per_class``.
     """
-    shown = per_class.iloc[most_frequent(per_class["support"].to_numpy(), limit)]
+    shown = per_class.iloc[most_frequent(per_class["support"], limit)]
     metrics = [name for name in CLASS_SCORES if (intervals["metric"] == name).any()]
     figure = new_figure(2.2 * len(metrics) + 1.6, max(2.4, 0.26 * len(shown) + 1.3))
     axes = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
@@ -248,7 +248,7 @@ def plot_class_distribution(label_counts: pd.DataFrame, *, limit: int = 80) -> D
     """
     counts = label_counts.drop(columns="class")
     table = label_counts.assign(total=counts.sum(axis=1))
-    shown = most_frequent(table["total"].to_numpy(), limit)
+    shown = most_frequent(table["total"], limit)
     table = table.iloc[shown].reset_index(drop=True)
     totals = table["total"].map("{:,}".format)
     figure = _draw_counts(table["class"], table[counts.columns], totals)

@@ -257,7 +257,7 @@ def plot_reliability(
         error = expected_calibration_error(targets, values, task)
         label = f"{which}: calibration error {error:.3f}"
         _draw_reliability(top, table, color=colour, marker=marker, label=label)
-        edges = np.append(table["lower"], table["upper"].iloc[-1])
+        edges = np.linspace(0, 1, n_bins + 1)
         bottom.stairs(table["count"], edges, color=colour, linewidth=1.4)
         bottom.stairs(table["count"], edges, color=colour, fill=True, alpha=0.15)
         table.insert(0, "which", which)

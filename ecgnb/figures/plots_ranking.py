@@ -143,8 +143,7 @@ def plot_roc(
     """
     inputs = check_inputs(targets, probabilities, classes, task)
     aurocs, _ = class_areas(inputs.truth, inputs.probabilities)
-    table = _curve_points(inputs, _ROC, aurocs, intervals)
-    figure, ax = _draw_curves(inputs, _ROC, table, intervals, confidence)
+    figure, ax, table = _draw_curves(inputs, _ROC, aurocs, intervals, confidence)
     curves = [
         np.interp(_GRID, rows[_ROC.x], rows[_ROC.y])
         for _, rows in table.groupby("class", sort=False)
@@ -185,9 +184,10 @@ def plot_precision_recall(
         average_precision, low, high, prevalence``.
     """
     inputs = check_inputs(targets, probabilities, classes, task)
-    _, average_precisions = class_areas(inputs.truth, inputs.probabilities)
-    table = _curve_points(inputs, _PRECISION_RECALL, average_precisions, intervals)
-    figure, ax = _draw_curves(inputs, _PRECISION_RECALL, table, intervals, confidence)
+    _, areas = class_areas(inputs.truth, inputs.probabilities)
+    figure, ax, table = _draw_curves(
+        inputs, _PRECISION_RECALL, areas, intervals, confidence
+    )
     prevalence = pd.Series(inputs.truth.mean(axis=0), index=inputs.classes)
     table["prevalence"] = table["class"].map(prevalence)
     for name, style in class_styles(_named_classes(inputs)).items():
@@ -230,10 +230,12 @@ def _curve_points(
 def _draw_curves(
     inputs: Inputs,
     curve: Curve,
-    table: pd.DataFrame,
+    areas: np.ndarray,
     intervals: pd.DataFrame | None,
     confidence: float,
-) -> tuple[Figure, Axes]:
+) -> tuple[Figure, Axes, pd.DataFrame]:
+    """Draw the curves of all classes, without legend; return their points too."""
+    table = _curve_points(inputs, curve, areas, intervals)
     figure = new_figure(8.3, 4.7)
     ax = figure.subplots()
     n_classes = len(inputs.classes)
@@ -257,7 +259,7 @@ def _draw_curves(
     title = f"{curve.title}, {shown}, n = {len(inputs.truth):,} records"
     note = "" if intervals is None else f"In brackets: {interval_text(confidence)}."
     set_title(figure, title, note)
-    return figure, ax
+    return figure, ax, table
 
 
 def _draw_line(ax: Axes, curve: Curve, rows: pd.DataFrame, **look: Any) -> None:
@@ -316,20 +318,17 @@ def plot_score_histograms(
     figure, axes = panels(len(shown), columns=3, width=2.9, height=2.1)
     tables = []
     for ax, k in zip(axes, shown, strict=True):
-        positive = inputs.truth[:, k]
+        name, positive = inputs.classes[k], inputs.truth[:, k]
         groups = {"negatives": ~positive, "positives": positive}
         for (group, members), colour in zip(groups.items(), PALETTE, strict=False):
-            bars = _histogram(inputs.probabilities[members, k])
-            bars.insert(0, "class", inputs.classes[k])
-            bars.insert(1, "group", group)
-            _draw_histogram(ax, bars, colour)
-            tables.append(bars)
+            values = inputs.probabilities[members, k]
+            tables.append(_draw_histogram(ax, name, group, values, colour))
         if thresholds is not None and len(thresholds):
             label = f"threshold {thresholds[k]:.2g}"
             ax.axvline(
                 thresholds[k], color=INK, linestyle=":", linewidth=1.2, label=label
             )
-        ax.set(title=shorten(inputs.classes[k], 26), xlim=(0, 1))
+        ax.set(title=shorten(name, 26), xlim=(0, 1))
         ax.set(xlabel="probability", ylabel="% of group")
         ax.legend(loc="upper center")
         ax.margins(y=0.25)
@@ -339,15 +338,21 @@ def plot_score_histograms(
     return figure, pd.concat(tables, ignore_index=True)
 
 
-def _histogram(probabilities: np.ndarray) -> pd.DataFrame:
+def _draw_histogram(
+    ax: Axes, name: str, group: str, probabilities: np.ndarray, colour: str
+) -> pd.DataFrame:
+    """Draw the histogram of a class's positives or negatives; return its bars."""
     count, edges = np.histogram(probabilities, np.linspace(0, 1, 21))  # bins of 0.05
-    bars = pd.DataFrame({"lower": edges[:-1], "upper": edges[1:], "count": count})
-    return bars.assign(share=count / max(1, count.sum()))
-
-
-def _draw_histogram(ax: Axes, bars: pd.DataFrame, colour: str) -> None:
-    edges = np.append(bars["lower"], bars["upper"].iloc[-1])
-    percent = 100 * bars["share"]
-    label = f"{bars['group'].iloc[0]} ({bars['count'].sum()})"
-    ax.stairs(percent, edges, color=colour, fill=True, alpha=0.25)
-    ax.stairs(percent, edges, color=colour, linewidth=1.3, label=label)
+    share = count / max(1, count.sum())
+    label = f"{group} ({count.sum()})"
+    ax.stairs(100 * share, edges, color=colour, fill=True, alpha=0.25)
+    ax.stairs(100 * share, edges, color=colour, linewidth=1.3, label=label)
+    bars = {
+        "class": name,
+        "group": group,
+        "lower": edges[:-1],
+        "upper": edges[1:],
+        "count": count,
+        "share": share,
+    }
+    return pd.DataFrame(bars)

@@ -43,7 +43,17 @@ def plot_comparison(table: pd.DataFrame, rtol: float, gradient_rtol: float) -> F
     figure = new_figure(8.0, 1.6 + 0.19 * max(n_rows, 4))
     ax = figure.subplots()
     is_gradient = shown["class"] == "input gradient"
-    _draw_tolerance(ax, np.where(is_gradient, gradient_rtol, rtol))
+    limits = np.where(is_gradient, gradient_rtol, rtol)
+    limits = np.append(limits, limits[-1:])  # to the lower edge of the last row
+    ax.plot(
+        limits,
+        np.arange(len(limits)) - 0.5,
+        color=MUTED,
+        linewidth=1.2,
+        linestyle="--",
+        drawstyle="steps-pre",
+        label="tolerance",
+    )
     bad = shown["verdict"] == "DIVERGES"
     largest = _draw_differences(ax, shown, bad.to_numpy())
     ax.set(xscale="log", xlim=(SMALLEST / 2, max(10 * largest, 1e-2)))
@@ -68,20 +78,6 @@ def plot_comparison(table: pd.DataFrame, rtol: float, gradient_rtol: float) -> F
         result = f"{bad.sum()} of {n_rows} diverge, first {first}"
     set_title(figure, f"Port and reference: {result}")
     return figure
-
-
-def _draw_tolerance(ax: Axes, limits: np.ndarray) -> None:
-    edges = np.arange(len(limits) + 1) - 0.5  # between the rows
-    steps = np.append(limits, limits[-1:])
-    ax.plot(
-        steps,
-        edges[: len(steps)],
-        color=MUTED,
-        linewidth=1.2,
-        linestyle="--",
-        drawstyle="steps-pre",
-        label="tolerance",
-    )
 
 
 def _draw_differences(ax: Axes, shown: pd.DataFrame, bad: np.ndarray) -> float:

@@ -140,7 +140,7 @@ def class_styles(classes: Sequence[str]) -> dict[str, dict[str, Any]]:
     return styles
 
 
-def most_frequent(support: Sequence[int] | np.ndarray, limit: int) -> np.ndarray:
+def most_frequent(support: Any, limit: int) -> np.ndarray:
     """Return the positions of the ``limit`` largest values: in their own order if all
     fit, otherwise the largest first.
 

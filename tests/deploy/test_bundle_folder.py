@@ -17,50 +17,8 @@ from safetensors.torch import load_file, save_file
 
 from ecgnb.core.errors import CheckpointError, ConfigError
 from ecgnb.core.files import read_json, sha256_file, write_json
-from ecgnb.data.config import PrepareConfig
-from ecgnb.data.signal.leads import STANDARD_12
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.bundle_folder import load_bundle, save_bundle
-from ecgnb.models import build_model
-from ecgnb.transforms.pipeline import build_pipeline
-
-
-@pytest.fixture
-def bundle() -> Bundle:
-    torch.manual_seed(0)
-    words = {
-        "n_leads": 12,
-        "n_samples": 1000,
-        "fs": 100.0,
-        "n_classes": 3,
-        "leads": STANDARD_12,
-        "task": "multilabel",
-    }
-    model = build_model("resnet1d", **words, widths=(8, 12), depths=(1, 1)).eval()
-    for (
-        name,
-        value,
-    ) in model.named_buffers():  # as training leaves them, not as they begin
-        if value.is_floating_point():
-            value.add_(
-                torch.rand_like(value), alpha=0.5
-            ) if "var" in name else value.normal_()
-    return Bundle(
-        model=model,
-        classes=("NORM", "Vörhof", "a|b"[:1]),
-        task="multilabel",
-        prepare=PrepareConfig(
-            target_fs=100, target_samples=1000, leads=STANDARD_12, crop="start"
-        ),
-        transforms=build_pipeline(
-            ["zscore", {"name": "bandpass", "low": 0.5, "high": 30.0}]
-        ),
-        thresholds=(0.1, 1 / 3, 0.7),
-        temperature=1.2345678901234567,
-        aggregate=("mean", "max", "mean"),
-        metrics={"intervals": [{"metric": "macro_auroc", "value": 0.9}]},
-        provenance={"run": "demo", "parameters": {"EPOCHS": 3}},
-    )
 
 
 def rewrite(folder: Path, change: Callable[[dict], None]) -> None:

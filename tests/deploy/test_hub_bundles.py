@@ -19,7 +19,6 @@ from hub_server import FakeHub, running_hub
 
 from ecgnb.core.errors import CheckpointError, ConfigError, EcgnbError
 from ecgnb.core.files import read_json, write_json
-from ecgnb.data.config import PrepareConfig
 from ecgnb.data.recording import Recording
 from ecgnb.data.signal.leads import STANDARD_12
 from ecgnb.deploy.bundle import Bundle
@@ -27,8 +26,6 @@ from ecgnb.deploy.bundle_folder import load_bundle, save_bundle
 from ecgnb.deploy.card import model_card
 from ecgnb.deploy.hub_bundles import from_hub, push_to_hub
 from ecgnb.deploy.inference import predict_recordings
-from ecgnb.models import build_model
-from ecgnb.transforms.pipeline import build_pipeline
 
 
 @pytest.fixture
@@ -38,29 +35,6 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     with running_hub(home, monkeypatch) as running:
         monkeypatch.setenv("HF_TOKEN", "hf_writer")
         yield running
-
-
-@pytest.fixture
-def bundle() -> Bundle:
-    torch.manual_seed(0)
-    words = {
-        "n_leads": 12,
-        "n_samples": 1000,
-        "fs": 100.0,
-        "n_classes": 3,
-        "leads": STANDARD_12,
-        "task": "multilabel",
-    }
-    return Bundle(
-        model=build_model("resnet1d", **words, widths=(8, 12), depths=(1, 1)).eval(),
-        classes=("NORM", "AF", "MI"),
-        task="multilabel",
-        prepare=PrepareConfig(target_fs=100, target_samples=1000, leads=STANDARD_12),
-        transforms=build_pipeline(["zscore"]),
-        thresholds=(0.1, 0.2, 0.7),
-        temperature=1.2345678901234567,
-        provenance={"run": "demo"},
-    )
 
 
 @pytest.fixture
