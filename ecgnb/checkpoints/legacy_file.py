@@ -112,7 +112,8 @@ def _extents(
             f"{path} is damaged: the names of its storages are not those that its "
             "values use."
         )
-    position, extents = stream.tell(), {}
+    position = stream.tell()
+    extents = {}
     for key in keys:
         if key not in storages.sizes:
             raise CheckpointError(
@@ -121,7 +122,8 @@ def _extents(
             )
         numel, itemsize = storages.sizes[key]
         start = position + _COUNT_BYTES
-        end = start + numel * itemsize
+        extents[key] = Extent(start, numel * itemsize)
+        end = start + extents[key].n_bytes
         require_complete(path, len(stream), end)
         count = int.from_bytes(stream[position:start], "little")
         if count != numel:
@@ -129,6 +131,5 @@ def _extents(
                 f"{path} is damaged: the storage {brief(key)} has {count:,} elements "
                 f"where {numel:,} are named."
             )
-        extents[key] = Extent(start, numel * itemsize)
         position = end
     return extents
