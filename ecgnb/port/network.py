@@ -123,8 +123,13 @@ class Network:
         self, function: Any, *args: Any, layout: str = KERAS, **options: Any
     ) -> Value:
         """Call a function; a `Value` among the arguments, also in lists, stands for its
-        tensor.
+        tensor in ``layout``.
         """
+
+        def to_layout(item: Any) -> Any:
+            return self.in_layout(item, layout) if isinstance(item, Value) else item
+
+        args = map_nested(args, to_layout)
         node = self.graph.call_function(function, _nodes(args), _nodes(options))
         with torch.no_grad():
             example = function(*_examples(args), **_examples(options))

@@ -98,7 +98,8 @@ class MultiHeadAttention(AttentionRule):
         self, net: Network, name: str, *inputs: Any, **kwargs: Any
     ) -> list[Value]:
         kwargs |= zip(("query", "value", "key"), inputs, strict=False)
-        query, value = net.keras(kwargs["query"]), net.keras(kwargs["value"])
+        query = net.keras(kwargs["query"])
+        value = net.keras(kwargs["value"])
         key = value if kwargs.get("key") is None else net.keras(kwargs["key"])
         if (query.rank, value.rank) != (3, 3):
             raise ValueError(

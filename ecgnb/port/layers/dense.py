@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
 from ecgnb.port.layers.activation import ActivatedRule
@@ -20,7 +18,7 @@ class Dense(ActivatedRule):
     weights = ("kernel", "bias")
     renames = {"bias": "bias"}
 
-    def build_linear(self, net: Network, name: str, x: Value) -> Value:
+    def apply_linear(self, net: Network, name: str, x: Value) -> Value:
         sizes = x.shape[-1], self["units"]
         return net.apply(name, nn.Linear, net.keras(x), *sizes, **self.bias_option)
 
@@ -37,8 +35,8 @@ class Embedding(LayerRule):
     weights = ("embeddings",)
     renames = {"weight": "embeddings"}
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        x = net.keras(inputs[0])
+    def apply(self, net: Network, name: str, x: Value) -> Value:
+        x = net.keras(x)
         if x.example.is_floating_point():  # floats are truncated, as in Keras
             x = net.method("long", x)
         return net.apply(name, nn.Embedding, x, self["input_dim"], self["output_dim"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import nn
 
@@ -22,11 +22,11 @@ class Pooling(LayerRule):
     options = {"pool_size", "strides"}
     only = {**CHANNELS_LAST, "padding": ("valid", "same")}
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
+    def apply(self, net: Network, name: str, x: Value) -> Value:
         size = self.number("pool_size", 2)
         stride = size if self.get("strides") is None else self.number("strides")
         same = self.get("padding") == "same"
-        return self.pooled(net, name, net.channels_first(inputs[0]), size, stride, same)
+        return self.pooled(net, name, net.channels_first(x), size, stride, same)
 
     def pooled(
         self, net: Network, name: str, x: Value, size: int, stride: int, same: bool
@@ -43,8 +43,9 @@ class MaxPooling1D(Pooling):
         self, net: Network, name: str, x: Value, size: int, stride: int, same: bool
     ) -> Value:
         if same:
-            options: Options = {"stride": stride, "value": float("-inf")}
-            x = net.apply(f"{name}_padding", SamePad1d, x, size, **options)
+            path = f"{name}_padding"
+            lowest = float("-inf")
+            x = net.apply(path, SamePad1d, x, size, stride=stride, value=lowest)
         return net.apply(name, nn.MaxPool1d, x, size, stride=stride)
 
 
@@ -59,9 +60,9 @@ class AveragePooling1D(Pooling):
     def pooled(
         self, net: Network, name: str, x: Value, size: int, stride: int, same: bool
     ) -> Value:
-        options: Options = {"stride": stride}
         if same and (stride > 1 or size % 2 == 0):
             return net.apply(name, SameAvgPool1d, x, size, stride)
+        options: Options = {"stride": stride}
         if same:
             options |= {"padding": size // 2, "count_include_pad": False}
         return net.apply(name, nn.AvgPool1d, x, size, **options)
@@ -74,8 +75,8 @@ class GlobalPooling(LayerRule):
     only = CHANNELS_LAST
     module: ClassVar[type[nn.Module]]
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        x = net.channels_first(inputs[0])
+    def apply(self, net: Network, name: str, x: Value) -> Value:
+        x = net.channels_first(x)
         if self.get("keepdims", False):
             return net.apply(name, self.module, x, keepdim=True)
         return net.apply(name, self.module, x, layout=KERAS)

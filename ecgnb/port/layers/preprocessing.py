@@ -8,18 +8,22 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from ecgnb.port.layers.base import LAYERS, LayerRule, Options, State, as_list
+from ecgnb.port.layers.base import (
+    LAYERS,
+    LayerRule,
+    Options,
+    State,
+    as_list,
+    check_that,
+)
 from ecgnb.port.modules.keras_normalisation import Normalization as NormalizationModule
 from ecgnb.port.modules.keras_normalisation import Rescaling as RescalingModule
 from ecgnb.port.network import Network, Value
 from ecgnb.port.reading.keras_weights import Variable
 
 
-def _one_row_problem(value: Any) -> str | None:
-    nested = isinstance(value, list | tuple) and any(
-        isinstance(item, list | tuple) for item in value
-    )
-    return "(only one number, or a list of them)" if nested else None
+def _is_one_row(value: Any) -> bool:
+    return not any(isinstance(item, list | tuple) for item in as_list(value))
 
 
 @LAYERS.register("Rescaling")
@@ -27,10 +31,11 @@ class Rescaling(LayerRule):
     """x * scale + offset, one number or one per channel."""
 
     options = {"scale", "offset"}
-    checks = dict.fromkeys(options, _one_row_problem)
+    checks = dict.fromkeys(
+        options, check_that(_is_one_row, "(only one number, or a list of them)")
+    )
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        x = inputs[0]
+    def apply(self, net: Network, name: str, x: Value) -> Value:
         args: list[Any] = []
         for value in (self["scale"], self.get("offset", 0.0)):
             if isinstance(value, list | tuple):
@@ -63,19 +68,20 @@ class Normalization(LayerRule):
         names = (*self.statistics, "count")
         return [Variable(name, trainable=False) for name in names]
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        x = net.keras(inputs[0])
+    def apply(self, net: Network, name: str, x: Value) -> Value:
+        x = net.keras(x)
         axis = self.get("axis", -1)
         axes = [] if axis is None else as_list(axis)
-        kept = {axis % x.rank for axis in axes}  # one number for each position in them
-        sizes = enumerate(x.shape, start=1)
-        shape = [1, *(size if dim in kept else 1 for dim, size in sizes)]
-        count = np.size(self["mean"]) if self._configured else prod(shape)
+        shape = [1] * x.rank
+        for dim in axes:  # one number for each position in them
+            shape[dim % x.rank] = x.example.shape[dim % x.rank]
+        expected = prod(shape)
+        count = np.size(self["mean"]) if self._configured else expected
         if count == 1:
             shape = [1] * x.rank
-        elif count != prod(shape):
+        elif count != expected:
             raise ValueError(
-                f"mean holds {count} numbers, the axes {axes} have {prod(shape)}"
+                f"mean holds {count} numbers, the axes {axes} have {expected}"
             )
         options: Options = {"invert": True} if self.get("invert", False) else {}
         return net.apply(name, NormalizationModule, x, *shape, **options)

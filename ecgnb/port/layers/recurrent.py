@@ -120,7 +120,8 @@ class Recurrent(LayerRule):
         return outputs
 
     def _call(self, net: Network, name: str, inputs: Args) -> Value:
-        sizes, options = (inputs[0].shape[-1], self["units"]), self.bias_option
+        sizes = (inputs[0].shape[-1], self["units"])
+        options = self.bias_option
         if not self.stepped():
             options = {"batch_first": True, **options, **self.nonlinearity()}
             return net.apply(name, self.kind, inputs, *sizes, **options)
@@ -209,7 +210,8 @@ class GRU(Recurrent):
 
         It is written into the configuration, from which alone a port is built again.
         """
-        config, arrays = self.layer.config, self.layer.arrays
+        config = self.layer.config
+        arrays = self.layer.arrays
         if "reset_after" not in config and "bias" in arrays:
             config["reset_after"] = arrays["bias"].ndim == 2
         return bool(self.get("reset_after", self.layer.keras >= 3))

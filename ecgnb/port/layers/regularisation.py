@@ -6,28 +6,26 @@ from typing import Any
 
 from torch import nn
 
-from ecgnb.port.layers.base import LAYERS, Args, LayerRule, ModuleRule
+from ecgnb.port.layers.base import LAYERS, Args, LayerRule, ModuleRule, check_that
 from ecgnb.port.modules.basic import GaussianDropout as GaussianDropoutModule
 from ecgnb.port.modules.basic import GaussianNoise as GaussianNoiseModule
 from ecgnb.port.network import CHANNELS_FIRST, Network, Value
 
 
-def _noise_shape_problem(shape: Any) -> str | None:
+def _is_noise_shape(shape: Any) -> bool:
     if shape is None:
-        return None
-    if len(shape) == 3 and shape[1] == 1 and 1 not in (shape[0], shape[2]):
-        return None
-    return "(only None, or [None, 1, None] for whole channels)"
+        return True
+    return len(shape) == 3 and shape[1] == 1 and 1 not in (shape[0], shape[2])
 
 
 class RandomRule(ModuleRule):
     """A module that is built from one number: a rate or a standard deviation."""
 
     options = {"rate"}
-    parameters = ("rate",)
 
     def args(self, x: Value) -> Args:
-        return tuple(float(self[option]) for option in self.parameters)
+        (option,) = self.options  # one only
+        return (float(self[option]),)
 
 
 @LAYERS.register("Dropout")
@@ -37,13 +35,17 @@ class Dropout(LayerRule):
     """
 
     options = {"rate", "noise_shape"}
-    checks = {"noise_shape": _noise_shape_problem}
+    checks = {
+        "noise_shape": check_that(
+            _is_noise_shape, "(only None, or [None, 1, None] for whole channels)"
+        ),
+    }
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
+    def apply(self, net: Network, name: str, x: Value) -> Value:
         rate = float(self["rate"])
         if self.get("noise_shape") is None:
-            return net.apply(name, nn.Dropout, inputs[0], rate)
-        return net.apply(name, nn.Dropout1d, net.channels_first(inputs[0]), rate)
+            return net.apply(name, nn.Dropout, x, rate)
+        return net.apply(name, nn.Dropout1d, net.channels_first(x), rate)
 
 
 @LAYERS.register("SpatialDropout1D")
@@ -69,7 +71,6 @@ class GaussianNoise(RandomRule):
 
     options = {"stddev"}
     module = GaussianNoiseModule
-    parameters = ("stddev",)
 
 
 @LAYERS.register("GaussianDropout")

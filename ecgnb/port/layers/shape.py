@@ -52,7 +52,9 @@ class RepeatVector(ModuleRule):
     options = {"n"}
     module = RepeatVectorModule
     layout = KERAS
-    parameters = ("n",)
+
+    def args(self, x: Value) -> Args:
+        return (self["n"],)
 
 
 class Edges(ModuleRule):
