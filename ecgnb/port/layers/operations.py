@@ -147,12 +147,11 @@ def _binary(
     function: Function, tensors_only: bool, net: Network, name: str, x1: Any, x2: Any
 ) -> Value:
     first, second = in_one_layout(net, [x1, x2])
-    layout = first.layout if isinstance(first, Value) else second.layout
     if not isinstance(first, Value):  # PyTorch takes a number in second position only
-        first = net.function(constant_like, second, first, layout=layout)
+        first = net.function(constant_like, second, first, layout=second.layout)
     if tensors_only and not isinstance(second, Value):
-        second = net.function(constant_like, first, second, layout=layout)
-    return net.function(function, first, second, layout=layout)
+        second = net.function(constant_like, first, second, layout=first.layout)
+    return net.function(function, first, second, layout=first.layout)
 
 
 def _module(kind: type[nn.Module], net: Network, name: str, x: Value) -> Value:
