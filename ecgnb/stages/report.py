@@ -43,7 +43,7 @@ def write_report(run: Run) -> pd.DataFrame:
     parameters and environment.
 
     Returns:
-        The paths of the results within the project's folder: ``what, where``.
+        The results as ``what, folder, file``; folders are within the project's folder.
     """
     run.require("evaluate")
     run.require_current("evaluate", evaluation_inputs(run))
@@ -63,9 +63,12 @@ def write_report(run: Run) -> pd.DataFrame:
         footer=f"Run {run.name}, made with ecgnb {package_version('ecgnb')}.",
     )
     run.finish("report", {"train": run.require("train")["identity"]})
-    paths = run.result_paths()
-    where = [path.relative_to(run.root).as_posix() for path in paths.values()]
-    return pd.DataFrame({"what": list(paths), "where": where})
+    rows = []
+    for what, path in run.result_paths().items():
+        # In two columns, because pandas cuts cells after 50 characters in a notebook.
+        relative = path.relative_to(run.root)
+        rows.append((what, relative.parent.as_posix(), relative.name))
+    return pd.DataFrame(rows, columns=["what", "folder", "file"])
 
 
 def draw_figures(run: Run, section: str) -> tuple[list[tuple[str, Any]], str]:

@@ -50,7 +50,7 @@ def train(
         The history, one row per epoch; None when ``when`` is another profile.
     """
     if when is not None and when != run.config.profile:
-        say(f"PROFILE is {run.config.profile!r}: the {when} training is not asked for.")
+        say(f"Skipped: this cell trains PROFILE {when!r}, not {run.config.profile!r}.")
         return None
     inputs = training_inputs(run)
     if not run.is_done("train", inputs):
