@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from ecgnb.port.layers.base import LAYERS, LayerRule, ModuleRule, Options
+from ecgnb.port.layers.base import LAYERS, LayerRule, ModuleRule, Options, keras_layer
 from ecgnb.port.modules.keras_activation import (
     Exponential,
     HardSigmoid,
@@ -124,20 +124,17 @@ def activation_problem(value: Any, keras: int) -> Iterator[str]:
         yield f"activation={name!r} is a layer that cannot be an activation"
 
 
-def activate(
-    net: Network, path: str, value: Value, activation: Any, keras: int
-) -> Value:
+def activate(net: Network, value: Value, activation: Any, keras: int) -> Value:
     """Apply an activation as Keras serialised it; ``linear`` adds nothing.
 
     Args:
         net: the graph that is being written.
-        path: where its module is kept.
         value: its input.
         activation: a name, ``None``, or a serialised layer.
         keras: major version of the Keras that wrote it.
     """
     if isinstance(activation, dict):
-        return _rule_of(activation, keras).apply(net, path, value)
+        return _rule_of(activation, keras).apply(net, value)
     name = activation_name(activation)
     if name == "linear":
         return value
@@ -145,7 +142,7 @@ def activate(
     making = making_of(name, keras, dim)
     assert making is not None, activation  # checked by `activation_problem`
     kind, options = making
-    return net.apply(path, kind, value, **options)
+    return net.apply(kind, value, **options)
 
 
 def _rule_of(activation: Options, keras: int) -> LayerRule:
@@ -163,17 +160,17 @@ class ActivatedRule(LayerRule):
         yield from super().problems()
         yield from activation_problem(self.get("activation"), self.layer.keras)
 
-    def apply(self, net: Network, name: str, x: Value) -> Value:
-        x = self.apply_linear(net, name, x)
-        path = f"{name}_activation"
-        return activate(net, path, x, self.get("activation"), self.layer.keras)
+    def apply(self, net: Network, x: Value) -> Value:
+        x = self.apply_linear(net, x)
+        net.module += "_activation"
+        return activate(net, x, self.get("activation"), self.layer.keras)
 
-    def apply_linear(self, net: Network, name: str, x: Value) -> Value:
+    def apply_linear(self, net: Network, x: Value) -> Value:
         """Apply what comes before the activation."""
         raise NotImplementedError
 
 
-@LAYERS.register("Activation")
+@keras_layer
 class Activation(ActivatedRule):
     """An activation as a layer; a linear one is kept as `nn.Identity`, so that the
     layer can be seen.
@@ -181,13 +178,13 @@ class Activation(ActivatedRule):
 
     options = {"activation"}
 
-    def apply(self, net: Network, name: str, x: Value) -> Value:
+    def apply(self, net: Network, x: Value) -> Value:
         if activation_name(self["activation"]) == "linear":
-            return net.apply(name, nn.Identity, x)
-        return activate(net, name, x, self["activation"], self.layer.keras)
+            return net.apply(nn.Identity, x)
+        return activate(net, x, self["activation"], self.layer.keras)
 
 
-@LAYERS.register("Identity")
+@keras_layer
 class Identity(ModuleRule):
     """The values unchanged."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any, ClassVar
 
-from ecgnb.port.layers.base import LAYERS, LayerRule, Options, State, count_problem
+from ecgnb.port.layers.base import LayerRule, Options, State, count_problem, keras_layer
 from ecgnb.port.modules.keras_attention import MultiHeadAttention as HeadsModule
 from ecgnb.port.modules.keras_attention import ScoredAttention
 from ecgnb.port.network import Network, Value
@@ -47,7 +47,7 @@ def _output_shape_problem(shape: Any) -> str | None:
     return count_problem(shape)
 
 
-@LAYERS.register("MultiHeadAttention")
+@keras_layer
 class MultiHeadAttention(AttentionRule):
     """Several heads over the time of ``[B, T, C]``."""
 
@@ -97,9 +97,7 @@ class MultiHeadAttention(AttentionRule):
                 variables.append(Variable(f"{stored}/bias", group))
         return variables
 
-    def build(
-        self, net: Network, name: str, *inputs: Any, **kwargs: Any
-    ) -> list[Value]:
+    def build(self, net: Network, *inputs: Any, **kwargs: Any) -> list[Value]:
         kwargs |= zip(("query", "value", "key"), inputs, strict=False)
         query = net.keras(kwargs["query"])
         value = net.keras(kwargs["value"])
@@ -116,7 +114,7 @@ class MultiHeadAttention(AttentionRule):
         sizes = self["num_heads"], self["key_dim"], self._value_size, output_dim
         options = self.bias_option | self.dropout
         tensors = query, value, key, *self._masks(net, kwargs)
-        module = net.apply(name, HeadsModule, tensors, *channels, *sizes, **options)
+        module = net.apply(HeadsModule, tensors, *channels, *sizes, **options)
         return self.outputs(net, module, kwargs)
 
     def _masks(self, net: Network, kwargs: Options) -> list[Any]:
@@ -187,9 +185,7 @@ class Scored(AttentionRule):
             variables.append(Variable("concat_score_weight"))
         return variables
 
-    def build(
-        self, net: Network, name: str, *inputs: Any, **kwargs: Any
-    ) -> list[Value]:
+    def build(self, net: Network, *inputs: Any, **kwargs: Any) -> list[Value]:
         tensors: list[Any] = [net.keras(x) for x in inputs[0]][:3]
         query, value = tensors[:2]
         if len(tensors) == 2:
@@ -202,11 +198,11 @@ class Scored(AttentionRule):
         if self.scaled:
             options["scale"] = self.scale_shape(query)
         args = tuple(tensors), self.score
-        module = net.apply(name, ScoredAttention, *args, **options)
+        module = net.apply(ScoredAttention, *args, **options)
         return self.outputs(net, module, kwargs)
 
 
-@LAYERS.register("Attention")
+@keras_layer
 class Attention(Scored):
     """Luong et al. 2015: scores are products, or with ``score_mode="concat"`` sums of
     tanh.
@@ -215,7 +211,7 @@ class Attention(Scored):
     only = {"score_mode": ("dot", "concat")}
 
 
-@LAYERS.register("AdditiveAttention")
+@keras_layer
 class AdditiveAttention(Scored):
     """Bahdanau et al. 2015: scores are sums of tanh, with one scale per channel."""
 

@@ -8,7 +8,7 @@ refused. A rule declares its options; `problems` compares a layer with them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Set
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from ecgnb.port.reading.graph import Layer, fits
 from ecgnb.port.reading.keras_weights import Variable
 
 LAYERS: Registry[type[LayerRule]] = Registry("Keras layer")
+
+Rule = TypeVar("Rule", bound="LayerRule")
 
 #: Options of any layer that change nothing about what a trained model computes.
 WITHOUT_EFFECT = frozenset(
@@ -203,21 +205,18 @@ class LayerRule:
             return None
         return "is an option unknown to the port"
 
-    def build(
-        self, net: Network, name: str, *inputs: Any, **kwargs: Any
-    ) -> Value | list[Value]:
+    def build(self, net: Network, *inputs: Any, **kwargs: Any) -> Value | list[Value]:
         """Write one call of the layer; a layer of one tensor needs only `apply`.
 
         Args:
             net: the graph that is being written.
-            name: under which the layer's module is kept.
             *inputs: what Keras passes to the layer: a `Value`, or a list of them for a
                 merge.
             **kwargs: what Keras passes by name.
         """
-        return self.apply(net, name, inputs[0])
+        return self.apply(net, inputs[0])
 
-    def apply(self, net: Network, name: str, x: Value) -> Value:
+    def apply(self, net: Network, x: Value) -> Value:
         """Apply the layer to a tensor; see `build`."""
         raise NotImplementedError
 
@@ -255,6 +254,12 @@ class LayerRule:
         return torch.from_numpy(np.asarray(array, dtype=np.float32, order="C"))
 
 
+def keras_layer(rule: type[Rule]) -> type[Rule]:
+    """Register a rule under its class's name, which is that of the class in Keras."""
+    LAYERS.register(rule.__name__)(rule)
+    return rule
+
+
 class ModuleRule(LayerRule):
     """A layer that is one PyTorch module of one tensor.
 
@@ -266,9 +271,9 @@ class ModuleRule(LayerRule):
     module: ClassVar[type[nn.Module]]
     layout: ClassVar[str | None] = None
 
-    def apply(self, net: Network, name: str, x: Value) -> Value:
+    def apply(self, net: Network, x: Value) -> Value:
         x = net.in_layout(x, self.layout)
-        return net.apply(name, self.module, x, *self.args(x), **self.module_options())
+        return net.apply(self.module, x, *self.args(x), **self.module_options())
 
     def args(self, x: Value) -> Args:
         """Return the arguments of the constructor."""

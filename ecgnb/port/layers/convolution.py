@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from ecgnb.port.layers.activation import ActivatedRule
-from ecgnb.port.layers.base import CHANNELS_LAST, LAYERS, NO_LORA, Options, State
+from ecgnb.port.layers.base import CHANNELS_LAST, NO_LORA, Options, State, keras_layer
 from ecgnb.port.modules.basic import Crop1d, SamePad1d, SeparableConv1d
 from ecgnb.port.network import Network, Value
 
@@ -48,25 +48,28 @@ class Convolution(ActivatedRule):
         stride = self.number("strides")
         return self.padding == "same" and stride == 1 and self.span % 2 == 0
 
-    def padded(self, net: Network, name: str, x: Value) -> Value:
+    def padded(self, net: Network, x: Value) -> Value:
         """Write the padding as a module before the convolution; it depends on the
         signal's length.
         """
-        path = f"{name}_padding"
+        suffix = "_padding"
         if self.padding == "causal":
-            return net.apply(path, nn.ConstantPad1d, x, (self.span, 0), 0.0)
+            ends = self.span, 0
+            return net.apply(nn.ConstantPad1d, x, ends, 0.0, suffix=suffix)
         if self.padding != "same" or self.padded_within:
             return x
         size = self.number("kernel_size")
-        stride = self.number("strides")
-        dilation = self.number("dilation_rate")
-        return net.apply(path, SamePad1d, x, size, stride=stride, dilation=dilation)
+        options: Options = {
+            "stride": self.number("strides"),
+            "dilation": self.number("dilation_rate"),
+        }
+        return net.apply(SamePad1d, x, size, suffix=suffix, **options)
 
-    def apply_linear(self, net: Network, name: str, x: Value) -> Value:
-        x = self.padded(net, name, net.channels_first(x))
+    def apply_linear(self, net: Network, x: Value) -> Value:
+        x = self.padded(net, net.channels_first(x))
         channels = x.shape[-1]
         sizes = self.sizes(channels)
-        return net.apply(name, self.module, x, *sizes, **self.module_options(channels))
+        return net.apply(self.module, x, *sizes, **self.module_options(channels))
 
     def sizes(self, channels: int) -> tuple[int, ...]:
         """Return channels in, channels out and the kernel's length."""
@@ -101,7 +104,7 @@ class Convolution(ActivatedRule):
         return rows.unsqueeze(1)
 
 
-@LAYERS.register("Conv1D")
+@keras_layer
 class Conv1D(Convolution):
     """Keras stores the kernel as [K, in / groups, out], PyTorch as [out, in / groups,
     K].
@@ -116,7 +119,7 @@ class Conv1D(Convolution):
         return options
 
 
-@LAYERS.register("DepthwiseConv1D")
+@keras_layer
 class DepthwiseConv1D(Convolution):
     """One kernel per channel."""
 
@@ -140,7 +143,7 @@ class DepthwiseConv1D(Convolution):
         return {"weight": self.depthwise_kernel()}
 
 
-@LAYERS.register("SeparableConv1D")
+@keras_layer
 class SeparableConv1D(Convolution):
     """One kernel per channel, then one of width 1 over all of them."""
 
@@ -161,7 +164,7 @@ class SeparableConv1D(Convolution):
         }
 
 
-@LAYERS.register("Conv1DTranspose")
+@keras_layer
 class Conv1DTranspose(Convolution):
     """The gradient of a convolution as a layer; Keras stores the kernel as [K, out,
     in], PyTorch as [in, out, K].
@@ -175,7 +178,7 @@ class Conv1DTranspose(Convolution):
     only = {**Convolution.only, "padding": ("valid", "same"), "groups": (None, 1)}
     padded_within = False  # here padding crops
 
-    def apply_linear(self, net: Network, name: str, x: Value) -> Value:
+    def apply_linear(self, net: Network, x: Value) -> Value:
         x = net.channels_first(x)
         channels = x.shape[-1]
         left, right = self._cropping()
@@ -185,9 +188,9 @@ class Conv1DTranspose(Convolution):
         elif left == right > 0:  # PyTorch crops both ends alike
             options["padding"] = left
         sizes = self.sizes(channels)
-        x = net.apply(name, nn.ConvTranspose1d, x, *sizes, **options)
+        x = net.apply(nn.ConvTranspose1d, x, *sizes, **options)
         if right > left:
-            x = net.apply(f"{name}_cropping", Crop1d, x, left, right)
+            x = net.apply(Crop1d, x, left, right, suffix="_cropping")
         return x
 
     def _cropping(self) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from ecgnb.port.layers.base import (
     Options,
     as_list,
     check_that,
+    keras_layer,
 )
 from ecgnb.port.modules import keras_merge as merge_modules
 from ecgnb.port.network import CHANNELS_FIRST, KERAS, Network, Value
@@ -51,10 +52,10 @@ def in_common_layout(net: Network, values: list[Value]) -> list[Value]:
 class Merge(LayerRule):
     """A module of several inputs, broadcast as in Keras, under the layer's name."""
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
+    def build(self, net: Network, *inputs: Any, **kwargs: Any) -> Value:
         values = in_common_layout(net, input_list(inputs))
         module = getattr(merge_modules, self.layer.class_name)
-        return net.apply(name, module, tuple(values), *self.args(values))
+        return net.apply(module, tuple(values), *self.args(values))
 
     def args(self, values: list[Value]) -> Args:
         """Return the arguments of the module's constructor."""
@@ -65,7 +66,7 @@ for _name in ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"):
     LAYERS.register(_name)(Merge)
 
 
-@LAYERS.register("Concatenate")
+@keras_layer
 class Concatenate(Merge):
     """One input after the other along an axis."""
 
@@ -78,7 +79,7 @@ class Concatenate(Merge):
         return (axis,)
 
 
-@LAYERS.register("Dot")
+@keras_layer
 class Dot(LayerRule):
     """Products of two inputs, summed along an axis of each."""
 
@@ -89,7 +90,7 @@ class Dot(LayerRule):
         ),
     }
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
+    def build(self, net: Network, *inputs: Any, **kwargs: Any) -> Value:
         first, second = map(net.keras, input_list(inputs))
         axes = self["axes"]
         if isinstance(axes, int):
@@ -98,4 +99,4 @@ class Dot(LayerRule):
         options: Options = {}
         if self.get("normalize", False):  # shorter vectors are divided by eps
             options["eps"] = 1e-7 if self.layer.keras >= 3 else 1e-6
-        return net.apply(name, merge_modules.Dot, (first, second), *dims, **options)
+        return net.apply(merge_modules.Dot, (first, second), *dims, **options)

@@ -17,6 +17,7 @@ from ecgnb.port.layers.base import (
     as_list,
     check_that,
     count_problem,
+    keras_layer,
 )
 from ecgnb.port.modules.keras_normalisation import (
     UnitNormalization as UnitNormalizationModule,
@@ -54,7 +55,6 @@ class Normalising(LayerRule):
 
 def apply_in_order(
     net: Network,
-    name: str,
     kind: type[nn.Module],
     x: Value,
     order: list[int],
@@ -63,11 +63,11 @@ def apply_in_order(
 ) -> Value:
     """Apply a module with dimensions in another order, and put them back."""
     if order == list(range(x.rank)):
-        return net.apply(name, kind, net.keras(x), *args, **options)
+        return net.apply(kind, net.keras(x), *args, **options)
     if order == [0, 2, 1]:
-        return net.apply(name, kind, net.channels_first(x), *args, **options)
+        return net.apply(kind, net.channels_first(x), *args, **options)
     permuted = net.method("permute", net.keras(x), order)
-    output = net.apply(name, kind, permuted, *args, **options)
+    output = net.apply(kind, permuted, *args, **options)
     back = [order.index(dim) for dim in range(x.rank)]
     return net.method("permute", output, back)
 
@@ -87,7 +87,7 @@ def _is_one_axis(axis: Any) -> bool:
 
 @LAYERS.register("SyncBatchNormalization")
 @LAYERS.register("BatchNormalizationV1")  # of TensorFlow 1.13 to 1.15
-@LAYERS.register("BatchNormalization")
+@keras_layer
 class BatchNormalization(Normalising):
     """Normalisation by moving statistics; epsilon is 1e-3 by default, and the momentum
     weights the old statistics, not the new.
@@ -124,7 +124,7 @@ class BatchNormalization(Normalising):
         variance = Variable("moving_variance", trainable=False)
         return [*super().variables(), mean, variance]
 
-    def apply(self, net: Network, name: str, x: Value) -> Value:
+    def apply(self, net: Network, x: Value) -> Value:
         kinds = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
         order, size = channels_second(x, self.axes()[0])
         options = {
@@ -133,7 +133,7 @@ class BatchNormalization(Normalising):
             "momentum": round(1 - self.get("momentum", 0.99), 9),
         }
         kind = kinds[x.rank - 2]
-        return apply_in_order(net, name, kind, x, order, size, **options)
+        return apply_in_order(net, kind, x, order, size, **options)
 
     def state(self) -> State:
         return super().state() | {"num_batches_tracked": torch.tensor(0)}
@@ -146,7 +146,7 @@ def _is_ascending(axis: Any) -> bool:
     return axes == ordered and 0 not in axes
 
 
-@LAYERS.register("LayerNormalization")
+@keras_layer
 class LayerNormalization(Normalising):
     """Mean 0 and variance 1 over one axis or several; epsilon is 1e-3 by default."""
 
@@ -158,7 +158,7 @@ class LayerNormalization(Normalising):
         ),
     }
 
-    def apply(self, net: Network, name: str, x: Value) -> Value:
+    def apply(self, net: Network, x: Value) -> Value:
         axes = [axis % x.rank for axis in self.axes()]
         shape = [x.shape[axis - 1] for axis in axes]
         options: Options = {"eps": self.get("epsilon", 1e-3)}
@@ -168,7 +168,7 @@ class LayerNormalization(Normalising):
             options["bias"] = False
         others = [dim for dim in range(x.rank) if dim not in axes]
         order = others + axes  # PyTorch normalises the last dimensions
-        return apply_in_order(net, name, nn.LayerNorm, x, order, shape, **options)
+        return apply_in_order(net, nn.LayerNorm, x, order, shape, **options)
 
     def state(self) -> State:
         state = super().state()
@@ -187,7 +187,7 @@ def _is_group_axis(axis: Any) -> bool:
     return len(axes) == 1 and axes[0] not in (0, -2, -3)
 
 
-@LAYERS.register("GroupNormalization")
+@keras_layer
 class GroupNormalization(Normalising):
     """Mean 0 and variance 1 over groups of channels and all other axes; with -1 groups
     each channel alone.
@@ -201,7 +201,7 @@ class GroupNormalization(Normalising):
         ),
     }
 
-    def apply(self, net: Network, name: str, x: Value) -> Value:
+    def apply(self, net: Network, x: Value) -> Value:
         order, size = channels_second(x, self.axes()[0])
         groups = self.get("groups", 32)
         if groups == -1:
@@ -209,12 +209,10 @@ class GroupNormalization(Normalising):
         options: Options = {"eps": self.get("epsilon", 1e-3)}
         if not self.variables():
             options["affine"] = False
-        return apply_in_order(
-            net, name, nn.GroupNorm, x, order, groups, size, **options
-        )
+        return apply_in_order(net, nn.GroupNorm, x, order, groups, size, **options)
 
 
-@LAYERS.register("RMSNormalization")
+@keras_layer
 class RMSNormalization(ModuleRule):
     """Mean square 1 over the last axis; only Keras 3 has it."""
 
@@ -232,7 +230,7 @@ class RMSNormalization(ModuleRule):
         return {"eps": self.get("epsilon", 1e-6)}
 
 
-@LAYERS.register("UnitNormalization")
+@keras_layer
 class UnitNormalization(ModuleRule):
     """Vectors of length 1; shorter ones than epsilon are divided by that, which is 1e-6
     in Keras 2 and 1e-12 in Keras 3.

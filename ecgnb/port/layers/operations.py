@@ -18,8 +18,7 @@ from ecgnb.port.layers.merge import common_layout
 from ecgnb.port.modules.basic import constant_like, unit_norm
 from ecgnb.port.network import KERAS, Network, Value
 
-#: Writes one function: takes the graph, the name of the node, then the function's
-#: arguments.
+#: Writes one function: takes the graph, then the function's arguments.
 Writer = Callable[..., Value | list[Value]]
 
 #: A function of PyTorch.
@@ -70,9 +69,7 @@ class Operation(LayerRule):
             if option not in self.arguments and value is not None:
                 yield f"{option}={value!r} is an option unknown to the port"
 
-    def build(
-        self, net: Network, name: str, *inputs: Any, **kwargs: Any
-    ) -> Value | list[Value]:
+    def build(self, net: Network, *inputs: Any, **kwargs: Any) -> Value | list[Value]:
         parameters = self._parameters()
         named = {}
         for key, value in (self._configured() | kwargs).items():
@@ -80,11 +77,11 @@ class Operation(LayerRule):
                 key = ALIASES.get(key, key)
             if value is not None and key in parameters:
                 named[key] = value
-        return WRITERS[self.layer.class_name](net, name, *inputs, **named)
+        return WRITERS[self.layer.class_name](net, *inputs, **named)
 
     def _parameters(self) -> list[str]:
         """Return the parameters of the writer that are the function's arguments."""
-        return list(inspect.signature(WRITERS[self.layer.class_name]).parameters)[2:]
+        return list(inspect.signature(WRITERS[self.layer.class_name]).parameters)[1:]
 
     def _configured(self) -> Options:
         if self.layer.keras < 3:
@@ -139,12 +136,12 @@ def in_one_layout(net: Network, values: list[Any]) -> list[Any]:
     return converted
 
 
-def _unary(function: Function, net: Network, name: str, x: Value) -> Value:
+def _unary(function: Function, net: Network, x: Value) -> Value:
     return net.function(function, x, layout=x.layout)
 
 
 def _binary(
-    function: Function, tensors_only: bool, net: Network, name: str, x1: Any, x2: Any
+    function: Function, tensors_only: bool, net: Network, x1: Any, x2: Any
 ) -> Value:
     first, second = in_one_layout(net, [x1, x2])
     if not isinstance(first, Value):  # PyTorch takes a number in second position only
@@ -154,21 +151,18 @@ def _binary(
     return net.function(function, first, second, layout=first.layout)
 
 
-def _module(kind: type[nn.Module], net: Network, name: str, x: Value) -> Value:
-    return net.apply(name, kind, x)
+def _module(kind: type[nn.Module], net: Network, x: Value) -> Value:
+    return net.apply(kind, x)
 
 
-def _over_axis(
-    kind: type[nn.Module], net: Network, name: str, x: Value, axis: int = -1
-) -> Value:
-    return net.apply(name, kind, net.keras(x), dim=axis)
+def _over_axis(kind: type[nn.Module], net: Network, x: Value, axis: int = -1) -> Value:
+    return net.apply(kind, net.keras(x), dim=axis)
 
 
 def _reduction(
     function: Function,
     options: Options,
     net: Network,
-    name: str,
     x: Value,
     axis: Any = None,
     keepdims: bool = False,
@@ -254,43 +248,41 @@ operation("var", "reduce_variance")(partial(_reduction, torch.var, _BIASED))
 
 
 @operation("leaky_relu")
-def _leaky_relu(
-    net: Network, name: str, x: Value, negative_slope: float = 0.2
-) -> Value:
-    return net.apply(name, nn.LeakyReLU, x, negative_slope=negative_slope)
+def _leaky_relu(net: Network, x: Value, negative_slope: float = 0.2) -> Value:
+    return net.apply(nn.LeakyReLU, x, negative_slope=negative_slope)
 
 
 @operation("elu")
-def _elu(net: Network, name: str, x: Value, alpha: float = 1.0) -> Value:
-    return net.apply(name, nn.ELU, x, alpha=alpha)
+def _elu(net: Network, x: Value, alpha: float = 1.0) -> Value:
+    return net.apply(nn.ELU, x, alpha=alpha)
 
 
 @operation("gelu")
-def _gelu(net: Network, name: str, x: Value, approximate: bool = False) -> Value:
-    return net.apply(name, nn.GELU, x, approximate="tanh" if approximate else "none")
+def _gelu(net: Network, x: Value, approximate: bool = False) -> Value:
+    return net.apply(nn.GELU, x, approximate="tanh" if approximate else "none")
 
 
 @operation("clip_by_value", "clip")
-def _clip(net: Network, name: str, x: Value, x_min: float, x_max: float) -> Value:
+def _clip(net: Network, x: Value, x_min: float, x_max: float) -> Value:
     return net.function(torch.clamp, x, min=x_min, max=x_max, layout=x.layout)
 
 
 @operation("cast")
-def _cast(net: Network, name: str, x: Value, dtype: str) -> Value:
+def _cast(net: Network, x: Value, dtype: str) -> Value:
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r} (only {', '.join(DTYPES)})")
     return net.method("to", x, DTYPES[dtype], layout=x.layout)
 
 
 @operation("where")
-def _where(net: Network, name: str, condition: Value, x1: Any, x2: Any) -> Value:
+def _where(net: Network, condition: Value, x1: Any, x2: Any) -> Value:
     values = in_one_layout(net, [condition, x1, x2])
     return net.function(torch.where, *values, layout=values[0].layout)
 
 
 @operation("l2_normalize")
 def _l2_normalize(
-    net: Network, name: str, x: Value, axis: Any = None, epsilon: float = 1e-12
+    net: Network, x: Value, axis: Any = None, epsilon: float = 1e-12
 ) -> Value:
     # TensorFlow's epsilon is of the squared norm
     return net.function(unit_norm, x, axes_of(x, axis), epsilon**0.5)
@@ -299,7 +291,6 @@ def _l2_normalize(
 @operation("normalize")
 def _normalize(
     net: Network,
-    name: str,
     x: Value,
     axis: Any = -1,
     order: int = 2,

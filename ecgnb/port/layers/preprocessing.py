@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from ecgnb.port.layers.base import (
-    LAYERS,
     LayerRule,
     Options,
     State,
     as_list,
     check_that,
+    keras_layer,
 )
 from ecgnb.port.modules.keras_normalisation import Normalization as NormalizationModule
 from ecgnb.port.modules.keras_normalisation import Rescaling as RescalingModule
@@ -26,7 +26,7 @@ def _is_one_row(value: Any) -> bool:
     return not any(isinstance(item, list | tuple) for item in as_list(value))
 
 
-@LAYERS.register("Rescaling")
+@keras_layer
 class Rescaling(LayerRule):
     """x * scale + offset, one number or one per channel."""
 
@@ -35,7 +35,7 @@ class Rescaling(LayerRule):
         options, check_that(_is_one_row, "(only one number, or a list of them)")
     )
 
-    def apply(self, net: Network, name: str, x: Value) -> Value:
+    def apply(self, net: Network, x: Value) -> Value:
         args: list[Any] = []
         for value in (self["scale"], self.get("offset", 0.0)):
             if isinstance(value, list | tuple):
@@ -43,10 +43,10 @@ class Rescaling(LayerRule):
                 args.append(tuple(map(float, value)))
             else:
                 args.append(float(value))
-        return net.apply(name, RescalingModule, x, *args)
+        return net.apply(RescalingModule, x, *args)
 
 
-@LAYERS.register("Normalization")
+@keras_layer
 class Normalization(LayerRule):
     """(x - mean) / sqrt(variance), of the configuration, or learnt by ``adapt`` and
     stored.
@@ -68,7 +68,7 @@ class Normalization(LayerRule):
         names = (*self.statistics, "count")
         return [Variable(name, trainable=False) for name in names]
 
-    def apply(self, net: Network, name: str, x: Value) -> Value:
+    def apply(self, net: Network, x: Value) -> Value:
         x = net.keras(x)
         axis = self.get("axis", -1)
         axes = [] if axis is None else as_list(axis)
@@ -84,7 +84,7 @@ class Normalization(LayerRule):
                 f"mean holds {count} numbers, the axes {axes} have {expected}"
             )
         options: Options = {"invert": True} if self.get("invert", False) else {}
-        return net.apply(name, NormalizationModule, x, *shape, **options)
+        return net.apply(NormalizationModule, x, *shape, **options)
 
     def state(self) -> State:
         if not self._configured:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ecgnb.port.layers.activation import activation_name
-from ecgnb.port.layers.base import LAYERS, Args, LayerRule, Options, State, as_list
+from ecgnb.port.layers.base import Args, LayerRule, Options, State, as_list, keras_layer
 from ecgnb.port.modules.keras_recurrent import SteppedRNN
 from ecgnb.port.network import Network, Value
 
@@ -91,9 +91,7 @@ class Recurrent(LayerRule):
             activations[option] = known.get(name)
         return activations
 
-    def build(
-        self, net: Network, name: str, *inputs: Any, **kwargs: Any
-    ) -> list[Value]:
+    def build(self, net: Network, *inputs: Any, **kwargs: Any) -> list[Value]:
         x, *states = with_states(inputs, kwargs.get("initial_state"))
         x = net.keras(x)
         if self.get("go_backwards", False):
@@ -102,7 +100,7 @@ class Recurrent(LayerRule):
         args: list[Any] = [x]
         if states:
             args.append(tuple(states) if self.cell == "lstm" else states[0])
-        return self._outputs(net, self._call(net, name, tuple(args)))
+        return self._outputs(net, self._call(net, tuple(args)))
 
     def _outputs(self, net: Network, module: Value) -> list[Value]:
         """Return the sequence or its last step, and the states where Keras does."""
@@ -121,14 +119,14 @@ class Recurrent(LayerRule):
             outputs.append(net.function(getitem, c, 0))
         return outputs
 
-    def _call(self, net: Network, name: str, inputs: Args) -> Value:
+    def _call(self, net: Network, inputs: Args) -> Value:
         sizes = inputs[0].shape[-1], self["units"]
         stepped = self.stepped()
         if stepped:
             options = self.bias_option | self.activations()
-            return net.apply(name, SteppedRNN, inputs, stepped, *sizes, **options)
+            return net.apply(SteppedRNN, inputs, stepped, *sizes, **options)
         options = {"batch_first": True, **self.bias_option, **self.nonlinearity()}
-        return net.apply(name, self.kind, inputs, *sizes, **options)
+        return net.apply(self.kind, inputs, *sizes, **options)
 
     def stepped(self) -> str:
         """Return the cell of `SteppedRNN` that is needed; empty where PyTorch's own
@@ -180,7 +178,7 @@ def with_states(inputs: Args, initial_state: Any) -> list[Value]:
     return [value for value in values if value is not None]
 
 
-@LAYERS.register("LSTM")
+@keras_layer
 class LSTM(Recurrent):
     """Hochreiter and Schmidhuber 1997; Keras' gates i, f, c, o are PyTorch's i, f, g,
     o.
@@ -191,7 +189,7 @@ class LSTM(Recurrent):
     order = (0, 1, 2, 3)
 
 
-@LAYERS.register("GRU")
+@keras_layer
 class GRU(Recurrent):
     """Cho et al. 2014; Keras' gates z, r, h are PyTorch's r, z, n.
 
@@ -224,7 +222,7 @@ class GRU(Recurrent):
         return (2, self._rows) if self._reset_after() else (self._rows,)
 
 
-@LAYERS.register("SimpleRNN")
+@keras_layer
 class SimpleRNN(Recurrent):
     """Elman 1990: one matrix for the input, one for the state; `nn.RNN` has tanh and
     relu.
@@ -277,11 +275,11 @@ class OfCuDNN(Recurrent):
         return ""  # they have PyTorch's activations only
 
 
-@LAYERS.register("CuDNNLSTM")
+@keras_layer
 class CuDNNLSTM(OfCuDNN, LSTM):
     """`LSTM` as cuDNN computes it."""
 
 
-@LAYERS.register("CuDNNGRU")
+@keras_layer
 class CuDNNGRU(OfCuDNN, GRU):
     """`GRU` as cuDNN computes it: the reset gate acts after the matrix."""

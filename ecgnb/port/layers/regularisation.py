@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from ecgnb.port.layers.base import LAYERS, Args, LayerRule, ModuleRule, check_that
+from ecgnb.port.layers.base import Args, LayerRule, ModuleRule, check_that, keras_layer
 from ecgnb.port.modules.basic import GaussianDropout as GaussianDropoutModule
 from ecgnb.port.modules.basic import GaussianNoise as GaussianNoiseModule
 from ecgnb.port.network import CHANNELS_FIRST, Network, Value
@@ -28,7 +28,7 @@ class RandomRule(ModuleRule):
         return (float(self[option]),)
 
 
-@LAYERS.register("Dropout")
+@keras_layer
 class Dropout(LayerRule):
     """Values are dropped at random, or with a noise shape of length 1 in time, whole
     channels.
@@ -41,14 +41,14 @@ class Dropout(LayerRule):
         ),
     }
 
-    def apply(self, net: Network, name: str, x: Value) -> Value:
+    def apply(self, net: Network, x: Value) -> Value:
         rate = float(self["rate"])
         if self.get("noise_shape") is None:
-            return net.apply(name, nn.Dropout, x, rate)
-        return net.apply(name, nn.Dropout1d, net.channels_first(x), rate)
+            return net.apply(nn.Dropout, x, rate)
+        return net.apply(nn.Dropout1d, net.channels_first(x), rate)
 
 
-@LAYERS.register("SpatialDropout1D")
+@keras_layer
 class SpatialDropout1D(RandomRule):
     """Whole channels are dropped at random."""
 
@@ -57,7 +57,7 @@ class SpatialDropout1D(RandomRule):
     layout = CHANNELS_FIRST
 
 
-@LAYERS.register("AlphaDropout")
+@keras_layer
 class AlphaDropout(RandomRule):
     """Values are set to SELU's lower bound at random, mean and variance kept."""
 
@@ -65,7 +65,7 @@ class AlphaDropout(RandomRule):
     module = nn.AlphaDropout
 
 
-@LAYERS.register("GaussianNoise")
+@keras_layer
 class GaussianNoise(RandomRule):
     """Noise is added."""
 
@@ -73,14 +73,14 @@ class GaussianNoise(RandomRule):
     module = GaussianNoiseModule
 
 
-@LAYERS.register("GaussianDropout")
+@keras_layer
 class GaussianDropout(RandomRule):
     """Values are multiplied by noise."""
 
     module = GaussianDropoutModule
 
 
-@LAYERS.register("ActivityRegularization")
+@keras_layer
 class ActivityRegularization(ModuleRule):
     """A term of Keras' loss, which a port does not carry; the values pass unchanged."""
 

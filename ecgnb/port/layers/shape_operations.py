@@ -25,28 +25,28 @@ def _items(
 
 
 @operation("expand_dims")
-def _expand_dims(net: Network, name: str, x: Value, axis: Any) -> Value:
+def _expand_dims(net: Network, x: Value, axis: Any) -> Value:
     return net.function(torch.unsqueeze, x, as_list(axis)[0])
 
 
 @operation("squeeze")
-def _squeeze(net: Network, name: str, x: Value, axis: Any = None) -> Value:
+def _squeeze(net: Network, x: Value, axis: Any = None) -> Value:
     return net.function(torch.squeeze, x, axes_of(x, axis))
 
 
 @operation("concat", "concatenate")
-def _concatenate(net: Network, name: str, values: list[Any], axis: int = 0) -> Value:
+def _concatenate(net: Network, values: list[Any], axis: int = 0) -> Value:
     return net.function(torch.cat, values, dim=axis)
 
 
 @operation("stack")
-def _stack(net: Network, name: str, values: list[Any], axis: int = 0) -> Value:
+def _stack(net: Network, values: list[Any], axis: int = 0) -> Value:
     return net.function(torch.stack, values, dim=axis)
 
 
 @operation("unstack")
 def _unstack(
-    net: Network, name: str, x: Value, axis: int = 0, num: int | None = None
+    net: Network, x: Value, axis: int = 0, num: int | None = None
 ) -> list[Value]:
     return _items(net, torch.unbind, x, axis=axis)
 
@@ -54,7 +54,6 @@ def _unstack(
 @operation("split")
 def _split(
     net: Network,
-    name: str,
     x: Value,
     indices_or_sections: Any = None,
     axis: int = 0,
@@ -72,7 +71,7 @@ def _split(
 
 
 @operation("transpose")
-def _transpose(net: Network, name: str, x: Value, axes: Any = None) -> Value:
+def _transpose(net: Network, x: Value, axes: Any = None) -> Value:
     axes = list(reversed(range(x.rank)) if axes is None else axes)
     if axes[0] != 0:
         raise ValueError(f"axes={axes!r} moves the batch")
@@ -80,38 +79,35 @@ def _transpose(net: Network, name: str, x: Value, axes: Any = None) -> Value:
 
 
 @operation("swapaxes")
-def _swapaxes(net: Network, name: str, x: Value, axis1: int, axis2: int) -> Value:
+def _swapaxes(net: Network, x: Value, axis1: int, axis2: int) -> Value:
     return net.function(torch.transpose, x, axis1, axis2)
 
 
 @operation("reshape")
-def _reshape(net: Network, name: str, x: Value, shape: Any) -> Value:
+def _reshape(net: Network, x: Value, shape: Any) -> Value:
     sizes = [-1 if size is None else size for size in shape]
     return net.function(torch.reshape, x, sizes)
 
 
 @operation("tile")
-def _tile(net: Network, name: str, x: Value, repeats: Any) -> Value:
+def _tile(net: Network, x: Value, repeats: Any) -> Value:
     return net.function(torch.tile, x, list(repeats))
 
 
 @operation("repeat")
-def _repeat(
-    net: Network, name: str, x: Value, repeats: int, axis: int | None = None
-) -> Value:
+def _repeat(net: Network, x: Value, repeats: int, axis: int | None = None) -> Value:
     dim = axes_of(x, axis)[0]
     return net.function(torch.repeat_interleave, x, repeats, dim=dim)
 
 
 @operation("flip", "reverse")
-def _flip(net: Network, name: str, x: Value, axis: Any) -> Value:
+def _flip(net: Network, x: Value, axis: Any) -> Value:
     return net.function(torch.flip, x, list(axes_of(x, axis)))
 
 
 @operation("pad")
 def _pad(
     net: Network,
-    name: str,
     x: Value,
     pad_width: Any,
     mode: str = "constant",
@@ -126,7 +122,6 @@ def _pad(
 @operation("matmul")
 def _matmul(
     net: Network,
-    name: str,
     x1: Value,
     x2: Value,
     transpose_a: bool = False,
@@ -140,7 +135,7 @@ def _matmul(
 
 
 @operation("getitem", "get_item")
-def _getitem(net: Network, name: str, x: Value, key: Any) -> Value:
+def _getitem(net: Network, x: Value, key: Any) -> Value:
     index = tuple(map(_index, as_list(key)))
     return net.function(operator.getitem, x, index)
 

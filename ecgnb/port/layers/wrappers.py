@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ecgnb.port.layers.base import LAYERS, LayerRule
+from ecgnb.port.layers.base import LayerRule, keras_layer
 from ecgnb.port.layers.recurrent import with_states
 from ecgnb.port.modules.basic import unfold_steps
 from ecgnb.port.network import Network, Value
@@ -32,7 +32,7 @@ class Wrapper(LayerRule):
         raise NotImplementedError
 
 
-@LAYERS.register("Bidirectional")
+@keras_layer
 class Bidirectional(Wrapper):
     """One recurrent layer forwards, one backwards, and both outputs merged."""
 
@@ -79,7 +79,7 @@ class Bidirectional(Wrapper):
         return [merged]
 
 
-@LAYERS.register("TimeDistributed")
+@keras_layer
 class TimeDistributed(Wrapper):
     """A layer or a model at every step of the first axis after the batch, as if each
     step were a sample.
