@@ -31,12 +31,9 @@ def field_help(config: type) -> dict[str, str]:
     'resamples behind each interval'
     """
     docstring = inspect.getdoc(config) or ""
-    section = re.search(r"^Attributes:\n(.*?)(?=^\S|\Z)", docstring, re.M | re.S)
-    if section is None:
-        return {}
-    entries = re.findall(
-        r"^ {4}(\w+): (.*?)(?=^ {4}\w+: |\Z)", section.group(1), re.M | re.S
-    )
+    _, _, section = docstring.partition("\nAttributes:\n")
+    section = re.split(r"^\S", section, maxsplit=1, flags=re.M)[0]
+    entries = re.findall(r"^ {4}(\w+): (.*?)(?=^ {4}\w+: |\Z)", section, re.M | re.S)
     texts = {}
     for name, text in entries:
         plain = text.replace("``", "")  # markup of Sphinx, noise in a terminal
@@ -107,8 +104,8 @@ def _convert_number(name: str, value: Any, hint: type) -> Any:
         raise ConfigError(
             f"{name} is {value!r}; it needs a finite number, such as 1.0."
         )
-    # int(2.5) is 2, and True is an integer in Python.
-    if isinstance(value, bool) or (not isinstance(value, str) and number != value):
+    is_exact = isinstance(value, str) or number == value  # int(2.5) is 2
+    if isinstance(value, bool) or not is_exact:  # True is an integer in Python
         raise _wrong_type(name, value, hint)
     return number
 
@@ -134,7 +131,8 @@ def _convert_sequence(name: str, value: Any, item_hint: Any) -> tuple[Any, ...]:
     if isinstance(value, str) and value.strip().startswith("["):  # JSON
         value = _parse_json(name, value)
     elif isinstance(value, str):
-        value = [part.strip() for part in re.split(r"[,|]", value) if part.strip()]
+        parts = map(str.strip, re.split(r"[,|]", value))
+        value = [part for part in parts if part]
     if not isinstance(value, list | tuple):
         raise ConfigError(
             f"{name} is {value!r}; it needs a list such as ['a', 'b'] or the text "
