@@ -187,6 +187,15 @@ def read_json(path: str | Path) -> Any:
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
+def read_dict(path: str | Path) -> dict[str, Any]:
+    """Read a small JSON file, {} where it is missing, damaged or no object."""
+    try:
+        content = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def write_csv(path: str | Path, table: pd.DataFrame) -> None:
     """Write a table as UTF-8 CSV without its index, atomically."""
     with atomic_write(path) as temporary:

@@ -8,7 +8,6 @@ import json
 import math
 import os
 import re
-import types
 import typing
 from typing import Any
 
@@ -84,8 +83,6 @@ def convert(name: str, value: Any, hint: Any) -> Any:
         return _convert_sequence(name, value, item_hint)
     if kind is dict:
         return _convert_dict(name, value)
-    if kind in (types.UnionType, typing.Union):  # X | None; None is never passed
-        return convert(name, value, typing.get_args(hint)[0])
     if hint is bool:
         return _convert_bool(name, value)
     if hint in (int, float):

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecgnb.core.errors import CheckpointError, StageError
-from ecgnb.core.files import make_folder, read_json, write_json
+from ecgnb.core.files import make_folder, read_dict, read_json, write_json
 from ecgnb.core.progress import say
 from ecgnb.run.config import RunConfig, parameters_from_namespace
-from ecgnb.run.run import STAGES, Run, read_dict
+from ecgnb.run.run import STAGES, Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,14 +72,12 @@ def find_run(name: str = "latest", done: str = "evaluate") -> Run:
     root = project_root()
     if name == "latest":
         return _last_done(root, done)
-    folder = Path(name)
-    if not (folder / "config.json").is_file():
-        folder = _runs_folder(root) / name
-    if not (folder / "config.json").is_file():
-        files = _runs_folder(root).glob("*/config.json")
-        known = ", ".join(sorted(file.parent.name for file in files)) or "none yet"
-        raise StageError(f"There is no run {name!r}. Runs here: {known}.")
-    return _read_run(folder.resolve())
+    for folder in (Path(name), _runs_folder(root) / name):
+        if (folder / "config.json").is_file():
+            return _read_run(folder.resolve())
+    files = _runs_folder(root).glob("*/config.json")
+    known = ", ".join(sorted(file.parent.name for file in files)) or "none yet"
+    raise StageError(f"There is no run {name!r}. Runs here: {known}.")
 
 
 def list_runs() -> pd.DataFrame:

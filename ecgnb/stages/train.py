@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from ecgnb.core.errors import ConfigError
-from ecgnb.core.files import fingerprint, sha256_file, write_json
+from ecgnb.core.files import fingerprint, read_dict, sha256_file, write_json
 from ecgnb.core.progress import say
 from ecgnb.data.labels.targets import encode
-from ecgnb.run.run import Run, read_dict
+from ecgnb.run.run import Run
 from ecgnb.run.session import find_run, log_to
 from ecgnb.stages.split import patient_groups, split_inputs
 
