@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -193,18 +193,19 @@ class RunConfig:
 
 def parameter_types() -> dict[str, Any]:
     """Return the type of every parameter by its upper-case name."""
-    types = {"PROFILE": field_types(RunConfig)["profile"]}
-    for kind in _sections().values():
-        types |= {name.upper(): hint for name, hint in field_types(kind).items()}
-    return types
+    return _of_all_fields(field_types)
 
 
 def parameter_help() -> dict[str, str]:
     """Return one sentence about every parameter, from the docstrings of its section."""
-    texts = {"PROFILE": field_help(RunConfig)["profile"]}
+    return _of_all_fields(field_help)
+
+
+def _of_all_fields(describe: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    facts = {"PROFILE": describe(RunConfig)["profile"]}
     for kind in _sections().values():
-        texts |= {name.upper(): text for name, text in field_help(kind).items()}
-    return texts
+        facts |= {name.upper(): fact for name, fact in describe(kind).items()}
+    return facts
 
 
 def refuse_unknown(

@@ -202,8 +202,9 @@ def _check_start(run: Run, bundle: Bundle) -> Iterator[Verdict]:
     prepare, trained = run.config.prepare, bundle.prepare
     differences: dict[str, Any] = {}
     for name in ("target_fs", "target_samples", "crop", "resampling", "filters"):
-        if getattr(prepare, name) != getattr(trained, name):
-            differences[name.upper()] = getattr(trained, name)
+        value = getattr(trained, name)
+        if value != getattr(prepare, name):
+            differences[name.upper()] = value
     if build_pipeline(run.config.transforms.transforms) != bundle.transforms:
         differences["TRANSFORMS"] = bundle.transforms.specs()
     problem = f"START_FROM={run.config.model.start_from!r} was trained otherwise"
