@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from ecgnb.cli.base import command, json_option, print_json, print_table
+from ecgnb.cli.base import (
+    command,
+    fs_option,
+    json_option,
+    print_json,
+    print_table,
+    units_option,
+)
 
 
 @command()
@@ -51,8 +58,8 @@ def demo(folder: str, records: int, seed: int) -> None:
 
 @command()
 @click.argument("file")
-@click.option("--fs", type=float, help="Rate in Hz, for files that do not state it.")
-@click.option("--units", help="Unit such as uV, for files that do not state it.")
+@fs_option
+@units_option
 @json_option
 def inspect(file: str, fs: float | None, units: str | None, as_json: bool) -> None:
     """Show what is in a recording."""
@@ -61,10 +68,13 @@ def inspect(file: str, fs: float | None, units: str | None, as_json: bool) -> No
     recording = read_recording(file, fs=fs, units=units)
     metadata = {name: str(value) for name, value in recording.metadata.items()}
     if as_json:
-        shape = {"fs": recording.fs, "n_samples": recording.n_samples}
-        leads = list(recording.leads)
-        record_id = recording.record_id
-        print_json({"record_id": record_id, **shape, "leads": leads, **metadata})
+        facts = {
+            "record_id": recording.record_id,
+            "fs": recording.fs,
+            "n_samples": recording.n_samples,
+            "leads": list(recording.leads),
+        }
+        print_json(facts | metadata)
         return
     print(recording)
     for name, value in metadata.items():

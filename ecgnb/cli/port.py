@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ecgnb.cli.base import group, json_option, print_json, print_table, table_rows
 from ecgnb.core.console import filled, terminal_width
 from ecgnb.core.errors import ConfigError, PortError
-
-if TYPE_CHECKING:
-    from ecgnb.port.inspection.inspect_keras import KerasInspection
-    from ecgnb.port.proof.reference import Reference
+from ecgnb.core.files import atomic_write
 
 _TABLE_NOTE = (
     "max|d|: largest difference; relative: to the layer's scale; float64: the port "
@@ -80,23 +77,20 @@ def inspect_files(
         layer, out = dump
         print(dump_weights(files[0], layer, out, weights=weights))
         return
-    inspections: list[KerasInspection] = []
-    problems = []
+    inspections, problems = [], []
     for file in files:
         try:
             inspections.append(inspect_keras(file, weights))
         except PortError as error:
             problems.append(str(error))
     if as_json:
-        print_json([_inspection_as_json(inspection) for inspection in inspections])
+        print_json(
+            [{**item.summary, "layers": table_rows(item.table)} for item in inspections]
+        )
     else:
         print("\n\n".join(map(str, inspections)))
     if problems:
         raise PortError("\n".join(problems))
-
-
-def _inspection_as_json(inspection: KerasInspection) -> dict[str, Any]:
-    return {**inspection.summary, "layers": table_rows(inspection.table)}
 
 
 @port.command()
@@ -138,7 +132,7 @@ def convert(
     from ecgnb.port.proof.reference import Reference
 
     _refuse_both(reference, python)
-    expected: Reference | str | None = reference
+    expected: Any = reference
     if python:
         weights = options["weights"]
         expected = Reference.from_keras(file, weights=weights, python=python)
@@ -210,8 +204,6 @@ def verify(
 
 
 def _save_figure(figure: Any, path: Path) -> None:
-    from ecgnb.core.files import atomic_write
-
     if path.suffix.lower() != ".png":
         raise ConfigError(f"--plot writes PNG; {path.name!r} does not end in .png.")
     with atomic_write(path) as temporary:

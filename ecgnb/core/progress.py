@@ -40,7 +40,7 @@ def say(line: str) -> None:
 
 
 def progress(
-    items: Iterable[T], total: int | None = None, title: str = "", leave: bool = False
+    items: Iterable[T], total: int | None = None, title: str = ""
 ) -> Iterator[T]:
     """Iterate over ``items`` and show the progress.
 
@@ -53,7 +53,7 @@ def progress(
     if display == "bar":
         from tqdm.auto import tqdm  # here, because a headless run needs no widgets
 
-        yield from tqdm(items, total=total, desc=title, leave=leave)
+        yield from tqdm(items, total=total, desc=title, leave=False)
     elif display == "lines":
         yield from _with_lines(items, total, title)
     else:

@@ -115,12 +115,11 @@ def check_labels(run: Run) -> Iterator[Verdict]:
         n_labelled = cohort["results"]["n_labelled"]
         n_found = cohort["results"]["n_found"]
         share = n_labelled / max(n_found, 1)
-        finding = f"{n_labelled} of {n_found} recordings have a label ({share:.0%})"
-        if share > 0.5:
-            yield Verdict("pass", finding)
-        else:
-            advice = "Check the coverage table of the cohort and the label file."
-            yield Verdict("warn", finding, advice)
+        yield _warn_if(
+            share <= 0.5,
+            f"{n_labelled} of {n_found} recordings have a label ({share:.0%})",
+            "Check the coverage table of the cohort and the label file.",
+        )
     elif data.name == "demo":
         yield Verdict("pass", "labels of the demo cohort")
     elif data.name != "folder":
@@ -203,8 +202,9 @@ def _check_start(run: Run, bundle: Bundle) -> Iterator[Verdict]:
     prepare, trained = run.config.prepare, bundle.prepare
     differences: dict[str, Any] = {}
     for name in ("target_fs", "target_samples", "crop", "resampling", "filters"):
-        if getattr(prepare, name) != getattr(trained, name):
-            differences[name.upper()] = getattr(trained, name)
+        value = getattr(trained, name)
+        if value != getattr(prepare, name):
+            differences[name.upper()] = value
     if build_pipeline(run.config.transforms.transforms) != bundle.transforms:
         differences["TRANSFORMS"] = bundle.transforms.specs()
     problem = f"START_FROM={run.config.model.start_from!r} was trained otherwise"
@@ -267,19 +267,22 @@ def check_gpu(run: Run) -> Iterator[Verdict]:
     """Check GPUs and their free memory against the profile."""
     gpus = describe_gpus()
     if not gpus:
-        finding = "none; training runs on the CPU"
-        if run.config.profile == "smoke":
-            yield Verdict("pass", finding)
-        else:
-            advice = "Training a full data set takes hours; a GPU is many times faster."
-            yield Verdict("warn", finding, advice)
+        yield _warn_if(
+            run.config.profile != "smoke",
+            "none; training runs on the CPU",
+            "Training a full data set takes hours; a GPU is many times faster.",
+        )
     for gpu in gpus:
-        finding = f"{gpu['name']}, {gpu['free_gb']} GB free"
-        if gpu["free_gb"] is not None and gpu["free_gb"] < 4:
-            advice = "Close other programs on it, or lower BATCH_SIZE_GPU."
-            yield Verdict("warn", finding, advice)
-        else:
-            yield Verdict("pass", finding)
+        free_gb = gpu["free_gb"]  # None where the machine's memory is shared
+        yield _warn_if(
+            free_gb is not None and free_gb < 4,
+            f"{gpu['name']}, {free_gb} GB free",
+            "Close other programs on it, or lower BATCH_SIZE_GPU.",
+        )
+
+
+def _warn_if(problem: bool, finding: str, advice: str) -> Verdict:
+    return Verdict("warn", finding, advice) if problem else Verdict("pass", finding)
 
 
 def check_disk(run: Run) -> Iterator[Verdict]:
@@ -297,8 +300,9 @@ def check_disk(run: Run) -> Iterator[Verdict]:
     free = shutil.disk_usage(run.root).free
     finding = f"{free / 1e9:.1f} GB free, about {needed / 1e9:.1f} GB needed"
     if free < needed:
-        advice = "Free some space, or lower PREPROCESS_LIMIT."
-        yield Verdict("fail", f"{finding}.", advice)
+        yield Verdict(
+            "fail", f"{finding}.", "Free some space, or lower PREPROCESS_LIMIT."
+        )
     else:
         yield Verdict("pass", finding)
 

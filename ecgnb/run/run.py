@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ecgnb.core.console import html_table
 from ecgnb.core.errors import StageError
-from ecgnb.core.files import fingerprint, read_json, remove_leftovers, write_json
+from ecgnb.core.files import (
+    fingerprint,
+    read_dict,
+    read_json,
+    remove_leftovers,
+    write_json,
+)
 from ecgnb.run.config import RunConfig
 
 if TYPE_CHECKING:
@@ -64,9 +71,8 @@ class Run:
     def name(self) -> str:
         """``<data set>-<profile>-<model>-<hash of the configuration>``."""
         config = self.config
-        return (
-            f"{config.data.name}-{config.profile}-{config.model.label}-{config.key()}"
-        )
+        title = f"{config.data.name}-{config.profile}-{config.model.label}"
+        return f"{title}-{config.key()}"
 
     @property
     def folder(self) -> Path:
@@ -101,9 +107,11 @@ class Run:
         files are still there with their sizes.
         """
         record = self.record(stage)
-        if record is None or record["inputs"] != _stage_key(stage, inputs):
-            return False
-        if self._damage(record):
+        if (
+            record is None
+            or record["inputs"] != _stage_key(stage, inputs)
+            or self._damage(record)
+        ):
             return False
         previous = self._previous_inputs(stage)
         if record["previous"] != previous:
@@ -349,9 +357,8 @@ class Run:
     def _repr_html_(self) -> str:
         """Show name, stages and parameters in a notebook; defaults are folded away."""
         parameters = self.parameters_table()
-        parameters["value"] = [
-            json.dumps(value, ensure_ascii=False) for value in parameters["value"]
-        ]
+        as_json = functools.partial(json.dumps, ensure_ascii=False)
+        parameters["value"] = parameters["value"].map(as_json)
         is_default = parameters["source"] == "default"
         chosen = parameters.loc[~is_default, ["parameter", "value", "source"]]
         defaults = parameters.loc[is_default, ["parameter", "value"]]
@@ -363,15 +370,6 @@ class Run:
             f"<details><summary>{len(defaults)} defaults</summary>"
             f"{html_table(defaults)}</details>"
         )
-
-
-def read_dict(file: Path) -> dict[str, Any]:
-    """Read a small JSON file, {} where it is missing or damaged."""
-    try:
-        content = read_json(file)
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _stage_key(stage: str, inputs: Mapping[str, Any]) -> str:

@@ -43,14 +43,11 @@ def environment_report(run: Run) -> pd.DataFrame:
 
 def environment_table(environment: dict[str, Any]) -> pd.DataFrame:
     """Return the result of `describe_environment` as a table: ``what, value``."""
-    facts = dict(environment)
-    packages = facts.pop("packages")
-    gpus = [f"{gpu['name']} ({gpu['memory_gb']} GB)" for gpu in facts.pop("gpus")]
+    facts = {**environment, **environment["packages"]}
+    del facts["packages"]
+    gpus = [f"{gpu['name']} ({gpu['memory_gb']} GB)" for gpu in environment["gpus"]]
     facts["gpus"] = ", ".join(gpus) or "none"
-    rows = [
-        (name.replace("_", " "), str(value))
-        for name, value in {**facts, **packages}.items()
-    ]
+    rows = [(name.replace("_", " "), str(value)) for name, value in facts.items()]
     return pd.DataFrame(rows, columns=["what", "value"])
 
 

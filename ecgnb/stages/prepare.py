@@ -40,11 +40,13 @@ def preparation_table(run: Run) -> pd.DataFrame:
     ``what, recordings``.
     """
     store = run.store
-    flags = store.records["flags"].str.split(";").explode().str.split(":").str[0]
-    counts = {"stored": len(store)}
-    for name, count in flags[flags != ""].value_counts().items():
-        counts[f"stored, flag {name}"] = int(count)
-    for name, count in store.rejected["reason"].value_counts().items():
-        counts[f"rejected, {name}"] = int(count)
-    counts.setdefault("rejected", len(store.rejected))
-    return pd.DataFrame({"what": list(counts), "recordings": list(counts.values())})
+    # "clipped_leads:V1;cropped:12 s" has two flags, each with its detail
+    flags = store.records["flags"].str.split(";").explode().str.partition(":")[0]
+    reasons = store.rejected["reason"].value_counts()
+    counts = [
+        pd.Series({"stored": len(store)}),
+        flags[flags != ""].value_counts().add_prefix("stored, flag "),
+        reasons.add_prefix("rejected, "),
+        pd.Series({"rejected": len(store.rejected)}),
+    ]
+    return pd.concat(counts).rename_axis("what").reset_index(name="recordings")

@@ -112,20 +112,20 @@ def _metric_label(metric: str) -> str:
     return label.replace("f1", "F1").replace("f max", "F-max")
 
 
+def _section(run: Run, title: str, text: str = "", tables: Any = ()) -> Section:
+    """Return a section with its registered figures."""
+    figures, failures = draw_figures(run, title)
+    return Section(title, f"{text}\n\n{failures}", tables, figures)
+
+
 def _data_section(run: Run) -> Section:
     rejected = run.store.rejected[["record_id", "reason", "message"]]
-    tables = [
-        (
-            "Labels: how many recordings have one, and what became of the others",
-            run.coverage,
-        ),
-        ("Preparation", preparation_table(run)),
-    ]
+    labels = "Labels: how many recordings have one, and what became of the others"
+    tables = [(labels, run.coverage), ("Preparation", preparation_table(run))]
     if len(rejected):
         shown = rejected.head(REJECTED_SHOWN)
         tables.append((f"Rejected recordings ({len(shown)} of {len(rejected)})", shown))
-    figures, failures = draw_figures(run, "Data")
-    return Section("Data", failures, tables, figures)
+    return _section(run, "Data", tables=tables)
 
 
 def _split_section(run: Run) -> Section:
@@ -135,8 +135,7 @@ def _split_section(run: Run) -> Section:
         text = f"{leaks} LEAKS between the splits."
     text = " ".join([text, *run.splits.report.get("warnings", [])])
     tables = [("Recordings of each class in each part", split_table(run))]
-    figures, failures = draw_figures(run, "Splits")
-    return Section("Splits", f"{text}\n\n{failures}", tables, figures)
+    return _section(run, "Splits", text, tables)
 
 
 def _training_section(run: Run) -> Section:
@@ -147,8 +146,7 @@ def _training_section(run: Run) -> Section:
         f"the weights of epoch {best_epoch} were kept (best {_metric_label(monitor)} "
         "on validation)."
     )
-    figures, failures = draw_figures(run, "Training")
-    return Section("Training", f"{text}\n\n{failures}", figures=figures)
+    return _section(run, "Training", text)
 
 
 def _evaluation_section(run: Run) -> Section:
@@ -158,20 +156,17 @@ def _evaluation_section(run: Run) -> Section:
     text = " ".join([text, *metrics["warnings"]])
     headline = headline_table(run)
     headline["metric"] = headline["metric"].map(_metric_label)
-    calibration = []
+    rows = []
     for name, before in metrics["uncalibrated"].items():
-        calibration.append((_metric_label(name), before, metrics["headline"][name]))
-    calibration.append(("temperature", 1.0, metrics["temperature"]))
+        rows.append((_metric_label(name), before, metrics["headline"][name]))
+    rows.append(("temperature", 1.0, metrics["temperature"]))
+    calibration = pd.DataFrame(rows, columns=["number", "before", "after"])
     tables = [
         ("Headline numbers", headline),
         ("Each class", per_class_table(run)),
-        (
-            "Calibration",
-            pd.DataFrame(calibration, columns=["number", "before", "after"]),
-        ),
+        ("Calibration", calibration),
     ]
-    figures, failures = draw_figures(run, "Evaluation")
-    return Section("Evaluation", f"{text}\n\n{failures}", tables, figures)
+    return _section(run, "Evaluation", text, tables)
 
 
 def _example_section(run: Run) -> Section:
@@ -192,8 +187,8 @@ def _parameter_section(run: Run) -> Section:
     parameters = run.config.parameters()
     if run.config.model.start_from:  # which replaces both
         del parameters["MODEL"], parameters["MODEL_OPTIONS"]
-    table = pd.DataFrame({"parameter": list(parameters), "value": parameters.values()})
-    table["value"] = table["value"].map(str)
+    values = map(str, parameters.values())
+    table = pd.DataFrame({"parameter": list(parameters), "value": list(values)})
     environment = environment_table(describe_environment(run.root))
     text = (
         "The same parameters, recordings and versions give the same numbers on the "

@@ -71,11 +71,12 @@ def split_table(run: Run) -> pd.DataFrame:
     one_hot = records["label"].str.get_dummies("|")
     one_hot = one_hot.reindex(columns=list(run.classes), fill_value=0)
     patients = patient_groups(records)
-    table = pd.DataFrame(
-        {part: one_hot.iloc[rows].sum() for part, rows in parts.items()}
-    )
-    table.loc["recordings"] = [len(rows) for rows in parts.values()]
-    table.loc["patients"] = [len(np.unique(patients[rows])) for rows in parts.values()]
+    counts = {}
+    for part, rows in parts.items():
+        counts[part] = one_hot.iloc[rows].sum()
+        counts[part]["recordings"] = len(rows)
+        counts[part]["patients"] = len(np.unique(patients[rows]))
+    table = pd.DataFrame(counts)
     table["all"] = table.sum(axis=1)
     table.loc["in two parts"] = run.require("split")["leaks"]
     return table.rename_axis("class").reset_index()
