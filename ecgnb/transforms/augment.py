@@ -67,7 +67,6 @@ class Augment(Transform):
     def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
-        """Return the changed batch; see `Transform`."""
         rows = params["active"].nonzero().squeeze(1)
         if len(rows) == 0:
             return x

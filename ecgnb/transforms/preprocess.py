@@ -47,7 +47,6 @@ class ZScore(Transform):
     def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
-        """Return the changed batch; see `Transform`."""
         n_leads, n_samples = x.shape[-2:]
         axis: tuple[int, ...] = (-1,)
         rows = 1
@@ -73,7 +72,6 @@ class KernelTransform(Transform):
     def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
-        """Return the changed batch; see `Transform`."""
         return filter_zero_phase(x, self.kernel(self.required_fs(fs)), mask)
 
     def check_below_nyquist(self, option: str, fs: float) -> None:
@@ -115,7 +113,6 @@ class BandPass(KernelTransform):
         )
 
     def kernel(self, fs: float) -> np.ndarray:
-        """Return the impulse response; see `KernelTransform`."""
         kernels = []
         if self.low is not None:
             self.check_below_nyquist("low", fs)
@@ -144,7 +141,6 @@ class Notch(KernelTransform):
     width: float = positive(2.0)
 
     def kernel(self, fs: float) -> np.ndarray:
-        """Return the impulse response; see `KernelTransform`."""
         self.check_below_nyquist("frequency", fs)
         kernels = []
         for k in range(1, self.harmonics + 1):
@@ -171,7 +167,6 @@ class Baseline(KernelTransform):
     cutoff: float = positive(0.5)
 
     def kernel(self, fs: float) -> np.ndarray:
-        """Return the impulse response; see `KernelTransform`."""
         self.check_below_nyquist("cutoff", fs)
         return high_pass(self.cutoff, self.cutoff, fs)
 
@@ -186,7 +181,6 @@ class Clip(Transform):
     def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
-        """Return the changed batch; see `Transform`."""
         return x.clamp(-self.limit, self.limit)
 
 
@@ -204,5 +198,4 @@ class Scale(Transform):
     def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
-        """Return the changed batch; see `Transform`."""
         return x * self.factor

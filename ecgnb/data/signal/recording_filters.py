@@ -75,7 +75,6 @@ class Butterworth(Filter):
             )
 
     def __call__(self, signal: np.ndarray, fs: float) -> np.ndarray:
-        """Filter; see `Filter`."""
         from scipy.signal import butter
 
         kind = "band"
@@ -111,7 +110,6 @@ class IirNotch(Filter):
             )
 
     def __call__(self, signal: np.ndarray, fs: float) -> np.ndarray:
-        """Filter; see `Filter`."""
         from scipy.signal import iirnotch
 
         b, a = iirnotch(self.frequency, self.q, fs=fs)
@@ -141,7 +139,6 @@ class Isoelectric(Filter):
             )
 
     def __call__(self, signal: np.ndarray, fs: float) -> np.ndarray:
-        """Filter; see `Filter`."""
         n_leads, n_samples = signal.shape
         window = int(self.window * fs)
         step = int(self.step * fs)
@@ -169,7 +166,6 @@ class ZScore(Filter):
     keeps_unit: ClassVar[bool] = False
 
     def __call__(self, signal: np.ndarray, fs: float) -> np.ndarray:
-        """Filter; see `Filter`."""
         signal = signal.astype(np.float64)
         signal[find_flat(Extremes.of(signal))] = 0
         return zscore(signal, (-1,), signal.shape[1]).astype(np.float32)
