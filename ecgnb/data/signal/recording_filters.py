@@ -149,8 +149,9 @@ class Isoelectric(Filter):
         # the models.
         windows = windows[:, :-1:step]  # [n_leads, n_windows, window]
         quietest = np.ptp(windows, axis=2).argmin(axis=1)
-        level = windows[np.arange(n_leads), quietest].mean(axis=1, dtype=np.float64)
-        return (signal - level[:, None]).astype(np.float32)
+        chosen = windows[np.arange(n_leads), quietest]  # [n_leads, window]
+        level = chosen.mean(axis=1, keepdims=True, dtype=np.float64)
+        return (signal - level).astype(np.float32)
 
 
 @FILTERS.register("zscore")
@@ -167,7 +168,8 @@ class ZScore(Filter):
 
     def __call__(self, signal: np.ndarray, fs: float) -> np.ndarray:
         signal = signal.astype(np.float64)
-        signal[find_flat(Extremes.of(signal))] = 0
+        flat = find_flat(Extremes.of(signal))
+        signal[flat] = 0
         return zscore(signal, (-1,), signal.shape[1]).astype(np.float32)
 
 
@@ -192,4 +194,5 @@ def _forwards_and_backwards(b: Any, a: Any, signal: np.ndarray) -> np.ndarray:
             "too_short",
             f"{signal.shape[1]} samples are too few to filter. Use a longer recording.",
         )
-    return filtfilt(b, a, signal.astype(np.float64), axis=-1).astype(np.float32)
+    filtered = filtfilt(b, a, signal.astype(np.float64), axis=-1)
+    return filtered.astype(np.float32)
