@@ -11,7 +11,6 @@ import numpy as np
 from torch import Tensor
 
 from ecgnb.data.signal.zscore import zscore
-from ecgnb.transforms.batching import zero_padding
 from ecgnb.transforms.filters import (
     band_stop,
     filter_zero_phase,
@@ -54,8 +53,10 @@ class ZScore(Transform):
             axis, rows = (-2, -1), n_leads
         if mask is None:
             return zscore(x, axis, n_samples * rows, eps=self.eps)
-        count = (mask.sum(-1) * rows).clamp(min=1)[:, None, None]
-        return zscore(zero_padding(x, mask), axis, count, mask[:, None], self.eps)
+        mask = mask[:, None, :]
+        count = mask.sum(-1, keepdim=True) * rows
+        x = x.masked_fill(~mask, 0.0)
+        return zscore(x, axis, count.clamp(min=1), mask, self.eps)
 
 
 class KernelTransform(Transform):
@@ -72,7 +73,8 @@ class KernelTransform(Transform):
     def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
-        return filter_zero_phase(x, self.kernel(self.required_fs(fs)), mask)
+        kernel = self.kernel(self.required_fs(fs))
+        return filter_zero_phase(x, kernel, mask)
 
     def check_below_nyquist(self, option: str, fs: float) -> None:
         """Raise a `ConfigError` when a frequency is not below half of ``fs``."""
@@ -119,7 +121,7 @@ class BandPass(KernelTransform):
             kernels.append(high_pass(self.low, self.low, fs))
         if self.high is not None:
             self.check_below_nyquist("high", fs)
-            width = min(self.high / 4, fs - 2 * self.high)
+            width = min(self.high / 4, fs - 2 * self.high)  # Hz
             kernels.append(low_pass(self.high, width, fs))
         return functools.reduce(np.convolve, kernels)
 

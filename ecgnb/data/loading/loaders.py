@@ -200,7 +200,8 @@ class Loader:
 
     def not_finite(self, rows: np.ndarray) -> np.ndarray:
         """Return those of ``rows`` whose signals contain NaN or infinities."""
-        is_finite = np.isfinite(self.store.read(rows)).all(axis=(1, 2))
+        signal = self.store.read(rows)
+        is_finite = np.isfinite(signal).all(axis=(1, 2))
         return rows[~is_finite]
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Generator[Batch, None, None]:
@@ -326,14 +327,16 @@ def decode(raw: Tensor, scales: Tensor) -> Tensor:
     """Convert stored numbers ``[B, n_leads, n_samples]`` to float32 mV, with factors
     ``[B]`` or ``[B, n_leads]``.
     """
-    scales = scales.to(torch.float32).reshape(len(raw), -1, 1)
+    scales = scales.to(torch.float32)
+    scales = scales.reshape(len(raw), -1, 1)  # [B, n_leads or 1, 1]
     return raw.to(torch.float32).mul_(scales)
 
 
 def valid_mask(valid: Tensor, n_samples: int) -> Tensor:
     """Return bool ``[B, n_samples]``: ``valid[:, 0]`` is the first true sample."""
     time = torch.arange(n_samples, device=valid.device)
-    return (time >= valid[:, :1]) & (time < valid[:, 1:])
+    start, stop = valid.split(1, dim=1)  # each [B, 1]
+    return (time >= start) & (time < stop)
 
 
 def cut_windows(signal: Tensor, starts: Tensor, length: int) -> Tensor:
@@ -345,8 +348,9 @@ def cut_windows(signal: Tensor, starts: Tensor, length: int) -> Tensor:
         length: samples per window.
     """
     n_leads, n_windows = signal.shape[1], starts.shape[1]
-    time = starts[..., None] + torch.arange(length, device=starts.device)
-    index = time[:, :, None].expand(-1, -1, n_leads, -1)
+    offsets = torch.arange(length, device=starts.device)
+    time = starts[:, :, None, None] + offsets  # [B, V, 1, length]
+    index = time.expand(-1, -1, n_leads, -1)
     copies = signal[:, None].expand(-1, n_windows, -1, -1)  # a view
     return copies.gather(-1, index)
 
