@@ -47,7 +47,6 @@ def test_contract_from_its_name_its_fields_or_itself():
     assert (
         known is KNOWN_CONTRACTS["pathology_avb"]
         and contract_of(known) is known
-        and contract_of(None) is None
     )
     fields = dataclasses.asdict(known)
     assert (
