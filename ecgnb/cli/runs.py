@@ -38,8 +38,7 @@ def run(parameters: dict[str, Any], notebook: str | None, output: str | None) ->
     """
     from ecgnb.run.headless import notebook_run, run_notebook
 
-    executed = run_notebook(parameters, notebook, output)
-    print(f"\nexecuted notebook  {executed}")
+    print(f"\nexecuted notebook  {run_notebook(parameters, notebook, output)}")
     opened = notebook_run(parameters, notebook)
     if opened is not None:
         for title, path in opened.result_paths().items():
@@ -118,5 +117,4 @@ def list_parameters(
 @json_option
 def runs(run: str, as_json: bool) -> None:
     """List the runs of this project, or the stages of one RUN."""
-    table = find_run(run).stages_table() if run else list_runs()
-    print_table(table, as_json)
+    print_table(find_run(run).stages_table() if run else list_runs(), as_json)

@@ -34,10 +34,12 @@ def text_table(table: pd.DataFrame, width: int | None = None) -> str:
     cells = table.map(_cell)
     cells = cells.loc[:, (cells != "").any()]
     rows = [list(map(str, cells.columns)), *cells.to_numpy().tolist()]
-    columns = list(zip(*rows, strict=True))
-    widths = [max(map(len, column)) for column in columns]
+    widths, longest_words = [], []
+    for column in zip(*rows, strict=True):
+        widths.append(max(map(len, column)))
+        words = " ".join(column).split()
+        longest_words.append(max(map(len, words), default=0))
     if width:
-        longest_words = [max(map(len, " ".join(column).split())) for column in columns]
         gaps = 2 * (len(widths) - 1)  # two spaces between columns
         _shrink(widths, longest_words, width - gaps)
     lines: list[str] = []

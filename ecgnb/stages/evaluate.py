@@ -88,8 +88,10 @@ def evaluate(run: Run) -> pd.DataFrame:
         "split": {**sizes, "leaks": run.require("split")["leaks"]},
         "uncalibrated": _calibration_numbers(test, task),
     }
-    table = _prediction_table(run, test, probabilities, thresholds)
-    write_csv(run.path("predictions.csv"), table)
+    write_csv(
+        run.path("predictions.csv"),
+        _prediction_table(run, test, probabilities, thresholds),
+    )
     write_json(run.path("metrics.json"), metrics)
     _write_bundle(run, model, metrics)
     run.finish("evaluate", inputs, files=RESULTS)
@@ -112,7 +114,8 @@ def headline_table(run: Run) -> pd.DataFrame:
     """Return the headline numbers of a run with their intervals: ``metric, value, low,
     high``.
     """
-    return pd.DataFrame(run.metrics["intervals"])[["metric", "value", "low", "high"]]
+    columns = ["metric", "value", "low", "high"]
+    return pd.DataFrame(run.metrics["intervals"], columns=columns)
 
 
 def per_class_table(run: Run) -> pd.DataFrame:
@@ -221,13 +224,7 @@ def _prediction_table(
 
 
 def _write_bundle(run: Run, model: Any, metrics: dict[str, Any]) -> None:
-    provenance = {
-        "run": run.name,
-        "dataset": run.config.data.name,
-        "parameters": run.config.parameters(),
-        "best_checkpoint_sha256": sha256_file(run.path("checkpoints", "best.ckpt")),
-        "environment": describe_environment(run.root),
-    }
+    best = run.path("checkpoints", "best.ckpt")
     bundle = Bundle(
         model=model,
         classes=run.classes,
@@ -237,6 +234,12 @@ def _write_bundle(run: Run, model: Any, metrics: dict[str, Any]) -> None:
         thresholds=tuple(metrics["thresholds"] or ()),
         temperature=metrics["temperature"],
         metrics={"intervals": metrics["intervals"], "split": metrics["split"]},
-        provenance=provenance,
+        provenance={
+            "run": run.name,
+            "dataset": run.config.data.name,
+            "parameters": run.config.parameters(),
+            "best_checkpoint_sha256": sha256_file(best),
+            "environment": describe_environment(run.root),
+        },
     )
     save_bundle(bundle, run.path("bundle"))

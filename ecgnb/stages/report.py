@@ -134,8 +134,8 @@ def _split_section(run: Run) -> Section:
     if leaks:
         text = f"{leaks} LEAKS between the splits."
     text = " ".join([text, *run.splits.report.get("warnings", [])])
-    tables = [("Recordings of each class in each part", split_table(run))]
-    return _section(run, "Splits", text, tables)
+    table = ("Recordings of each class in each part", split_table(run))
+    return _section(run, "Splits", text, [table])
 
 
 def _training_section(run: Run) -> Section:
@@ -194,5 +194,8 @@ def _parameter_section(run: Run) -> Section:
         "The same parameters, recordings and versions give the same numbers on the "
         "same machine."
     )
-    tables = [("Parameters", table), ("Environment", environment)]
-    return Section("Parameters and environment", text, tables)
+    return Section(
+        "Parameters and environment",
+        text,
+        [("Parameters", table), ("Environment", environment)],
+    )

@@ -28,7 +28,7 @@ def split(run: Run) -> pd.DataFrame:
     if not run.is_done("split", inputs):
         records = run.records
         _require_two_labels(records["label"])
-        targets = encode(records.set_index("record_id")["label"], run.classes, run.task)
+        targets = targets_of(run, records)
         splits = make_splits(records, targets, run.config.split, run.classes)
         write_splits(run.path("splits.json"), splits, records, inputs["store"])
         run.finish(
@@ -63,6 +63,14 @@ def split_inputs(run: Run) -> dict[str, Any]:
         "store": run.require("prepare")["content"],
         "labels": fingerprint(run.records["label"].tolist()),
     }
+
+
+def targets_of(run: Run, records: pd.DataFrame) -> np.ndarray:
+    """Return the targets of records: int64 ``[n]``, or float32 ``[n, n_classes]`` for
+    multilabel.
+    """
+    labels = records.set_index("record_id")["label"]  # names the record in errors
+    return encode(labels, run.classes, run.task)
 
 
 def split_table(run: Run) -> pd.DataFrame:

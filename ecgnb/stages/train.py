@@ -8,14 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
 from ecgnb.core.errors import ConfigError
 from ecgnb.core.files import fingerprint, read_dict, sha256_file, write_json
 from ecgnb.core.progress import say
-from ecgnb.data.labels.targets import encode
 from ecgnb.data.loading.loaders import Loader
 from ecgnb.data.loading.sampler import balanced_weights
 from ecgnb.deploy.bundle import Bundle
@@ -27,7 +25,7 @@ from ecgnb.objectives import OBJECTIVES, ObjectiveContext, build_objective
 from ecgnb.objectives.base import Objective
 from ecgnb.run.run import Run
 from ecgnb.run.session import find_run, log_to
-from ecgnb.stages.split import patient_groups, split_inputs
+from ecgnb.stages.split import patient_groups, split_inputs, targets_of
 from ecgnb.training.callbacks import Callback, build_callbacks
 from ecgnb.training.devices import make_fabric
 from ecgnb.training.launch import launch
@@ -66,8 +64,7 @@ def train(
         # define (and register) them.
         objective = OBJECTIVES.get(config.objective)
         observers = build_callbacks([*config.callbacks, *callbacks])
-        folder = str(run.folder)
-        launch(train_rank, config, folder, inputs, objective, observers)
+        launch(train_rank, config, str(run.folder), inputs, objective, observers)
     return run.history
 
 
@@ -152,13 +149,14 @@ def set_aside(run: Run, inputs: dict[str, Any]) -> None:
 def training_inputs(run: Run) -> dict[str, Any]:
     """Return everything that decides which weights come out."""
     run.require("split")
+    split = split_inputs(run)
     model = dataclasses.asdict(run.config.model)
     if run.config.model.start_from:
         model["start_weights"] = _start_weights_sha256(run.config.model.start_from)
     return {
-        "split": run.require_current("split", split_inputs(run))["fingerprint"],
-        "store": run.require("prepare")["content"],
-        "labels": fingerprint(run.records["label"].tolist()),
+        "split": run.require_current("split", split)["fingerprint"],
+        "store": split["store"],
+        "labels": split["labels"],
         "classes": run.classes,
         "task": run.task,
         "model": model,
@@ -267,7 +265,7 @@ def build_run_objective(run: Run, model: Any) -> Objective:
         model=model,
         task=run.task,
         classes=run.classes,
-        targets=targets_of(run, run.splits.train),
+        targets=targets_of(run, run.records.iloc[run.splits.train]),
         transforms=build_pipeline([*transforms.transforms, *transforms.augment]),
         fs=run.store.fs,
         config=config,
@@ -286,12 +284,13 @@ def build_loader(run: Run, part: str, *, shuffle: bool = False, **process: Any) 
         **process: ``device``, ``rank`` and ``world_size``.
     """
     rows = getattr(run.splits, part)
-    targets = targets_of(run, rows)
+    records = run.records.iloc[rows]
+    targets = targets_of(run, records)
     config = run.config.training
     is_weighted = shuffle and config.sampler == "weighted"
     patients = None
     if config.sampler == "patient":
-        patients = patient_groups(run.records.iloc[rows])
+        patients = patient_groups(records)
     return Loader(
         run.store,
         rows,
@@ -306,11 +305,3 @@ def build_loader(run: Run, part: str, *, shuffle: bool = False, **process: Any) 
         windows_per_record=config.windows_per_record,
         **process,
     )
-
-
-def targets_of(run: Run, rows: np.ndarray) -> np.ndarray:
-    """Return the targets of some rows of the store: int64 ``[n]``, or float32 ``[n,
-    n_classes]`` for multilabel.
-    """
-    records = run.records.iloc[rows]
-    return encode(records.set_index("record_id")["label"], run.classes, run.task)
