@@ -66,6 +66,7 @@ def inspect(file: str, fs: float | None, units: str | None, as_json: bool) -> No
     from ecgnb.data.readers.reading import read_recording
 
     recording = read_recording(file, fs=fs, units=units)
+    # As text, because dates have no form in JSON.
     metadata = {name: str(value) for name, value in recording.metadata.items()}
     if as_json:
         print_json(

@@ -85,7 +85,7 @@ def bundle(model: str, out: str, **options: Any) -> None:
     from ecgnb.stages.bundling import make_bundle
 
     report = make_bundle(model, out, **options)
-    if report is not None:
+    if report is not None:  # of a lower precision
         print(f"{report}\n")
     for name in ("bundle.json", "model.safetensors", "README.md"):
         print(Path(out) / name)

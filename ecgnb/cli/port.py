@@ -88,7 +88,7 @@ def inspect_files(
         )
     else:
         print("\n\n".join(map(str, inspections)))
-    if problems:
+    if problems:  # after the files that could be read were shown
         raise PortError("\n".join(problems))
 
 
@@ -132,7 +132,7 @@ def convert(
     from ecgnb.port.proof.reference import Reference
 
     _refuse_both(reference, python)
-    expected: Any = reference
+    expected: Any = reference  # a file, a `Reference` or nothing
     if python:
         expected = Reference.from_keras(file, weights=options["weights"], python=python)
     conversion = convert_model(file, out, reference=expected, **options)
@@ -145,7 +145,7 @@ def convert(
         )
         return
     print("\n" + filled(str(conversion.comparison), terminal_width()))
-    conversion.comparison.raise_if_failed()
+    conversion.comparison.raise_if_failed()  # the folder is kept to look into
 
 
 @port.command()
@@ -195,7 +195,7 @@ def verify(
         print(filled(str(comparison), width))
     if plot:
         _save_figure(comparison.plot(), Path(plot))
-        click.echo(plot, err=as_json)
+        click.echo(plot, err=as_json)  # standard output holds nothing but the JSON
     if not comparison.passed:
         raise PortError(
             f"The port of {path} does not agree with its reference; see above."
@@ -206,4 +206,4 @@ def _save_figure(figure: Any, path: Path) -> None:
     if path.suffix.lower() != ".png":
         raise ConfigError(f"--plot writes PNG; {path.name!r} does not end in .png.")
     with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+        figure.savefig(temporary, dpi=150)  # dots per inch

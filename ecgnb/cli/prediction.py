@@ -122,5 +122,6 @@ def _highest_probabilities(table: pd.DataFrame) -> pd.DataFrame:
 
     title = f"highest {_HIGHEST} of {len(classes)}"
     narrow = table.drop(columns=[*classes, "prediction"], errors="ignore")
+    # beside the name of the recording
     narrow.insert(1, title, table[classes].apply(highest, axis=1))
     return narrow

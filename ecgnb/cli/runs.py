@@ -66,6 +66,7 @@ def train(parameters: dict[str, Any], run: str) -> None:
             "Give the name of a run or parameters, not both: a run keeps the "
             "parameters it was created with."
         )
+    # None is "not set": the run of the defaults, not the latest one.
     opened = find_run(run) if run else open_run(parameters or {"PROFILE": None})
     log_to(opened)
 
@@ -75,9 +76,10 @@ def train(parameters: dict[str, Any], run: str) -> None:
         prepare(opened)
         split(opened)
 
+    # The other processes of torchrun wait for it.
     on_rank_zero(prepare_training, opened.config.training, opened.folder)
     train_run(opened)
-    if is_first_process():
+    if is_first_process():  # one table, however many processes
         print_table(opened.history[_HISTORY])
 
 

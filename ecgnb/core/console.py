@@ -31,7 +31,7 @@ def text_table(table: pd.DataFrame, width: int | None = None) -> str:
         width: characters per line, to which the longest cells are wrapped; None wraps
             nothing.
     """
-    cells = table.map(_cell)
+    cells = table.map(_cell).where(table.notna(), "")
     cells = cells.loc[:, (cells != "").any()]
     rows = [list(map(str, cells.columns)), *cells.to_numpy().tolist()]
     widths, longest_words = [], []
@@ -75,10 +75,6 @@ def _wrapped_row(row: list[str], widths: list[int]) -> list[str]:
 
 
 def _cell(value: Any) -> str:
-    import pandas as pd  # here, because `ecgnb --help` needs no pandas
-
-    if value is None or value is pd.NA or value != value:  # NaN differs from itself
-        return ""
     return f"{value:.3f}" if isinstance(value, float) else printable(str(value))
 
 

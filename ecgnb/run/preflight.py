@@ -94,7 +94,7 @@ def check_data(run: Run) -> Iterator[Verdict]:
             f"DATASET_DIR is {data.dataset_dir!r}, which is no folder ({folder}).",
             "Give the folder of recordings.",
         )
-    elif not os.access(folder, os.R_OK | os.X_OK):
+    elif not os.access(folder, os.R_OK | os.X_OK):  # to list it and open files in it
         yield Verdict("fail", f"{folder} cannot be read.", "Change its permissions.")
     elif (first := next(_recordings(folder), None)) is None:
         yield Verdict(
@@ -215,6 +215,7 @@ def _check_start(run: Run, bundle: Bundle) -> Iterator[Verdict]:
             f"{', '.join(prepare.leads)}."
         )
     other_length = "TARGET_SAMPLES" in differences and not bundle.model.any_length
+    # A network is tied to its rate and length; other differences cost accuracy.
     if "TARGET_FS" in differences or other_length:
         raise ConfigError(f"{problem}: {advice}")
     if differences:
@@ -294,8 +295,8 @@ def check_disk(run: Run) -> Iterator[Verdict]:
     n_leads = len(prepare.leads) or 12
     n_bytes = n_records * n_leads * prepare.target_samples * 2  # int16
     if data.name == "demo":
-        n_bytes += n_records * 12 * 5000 * 2  # its WFDB files
-    needed = 1.1 * n_bytes + 200e6  # checkpoints, figures and report of the run
+        n_bytes += n_records * 12 * 5000 * 2  # its WFDB files: 10 s at 500 Hz, int16
+    needed = 1.1 * n_bytes + 200e6  # bytes: checkpoints, figures, report of the run
     free = shutil.disk_usage(run.root).free
     finding = f"{free / 1e9:.1f} GB free, about {needed / 1e9:.1f} GB needed"
     if free < needed:

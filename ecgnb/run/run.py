@@ -68,6 +68,7 @@ class Run:
 
     root: Path
     config: RunConfig
+    # Of tables and stores that several cells read; `finish` clears it.
     _cache: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -383,7 +384,7 @@ def _read_csv(file: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
     return pd.read_csv(
         file,
         dtype=dict.fromkeys(text, "str"),
-        keep_default_na=not text,
+        keep_default_na=not text,  # a class may be called "NA" or "None"
         encoding="utf-8",
     )
 

@@ -66,6 +66,7 @@ def available(kind: str | None = None) -> pd.DataFrame:
     for registry in REGISTRIES:
         for name in registry:
             entry = registry.get(name)
+            # Data sets have a title, everything else a docstring.
             first_line = (entry.__doc__ or "").strip().partition("\n")[0]
             rows.append((registry.kind, name, getattr(entry, "title", first_line)))
     table = pd.DataFrame(rows, columns=["kind", "name", "about"])

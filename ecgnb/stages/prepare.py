@@ -19,6 +19,7 @@ def prepare(run: Run) -> pd.DataFrame:
     """
     run.require("cohort")
     config = run.config.prepare
+    # Of recordings and preparation, so that runs share a store.
     fingerprint = store_fingerprint(run.manifest, config)
     folder = run.root / "artifacts" / "stores" / f"{run.config.data.name}-{fingerprint}"
     store = prepare_store(run.manifest, config, folder)

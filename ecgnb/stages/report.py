@@ -79,6 +79,7 @@ def draw_figures(run: Run, section: str) -> tuple[list[tuple[str, Any]], str]:
         figure that could not be drawn, with the reason.
     """
     figures, failures = [], []
+    # Figures without an order come last.
     for name in sorted(FIGURES, key=lambda name: FIGURES.about(name).get("order", 1e9)):
         about = FIGURES.about(name)
         if SECTIONS.get(about.get("needs", ""), "Evaluation") != section:
@@ -99,10 +100,10 @@ def _summary(run: Run) -> dict[str, Any]:
     headline = headline_table(run).set_index("metric").astype(float)
     facts: dict[str, Any] = {}
     for name in ("macro_auroc", "macro_f1", "accuracy", "f_max"):
-        if name in headline.index:
+        if name in headline.index:  # the task decides which there are
             facts[_metric_label(name)] = format_interval(*headline.loc[name])
     facts["test recordings"] = metrics["n_records"]
-    facts["classes"] = ", ".join(run.classes) if classes <= 8 else classes
+    facts["classes"] = ", ".join(run.classes) if classes <= 8 else classes  # one line
     facts["leaks between splits"] = metrics["split"]["leaks"]
     return facts
 
@@ -157,7 +158,7 @@ def _evaluation_section(run: Run) -> Section:
     headline = headline_table(run)
     headline["metric"] = headline["metric"].map(_metric_label)
     rows = []
-    for name, before in metrics["uncalibrated"].items():
+    for name, before in metrics["uncalibrated"].items():  # Brier score, ECE
         rows.append((_metric_label(name), before, metrics["headline"][name]))
     rows.append(("temperature", 1.0, metrics["temperature"]))
     calibration = pd.DataFrame(rows, columns=["number", "before", "after"])

@@ -76,7 +76,7 @@ def targets_of(run: Run, records: pd.DataFrame) -> np.ndarray:
 def split_table(run: Run) -> pd.DataFrame:
     """Count each class in each part; the last rows are totals, patients and leaks."""
     records, parts = run.records, run.splits.parts
-    one_hot = records["label"].str.get_dummies("|")
+    one_hot = records["label"].str.get_dummies("|")  # a column per class that occurs
     one_hot = one_hot.reindex(columns=list(run.classes), fill_value=0)
     patients = patient_groups(records)
     counts = {}
@@ -85,7 +85,7 @@ def split_table(run: Run) -> pd.DataFrame:
         counts[part]["recordings"] = len(rows)
         counts[part]["patients"] = len(np.unique(patients[rows]))
     table = pd.DataFrame(counts)
-    table["all"] = table.sum(axis=1)
+    table["all"] = table.sum(axis=1)  # before the leaks, which are in two parts
     table.loc["in two parts"] = run.require("split")["leaks"]
     return table.rename_axis("class").reset_index()
 
@@ -94,6 +94,6 @@ def patient_groups(records: pd.DataFrame) -> np.ndarray:
     """Return a group number per recording, int64 ``[n]``: recordings of one patient
     share it, a recording of an unknown patient has its own.
     """
-    alone = "record " + records["record_id"]
+    alone = "record " + records["record_id"]  # a group of its own
     is_known = records["patient_id"] != ""
     return pd.factorize(records["patient_id"].where(is_known, alone))[0]

@@ -80,6 +80,7 @@ def train_rank(
     run = find_run(folder)
     log_to(run)
     config = run.config.training
+    # Without it, several processes wait for gradients that the loss does not give.
     fabric = make_fabric(
         config, find_unused_parameters=not objective_class.uses_all_parameters
     )
@@ -88,10 +89,10 @@ def train_rank(
         "rank": fabric.global_rank,
         "world_size": fabric.world_size,
     }
-    identity = fingerprint(inputs)
+    identity = fingerprint(inputs)  # in the checkpoints: `fit` resumes no others
     if fabric.is_global_zero:
         set_aside(run, inputs)
-    fabric.barrier()
+    fabric.barrier()  # no process looks for checkpoints before they are moved
     model = build_run_model(run)
     result = fit(
         model,
@@ -140,7 +141,7 @@ def set_aside(run: Run, inputs: dict[str, Any]) -> None:
             f"{' and '.join(changed)} changed since the last training; its checkpoints "
             f"are kept in {kept.name}."
         )
-        if kept.exists():
+        if kept.exists():  # the data changed back and forth
             shutil.rmtree(kept)
         folder.rename(kept)
     write_json(file, inputs)
@@ -151,7 +152,7 @@ def training_inputs(run: Run) -> dict[str, Any]:
     run.require("split")
     split = split_inputs(run)
     model = dataclasses.asdict(run.config.model)
-    if run.config.model.start_from:
+    if run.config.model.start_from:  # another file may have the same name later
         model["start_weights"] = _start_weights_sha256(run.config.model.start_from)
     return {
         "split": run.require_current("split", split)["fingerprint"],
@@ -218,7 +219,7 @@ def start_model(run: Run, report: Callable[[str], None] = say) -> Any:
     folder = run.config.model.start_from
     bundle = open_bundle(folder)
     fixed = ["TARGET_FS", "LEADS"]
-    if not bundle.model.any_length:
+    if not bundle.model.any_length:  # it takes one length
         fixed.insert(1, "TARGET_SAMPLES")
     differences = _differences(run, bundle)
     wrong = [differences[name] for name in fixed if name in differences]
@@ -231,7 +232,7 @@ def start_model(run: Run, report: Callable[[str], None] = say) -> Any:
         if name in differences:
             report(f"The model in {folder} was trained with other {differences[name]}.")
     model = bundle.model
-    model.n_samples = run.store.n_samples
+    model.n_samples = run.store.n_samples  # a model of any length takes them
     if (bundle.classes, bundle.task) != (run.classes, run.task):
         old = "it had none before"
         if bundle.classes:
@@ -244,6 +245,7 @@ def start_model(run: Run, report: Callable[[str], None] = say) -> Any:
 
 def _differences(run: Run, bundle: Bundle) -> dict[str, str]:
     """Describe by parameter how the run's recordings differ from those of a bundle."""
+    # LEADS may be empty: the leads are then those of the data set.
     prepare = dataclasses.replace(run.config.prepare, leads=run.store.leads)
     transforms = build_pipeline(run.config.transforms.transforms)
     pairs: dict[str, Any] = {"transforms": (bundle.transforms, transforms)}
@@ -297,7 +299,7 @@ def build_loader(run: Run, part: str, *, shuffle: bool = False, **process: Any) 
         targets,
         batch_size=config.batch_size(process.get("device", "cpu")),
         seed=config.seed,
-        shuffle=shuffle and not is_weighted,
+        shuffle=shuffle and not is_weighted,  # weighted: drawn with replacement
         weights=balanced_weights(targets) if is_weighted else None,
         patients=patients,
         records_per_patient=config.records_per_patient,
