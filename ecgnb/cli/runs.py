@@ -15,7 +15,6 @@ from ecgnb.cli.base import (
     print_table,
     run_parameters,
 )
-from ecgnb.core.compatibility import refuse_broken
 from ecgnb.core.errors import ConfigError
 from ecgnb.run.config import RunConfig
 from ecgnb.run.run import Run
@@ -88,6 +87,8 @@ def train(parameters: dict[str, Any], run: str) -> None:
 @run_parameters
 def preflight(parameters: dict[str, Any], as_json: bool) -> None:
     """Check data, labels, disk, GPU and versions before a run."""
+    from ecgnb.core.compatibility import refuse_broken
+
     refuse_broken()  # first, because a broken package may not even import
     from ecgnb.run.preflight import preflight as check
 
