@@ -143,12 +143,11 @@ class Run:
         self._cache.clear()  # the files of this stage changed
         for folder in (self.folder, self.figures):
             remove_leftovers(folder)
-        sizes = {name: self.path(name).stat().st_size for name in files}  # bytes
         record = {
             "inputs": _stage_key(stage, inputs),
             "previous": self._previous_inputs(stage),
             "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "files": sizes,
+            "files": {name: self.path(name).stat().st_size for name in files},
             "results": results,
         }
         write_json(self._record_file(stage), record)

@@ -137,8 +137,9 @@ def load_best_model(run: Run) -> tuple[Any, Any]:
 def predict_split(run: Run, model: Any, objective: Any, part: str) -> Predictions:
     """Return the logits of one split ("valid", "test"), before any calibration."""
     device = choose_accelerator(run.config.training.device)
-    loader = build_loader(run, part, device=device)
-    predictions = predict_logits(model, loader, objective)
+    predictions = predict_logits(
+        model, build_loader(run, part, device=device), objective
+    )
     # Calibration and metrics are computed in float64.
     return predictions._replace(logits=predictions.logits.astype(np.float64))
 

@@ -43,11 +43,10 @@ def preparation_table(run: Run) -> pd.DataFrame:
     store = run.store
     # "clipped_leads:V1;cropped:12 s" has two flags, each with its detail
     flags = store.records["flags"].str.split(";").explode().str.partition(":")[0]
-    reasons = store.rejected["reason"].value_counts()
     counts = [
         pd.Series({"stored": len(store)}),
         flags[flags != ""].value_counts().add_prefix("stored, flag "),
-        reasons.add_prefix("rejected, "),
+        store.rejected["reason"].value_counts().add_prefix("rejected, "),
         pd.Series({"rejected": len(store.rejected)}),
     ]
     return pd.concat(counts).rename_axis("what").reset_index(name="recordings")

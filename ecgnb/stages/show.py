@@ -117,8 +117,9 @@ def recording(source: Source, run: Model = "latest", **reading: Any) -> pd.DataF
     """
     signal = read_source(source, reading)
     table, probabilities = predict_one(find_bundle(run), signal)
-    predicted = table["prediction"].iloc[0]
-    figure, _ = plot_ecg(signal, probabilities=probabilities, predicted=predicted)
+    figure, _ = plot_ecg(
+        signal, probabilities=probabilities, predicted=table["prediction"].iloc[0]
+    )
     _display(figure)
     return table
 

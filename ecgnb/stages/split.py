@@ -28,8 +28,9 @@ def split(run: Run) -> pd.DataFrame:
     if not run.is_done("split", inputs):
         records = run.records
         _require_two_labels(records["label"])
-        targets = targets_of(run, records)
-        splits = make_splits(records, targets, run.config.split, run.classes)
+        splits = make_splits(
+            records, targets_of(run, records), run.config.split, run.classes
+        )
         write_splits(run.path("splits.json"), splits, records, inputs["store"])
         run.finish(
             "split",
