@@ -31,8 +31,7 @@ def integrated_gradients(
     al. 2017, equation 1).
 
     The integral is taken by the midpoint rule. In the limit the attributions of a
-    record sum to the logit's change from the baseline to the input; see
-    `completeness_gap`.
+    record sum to the logit's change from the baseline to the input.
 
     Args:
         model: gives logits ``[B, K]``.
@@ -65,44 +64,6 @@ def integrated_gradients(
                 total += gradient.sum(0)
         integrals = zip(spans, sums, strict=True)
         return case.pack(tuple(span * total / steps for span, total in integrals))
-
-
-def completeness_gap(
-    model: nn.Module,
-    inputs: Inputs,
-    attribution: Inputs,
-    target: Target = None,
-    *,
-    baseline: Baseline = 0.0,
-) -> Tensor:
-    """Return each record's sum of attributions - (logit of the input - logit of the
-    baseline): 0 when they are complete.
-
-    Args:
-        model: as for `integrated_gradients`.
-        inputs: as for `integrated_gradients`.
-        attribution: result of a method for these inputs.
-        target: as in the call of that method.
-        baseline: as in the call of that method.
-
-    Returns:
-        ``[B]``, in logits.
-
-    Raises:
-        ConfigError: the baseline or the attribution does not fit; else see
-            `ecgnb.explain.base.prepared`.
-    """
-    parts = attribution if isinstance(attribution, tuple) else (attribution,)
-    shapes = [list(part.shape) for part in parts]
-    with prepared(model, inputs, target) as case, torch.no_grad():
-        input_shapes = [list(x.shape) for x in case.inputs]
-        if shapes != input_shapes:
-            raise ConfigError(
-                f"The attribution has shapes {shapes}, the inputs {input_shapes}."
-            )
-        starts = _baselines(baseline, case.inputs)
-        change = case.scores(*case.inputs) - case.scores(*starts)
-        return torch.stack([part.flatten(1).sum(1) for part in parts]).sum(0) - change
 
 
 @EXPLAINERS.register("smoothgrad")
@@ -179,7 +140,8 @@ def _noisy_moments(
     generator = torch.Generator().manual_seed(seed)
     deviations = []
     for x in case.inputs:
-        deviation = noise * (x.flatten(1).amax(1) - x.flatten(1).amin(1))
+        values = x.flatten(1)
+        deviation = noise * (values.amax(1) - values.amin(1))  # [B]
         deviations.append(deviation.view(-1, *[1] * (x.ndim - 1)))
 
     def version(_: int) -> Tensors:
@@ -215,16 +177,16 @@ def _gradients_of_versions(
     numbers = torch.arange(count)
     for chunk in numbers.split(max(1, MAX_RECORDS // n_records)):
         versions = [version(number) for number in chunk.tolist()]
-        stacked = [torch.cat(parts) for parts in zip(*versions, strict=True)]
+        stacked = map(torch.cat, zip(*versions, strict=True))  # [k * B, ...]
         gradients = case.gradients(*stacked)
         yield tuple(x.unflatten(0, (len(versions), n_records)) for x in gradients)
 
 
 def _baselines(baseline: Baseline, inputs: Tensors) -> Tensors:
-    starts = baseline if isinstance(baseline, tuple) else (baseline,) * len(inputs)
+    values = baseline if isinstance(baseline, tuple) else (baseline,) * len(inputs)
     try:
-        pairs = zip(starts, inputs, strict=True)
-        return tuple(torch.as_tensor(start).to(x).expand_as(x) for start, x in pairs)
+        pairs = zip(values, inputs, strict=True)
+        return tuple(torch.as_tensor(value).to(x).expand_as(x) for value, x in pairs)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ConfigError(
             "The baseline does not fit inputs of shapes "

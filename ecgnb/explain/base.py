@@ -48,20 +48,18 @@ class Case:
     target: Tensor
     several: bool
 
-    def scores(self, *inputs: Tensor) -> Tensor:
-        """Return the target's logit, ``[n * B]``, of n versions of the batch one after
-        the other.
-        """
-        logits = self.model(*inputs)
-        versions = len(logits) // len(self.target)
-        return logits.gather(1, self.target.repeat(versions)[:, None])[:, 0]
-
     def gradients(self, *inputs: Tensor) -> Tensors:
         """Return the gradient of the target's logit for each input; zeros where it does
         not depend on it.
+
+        The inputs are the batch, or n versions of it one after the other ``[n * B,
+        ...]``.
         """
         leaves = [x.detach().requires_grad_() for x in inputs]
-        total = self.scores(*leaves).sum()
+        logits = self.model(*leaves)
+        n_versions = len(logits) // len(self.target)
+        targets = self.target.repeat(n_versions)
+        total = logits.gather(1, targets[:, None]).sum()
         if not total.requires_grad:
             return tuple(torch.zeros_like(x) for x in inputs)
         return torch.autograd.grad(
@@ -70,9 +68,8 @@ class Case:
 
     def pack(self, parts: Tensors) -> Inputs:
         """Return one tensor, or a tuple if the caller passed a tuple of inputs."""
-        if self.several:
-            return tuple(part.detach() for part in parts)
-        return parts[0].detach()
+        detached = tuple(part.detach() for part in parts)
+        return detached if self.several else detached[0]
 
 
 @contextlib.contextmanager
@@ -119,15 +116,14 @@ def logits_of(model: Any) -> nn.Module:
     else the model.
     """
     logits = getattr(model, "logits", None)
-    if isinstance(logits, fx.GraphModule):
-        return logits
-    if isinstance(model, nn.Module):
-        # A child named "logits" is the model's last layer.
-        is_layer = any(logits is child for child in model.children())
-        if is_layer or not isinstance(logits, nn.Module):
-            return model
+    is_module = isinstance(model, nn.Module)
     if isinstance(logits, nn.Module):
-        return logits
+        # A child named "logits" is the model's last layer.
+        is_layer = is_module and logits in model.children()
+        if isinstance(logits, fx.GraphModule) or not is_layer:
+            return logits
+    if is_module:
+        return model
     raise ConfigError(
         f"A model to explain must be a torch.nn.Module, not {type(model).__name__}."
     )

@@ -49,8 +49,8 @@ def gradient(model: nn.Module, inputs: Inputs, target: Target = None) -> Inputs:
 def gradient_x_input(model: nn.Module, inputs: Inputs, target: Target = None) -> Inputs:
     """Return gradient times input, in logits; arguments and errors as `gradient`."""
     with prepared(model, inputs, target) as case:
-        pairs = zip(case.gradients(*case.inputs), case.inputs, strict=True)
-        return case.pack(tuple(gradient * x for gradient, x in pairs))
+        gradients = case.gradients(*case.inputs)
+        return case.pack(tuple(map(torch.mul, gradients, case.inputs)))
 
 
 @EXPLAINERS.register("gradient_x_sign")
@@ -73,8 +73,9 @@ def gradient_x_sign(
         ConfigError: see `ecgnb.explain.base.prepared`.
     """
     with prepared(model, inputs, target) as case:
-        pairs = zip(case.gradients(*case.inputs), case.inputs, strict=True)
-        return case.pack(tuple(gradient * sign(x, mu) for gradient, x in pairs))
+        gradients = case.gradients(*case.inputs)
+        signs = [sign(x, mu) for x in case.inputs]
+        return case.pack(tuple(map(torch.mul, gradients, signs)))
 
 
 @EXPLAINERS.register("guided_backprop")
@@ -150,7 +151,9 @@ def attention_saliency(model: Backbone, x: Tensor, layer: int = -1) -> Tensor:
             f"layer={layer}: the model has the layers 0 to {depth - 1}, or -{depth} to "
             "-1."
         )
-    steps = weights[:, layer].amax(dim=2)
-    low, high = steps.amin(1, keepdim=True), steps.amax(1, keepdim=True)
-    scaled = (steps - low) / (high - low).clamp(min=torch.finfo(steps.dtype).tiny)
+    attended = weights[:, layer].amax(dim=2)  # [B, T'], maximum over keys
+    low = attended.amin(1, keepdim=True)
+    span = attended.amax(1, keepdim=True) - low
+    tiny = torch.finfo(attended.dtype).tiny  # no 0 / 0 for constant attention
+    scaled = (attended - low) / span.clamp(min=tiny)
     return F.interpolate(scaled[:, None], size=x.shape[2], mode="linear")[:, 0]

@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from ecgnb.core.errors import ConfigError
-from ecgnb.explain.kinds import module_kind
+from ecgnb.explain.kinds import module_kind, module_of
 from ecgnb.models.base import Backbone
 
 
@@ -99,11 +99,11 @@ class Recording(fx.Interpreter):
         """Return a node's inputs that are floating point and depend on the model's
         inputs.
         """
-        return [
-            source
-            for source in node.all_input_nodes
-            if source in self.dependent and _is_floating(self.values[source])
-        ]
+        sources = []
+        for source in node.all_input_nodes:
+            if source in self.dependent and _is_floating(self.values[source]):
+                sources.append(source)
+        return sources
 
     def replay(
         self,
@@ -121,9 +121,9 @@ class Recording(fx.Interpreter):
             weights: replace the module's parameters of these names.
         """
         args, kwargs = self._arguments(node, {**self.values, **replaced})
-        if node.op != "call_module":
+        module = module or module_of(node, self.root)
+        if module is None:
             return getattr(self, node.op)(node.target, args, kwargs)
-        module = module or self.root.get_submodule(str(node.target))
         if weights:
             return functional_call(module, dict(weights), args, kwargs)
         return module(*args, **kwargs)

@@ -112,7 +112,7 @@ class Backbone(nn.Module, ABC):
         super().__init__()
         sizes = (n_leads, n_samples, fs, n_classes)
         for word, value in zip(_REQUIRED, sizes, strict=True):
-            if not value > 0:
+            if not value > 0:  # also refuses NaN
                 raise ConfigError(
                     f"{word} of a model must be above 0; it is {value!r}."
                 )
@@ -220,28 +220,25 @@ class Backbone(nn.Module, ABC):
                 f"{kind.__name__} has no name: register it with "
                 "@MODELS.register('...')."
             )
-        spec: dict[str, Any] = {"name": names[0]}
-        for word in Words.__annotations__:
-            spec[word] = getattr(self, word)
-        for option, default in options_of(kind).items():
-            spec[option] = self._arguments.get(option, default)
-        return _to_lists(spec)
+        words = {word: getattr(self, word) for word in Words.__annotations__}
+        options = options_of(kind)
+        for option in options.keys() & self._arguments.keys():
+            options[option] = self._arguments[option]
+        return _to_lists({"name": names[0], **words, **options})
 
     def _resolve_indices(self, indices: int | Sequence[int] | None) -> list[int]:
         """Return the entries of ``feature_info`` that ``indices`` means, ascending."""
         count = len(self.feature_info)
+        known = range(count)
         if indices is None:
-            return list(range(count))
-        if isinstance(indices, int):
-            resolved = list(range(count - indices, count))
-        else:
-            resolved = [index + count if index < 0 else index for index in indices]
-        if not set(resolved) <= set(range(count)):
+            return list(known)
+        selected = range(-indices, 0) if isinstance(indices, int) else indices
+        if not set(selected) <= set(range(-count, count)):
             raise ConfigError(
                 f"{type(self).__name__} has {count} feature maps; indices={indices!r} "
                 "are others."
             )
-        return sorted(set(resolved))
+        return sorted({known[index] for index in selected})
 
 
 class StagedBackbone(Backbone):
@@ -366,5 +363,5 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # only glibc has it
     if mallopt is None:
         return False
-    kept = mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
-    return bool(kept and mallopt(_MMAP_THRESHOLD, _MAX_HEAP_BYTES))
+    is_set = mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+    return bool(is_set and mallopt(_MMAP_THRESHOLD, _MAX_HEAP_BYTES))

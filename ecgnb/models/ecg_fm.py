@@ -95,8 +95,9 @@ class EcgFM(Backbone):
         self.norm_first = norm_first
         self.norm = nn.LayerNorm(dim)
         self.drop = nn.Dropout(dropout)
-        self.layers = nn.ModuleList(
-            TransformerLayer(
+        self.layers = nn.ModuleList()
+        for _ in range(depth):
+            layer = TransformerLayer(
                 dim,
                 n_heads,
                 ffn,
@@ -105,18 +106,18 @@ class EcgFM(Backbone):
                 attention_dropout=attention_dropout,
                 activation_dropout=activation_dropout,
             )
-            for _ in range(depth)
-        )
+            self.layers.append(layer)
         self.pretraining = None
         if codebook:
             self.pretraining = Pretraining(dim, features, codebook, projection)
         self.head = MeanHead(dim, self.n_classes)
         draw_weights(self)
         reduction = math.prod(stride for _, stride in self.stem.steps)
-        self.feature_info = [
-            FeatureInfo(name=f"layers.{index}", channels=dim, reduction=reduction)
-            for index in range(depth)
-        ]
+        self.feature_info = []
+        for index in range(depth):
+            self.feature_info.append(
+                FeatureInfo(name=f"layers.{index}", channels=dim, reduction=reduction)
+            )
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """Return logits ``[B, n_classes]``; probabilities are their sigmoid.
@@ -131,13 +132,7 @@ class EcgFM(Backbone):
             ConfigError: another number of leads, a signal that is too short, or a model
                 without a classifier.
         """
-        tokens, _, padding = self._encode(x, [], padding_mask)
-        return self.head(_zero_padding(tokens, padding))
-
-    def probabilities(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        """Return sigmoid or softmax of the logits, ``[B, n_classes]``, by ``task``."""
-        logits = self(x, padding_mask)
-        return logits.sigmoid() if self.task == "multilabel" else logits.softmax(-1)
+        return self.head(self.forward_features(x, padding_mask))
 
     def embed(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """Return the mean of the tokens without padding, ``[B, D]``.
@@ -165,7 +160,9 @@ class EcgFM(Backbone):
                 parts.
         """
         tokens, _, padding = self._encode(x, [], padding_mask, masked)
-        return _zero_padding(tokens, padding) if self.n_classes else tokens
+        if self.n_classes:
+            tokens = _zero_padding(tokens, padding)
+        return tokens
 
     def forward_intermediates(
         self,
@@ -248,8 +245,8 @@ class EcgFM(Backbone):
         if not mask.any():
             return None
         n_tokens = self.stem.n_tokens((~mask).sum(1))
-        if (n_tokens < 1).any():
-            rows = torch.nonzero(n_tokens < 1)[:, 0].tolist()
+        rows = torch.nonzero(n_tokens < 1)[:, 0].tolist()
+        if rows:
             raise ConfigError(
                 f"The records {rows} of the batch are nothing but padding. Leave them "
                 "out."

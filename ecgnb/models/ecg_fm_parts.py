@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -37,25 +37,27 @@ class SpectralConv:
         frequencies = torch.arange(period // 2 + 1, dtype=torch.float64)
         steps = torch.arange(n_steps, dtype=torch.float64)
         cosine, sine = _waves(frequencies, steps, period)
+        self.analysis = torch.cat([cosine, -sine]).to(dtype)  # [2 F, T]
         # A real signal has each frequency twice, except 0 and half the rate.
-        count = ((frequencies > 0) & (2 * frequencies < period)) + 1
-        share = count.double()[:, None] / period
-        self.analysis = torch.cat([cosine, -sine]).to(dtype)
+        is_twice = (frequencies > 0) & (2 * frequencies < period)
+        share = (is_twice + 1).double()[:, None] / period
         synthesis = torch.cat([share * cosine, -share * sine])
-        self.synthesis = synthesis.T.contiguous().to(dtype)
+        self.synthesis = synthesis.T.contiguous().to(dtype)  # [T, 2 F]
         taps = torch.arange(kernel, dtype=torch.float64) - before
         cosine, sine = _waves(frequencies, taps, period)
-        flat = weight.flatten(0, 1).T
+        flat = weight.flatten(0, 1).T  # [K, D * D / groups]
         response = torch.complex(cosine.to(dtype) @ flat, sine.to(dtype) @ flat)
         response = response.view(len(frequencies), groups, -1, width)
-        self.response = response.transpose(2, 3).contiguous()
+        self.response = response.transpose(2, 3).contiguous()  # [F, groups, in, out]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map ``[B, T, D]`` to the same shape."""
         n_frequencies, groups, width, _ = self.response.shape
-        parts = (self.analysis @ x).view(len(x), 2, n_frequencies, groups, width)
-        spectrum = torch.complex(parts[:, 0], parts[:, 1]).permute(1, 2, 0, 3)
-        product = (spectrum @ self.response).permute(2, 0, 1, 3).flatten(2)
+        parts = self.analysis @ x  # real and imaginary ones, [B, 2 F, D]
+        parts = parts.view(len(x), 2, n_frequencies, groups, width)
+        spectrum = torch.complex(parts[:, 0], parts[:, 1])
+        product = spectrum.permute(1, 2, 0, 3) @ self.response  # [F, groups, B, out]
+        product = product.permute(2, 0, 1, 3).flatten(2)
         return self.synthesis @ torch.cat([product.real, product.imag], dim=1)
 
 
@@ -98,7 +100,9 @@ class ConvStem(nn.Module):
         """Map signals ``[B, n_leads, T]`` to ``[B, C, T']``."""
         for index, conv in enumerate(self.convs):
             x = conv(x)
-            x = self.act(x if index else self.norm(x))
+            if index == 0:
+                x = self.norm(x)
+            x = self.act(x)
         return x
 
     def n_tokens(self, n_samples: Count) -> Count:
@@ -130,7 +134,7 @@ class PositionalConv(nn.Module):
         self.gain = nn.Parameter(torch.empty(1, 1, kernel))
         self.bias = nn.Parameter(torch.zeros(dim))
         self.act = nn.GELU()
-        self._cache: _Spectral | None = None
+        self._cache: tuple[Any, Tensor, Tensor, SpectralConv] | None = None
 
     def weight(self) -> Tensor:
         """Return the kernel ``[D, D / groups, taps]``."""
@@ -164,39 +168,21 @@ class PositionalConv(nn.Module):
 
         The values are compared: a fused optimizer changes them without a new version.
         """
-        cache = self._cache
-        if cache is None or not cache.matches(
-            n_steps, dtype, self.direction, self.gain
-        ):
-            conv = SpectralConv(self.weight().to(dtype), self.groups, n_steps)
-            cache = self._cache = _Spectral(
-                n_steps, dtype, self.direction.clone(), self.gain.clone(), conv
-            )
-        return cache.conv
+        direction, gain = self.direction, self.gain
+        key = (n_steps, dtype, direction.dtype, direction.device)
+        cache = self._cache  # read once: another thread may replace it
+        if cache is not None:
+            cached_key, cached_direction, cached_gain, conv = cache
+            is_same = cached_key == key and torch.equal(cached_direction, direction)
+            if is_same and torch.equal(cached_gain, gain):
+                return conv
+        conv = SpectralConv(self.weight().to(dtype), self.groups, n_steps)
+        self._cache = (key, direction.clone(), gain.clone(), conv)
+        return conv
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the cache out of copies and pickles."""
         return {**self.__dict__, "_cache": None}
-
-
-class _Spectral(NamedTuple):
-    """A convolution, and the arguments that it was computed from."""
-
-    n_steps: int
-    dtype: torch.dtype
-    direction: Tensor
-    gain: Tensor
-    conv: SpectralConv
-
-    def matches(
-        self, n_steps: int, dtype: torch.dtype, direction: Tensor, gain: Tensor
-    ) -> bool:
-        if (self.n_steps, self.dtype) != (n_steps, dtype):
-            return False
-        kind = (direction.dtype, direction.device)
-        if (self.direction.dtype, self.direction.device) != kind:
-            return False
-        return torch.equal(self.direction, direction) and torch.equal(self.gain, gain)
 
 
 class SelfAttention(nn.Module):
@@ -238,7 +224,8 @@ class SelfAttention(nn.Module):
         """Return attention weights, the mean over heads, ``[B, T' (queries), T'
         (keys)]``.
         """
-        query, key = self._heads(self.query(x)), self._heads(self.key(x))
+        query = self._heads(self.query(x))  # [B, n_heads, T', D / n_heads]
+        key = self._heads(self.key(x))
         scores = (query @ key.transpose(2, 3)) * query.shape[-1] ** -0.5
         if attended is not None:
             scores = scores.masked_fill(~attended, float("-inf"))
@@ -334,6 +321,7 @@ class Codebook(nn.Module):
 
     def quantized(self, codes: Tensor) -> Tensor:
         """Return the vectors ``[..., width]`` of codes ``[..., groups]``."""
+        # The entries of all groups follow each other.
         first = torch.arange(self.groups, device=codes.device) * self.entries
         return self.vectors[0, codes + first].flatten(-2)
 
@@ -413,7 +401,7 @@ def draw_weights(model: nn.Module) -> None:
         elif isinstance(module, nn.Conv1d):
             nn.init.kaiming_normal_(module.weight)
         elif isinstance(module, PositionalConv):
-            kernel, dim = module.direction.shape[2], len(module.bias)
+            dim, _, kernel = module.direction.shape
             nn.init.normal_(module.direction, std=(4 / (kernel * dim)) ** 0.5)
             module.gain.copy_(module.direction.norm(dim=(0, 1), keepdim=True))
         elif isinstance(module, Codebook):

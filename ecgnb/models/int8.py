@@ -80,9 +80,9 @@ class Int8Linear(nn.Module):
             )
         has_bias = linear.bias is not None
         layer = cls(linear.in_features, linear.out_features, has_bias)
-        layer = layer.to(weight.device)
         step, rounded = _round(weight, WEIGHT_LEVELS)
-        layer.scale, layer.weight = step[:, 0], rounded.to(torch.int8)
+        layer.scale = step[:, 0]
+        layer.weight = rounded.to(torch.int8)
         if has_bias:
             layer.bias = linear.bias.detach().float().clone()
         return layer
@@ -105,7 +105,8 @@ class Int8Linear(nn.Module):
 
     def product(self, x: Tensor) -> Tensor:
         """Compute :meth:`forward` of float32, without a gradient."""
-        step, rounded = _round(x.reshape(-1, self.in_features), INPUT_LEVELS)
+        rows = x.reshape(-1, self.in_features)
+        step, rounded = _round(rows, INPUT_LEVELS)
         if x.device.type == "cpu" and kernel_is_exact():
             unsigned = rounded.add_(_OFFSET).to(torch.uint8)
             sums = _multiply(unsigned, self._packed_weight(), self.scale)
@@ -118,9 +119,11 @@ class Int8Linear(nn.Module):
         """Return the weight in the kernel's layout, cached until it changes."""
         if self.weight.is_inference():  # an inference tensor does not count versions
             return _pack(self.weight)
-        cache, version = self._packed, self.weight._version
+        version = self.weight._version
+        cache = self._packed  # read once: another thread may replace it
         if cache is None or cache[0] is not self.weight or cache[1] != version:
-            cache = self._packed = (self.weight, version, _pack(self.weight))
+            cache = (self.weight, version, _pack(self.weight))
+            self._packed = cache
         return cache[2]
 
     def _float_sums(self, rounded: Tensor) -> Tensor:
@@ -160,8 +163,9 @@ def kernel_is_exact() -> bool:
     Tried once, on random and on the largest integers.
     """
     generator = torch.Generator().manual_seed(0)
-    inputs = _random_integers(INPUT_LEVELS, 8, generator)
-    weight = _random_integers(WEIGHT_LEVELS, 64, generator)
+    integers = torch.randint(-127, 128, (72, 256), generator=generator)
+    inputs, weight = integers[:8].clamp(-INPUT_LEVELS, INPUT_LEVELS), integers[8:]
+    # products whose pairs come closest to saturation
     inputs[0], weight[0], weight[1] = INPUT_LEVELS, WEIGHT_LEVELS, -WEIGHT_LEVELS
     unsigned = (inputs + _OFFSET).to(torch.uint8)
     try:
@@ -171,22 +175,19 @@ def kernel_is_exact() -> bool:
     return torch.equal(sums.long(), inputs @ weight.T)
 
 
-def _random_integers(levels: int, n_rows: int, generator: torch.Generator) -> Tensor:
-    return torch.randint(-levels, levels + 1, (n_rows, 256), generator=generator)
-
-
 def _round(rows: Tensor, levels: int) -> tuple[Tensor, Tensor]:
     """Return the step size of each row ``[n, 1]``, and the rows in integers of it.
 
     NaN and infinity end up in the step size.
     """
-    step = rows.abs().amax(1, keepdim=True).div_(levels).clamp_(min=_TINY)
+    largest = rows.abs().amax(1, keepdim=True)
+    step = largest.div_(levels).clamp_(min=_TINY)  # no 0 / 0 in a row of zeros
     return step, (rows / step).round_()
 
 
 def _pack(weight: Tensor) -> Tensor:
     packed: Tensor = torch.ops.onednn.qlinear_prepack(weight, None)
-    return packed
+    return packed  # opaque layout of the processor
 
 
 def _multiply(inputs: Tensor, packed: Tensor, scale: Tensor) -> Tensor:

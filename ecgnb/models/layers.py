@@ -163,11 +163,15 @@ class PoolHead(nn.Module):
         width = channels * 2 if pool == "avgmax" else channels
         self.neck = nn.Sequential()
         if hidden is not None:
-            self.neck.append(BatchNorm(width))
-            self.neck.append(nn.Dropout(dropout / 2))
-            self.neck.append(nn.Linear(width, hidden))
-            self.neck.append(nn.ReLU())
-            self.neck.append(BatchNorm(hidden))
+            self.neck.extend(
+                [
+                    BatchNorm(width),
+                    nn.Dropout(dropout / 2),
+                    nn.Linear(width, hidden),
+                    nn.ReLU(),
+                    BatchNorm(hidden),
+                ]
+            )
             width = hidden
         self.neck.append(nn.Dropout(dropout))
         self.classifier = nn.Linear(width, n_classes)

@@ -94,7 +94,7 @@ def _layers(model: Backbone, kinds: Any) -> Iterator[tuple[str, Any]]:
 def _to_int8(model: Backbone) -> None:
     layers = {}
     for name, layer in _layers(model, nn.Linear):
-        if min(layer.in_features, layer.out_features) >= _MIN_WIDTH:
+        if min(layer.weight.shape) >= _MIN_WIDTH:
             layers[name] = layer
     if not layers:
         raise ConfigError(

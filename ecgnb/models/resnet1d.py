@@ -69,19 +69,13 @@ class ResNet1d(StagedBackbone):
         strides = [1] + [2] * (len(widths) - 1)
         self.stages = nn.ModuleList()
         for width, depth, step in zip(widths, depths, strides, strict=True):
-            self.stages.append(_stage(c_in, width, depth, step, kernel, norm))
+            stage = nn.Sequential(_block(c_in, width, step, kernel, norm))
+            for _ in range(depth - 1):
+                stage.append(_block(width, width, 1, kernel, norm))
+            self.stages.append(stage)
             c_in = width
         self.set_feature_info(2 * stride, widths, strides)
         self.head = PoolHead(widths[-1], self.n_classes, pool=pool, dropout=dropout)
-
-
-def _stage(
-    c_in: int, c_out: int, depth: int, stride: int, kernel: int, norm: str
-) -> nn.Sequential:
-    blocks = nn.Sequential(_block(c_in, c_out, stride, kernel, norm))
-    for _ in range(depth - 1):
-        blocks.append(_block(c_out, c_out, 1, kernel, norm))
-    return blocks
 
 
 def _block(c_in: int, c_out: int, stride: int, kernel: int, norm: str) -> Residual:

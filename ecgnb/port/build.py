@@ -220,7 +220,8 @@ class GraphWriter:
             return self._write_nested(layer, module, args, f"{path}/", f"{label}/")
         rule = rule_of(layer)
         if not isinstance(rule, Wrapper):
-            outputs = rule.build(self.network, module, *args, **kwargs)
+            self.network.module = module
+            outputs = rule.build(self.network, *args, **kwargs)
             return outputs if isinstance(outputs, list) else [outputs]
 
         def write_child(key: str, *inputs: Any, **options: Any) -> list[Value]:

@@ -72,8 +72,10 @@ class Augment(Transform):
         if len(rows) == 0:
             return x
         active = {name: value[rows] for name, value in params.items()}
-        active_mask = None if mask is None else mask[rows]
-        return x.index_copy(0, rows, self._change(x[rows], active, fs, active_mask))
+        if mask is not None:
+            mask = mask[rows]
+        changed = self._change(x[rows], active, fs, mask)
+        return x.index_copy(0, rows, changed)
 
 
 @TRANSFORMS.register("gaussian_noise")
@@ -214,8 +216,8 @@ class TimeMask(Augment):
 
     def _draw(self, states: Tensor, n_leads: int) -> Params:
         return {
-            "fraction": uniform(states, stream=1) * self.max_fraction,
-            "position": uniform(states, stream=2),
+            "fraction": uniform(states, (1,), stream=1) * self.max_fraction,
+            "position": uniform(states, (1,), stream=2),
         }
 
     def _change(
@@ -223,10 +225,10 @@ class TimeMask(Augment):
     ) -> Tensor:
         start, count = valid_bounds(mask, x)
         length = (params["fraction"] * count).long()
-        begin = start + (params["position"] * (count - length + 1)).long()
-        end = begin + length
+        choices = count - length + 1
+        begin = start + (params["position"] * choices).long()
         time = torch.arange(x.shape[-1], device=x.device)
-        masked = (time >= begin[:, None]) & (time < end[:, None])
+        masked = (time >= begin) & (time < begin + length)  # [B, n_samples]
         return x.masked_fill(masked[:, None, :], 0.0)
 
 
@@ -240,18 +242,18 @@ class TimeShift(Augment):
     max_seconds: float = bounded(0.5, low=0)
 
     def _draw(self, states: Tensor, n_leads: int) -> Params:
-        signed = uniform(states, stream=1) * 2 - 1
+        signed = uniform(states, (1,), stream=1) * 2 - 1
         return {"seconds": signed * self.max_seconds}
 
     def _change(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
         start, count = valid_bounds(mask, x)
-        start, count = start[:, None], count.clamp(min=1)[:, None]
-        shift = (params["seconds"] * self.required_fs(fs)).round().long()[:, None]
+        shift = (params["seconds"] * self.required_fs(fs)).round().long()
         time = torch.arange(x.shape[-1], device=x.device)
         # Padding also moves; the caller sets it to 0.
-        return take_samples(x, start + (time - start - shift).remainder(count))
+        position = (time - start - shift).remainder(count.clamp(min=1))
+        return take_samples(x, start + position)
 
 
 def _waves(params: Params, n_samples: int, fs: float) -> Tensor:
@@ -262,7 +264,8 @@ def _waves(params: Params, n_samples: int, fs: float) -> Tensor:
     total = torch.zeros_like(time)
     for k in range(N_WAVES):
         wave = slice(k, k + 1)  # keeps the dimension: [B, 1]
-        cycles = params["frequency"][:, wave] * time + params["phase"][:, wave]
+        frequency = params["frequency"][:, wave]
+        cycles = frequency * time + params["phase"][:, wave]
         total = total + _sine(cycles) * params["amplitude"][:, wave]
     return params["gain"][:, :, None] * total[:, None, :]
 

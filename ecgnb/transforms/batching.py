@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -75,7 +76,7 @@ def flat_keys(keys: Any, shape: tuple[int, ...]) -> Tensor:
         ConfigError: their number is not that of the records in a signal of ``shape``.
     """
     flat = torch.as_tensor(keys, dtype=torch.int64).reshape(-1)
-    n_records = int(np.prod(shape[:-2], dtype=np.int64))
+    n_records = math.prod(shape[:-2])
     if len(flat) != n_records:
         raise ConfigError(
             f"There are {len(flat)} keys for {n_records} records; use one key per "
@@ -95,17 +96,17 @@ def valid_bounds(mask: Tensor | None, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the first valid sample and the number of samples from it to the last one.
 
     Returns:
-        Two int64 tensors ``[B]``, or ``[1]`` when there is no mask.
+        Two int64 tensors ``[B, 1]``, or ``[1, 1]`` when there is no mask.
     """
     n_samples = x.shape[-1]
     if mask is None:
-        start = torch.zeros(1, dtype=torch.int64, device=x.device)
+        start = torch.zeros(1, 1, dtype=torch.int64, device=x.device)
         return start, torch.full_like(start, n_samples)
-    not_empty = mask.any(-1)
+    not_empty = mask.any(-1, keepdim=True)
     numbers = mask.to(torch.uint8)
-    first = numbers.argmax(-1)
-    last = n_samples - numbers.flip(-1).argmax(-1)
-    return first * not_empty, (last - first) * not_empty
+    first = numbers.argmax(-1, keepdim=True)  # the first of equal ones
+    stop = n_samples - numbers.flip(-1).argmax(-1, keepdim=True)
+    return first, (stop - first) * not_empty
 
 
 def take_samples(x: Tensor, index: Tensor) -> Tensor:

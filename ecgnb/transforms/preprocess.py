@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -61,13 +62,13 @@ class ZScore(Transform):
 class KernelTransform(Transform):
     """A zero-phase filter; subclasses define the kernel for a sampling rate."""
 
+    @abstractmethod
     def kernel(self, fs: float) -> np.ndarray:
         """Return the symmetric impulse response at ``fs`` Hz.
 
         Raises:
             ConfigError: a frequency is not below half the sampling rate.
         """
-        raise NotImplementedError
 
     def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
@@ -147,8 +148,9 @@ class Notch(KernelTransform):
         self.check_below_nyquist("frequency", fs)
         kernels = []
         for k in range(1, self.harmonics + 1):
-            if self.frequency * k < fs / 2:
-                kernels.append(band_stop(self.frequency * k, self.width, fs))
+            harmonic = self.frequency * k
+            if harmonic < fs / 2:
+                kernels.append(band_stop(harmonic, self.width, fs))
         return functools.reduce(np.convolve, kernels)
 
 

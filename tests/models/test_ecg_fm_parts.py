@@ -7,24 +7,9 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from small_ecg_fm import small_ecg_fm
 
-from ecgnb.models import build_model
-from ecgnb.models.ecg_fm import EcgFM
 from ecgnb.models.ecg_fm_parts import Codebook, MeanHead, PositionalConv, SpectralConv
-
-SMALL = {
-    "dim": 48,
-    "depth": 3,
-    "n_heads": 4,
-    "ffn": 96,
-    "conv_layers": ((24, 2, 2),) * 4,
-}
-
-
-def small(**options) -> EcgFM:
-    torch.manual_seed(0)
-    words = {"n_leads": 12, "n_samples": 2500, "fs": 500.0, "n_classes": 3}
-    return build_model("ecg_fm", **{**words, **SMALL, **options}).eval()
 
 
 def test_the_positional_convolution_is_the_same_with_and_without_gradients():
@@ -80,7 +65,7 @@ def test_what_can_be_made_again_is_not_copied():
 
 
 def test_weights_are_drawn_as_the_original_does():
-    model = small(dim=256, ffn=512, position_groups=16)
+    model = small_ecg_fm(dim=256, ffn=512, position_groups=16)
     assert model.layers[0].up.weight.std().item() == pytest.approx(0.02, rel=0.03)
     assert model.position.direction.std().item() == pytest.approx(
         (4 / (128 * 256)) ** 0.5, rel=0.03

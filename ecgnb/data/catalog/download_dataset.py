@@ -71,7 +71,7 @@ def download(name: str, folder: str | Path, *, base_url: str | None = None) -> P
         try:
             for job in progress(as_completed(jobs), total=len(jobs), title=name):
                 n_fetched += job.result()
-        except BaseException:
+        except BaseException:  # also Ctrl-C: no thread goes on downloading
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
@@ -99,7 +99,8 @@ def _fetch_checksums(url: str, folder: Path) -> dict[str, str]:
     download_file(f"{url}/{CHECKSUMS}", folder / CHECKSUMS)
     checksums = {}
     for line in (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines():
-        if match := _LINE.fullmatch(line.strip()):
+        match = _LINE.fullmatch(line.strip())
+        if match:
             file = match[2].removeprefix("./")
             _require_inside(file)
             checksums[file] = match[1].lower()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
 from ecgnb.core.errors import ConfigError
 
@@ -88,8 +89,8 @@ class DemoConfig:
         for name, (low, high) in _LIMITS.items():
             value = getattr(self, name)
             kind = type(getattr(DemoConfig, name))  # int or float, of the default
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not low <= value <= high or value != kind(value):
+            is_number = type(value) is not bool and isinstance(value, int | float)
+            if not is_number or not low <= value <= high or value != kind(value):
                 noun = "a whole number" if kind is int else "a number"
                 raise ConfigError(
                     f"demo {name} is {value!r}; use {noun} from {low:g} to {high:g}."
@@ -169,14 +170,14 @@ class Case:
     borderline: bool
 
 
-def generator(config: DemoConfig, stream: int, number: int = 0) -> np.random.Generator:
+def generator(config: DemoConfig, stream: int, number: int = 0) -> Generator:
     """Return the random generator of one stream and one patient or recording."""
     return np.random.default_rng([config.seed, stream, number])
 
 
 def lognormal(
-    rng: np.random.Generator, median: Any, sigma: float, size: int | None = None
-) -> np.ndarray:
+    rng: Generator, median: Any, sigma: float, size: int | None = None
+) -> Any:
     """Draw log-normal numbers: ``median`` times the exponential of a normal number."""
     return median * np.exp(sigma * rng.standard_normal(size))
 
@@ -194,6 +195,7 @@ def plan_case(index: int, config: DemoConfig) -> Case:
     """Draw the patient and the diagnosis of recording ``index``."""
     rng = generator(config, _CASE, index)
     patient = _plan_patient(_patient_number(index, config), config)
+    # All five in one draw, so that none depends on which of them are used.
     usual, other, faint, amount, twin = rng.random(5)
     label = patient.label
     if usual >= _SAME_DIAGNOSIS:
@@ -216,9 +218,13 @@ def plan_case(index: int, config: DemoConfig) -> Case:
 
 
 def _severity(label: str, borderline: bool, amount: float) -> float:
+    if label == "NORM" and not borderline:
+        return 0.0
     if label == "NORM":
-        return 0.1 + 0.3 * amount if borderline else 0.0
-    return 0.2 + 0.35 * amount if borderline else 0.75 + 0.5 * amount
+        return 0.1 + 0.3 * amount
+    if borderline:
+        return 0.2 + 0.35 * amount
+    return 0.75 + 0.5 * amount
 
 
 def _mapped_label(label: str, index: int, config: DemoConfig) -> str:
@@ -252,15 +258,12 @@ def _plan_patient(number: int, config: DemoConfig) -> Patient:
         age=int(np.clip(rng.normal(mean_age, 14), 18, 94)),
         sex="female" if rng.random() < 0.48 else "male",
         label=label,
-        subtypes={
-            name: str(rng.choice(list(shares), p=list(shares.values())))
-            for name, shares in SUBTYPES.items()
-        },
+        subtypes=_draw_subtypes(rng),
         angles=np.radians([15.0, 11.0, 9.0]) * _bounded_normal(rng, 3),
-        gain=float(np.exp(0.24 * _bounded_normal(rng, 1)[0])),
+        gain=np.exp(0.24 * _bounded_normal(rng)),
         chest_gains=np.exp(0.18 * _bounded_normal(rng, 6)),
-        rate=float(np.clip(rng.normal(71, 9), 56, 93)),
-        pr=float(np.clip(rng.normal(0.155, 0.015), 0.125, 0.188)),
+        rate=np.clip(rng.normal(71, 9), 56, 93),
+        pr=np.clip(rng.normal(0.155, 0.015), 0.125, 0.188),
         wave_gains=np.exp(0.18 * _bounded_normal(rng, (10, 3))),
         wave_shifts=0.10 * _bounded_normal(rng, (10, 3)),
         wave_times=np.exp([0.08, 0.05, 0.04] * _bounded_normal(rng, 3)),
@@ -268,8 +271,14 @@ def _plan_patient(number: int, config: DemoConfig) -> Patient:
     )
 
 
-def _bounded_normal(
-    rng: np.random.Generator, size: int | tuple[int, ...]
-) -> np.ndarray:
+def _draw_subtypes(rng: Generator) -> dict[str, str]:
+    subtypes = {}
+    for label, frequencies in SUBTYPES.items():
+        names = list(frequencies)
+        subtypes[label] = str(rng.choice(names, p=list(frequencies.values())))
+    return subtypes
+
+
+def _bounded_normal(rng: Generator, size: int | tuple[int, ...] | None = None) -> Any:
     """Draw normal numbers within 2 sd; the tails would be another diagnosis."""
     return np.clip(rng.standard_normal(size), -2, 2)

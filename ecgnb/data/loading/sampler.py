@@ -223,6 +223,22 @@ def check_weights(weights: np.ndarray, n: int) -> np.ndarray:
     return weights
 
 
+def class_counts(targets: np.ndarray) -> np.ndarray:
+    """Return int64 ``[n, n_classes + 1]``: one column per class, then one for records
+    without any class.
+
+    Args:
+        targets: int64 ``[n]`` class numbers, or {0, 1} ``[n, n_classes]``.
+    """
+    targets = np.asarray(targets)
+    has_class = targets > 0
+    if targets.ndim == 1:
+        n_classes = targets.max(initial=-1) + 1
+        has_class = targets[:, None] == np.arange(n_classes)
+    without = ~has_class.any(axis=1)
+    return np.column_stack([has_class, without]).astype(np.int64)
+
+
 def balanced_weights(targets: np.ndarray) -> np.ndarray:
     """Return sampling weights with which every class is drawn equally often.
 
@@ -235,14 +251,9 @@ def balanced_weights(targets: np.ndarray) -> np.ndarray:
     Returns:
         float64 ``[n]`` with mean 1.
     """
-    targets = np.asarray(targets)
-    if targets.ndim == 1:
-        weights = 1.0 / np.bincount(targets)[targets]
-    else:
-        unlabelled = ~(targets > 0).any(axis=1)
-        present = np.column_stack([targets > 0, unlabelled])
-        counts = np.maximum(present.sum(axis=0), 1)
-        weights = (present / counts).max(axis=1)
+    present = class_counts(targets)
+    counts = present.sum(axis=0)
+    weights = (present / np.maximum(counts, 1)).max(axis=1)
     return weights / weights.mean()
 
 

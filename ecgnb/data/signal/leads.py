@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -119,12 +120,11 @@ def select_leads(
     for index, name in enumerate(names):
         if rows[index] >= 0:
             continue
-        derived = _derive(signal, row_of, name)
+        derived: Any = _derive(signal, row_of, name)
         if derived is None:
             missing.append(name)
-            selected[..., index, :] = np.nan
-        else:
-            selected[..., index, :] = derived
+            derived = np.nan
+        selected[..., index, :] = derived
     return selected, tuple(missing)
 
 
@@ -142,8 +142,11 @@ def _derive(signal: np.ndarray, row_of: dict[str, int], name: str) -> np.ndarray
     if name not in LIMB_LEADS or len(available) < 2:
         return None
     first, second = available[:2]
-    # Solve name = x * first + y * second: any two of the limb leads are independent.
-    (a, b), (c, d), (e, f) = LIMB_LEADS[first], LIMB_LEADS[second], LIMB_LEADS[name]
+    a, b = LIMB_LEADS[first]
+    c, d = LIMB_LEADS[second]
+    e, f = LIMB_LEADS[name]
+    # Solve name = x * first + y * second (Cramer's rule): any two of the limb leads are
+    # independent.
     determinant = a * d - b * c
     dtype = signal.dtype.type  # keeps float32
     x = dtype((e * d - f * c) / determinant)

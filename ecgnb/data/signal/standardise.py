@@ -127,13 +127,12 @@ def _at_target_rate(
     fs, target_fs = recording.fs, config.target_fs
     leads = tuple(normalise_lead(lead) for lead in config.leads or recording.leads)
     part = recording.signal[:, first:stop]
-    signal, absent = select_leads(part, recording.leads, leads)
+    signal, _ = select_leads(part, recording.leads, leads)  # NaN where a lead is absent
     flags = list(recording.flags)
     empty = np.zeros(len(leads), dtype=bool)
     extremes = Extremes.of(signal)
     if not extremes.finite():
-        is_absent = np.array([lead in absent for lead in leads])
-        empty = np.isnan(signal).all(axis=1) | is_absent
+        empty = np.isnan(signal).all(axis=1)
         if empty.any():
             _refuse_empty_leads(empty, leads, config.missing_leads)
             signal = np.where(empty[:, None], np.float32(0), signal)
@@ -144,14 +143,14 @@ def _at_target_rate(
     flat = find_flat(extremes)
     if flat.all():
         raise ReadError("flat", "Every lead is constant: nothing was recorded.")
-    clipped = find_clipped(signal, fs, extremes)
-    for name, has_flag in (
-        ("missing_leads", empty),
-        ("flat_leads", flat & ~empty),
-        ("clipped_leads", clipped & ~flat),
-    ):
-        if has_flag.any():
-            flags.append(f"{name}:{_joined(has_flag, leads)}")
+    leads_of_flag = {
+        "missing_leads": empty,
+        "flat_leads": flat & ~empty,
+        "clipped_leads": find_clipped(signal, fs, extremes) & ~flat,
+    }
+    for name, selected in leads_of_flag.items():
+        if selected.any():
+            flags.append(f"{name}:{_joined(selected, leads)}")
     if config.resampling == "linear":
         signal = resample_linear(signal, fs, target_fs)
     else:
