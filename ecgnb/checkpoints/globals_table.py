@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ecgnb.checkpoints.constructors import CONSTRUCTORS, python3_name
 from ecgnb.checkpoints.inert import brief, brief_name
 from ecgnb.checkpoints.opcodes import Use
-from ecgnb.checkpoints.tensor_refs import DTYPES, STORAGES, UNTYPED_STORAGE
+from ecgnb.checkpoints.tensor_refs import DTYPES, STORAGES
 
 _REBUILD_FUNCTIONS = frozenset((
     "tensor", "tensor_v2", "tensor_v3", "parameter", "parameter_with_state", "qtensor",
@@ -26,7 +26,7 @@ _TENSOR_NAMES = frozenset((
     *(f"torch._utils._rebuild_{name}" for name in _REBUILD_FUNCTIONS),
     *(f"torch.{name}Storage" for name in _QUANTIZED_STORAGES),
     *(f"torch.per_{name}" for name in _QUANTIZATIONS),
-    *STORAGES, *DTYPES, UNTYPED_STORAGE, "torch.storage.TypedStorage",
+    *STORAGES, *DTYPES, "torch.storage.TypedStorage",
     "torch._tensor._rebuild_from_type_v2", "torch.Tensor", "torch.Size", "torch.device",
     "torch.nn.parameter.Parameter", "torch.serialization._get_layout",
 ))  # fmt: skip

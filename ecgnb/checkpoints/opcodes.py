@@ -13,7 +13,9 @@ from __future__ import annotations
 import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from io import BytesIO
+from mmap import mmap
+from typing import Any
 
 from ecgnb.checkpoints.constructors import (
     CONSTRUCTORS,
@@ -59,19 +61,6 @@ _DAMAGE = (
 )
 
 
-class Stream(Protocol):
-    """Source of a pickle: a file, `io.BytesIO` or `mmap.mmap`."""
-
-    def read(self, n: int, /) -> bytes:
-        """Return up to n bytes."""
-
-    def readline(self) -> bytes:
-        """Return bytes up to the end of a line."""
-
-    def tell(self) -> int:
-        """Return the position in the file."""
-
-
 @dataclass(slots=True)
 class Use:
     """How a pickle uses one global.
@@ -106,7 +95,7 @@ class Unpickled:
 
 
 def interpret(
-    stream: Stream,
+    stream: BytesIO | mmap,
     source: str,
     *,
     constructors: Mapping[str, Constructor] = CONSTRUCTORS,
@@ -152,7 +141,7 @@ class _Machine:
         self.position = 0
         self.steps = 0
 
-    def run(self, stream: Stream) -> Any:
+    def run(self, stream: BytesIO | mmap) -> Any:
         """Carry out the instructions of one pickle and return its value."""
         for opcode, argument, position in pickletools.genops(stream):  # type: ignore[arg-type]
             self.position = position or 0

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from ecgnb.cli.base import command, json_option, print_json, print_table
+from ecgnb.cli.base import (
+    command,
+    fs_option,
+    json_option,
+    print_json,
+    print_table,
+    units_option,
+)
 
 
 @command()
@@ -51,20 +58,26 @@ def demo(folder: str, records: int, seed: int) -> None:
 
 @command()
 @click.argument("file")
-@click.option("--fs", type=float, help="Rate in Hz, for files that do not state it.")
-@click.option("--units", help="Unit such as uV, for files that do not state it.")
+@fs_option
+@units_option
 @json_option
 def inspect(file: str, fs: float | None, units: str | None, as_json: bool) -> None:
     """Show what is in a recording."""
     from ecgnb.data.readers.reading import read_recording
 
     recording = read_recording(file, fs=fs, units=units)
+    # As text, because dates have no form in JSON.
     metadata = {name: str(value) for name, value in recording.metadata.items()}
     if as_json:
-        shape = {"fs": recording.fs, "n_samples": recording.n_samples}
-        leads = list(recording.leads)
-        record_id = recording.record_id
-        print_json({"record_id": record_id, **shape, "leads": leads, **metadata})
+        print_json(
+            {
+                "record_id": recording.record_id,
+                "fs": recording.fs,
+                "n_samples": recording.n_samples,
+                "leads": list(recording.leads),
+                **metadata,
+            }
+        )
         return
     print(recording)
     for name, value in metadata.items():

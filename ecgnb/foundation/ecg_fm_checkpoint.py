@@ -173,13 +173,12 @@ def _find_tensors(checkpoint: Checkpoint) -> dict[str, TensorRef]:
     """Return the trainer's ``model``, or the whole file if it is a state dict."""
     contents, path = checkpoint.contents, checkpoint.path
     tensors = None
+    top = type(contents).__name__
     if isinstance(contents, dict):
         is_state_dict = "" in checkpoint.state_dicts()
         tensors = contents if is_state_dict else contents.get("model")
+        top = ", ".join(map(str, contents))
     if not isinstance(tensors, dict) or not tensors:
-        top = type(contents).__name__
-        if isinstance(contents, dict):
-            top = ", ".join(map(str, contents))
         raise CheckpointError(
             f"{path} has no model of fairseq-signals, whose tensors are under 'model'; "
             f"it has {top[:200]}. `ecgnb checkpoint inspect` shows more."
@@ -218,21 +217,22 @@ def _merge(config: dict[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
 
 def _require_shapes(model: EcgFM, weights: Weights, path: Path) -> None:
     """Refuse a missing, an unexpected or a wrongly shaped tensor."""
-    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    faults: dict[str, list[str]] = {
-        "missing": [],
-        "unexpected": [],
-        "of another shape": [],
-    }
-    for key in expected:
-        if key not in weights:
-            faults["missing"].append(original_name(key, model.n_classes > 0))
+    expected = model.state_dict()
+    fine_tuned = model.n_classes > 0
+    absent = [key for key in expected if key not in weights]
+    missing = [original_name(key, fine_tuned) for key in absent]
+    unexpected, reshaped = [], []
     for key, (name, ref) in weights.items():
         if key not in expected:
-            faults["unexpected"].append(name)
-        elif ref.shape != expected[key]:
-            shapes = f"{list(ref.shape)} instead of {list(expected[key])}"
-            faults["of another shape"].append(f"{name} {shapes}")
+            unexpected.append(name)
+        elif ref.shape != expected[key].shape:
+            shapes = f"{list(ref.shape)} instead of {list(expected[key].shape)}"
+            reshaped.append(f"{name} {shapes}")
+    faults = {
+        "missing": missing,
+        "unexpected": unexpected,
+        "of another shape": reshaped,
+    }
     texts = [f"{fault}: {first_few(names)}" for fault, names in faults.items() if names]
     if texts:
         raise CheckpointError(

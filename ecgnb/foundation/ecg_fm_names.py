@@ -66,13 +66,11 @@ def renamed(names: Iterable[str]) -> dict[str, str]:
         key = _model_name(name, fine_tuned)
         if key is None:
             unknown.append(name)
-        elif key in originals:
+        elif originals.setdefault(key, name) != name:
             raise CheckpointError(
                 f"The tensors {originals[key]!r} and {name!r} of the checkpoint mean "
                 f"the same weight, {key}."
             )
-        else:
-            originals[key] = name
     if unknown:
         contents = "unexpected tensors" if originals else "no tensor of ECG-FM but"
         raise CheckpointError(

@@ -119,11 +119,8 @@ def download_file(
         stop or threading.Event(),
     )
     with _readable_errors(job.name):
-        if (
-            checksum
-            and target.is_file()
-            and file_checksum(target, checksum) == checksum
-        ):
+        is_comparable = checksum and target.is_file()
+        if is_comparable and file_checksum(target, checksum) == checksum:
             return False
         target.parent.mkdir(parents=True, exist_ok=True)
         if not checksum:
@@ -192,14 +189,13 @@ def _readable_errors(name: str) -> Iterator[None]:
             f"{again}."
         ) from error
     except OSError as error:
+        message = (
+            f"{name} cannot be written: {error}. Choose a folder where you may write "
+            f"and {again}."
+        )
         if error.errno in DISK_FULL:
             message = (
                 f"The disk is full: {name} cannot be written. Make room and {again}."
-            )
-        else:
-            message = (
-                f"{name} cannot be written: {error}. Choose a folder where you may "
-                f"write and {again}."
             )
         raise FileError(message, error.errno) from error
 
@@ -256,8 +252,8 @@ def _attempt(job: _Job) -> None:
 
 def _write(response: http.client.HTTPResponse, job: _Job, offset: int) -> None:
     """Append to the part from ``offset`` what the server sends."""
-    length = response.headers.get("Content-Length")
-    expected = int(length) if length and re.fullmatch(r"\d+", length) else None
+    length = response.headers.get("Content-Length", "")
+    expected = int(length) if re.fullmatch(r"\d+", length) else None
     arrived = 0
     blocks: Iterator[bytes] = iter(lambda: _read(response), b"")
     if job.show_progress:

@@ -145,9 +145,9 @@ def _status_error(
 
     status = error.response.status_code
     reason = error.response.headers.get("X-Error-Message", "")
-    used_token = (
-        "the token in HF_TOKEN" if token() else "no token (HF_TOKEN is not set)"
-    )
+    used_token = "no token (HF_TOKEN is not set)"
+    if token():
+        used_token = "the token in HF_TOKEN"
     if isinstance(error, errors.GatedRepoError):
         return EcgnbError(
             f"{repository} is gated, and it was requested with {used_token}. Request "

@@ -1,16 +1,16 @@
-"""The command line in processes that can be killed and that start fast: they are forked
-from one process that has imported PyTorch and ecgnb already (POSIX only).
+"""Processes that start fast and can be killed: where the system can fork, they come from
+one process that has imported PyTorch and ecgnb already.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import sys
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
-#: Imported once, by the process that the commands are forked from.
+#: Imported once, by the process that the others are forked from.
 PRELOADED = [
     "ecgnb.cli.main",
     "ecgnb.cli.runs",
@@ -24,6 +24,15 @@ PRELOADED = [
     "ecgnb.transforms",
     "torch._dynamo",  # lightning imports it with the first Fabric, which takes seconds
 ]
+#: Fresh interpreters on Windows.
+START_METHOD = "spawn" if os.name == "nt" else "forkserver"
+
+
+def fast_processes() -> BaseContext:
+    """Return the context whose processes start fast."""
+    context = multiprocessing.get_context(START_METHOD)
+    context.set_forkserver_preload(PRELOADED)
+    return context
 
 
 class Command:
@@ -38,11 +47,9 @@ class Command:
     def __init__(
         self, arguments: list[str], environment: dict[str, str], output: Path
     ) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
         self.output = output
         variables = {**os.environ, **environment}
-        self.process = context.Process(
+        self.process = fast_processes().Process(
             target=_run, args=(arguments, variables, str(output))
         )
         self.process.start()
@@ -57,8 +64,7 @@ class Command:
 
     def kill(self) -> None:
         """Kill the process, which cannot clean up anything."""
-        assert self.process.pid
-        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.kill()
         self.process.join()
 
     def finish(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any, ClassVar
 
-from ecgnb.port.layers.base import LAYERS, LayerRule, Options, State, count_problem
+from ecgnb.port.layers.base import LayerRule, Options, State, count_problem, keras_layer
 from ecgnb.port.modules.keras_attention import MultiHeadAttention as HeadsModule
 from ecgnb.port.modules.keras_attention import ScoredAttention
 from ecgnb.port.network import Network, Value
@@ -31,7 +31,9 @@ class AttentionRule(LayerRule):
     @property
     def dropout(self) -> Options:
         """The dropout of the weights as a module's option, if there is one."""
-        return {"dropout": self["dropout"]} if self.get("dropout") else {}
+        if not self.get("dropout"):
+            return {}
+        return {"dropout": self["dropout"]}
 
 
 def masks_of(net: Network, masks: list[Any]) -> list[Any]:
@@ -45,7 +47,7 @@ def _output_shape_problem(shape: Any) -> str | None:
     return count_problem(shape)
 
 
-@LAYERS.register("MultiHeadAttention")
+@keras_layer
 class MultiHeadAttention(AttentionRule):
     """Several heads over the time of ``[B, T, C]``."""
 
@@ -86,19 +88,19 @@ class MultiHeadAttention(AttentionRule):
 
     def variables(self) -> list[Variable]:
         """Return the four projections' kernels and biases."""
-        names = ("kernel", "bias") if self.has_bias else ("kernel",)
         private = "_" if self.layer.keras < 3 else ""
         variables = []
         for projection, stored in PROJECTIONS.items():
             group = f"{private}{projection}_dense"
-            variables += [Variable(f"{stored}/{name}", group) for name in names]
+            variables.append(Variable(f"{stored}/kernel", group))
+            if self.has_bias:
+                variables.append(Variable(f"{stored}/bias", group))
         return variables
 
-    def build(
-        self, net: Network, name: str, *inputs: Any, **kwargs: Any
-    ) -> list[Value]:
+    def build(self, net: Network, *inputs: Any, **kwargs: Any) -> list[Value]:
         kwargs |= zip(("query", "value", "key"), inputs, strict=False)
-        query, value = net.keras(kwargs["query"]), net.keras(kwargs["value"])
+        query = net.keras(kwargs["query"])
+        value = net.keras(kwargs["value"])
         key = value if kwargs.get("key") is None else net.keras(kwargs["key"])
         if (query.rank, value.rank) != (3, 3):
             raise ValueError(
@@ -106,18 +108,13 @@ class MultiHeadAttention(AttentionRule):
                 "axes"
             )
         channels = [x.shape[-1] for x in (query, value, key)]
-        output = self.get("output_shape")
-        output = channels[0] if output is None else self.number("output_shape")
-        sizes = (self["num_heads"], self["key_dim"], self._value_size, output)
-        module = net.apply(
-            name,
-            HeadsModule,
-            (query, value, key, *self._masks(net, kwargs)),
-            *channels,
-            *sizes,
-            **self.bias_option,
-            **self.dropout,
-        )
+        output_dim = channels[0]
+        if self.get("output_shape") is not None:
+            output_dim = self.number("output_shape")
+        sizes = self["num_heads"], self["key_dim"], self._value_size, output_dim
+        options = self.bias_option | self.dropout
+        tensors = query, value, key, *self._masks(net, kwargs)
+        module = net.apply(HeadsModule, tensors, *channels, *sizes, **options)
         return self.outputs(net, module, kwargs)
 
     def _masks(self, net: Network, kwargs: Options) -> list[Any]:
@@ -125,34 +122,33 @@ class MultiHeadAttention(AttentionRule):
         causal = bool(kwargs.get("use_causal_mask"))
         names = ("attention_mask", "query_mask", "value_mask", "key_mask")
         masks = masks_of(net, [kwargs.get(name) for name in names])
-        if all(mask is None for mask in masks):
+        if masks == [None] * 4:
             return [True] if causal else []
+        # how Keras masks, which differs in rows where nothing is allowed
+        masking = "fill"
         if self.layer.keras < 3:
             masking = "add"
         elif self.get("dropout") or kwargs.get("return_attention_scores"):
             masking = "zero"
-        else:
-            masking = "fill"
         return [causal, masking, *masks]
 
     def state(self) -> State:
         """Bring ``[in, heads, size]`` and ``[heads, size, out]`` into matrices, which
         no longer show the heads.
         """
+        n_heads = self["num_heads"]
         state: State = {}
-        for projection, stored in PROJECTIONS.items():
-            of_values = projection in ("value", "output")
-            size = self._value_size if of_values else self["key_dim"]
-            heads: tuple[int | None, ...] = (self["num_heads"], size)
-            if projection == "output":
-                kernel = self.tensor(f"{stored}/kernel", *heads, None).flatten(0, 1)
-                heads = (None,)
-            else:
-                kernel = self.tensor(f"{stored}/kernel", None, *heads).flatten(1)
-            state[f"{projection}.weight"] = kernel.T
-            if f"{stored}/bias" in self.layer.arrays:
-                bias = self.tensor(f"{stored}/bias", *heads)
-                state[f"{projection}.bias"] = bias.flatten()
+        for name in ("query", "key", "value"):
+            size = self._value_size if name == "value" else self["key_dim"]
+            kernel = self.tensor(f"{name}/kernel", None, n_heads, size)
+            state[f"{name}.weight"] = kernel.flatten(1).T
+            if self.has_bias:
+                bias = self.tensor(f"{name}/bias", n_heads, size)
+                state[f"{name}.bias"] = bias.flatten()
+        kernel = self.tensor("attention_output/kernel", n_heads, self._value_size, None)
+        state["output.weight"] = kernel.flatten(0, 1).T
+        if self.has_bias:
+            state["output.bias"] = self.tensor("attention_output/bias", None)
         return state
 
 
@@ -182,31 +178,31 @@ class Scored(AttentionRule):
 
     def variables(self) -> list[Variable]:
         """Return the scale and the weight of concatenated scores, if it has them."""
-        used = {"scale": self.scaled, "concat_score_weight": self.score == "concat"}
-        return [Variable(name) for name in used if used[name]]
+        variables = []
+        if self.scaled:
+            variables.append(Variable("scale"))
+        if self.score == "concat":
+            variables.append(Variable("concat_score_weight"))
+        return variables
 
-    def build(
-        self, net: Network, name: str, *inputs: Any, **kwargs: Any
-    ) -> list[Value]:
-        query, value, *rest = map(net.keras, inputs[0])
+    def build(self, net: Network, *inputs: Any, **kwargs: Any) -> list[Value]:
+        tensors: list[Any] = [net.keras(x) for x in inputs[0]][:3]
+        query, value = tensors[:2]
+        if len(tensors) == 2:
+            tensors.append(value)  # also the key
         masks = masks_of(net, list(kwargs.get("mask") or [])[:2])
         causal = bool(kwargs.get("use_causal_mask") or self.get("causal", False))
-        tensors: list[Any] = [query, value, rest[0] if rest else value]
         if causal or masks:
             tensors += [causal, *masks]
-        scale = self.scale_shape(query) if self.scaled else None
-        module = net.apply(
-            name,
-            ScoredAttention,
-            tuple(tensors),
-            self.score,
-            scale=scale,
-            **self.dropout,
-        )
+        options = {"scale": None, **self.dropout}
+        if self.scaled:
+            options["scale"] = self.scale_shape(query)
+        args = tuple(tensors), self.score
+        module = net.apply(ScoredAttention, *args, **options)
         return self.outputs(net, module, kwargs)
 
 
-@LAYERS.register("Attention")
+@keras_layer
 class Attention(Scored):
     """Luong et al. 2015: scores are products, or with ``score_mode="concat"`` sums of
     tanh.
@@ -215,7 +211,7 @@ class Attention(Scored):
     only = {"score_mode": ("dot", "concat")}
 
 
-@LAYERS.register("AdditiveAttention")
+@keras_layer
 class AdditiveAttention(Scored):
     """Bahdanau et al. 2015: scores are sums of tanh, with one scale per channel."""
 

@@ -8,7 +8,7 @@ refused. A rule declares its options; `problems` compares a layer with them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Set
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from ecgnb.port.reading.graph import Layer, fits
 from ecgnb.port.reading.keras_weights import Variable
 
 LAYERS: Registry[type[LayerRule]] = Registry("Keras layer")
+
+Rule = TypeVar("Rule", bound="LayerRule")
 
 #: Options of any layer that change nothing about what a trained model computes.
 WITHOUT_EFFECT = frozenset(
@@ -74,19 +76,24 @@ def count_problem(value: Any) -> str | None:
     """Return why a value is not a whole number from 1 to `LARGEST`, which Keras writes
     as ``3`` or ``[3]``; ``None`` is a default of Keras.
     """
-    number = as_list(value)[0] if len(as_list(value)) == 1 else value
-    if number is None:
+    numbers = as_list(value)
+    if numbers == [None]:
         return None
-    if type(number) is not int or number < 1:
+    if len(numbers) != 1 or type(numbers[0]) is not int or numbers[0] < 1:
         return "(only a whole number from 1 on)"
-    return f"is more than a port builds ({LARGEST})" if number > LARGEST else None
+    if numbers[0] > LARGEST:
+        return f"is more than a port builds ({LARGEST})"
+    return None
 
 
-def probability_problem(value: Any) -> str | None:
-    """Return why a value is not a probability."""
-    if value is None or (isinstance(value, int | float) and 0 <= value <= 1):
-        return None
-    return "(only a probability from 0 to 1)"
+def check_that(is_valid: Callable[[Any], bool], reason: str) -> Check:
+    """Return a check that refuses all other values for a reason."""
+    return lambda value: None if is_valid(value) else reason
+
+
+def is_probability(value: Any) -> bool:
+    """Whether a value is a probability, or left out."""
+    return value is None or (isinstance(value, int | float) and 0 <= value <= 1)
 
 
 #: Checks of honoured options, the same in any layer.
@@ -111,7 +118,10 @@ CHECKS: dict[str, Check] = dict.fromkeys(
     ),
     count_problem,
 )
-CHECKS |= dict.fromkeys(("rate", "dropout", "recurrent_dropout"), probability_problem)
+CHECKS |= dict.fromkeys(
+    ("rate", "dropout", "recurrent_dropout"),
+    check_that(is_probability, "(only a probability from 0 to 1)"),
+)
 
 
 class LayerRule:
@@ -163,8 +173,11 @@ class LayerRule:
 
     def variables(self) -> list[Variable]:
         """Return the layer's weights in Keras' order."""
-        names = [name for name in self.weights if name != "bias" or self.has_bias]
-        return [Variable(name, self.weight_group) for name in names]
+        return [
+            Variable(name, self.weight_group)
+            for name in self.weights
+            if name != "bias" or self.has_bias
+        ]
 
     def problems(self) -> Iterator[str]:
         """Yield what cannot be ported, one line per option."""
@@ -180,7 +193,9 @@ class LayerRule:
         """Return why an option of the layer cannot be ported; nothing if it can."""
         if option in self.only:
             allowed = self.only[option]
-            if (tuple(value) if isinstance(value, list) else value) in allowed:
+            if isinstance(value, list):  # JSON has no tuples
+                value = tuple(value)
+            if value in allowed:
                 return None
             return f"(only {', '.join(map(repr, allowed))})"
         if option in self.options:
@@ -190,27 +205,30 @@ class LayerRule:
             return None
         return "is an option unknown to the port"
 
-    def build(
-        self, net: Network, name: str, *inputs: Any, **kwargs: Any
-    ) -> Value | list[Value]:
-        """Write one call of the layer.
+    def build(self, net: Network, *inputs: Any, **kwargs: Any) -> Value | list[Value]:
+        """Write one call of the layer; a layer of one tensor needs only `apply`.
 
         Args:
             net: the graph that is being written.
-            name: under which the layer's module is kept.
             *inputs: what Keras passes to the layer: a `Value`, or a list of them for a
                 merge.
             **kwargs: what Keras passes by name.
         """
+        return self.apply(net, inputs[0])
+
+    def apply(self, net: Network, x: Value) -> Value:
+        """Apply the layer to a tensor; see `build`."""
         raise NotImplementedError
 
     def state(self) -> State:
         """Return the layer's arrays in PyTorch's layout, by their path below the
         layer's module.
         """
-        arrays = self.layer.arrays
-        names = {key: name for key, name in self.renames.items() if name in arrays}
-        return {key: self.tensor(name) for key, name in names.items()}
+        return {
+            key: self.tensor(name)
+            for key, name in self.renames.items()
+            if name in self.layer.arrays
+        }
 
     def tensor(self, variable: str, *shape: int | None) -> Tensor:
         """Return an array of the file as a float32 tensor.
@@ -232,7 +250,14 @@ class LayerRule:
                 f"{list(array.shape)}; its configuration makes [{sizes}]. The weights "
                 "are of another model, or the configuration was changed after training."
             )
+        # HDF5 may hold float16, float64 or big-endian numbers
         return torch.from_numpy(np.asarray(array, dtype=np.float32, order="C"))
+
+
+def keras_layer(rule: type[Rule]) -> type[Rule]:
+    """Register a rule under its class's name, which is that of the class in Keras."""
+    LAYERS.register(rule.__name__)(rule)
+    return rule
 
 
 class ModuleRule(LayerRule):
@@ -241,21 +266,18 @@ class ModuleRule(LayerRule):
     Attributes:
         module: its class.
         layout: in which it takes the tensor; ``None`` for either.
-        parameters: options that are passed to its constructor, in this order.
     """
 
     module: ClassVar[type[nn.Module]]
     layout: ClassVar[str | None] = None
-    parameters: ClassVar[tuple[str, ...]] = ()
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write the module; see `LayerRule.build`."""
-        x = net.in_layout(inputs[0], self.layout)
-        return net.apply(name, self.module, x, *self.args(x), **self.module_options())
+    def apply(self, net: Network, x: Value) -> Value:
+        x = net.in_layout(x, self.layout)
+        return net.apply(self.module, x, *self.args(x), **self.module_options())
 
     def args(self, x: Value) -> Args:
         """Return the arguments of the constructor."""
-        return tuple(self[option] for option in self.parameters)
+        return ()
 
     def module_options(self) -> Options:
         """Return the keyword arguments of the constructor: what is not a default."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import nn
 
-from ecgnb.port.layers.base import CHANNELS_LAST, LAYERS, LayerRule, Options
+from ecgnb.port.layers.base import CHANNELS_LAST, LayerRule, Options, keras_layer
 from ecgnb.port.modules.basic import (
     GlobalAveragePool1d,
     GlobalMaxPool1d,
@@ -22,33 +22,33 @@ class Pooling(LayerRule):
     options = {"pool_size", "strides"}
     only = {**CHANNELS_LAST, "padding": ("valid", "same")}
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
+    def apply(self, net: Network, x: Value) -> Value:
         size = self.number("pool_size", 2)
         stride = size if self.get("strides") is None else self.number("strides")
         same = self.get("padding") == "same"
-        return self.pooled(net, name, net.channels_first(inputs[0]), size, stride, same)
+        return self.pooled(net, net.channels_first(x), size, stride, same)
 
     def pooled(
-        self, net: Network, name: str, x: Value, size: int, stride: int, same: bool
+        self, net: Network, x: Value, size: int, stride: int, same: bool
     ) -> Value:
         """Write the pooling, with Keras' ``padding="same"`` or without padding."""
         raise NotImplementedError
 
 
-@LAYERS.register("MaxPooling1D")
+@keras_layer
 class MaxPooling1D(Pooling):
     """The maximum of windows; padding is minus infinity."""
 
     def pooled(
-        self, net: Network, name: str, x: Value, size: int, stride: int, same: bool
+        self, net: Network, x: Value, size: int, stride: int, same: bool
     ) -> Value:
         if same:
             options: Options = {"stride": stride, "value": float("-inf")}
-            x = net.apply(f"{name}_padding", SamePad1d, x, size, **options)
-        return net.apply(name, nn.MaxPool1d, x, size, stride=stride)
+            x = net.apply(SamePad1d, x, size, suffix="_padding", **options)
+        return net.apply(nn.MaxPool1d, x, size, stride=stride)
 
 
-@LAYERS.register("AveragePooling1D")
+@keras_layer
 class AveragePooling1D(Pooling):
     """The mean of windows; padding does not count.
 
@@ -57,14 +57,14 @@ class AveragePooling1D(Pooling):
     """
 
     def pooled(
-        self, net: Network, name: str, x: Value, size: int, stride: int, same: bool
+        self, net: Network, x: Value, size: int, stride: int, same: bool
     ) -> Value:
-        options: Options = {"stride": stride}
         if same and (stride > 1 or size % 2 == 0):
-            return net.apply(name, SameAvgPool1d, x, size, stride)
+            return net.apply(SameAvgPool1d, x, size, stride)
+        options: Options = {"stride": stride}
         if same:
             options |= {"padding": size // 2, "count_include_pad": False}
-        return net.apply(name, nn.AvgPool1d, x, size, **options)
+        return net.apply(nn.AvgPool1d, x, size, **options)
 
 
 class GlobalPooling(LayerRule):
@@ -74,21 +74,21 @@ class GlobalPooling(LayerRule):
     only = CHANNELS_LAST
     module: ClassVar[type[nn.Module]]
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        x = net.channels_first(inputs[0])
+    def apply(self, net: Network, x: Value) -> Value:
+        x = net.channels_first(x)
         if self.get("keepdims", False):
-            return net.apply(name, self.module, x, keepdim=True)
-        return net.apply(name, self.module, x, layout=KERAS)
+            return net.apply(self.module, x, keepdim=True)
+        return net.apply(self.module, x, layout=KERAS)
 
 
-@LAYERS.register("GlobalAveragePooling1D")
+@keras_layer
 class GlobalAveragePooling1D(GlobalPooling):
     """The mean over time."""
 
     module = GlobalAveragePool1d
 
 
-@LAYERS.register("GlobalMaxPooling1D")
+@keras_layer
 class GlobalMaxPooling1D(GlobalPooling):
     """The maximum over time."""
 

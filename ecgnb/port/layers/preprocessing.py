@@ -8,29 +8,34 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from ecgnb.port.layers.base import LAYERS, LayerRule, Options, State, as_list
+from ecgnb.port.layers.base import (
+    LayerRule,
+    Options,
+    State,
+    as_list,
+    check_that,
+    keras_layer,
+)
 from ecgnb.port.modules.keras_normalisation import Normalization as NormalizationModule
 from ecgnb.port.modules.keras_normalisation import Rescaling as RescalingModule
 from ecgnb.port.network import Network, Value
 from ecgnb.port.reading.keras_weights import Variable
 
 
-def _one_row_problem(value: Any) -> str | None:
-    nested = isinstance(value, list | tuple) and any(
-        isinstance(item, list | tuple) for item in value
-    )
-    return "(only one number, or a list of them)" if nested else None
+def _is_one_row(value: Any) -> bool:
+    return not any(isinstance(item, list | tuple) for item in as_list(value))
 
 
-@LAYERS.register("Rescaling")
+@keras_layer
 class Rescaling(LayerRule):
     """x * scale + offset, one number or one per channel."""
 
     options = {"scale", "offset"}
-    checks = dict.fromkeys(options, _one_row_problem)
+    checks = dict.fromkeys(
+        options, check_that(_is_one_row, "(only one number, or a list of them)")
+    )
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        x = inputs[0]
+    def apply(self, net: Network, x: Value) -> Value:
         args: list[Any] = []
         for value in (self["scale"], self.get("offset", 0.0)):
             if isinstance(value, list | tuple):
@@ -38,10 +43,10 @@ class Rescaling(LayerRule):
                 args.append(tuple(map(float, value)))
             else:
                 args.append(float(value))
-        return net.apply(name, RescalingModule, x, *args)
+        return net.apply(RescalingModule, x, *args)
 
 
-@LAYERS.register("Normalization")
+@keras_layer
 class Normalization(LayerRule):
     """(x - mean) / sqrt(variance), of the configuration, or learnt by ``adapt`` and
     stored.
@@ -63,22 +68,23 @@ class Normalization(LayerRule):
         names = (*self.statistics, "count")
         return [Variable(name, trainable=False) for name in names]
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        x = net.keras(inputs[0])
+    def apply(self, net: Network, x: Value) -> Value:
+        x = net.keras(x)
         axis = self.get("axis", -1)
         axes = [] if axis is None else as_list(axis)
-        kept = {axis % x.rank for axis in axes}  # one number for each position in them
-        sizes = enumerate(x.shape, start=1)
-        shape = [1, *(size if dim in kept else 1 for dim, size in sizes)]
-        count = np.size(self["mean"]) if self._configured else prod(shape)
+        shape = [1] * x.rank
+        for dim in axes:  # one number for each position in them
+            shape[dim % x.rank] = x.example.shape[dim % x.rank]
+        expected = prod(shape)
+        count = np.size(self["mean"]) if self._configured else expected
         if count == 1:
             shape = [1] * x.rank
-        elif count != prod(shape):
+        elif count != expected:
             raise ValueError(
-                f"mean holds {count} numbers, the axes {axes} have {prod(shape)}"
+                f"mean holds {count} numbers, the axes {axes} have {expected}"
             )
         options: Options = {"invert": True} if self.get("invert", False) else {}
-        return net.apply(name, NormalizationModule, x, *shape, **options)
+        return net.apply(NormalizationModule, x, *shape, **options)
 
     def state(self) -> State:
         if not self._configured:

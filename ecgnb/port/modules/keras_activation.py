@@ -69,7 +69,8 @@ class ClippedReLU(nn.Module):
     ) -> None:
         super().__init__()
         self.max_value = max_value
-        self.negative_slope, self.threshold = negative_slope, threshold
+        self.negative_slope = negative_slope
+        self.threshold = threshold
 
     def forward(self, x: Tensor) -> Tensor:
         above = torch.where(x > self.threshold, x, torch.zeros_like(x))

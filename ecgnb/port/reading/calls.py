@@ -144,7 +144,8 @@ def in_order(calls: list[Call], inputs: list[str]) -> list[Call]:
         PortError: a call takes a tensor that no layer makes.
     """
     ready = {(name, 0) for name in inputs}
-    waiting, ordered = list(calls), []
+    waiting = list(calls)
+    ordered = []
     while waiting:
         now = []
         for call in waiting:

@@ -122,7 +122,8 @@ def parse_graph(config: Config, keras: int) -> Graph:
         PortError: the model is a subclassed one, without a graph, or the configuration
             contradicts itself.
     """
-    kind, options = config["class_name"], config["config"]
+    kind = config["class_name"]
+    options = config["config"]
     if keras < 3 and _is_of_keras_3(options):
         keras = 3
     if kind == "Sequential":
@@ -206,7 +207,8 @@ def _parse_functional(config: Config, keras: int) -> Graph:
         for index, node in enumerate(entry.get("inbound_nodes") or []):
             is_function = layer.class_name.startswith("op:")
             calls.append(parse_call(layer.name, index, node, is_function))
-    inputs, outputs = refs_of(config["input_layers"]), refs_of(config["output_layers"])
+    inputs = refs_of(config["input_layers"])
+    outputs = refs_of(config["output_layers"])
     models = {layer.name for layer in layers if layer.inner}
     calls, outputs = renumbered(calls, outputs, models)
     starts = [layer.name for layer in layers if layer.class_name == "InputLayer"]
@@ -226,7 +228,8 @@ def _by_name(layers: list[Layer]) -> dict[str, Layer]:
 
 
 def _parse_layer(entry: Config, keras: int) -> Layer:
-    config, kind = entry["config"], _class_of(entry)
+    config = entry["config"]
+    kind = _class_of(entry)
     options = config if isinstance(config, dict) else {}
     name = entry.get("name") or options.get("name")
     if kind in MODEL_CLASSES:
@@ -248,7 +251,8 @@ def _class_of(entry: Config) -> str:
     """Return a layer's class, ``package>Class`` if it is not one of Keras, whatever it
     is called.
     """
-    kind, registered = str(entry["class_name"]), entry.get("registered_name")
+    kind = str(entry["class_name"])
+    registered = entry.get("registered_name")
     of_keras = str(entry.get("module")).startswith(("keras.", "tf_keras."))
     if not registered or of_keras or kind in MODEL_CLASSES:
         return kind
@@ -266,7 +270,8 @@ def _is_operation(entry: Config, config: Config) -> bool:
 
 def _wrapped(layer: Layer) -> dict[str, Layer]:
     """Parse the layers that a wrapper holds in its configuration."""
-    config, keras = layer.config, layer.keras
+    config = layer.config
+    keras = layer.keras
     if not isinstance(config.get("layer"), dict):
         return {}
     first = _parse_layer(config["layer"], keras)

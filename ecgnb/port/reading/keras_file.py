@@ -53,7 +53,8 @@ DAMAGE = (
 )
 
 #: An archive may unpack to this many bytes, or to this many times its size.
-LARGEST_UNPACKED, MOST_PACKED = 64 * 2**20, 50
+LARGEST_UNPACKED = 64 * 2**20
+MOST_PACKED = 50
 
 
 @dataclass(frozen=True)
