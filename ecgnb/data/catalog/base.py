@@ -72,10 +72,9 @@ def with_unified(**label_sets: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
 class Dataset(ABC):
     """A data set. Subclasses state its facts and implement `records`.
 
+    Their docstrings have the title, the publication to cite and the licence.
+
     Attributes:
-        title: full name.
-        licence: licence of the recordings.
-        citation: publication to cite.
         expects: content of its folder, for messages.
         label_sets: names of label sets mapped to their classes, in order; the first one
             is the default.
@@ -84,9 +83,6 @@ class Dataset(ABC):
             it.
     """
 
-    title: ClassVar[str]
-    licence: ClassVar[str]
-    citation: ClassVar[str]
     expects: ClassVar[str]
     label_sets: ClassVar[dict[str, tuple[str, ...]]] = with_unified()
     is_labelled: ClassVar[bool] = True

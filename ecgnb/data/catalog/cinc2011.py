@@ -22,14 +22,13 @@ class Cinc2011(WfdbDataset):
     Patients are unknown.
 
     Unified labels: none, as the labels do not concern the heart.
+
+    Improving the Quality of ECGs Collected using Mobile Phones: PhysioNet/CinC
+    Challenge 2011. Silva I, Moody GB, Celi L. Comput Cardiol 2011;38:273-276.
+
+    Licence: ODC-By 1.0.
     """
 
-    title = (
-        "Improving the Quality of ECGs Collected using Mobile Phones: "
-        "PhysioNet/CinC Challenge 2011"
-    )
-    licence = "ODC-By 1.0"
-    citation = "Silva I, Moody GB, Celi L. Comput Cardiol 2011;38:273-276"
     expects = (
         "WFDB records 1002603 and so on with RECORDS-acceptable and "
         "RECORDS-unacceptable, or labels.csv"

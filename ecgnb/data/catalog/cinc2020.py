@@ -68,14 +68,13 @@ class Cinc2020(WfdbDataset):
     Unified labels: MI by the four infarction codes, AF by the five codes of atrial
     fibrillation, BBB by any bundle branch block, NORM by sinus rhythm as the only code,
     OTHER by any other code; without a code there is none.
+
+    Classification of 12-lead ECGs: PhysioNet/CinC Challenge 2020. Perez Alday EA, et
+    al. Physiol Meas 2020;41:124003. doi:10.1088/1361-6579/abc960.
+
+    Licence: CC BY 4.0.
     """
 
-    title = "Classification of 12-lead ECGs: PhysioNet/CinC Challenge 2020"
-    licence = "CC BY 4.0"
-    citation = (
-        "Perez Alday EA, et al. Physiol Meas 2020;41:124003. "
-        "doi:10.1088/1361-6579/abc960"
-    )
     expects = (
         "WFDB records A0001, Q0001, I0001, S0001, HR00001 or E00001 and so on with a "
         "#Dx: line in their headers"
@@ -104,15 +103,14 @@ class Cinc2020(WfdbDataset):
 
 @CATALOG.register("cinc2021")
 class Cinc2021(Cinc2020):
-    """Challenge 2021: as `Cinc2020`, with JS (Chapman-Shaoxing and Ningbo)."""
+    """Challenge 2021: as `Cinc2020`, with JS (Chapman-Shaoxing and Ningbo).
 
-    title = (
-        "Will Two Do? Varying Dimensions in Electrocardiography: "
-        "PhysioNet/CinC Challenge 2021"
-    )
-    citation = (
-        "Reyna MA, et al. Comput Cardiol 2021;48. doi:10.23919/CinC53138.2021.9662687"
-    )
+    Will Two Do? Varying Dimensions in Electrocardiography: PhysioNet/CinC Challenge
+    2021. Reyna MA, et al. Comput Cardiol 2021;48. doi:10.23919/CinC53138.2021.9662687.
+
+    Licence: CC BY 4.0.
+    """
+
     expects = (
         "WFDB records A0001, HR00001, JS00001 and so on with a #Dx: line in their "
         "headers"

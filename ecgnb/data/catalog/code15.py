@@ -25,11 +25,13 @@ class Code15(WfdbDataset):
     Unified labels need the data set's ``exams.csv`` beside the recordings: AF is AF,
     RBBB and LBBB are BBB, normal_ecg is NORM, the rest OTHER; MI is unknown. Without
     that table no recording has a unified label.
+
+    CODE-15%: a large scale annotated dataset of 12-lead ECGs. Ribeiro AH, et al. Zenodo
+    2021. doi:10.5281/zenodo.4916206.
+
+    Licence: CC BY 4.0.
     """
 
-    title = "CODE-15%: a large scale annotated dataset of 12-lead ECGs"
-    licence = "CC BY 4.0"
-    citation = "Ribeiro AH, et al. Zenodo 2021. doi:10.5281/zenodo.4916206"
     expects = (
         "WFDB records named by exam, with a '# Chagas label:' line in their headers"
     )

@@ -32,14 +32,13 @@ class Cpsc2018(Dataset):
 
     Unified labels: NSR is NORM, AF is AF, LBBB and RBBB are BBB, the rest OTHER. MI is
     not among the nine classes.
+
+    China Physiological Signal Challenge 2018. Liu F, et al. J Med Imaging Health Inform
+    2018;8:1368-1373. doi:10.1166/jmihi.2018.2442.
+
+    Licence: open access; CC BY 4.0 as part of the PhysioNet/CinC Challenge 2020.
     """
 
-    title = "China Physiological Signal Challenge 2018"
-    licence = "open access; CC BY 4.0 as part of the PhysioNet/CinC Challenge 2020"
-    citation = (
-        "Liu F, et al. J Med Imaging Health Inform 2018;8:1368-1373. "
-        "doi:10.1166/jmihi.2018.2442"
-    )
     expects = "MATLAB files A0001.mat and so on with REFERENCE.csv or labels.csv"
     label_sets = with_unified(challenge=_CLASSES)
 

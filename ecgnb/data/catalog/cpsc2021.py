@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ecgnb.data.catalog.annotation_windows import WindowedDataset, main_rhythm
-from ecgnb.data.catalog.base import CATALOG, Query, unify, with_unified
+from ecgnb.data.catalog.base import CATALOG, Query, with_unified
 from ecgnb.data.catalog.wfdb_dataset import Comments
 
 _CLASS_OF = {"N": "non-AF", "AFIB": "AF", "AFL": "AF"}
@@ -26,14 +26,13 @@ class Cpsc2021(WindowedDataset):
     Unified labels: AF where fibrillation (not flutter) fills most of the window, OTHER
     for the rest: a rhythm that is not AF may be normal or not, and MI and BBB are not
     annotated.
+
+    Paroxysmal Atrial Fibrillation Events Detection: China Physiological Signal
+    Challenge 2021. Wang X, et al. PhysioNet 2021. doi:10.13026/ksya-qw89.
+
+    Licence: ODC-By 1.0.
     """
 
-    title = (
-        "Paroxysmal Atrial Fibrillation Events Detection: "
-        "China Physiological Signal Challenge 2021"
-    )
-    licence = "ODC-By 1.0"
-    citation = "Wang X, et al. PhysioNet 2021. doi:10.13026/ksya-qw89"
     expects = "WFDB records data_0_1 and so on with their annotations (.atr)"
     download = "cpsc2021/1.0.0"
     label_sets = with_unified(rhythm=("non-AF", "AF"))
@@ -47,7 +46,7 @@ class Cpsc2021(WindowedDataset):
         rhythm = main_rhythm(durations)
         if query.label_set == "unified":
             # flutter (AFL) is no fibrillation here, other than in the Challenge
-            return unify(["AF"] if rhythm == "AFIB" else [])
+            return ("AF" if rhythm == "AFIB" else "OTHER",)
         return (_CLASS_OF.get(rhythm, ""),)
 
     def patient(self, path: Path, comments: Comments) -> str:

@@ -41,14 +41,13 @@ class Ludb(WfdbDataset):
     ischemia/scar/supp. NSTEMI", which leaves it open), AF by atrial fibrillation, BBB
     by any bundle branch block, NORM where sinus rhythm and a normal, horizontal or
     vertical axis are all that is stated, OTHER for the rest.
+
+    Lobachevsky University Electrocardiography Database. Kalyakulina AI, et al. IEEE
+    Access 2020;8:186181-186190. doi:10.1109/ACCESS.2020.3029211.
+
+    Licence: ODC-By 1.0.
     """
 
-    title = "Lobachevsky University Electrocardiography Database"
-    licence = "ODC-By 1.0"
-    citation = (
-        "Kalyakulina AI, et al. IEEE Access 2020;8:186181-186190. "
-        "doi:10.1109/ACCESS.2020.3029211"
-    )
     expects = "the folder data with WFDB records 1 to 200, and ludb.csv"
     download = "ludb/1.0.1"
     label_sets = with_unified(rhythm=_RHYTHMS)

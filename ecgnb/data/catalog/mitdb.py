@@ -48,13 +48,13 @@ class MitDb(WindowedDataset):
     least half of its beats are conducted with bundle branch block (L or R); NORM where
     it is sinus rhythm throughout and every beat is normal; OTHER for the rest. MI is
     not annotated.
+
+    MIT-BIH Arrhythmia Database. Moody GB, Mark RG. IEEE Eng Med Biol 2001;20(3):45-50.
+    doi:10.13026/C2F305.
+
+    Licence: ODC-By 1.0.
     """
 
-    title = "MIT-BIH Arrhythmia Database"
-    licence = "ODC-By 1.0"
-    citation = (
-        "Moody GB, Mark RG. IEEE Eng Med Biol 2001;20(3):45-50. doi:10.13026/C2F305"
-    )
     expects = "WFDB records 100 to 234 with their annotations (.atr)"
     download = "mitdb/1.0.0"
     label_sets = with_unified(rhythm=_RHYTHMS)

@@ -38,14 +38,13 @@ class PtbDb(WfdbDataset):
     Unified labels: infarction is MI, bundle branch block BBB, healthy control NORM, the
     rest OTHER. Whether a dysrhythmia is atrial fibrillation is unknown, so there is no
     AF.
+
+    PTB Diagnostic ECG Database. Bousseljot R, Kreiseler D, Schnabel A. Biomed Tech
+    1995;40(s1):317-318. doi:10.13026/C28C71.
+
+    Licence: ODC-By 1.0.
     """
 
-    title = "PTB Diagnostic ECG Database"
-    licence = "ODC-By 1.0"
-    citation = (
-        "Bousseljot R, Kreiseler D, Schnabel A. Biomed Tech 1995;40(s1):317-318. "
-        "doi:10.13026/C28C71"
-    )
     expects = "folders patient001 and so on with WFDB records s0010_re and so on"
     download = "ptbdb/1.0.0"
     label_sets = with_unified(diagnosis=tuple(_REASONS))

@@ -56,11 +56,13 @@ class PtbXl(Dataset):
 
     Unified labels: MI and NORM by superclass MI and statement NORM, AF by AFIB, BBB by
     CRBBB, CLBBB, IRBBB and ILBBB.
+
+    PTB-XL, a large publicly available electrocardiography dataset. Wagner P, et al. Sci
+    Data 2020;7:154. doi:10.1038/s41597-020-0495-6.
+
+    Licence: CC BY 4.0.
     """
 
-    title = "PTB-XL, a large publicly available electrocardiography dataset"
-    licence = "CC BY 4.0"
-    citation = "Wagner P, et al. Sci Data 2020;7:154. doi:10.1038/s41597-020-0495-6"
     expects = "ptbxl_database.csv with the folders records100 or records500"
     download = "ptb-xl/1.0.3"
     label_sets = with_unified(

@@ -25,9 +25,6 @@ class Folder(Dataset):
     There are no labels; a mapping adds them (`ecgnb.data.labels.mapping`).
     """
 
-    title = "A folder of recordings"
-    licence = "your own"
-    citation = ""
     expects = (
         "WFDB headers (.hea) with their signal files, or files of another registered "
         "reader such as .mat, .npy, .npz, .csv"

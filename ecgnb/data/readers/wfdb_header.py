@@ -85,21 +85,6 @@ class Header:
         return tuple([signal.lead for signal in self.signals])
 
     @property
-    def gains(self) -> tuple[float, ...]:
-        """ADC units per physical unit, one per signal."""
-        return tuple([signal.gain for signal in self.signals])
-
-    @property
-    def baselines(self) -> tuple[int, ...]:
-        """ADC values of zero, one per signal."""
-        return tuple([signal.baseline for signal in self.signals])
-
-    @property
-    def formats(self) -> tuple[int, ...]:
-        """Storage formats, one per signal."""
-        return tuple([signal.format for signal in self.signals])
-
-    @property
     def files(self) -> tuple[str, ...]:
         """Distinct signal files, in the order of their first signal."""
         return tuple(dict.fromkeys([signal.file for signal in self.signals]))
@@ -192,8 +177,8 @@ def parse_header(text: str) -> Header:
 
     >>> line = "a1.dat 16 1000(0)/mV 16 0 -5 0 0 II"
     >>> header = parse_header(f"a1 1 500 5000\n{line}\n# Age: 70")
-    >>> header.leads, header.gains, header.comments
-    (('II',), (1000.0,), ('Age: 70',))
+    >>> header.leads, header.comments
+    (('II',), ('Age: 70',))
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     lines: list[str] = []

@@ -19,6 +19,7 @@ from ecgnb.data.readers.plausibility import gain_is_known_wrong
 from ecgnb.data.readers.wfdb_files import signal_length
 from ecgnb.data.readers.wfdb_header import header_path, read_header
 from ecgnb.data.readers.wfdb_segments import (
+    kept_leads,
     layout_signals,
     mv_factors,
     read_segment,
@@ -66,15 +67,15 @@ class WfdbReader(Reader):
             signal = read_segments(header, path.parent, window, request.units)
         else:
             signal = read_segment(header, path, window, factors)
-        kept: list[str] = []
-        dropped: list[str] = []
-        for spec, factor in zip(signals, factors, strict=True):
-            (dropped if factor is None else kept).append(spec.lead)
+        kept = kept_leads(signals, factors)
         leads, lead_flags = resolve_leads(request, kept, len(kept), path)
         metadata = parse_comments(header.comments)
         flags = header.flags + fs_flags + lead_flags
-        if dropped:
-            metadata["dropped"] = dropped
+        if None in factors:
+            pairs = zip(signals, factors, strict=True)
+            metadata["dropped"] = [
+                spec.lead for spec, factor in pairs if factor is None
+            ]
             flags += ("dropped_signals",)
         if gain_is_known_wrong([spec.gain for spec in signals], metadata["fields"]):
             flags += ("implausible_gain",)

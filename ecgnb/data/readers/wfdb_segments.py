@@ -97,7 +97,7 @@ def read_segments(
         ReadError: ``too_large``, ``header``, or what reading a segment raises.
     """
     signals = layout_signals(header, folder)
-    leads = _kept_leads(signals, mv_factors(signals, units, folder))
+    leads = kept_leads(signals, mv_factors(signals, units, folder))
     if len(leads) * window.n_samples > MAX_VALUES:
         raise ReadError(
             "too_large",
@@ -119,7 +119,7 @@ def read_segments(
         values = read_segment(layout, path, part, factors)  # [n_kept, part.n_samples]
         columns = slice(first - window.start, last - window.start)
         if variable:
-            segment_leads = _kept_leads(layout.signals, factors)
+            segment_leads = kept_leads(layout.signals, factors)
             for row, lead in enumerate(leads):
                 if lead in segment_leads:
                     result[row, columns] = values[segment_leads.index(lead)]
@@ -133,14 +133,12 @@ def read_segments(
     return result
 
 
-def _kept_leads(
+def kept_leads(
     signals: Sequence[SignalSpec], factors: Sequence[float | None]
 ) -> list[str]:
-    leads = []
-    for signal, factor in zip(signals, factors, strict=True):
-        if factor is not None:
-            leads.append(signal.lead)
-    return leads
+    """Return the names of the signals that are voltages."""
+    kept = zip(signals, factors, strict=True)
+    return [signal.lead for signal, factor in kept if factor is not None]
 
 
 def _read_segment_header(

@@ -114,8 +114,11 @@ class SignalStore:
     @cached_property
     def scales(self) -> np.ndarray:
         """Millivolts per step: float32 ``[n, n_leads]``."""
-        paths = map(self._scales_path, self._shards)
-        return np.concatenate([np.load(path, allow_pickle=False) for path in paths])
+        scales = []
+        for shard in self._shards:
+            _, path = self._paths(shard)
+            scales.append(np.load(path, allow_pickle=False))
+        return np.concatenate(scales)
 
     @cached_property
     def content(self) -> str:
@@ -182,25 +185,22 @@ class SignalStore:
         again = f"Delete {self.folder} and run the preparation again."
         for number, shard in enumerate(self._shards):
             hashes = list(map(signal_hash, self._map(number)))
-            if shard_checksum(self._scales_path(shard), hashes) == shard["sha256"]:
+            signals, scales = self._paths(shard)
+            if shard_checksum(scales, hashes) == shard["sha256"]:
                 continue
             first = self._starts[number]
             expected = self.records["signal_hash"][first : first + len(hashes)]
             wrong = np.flatnonzero(np.array(hashes) != expected.to_numpy())
             where = f"row {first + wrong[0]}" if len(wrong) else "its scales"
-            raise StoreError(
-                f"{self._signals_path(shard)} is damaged ({where}). {again}"
-            )
+            raise StoreError(f"{signals} is damaged ({where}). {again}")
         for table in self.manifest["tables"]:
             path = self.folder / table["name"]
             if files.sha256_file(path) != table["sha256"]:
                 raise StoreError(f"{path} was changed. {again}")
 
-    def _signals_path(self, shard: dict[str, Any]) -> Path:
-        return self.folder / str(shard["files"][0]["name"])
-
-    def _scales_path(self, shard: dict[str, Any]) -> Path:
-        return self.folder / str(shard["files"][1]["name"])
+    def _paths(self, shard: dict[str, Any]) -> list[Path]:
+        """Return the files of a shard: signals and scales."""
+        return [self.folder / file["name"] for file in shard["files"]]
 
     @cached_property
     def _valid(self) -> np.ndarray:
@@ -236,7 +236,7 @@ class SignalStore:
             while len(self._maps) >= MAX_MAPS:
                 self._maps.popitem(last=False)
             shard = self._shards[number]
-            path = self._signals_path(shard)
+            path, _ = self._paths(shard)
             mapped = np.load(path, mmap_mode="r", allow_pickle=False)
             shape = (shard["n"], self.n_leads, self.n_samples)
             if mapped.shape != shape or mapped.dtype != self.dtype:

@@ -43,10 +43,10 @@ def test_a_header_in_full():
         1000,
     )
     assert header.leads == ("I", "II")
-    assert header.gains == (1000.0, 1000.0)
-    assert header.baselines == (0, 0)
+    assert [signal.gain for signal in header.signals] == [1000.0, 1000.0]
+    assert [signal.baseline for signal in header.signals] == [0, 0]
     assert [signal.units for signal in header.signals] == ["mV", "mV"]
-    assert header.formats == (16, 16)
+    assert [signal.format for signal in header.signals] == [16, 16]
     assert header.files == ("00001_lr.dat",)
     assert header.comments == ("Age: 70", "Dx:")
     assert header.flags == ()
@@ -205,10 +205,10 @@ def test_equal_to_the_wfdb_package(text, write_record):
         theirs.record_name, theirs.n_sig, theirs.fs, theirs.sig_len,
     )  # fmt: skip
     assert list(ours.leads) == theirs.sig_name
-    assert list(ours.gains) == theirs.adc_gain
-    assert list(ours.baselines) == theirs.baseline
+    assert [signal.gain for signal in ours.signals] == theirs.adc_gain
+    assert [signal.baseline for signal in ours.signals] == theirs.baseline
     assert [signal.units for signal in ours.signals] == theirs.units
-    assert [str(form) for form in ours.formats] == theirs.fmt
+    assert [str(signal.format) for signal in ours.signals] == theirs.fmt
     assert [s.byte_offset for s in ours.signals] == [
         offset or 0 for offset in theirs.byte_offset
     ]
