@@ -66,15 +66,18 @@ def inspect(file: str, fs: float | None, units: str | None, as_json: bool) -> No
     from ecgnb.data.readers.reading import read_recording
 
     recording = read_recording(file, fs=fs, units=units)
+    # As text, because dates have no form in JSON.
     metadata = {name: str(value) for name, value in recording.metadata.items()}
     if as_json:
-        facts = {
-            "record_id": recording.record_id,
-            "fs": recording.fs,
-            "n_samples": recording.n_samples,
-            "leads": list(recording.leads),
-        }
-        print_json(facts | metadata)
+        print_json(
+            {
+                "record_id": recording.record_id,
+                "fs": recording.fs,
+                "n_samples": recording.n_samples,
+                "leads": list(recording.leads),
+                **metadata,
+            }
+        )
         return
     print(recording)
     for name, value in metadata.items():
