@@ -79,10 +79,10 @@ def walk(value: Any) -> Iterator[tuple[str, Any, Any]]:
         yield path, name, item
         if id(item) in entered or level > _MAX_LEVELS:
             continue
-        children = list(_children(item))
+        children = list(_children(item))  # a dict may be in itself
         if children:
             entered[id(item)] = item
-        for key, child in reversed(children):
+        for key, child in reversed(children):  # the first is on top of the stack
             stack.append((join_path(path, name), key, child, level + 1))
 
 
