@@ -58,7 +58,7 @@ def integrated_gradients(
             line = zip(starts, spans, strict=True)
             return tuple(start + fraction * span for start, span in line)
 
-        sums = [torch.zeros_like(x) for x in case.inputs]
+        sums = list(map(torch.zeros_like, case.inputs))
         for gradients in _gradients_of_versions(case, version, steps):
             for total, gradient in zip(sums, gradients, strict=True):
                 total += gradient.sum(0)  # over the versions of a chunk
@@ -152,8 +152,8 @@ def _noisy_moments(
             noisy.append(x + deviation * normal)
         return tuple(noisy)
 
-    means = [torch.zeros_like(x) for x in case.inputs]
-    squares = [torch.zeros_like(x) for x in case.inputs]
+    means = list(map(torch.zeros_like, case.inputs))
+    squares = list(map(torch.zeros_like, case.inputs))
     seen = 0
     for gradients in _gradients_of_versions(case, version, samples):
         count = len(gradients[0])  # versions in this chunk

@@ -188,9 +188,8 @@ class Sign:
 
     def __call__(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
         """Return the signs of the inputs times their factors."""
-        signs = [sign(x) for x in inputs]
         factors = self.rule.factors(layer, inputs, relevance)
-        return list(map(torch.mul, signs, factors))
+        return list(map(torch.mul, map(sign, inputs), factors))
 
 
 def _shares(
@@ -203,8 +202,8 @@ def _shares(
     """Distribute relevance by the contributions of one sign: positive inputs with the
     weights ``for_plus`` plus negative inputs with the weights ``for_minus``.
     """
-    plus = [_plus(x) for x in inputs]
-    minus = [_minus(x) for x in inputs]
+    plus = list(map(_plus, inputs))
+    minus = list(map(_minus, inputs))
     # The bias counts once, in the first run.
     plus_weights = layer.changed(for_plus, for_plus)
     minus_weights = layer.changed(for_minus, torch.zeros_like)

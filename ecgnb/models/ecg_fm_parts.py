@@ -47,7 +47,9 @@ class SpectralConv:
         taps = torch.arange(kernel, dtype=torch.float64) - before
         cosine, sine = _waves(frequencies, taps, period)
         flat = weight.flatten(0, 1).T  # [K, D * D / groups]
-        response = torch.complex(cosine.to(dtype) @ flat, sine.to(dtype) @ flat)
+        real = cosine.to(dtype) @ flat
+        imaginary = sine.to(dtype) @ flat
+        response = torch.complex(real, imaginary)
         response = response.view(len(frequencies), groups, -1, width)
         self.response = response.transpose(2, 3).contiguous()  # [F, groups, in, out]
 
@@ -151,7 +153,8 @@ class PositionalConv(nn.Module):
         with torch.autocast("cpu", enabled=False):  # complex numbers are float32
             precise = x.to(torch.promote_types(x.dtype, torch.float32))
             conv = self._spectral_conv(x.shape[1], precise.dtype)
-            return self.act(conv(precise).add_(self.bias)).to(x.dtype)
+            y = conv(precise).add_(self.bias)
+            return self.act(y).to(x.dtype)
 
     def direct(self, x: Tensor) -> Tensor:
         """Convolve ``[B, T', D]`` by `torch.nn.functional.conv1d`."""
@@ -220,7 +223,8 @@ class SelfAttention(nn.Module):
             attn_mask=attended,
             dropout_p=dropout,
         )
-        return self.out(values.transpose(1, 2).flatten(2))
+        joined = values.transpose(1, 2).flatten(2)  # heads side by side, [B, T', D]
+        return self.out(joined)
 
     def weights(self, x: Tensor, attended: Tensor | None) -> Tensor:
         """Return attention weights, the mean over heads, ``[B, T' (queries), T'
@@ -276,10 +280,14 @@ class TransformerLayer(nn.Module):
     def forward(self, x: Tensor, attended: Tensor | None = None) -> Tensor:
         """Map ``[B, T', D]`` to the same shape; ``attended`` as in `SelfAttention`."""
         if self.norm_first:
-            x = x + self.drop(self.attention(self.attention_norm(x), attended))
-            return x + self.drop(self._ffn(self.ffn_norm(x)))
-        x = self.attention_norm(x + self.drop(self.attention(x, attended)))
-        return self.ffn_norm(x + self.drop(self._ffn(x)))
+            change = self.attention(self.attention_norm(x), attended)
+            x = x + self.drop(change)
+            change = self._ffn(self.ffn_norm(x))
+            return x + self.drop(change)
+        change = self.attention(x, attended)
+        x = self.attention_norm(x + self.drop(change))
+        change = self._ffn(x)
+        return self.ffn_norm(x + self.drop(change))
 
     def attention_weights(self, x: Tensor, attended: Tensor | None = None) -> Tensor:
         """Return attention weights ``[B, T', T']`` of the input ``[B, T', D]``."""
@@ -371,7 +379,8 @@ class MeanHead(nn.Module):
         As in the original, each channel's sum is divided by the number of its values
         that are not 0; without any, the result is 0 (in the original NaN).
         """
-        return features.sum(1) / (features != 0).sum(1).clamp(min=1)
+        count = (features != 0).sum(1)  # [B, D]
+        return features.sum(1) / count.clamp(min=1)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits ``[B, n_classes]`` of tokens ``[B, T', D]``.
