@@ -85,7 +85,8 @@ class Rule(Protocol):
 
 def divide(relevance: Tensor, z: Tensor) -> Tensor:
     """Return ``relevance / z``, 0 where z is 0."""
-    return torch.where(z == 0, 0.0, relevance / torch.where(z == 0, 1.0, z))
+    divisor = torch.where(z == 0, 1.0, z)
+    return torch.where(z == 0, 0.0, relevance / divisor)
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,8 @@ class AlphaBeta:
     beta: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (self.beta >= 0 and abs(self.alpha - self.beta - 1) < 1e-9):
+        is_conserving = abs(self.alpha - self.beta - 1) < 1e-9
+        if not (self.beta >= 0 and is_conserving):
             raise ConfigError(
                 f"alpha={self.alpha!r}, beta={self.beta!r}: beta must be at least 0, "
                 "and alpha - beta must be 1."

@@ -232,7 +232,8 @@ class SelfAttention(nn.Module):
         """
         query = self._heads(self.query(x))  # [B, n_heads, T', D / n_heads]
         key = self._heads(self.key(x))
-        scores = (query @ key.transpose(2, 3)) * query.shape[-1] ** -0.5
+        scale = query.shape[-1] ** -0.5
+        scores = (query @ key.transpose(2, 3)) * scale
         if attended is not None:
             scores = scores.masked_fill(~attended, float("-inf"))  # softmax gives 0
         return scores.float().softmax(-1).mean(1)  # float32 also under autocast
