@@ -21,11 +21,11 @@ from ecgnb.models.ecg_fm_parts import (
     ConvLayer,
     ConvStem,
     MeanHead,
-    PositionalConv,
     Pretraining,
     TransformerLayer,
     draw_weights,
 )
+from ecgnb.models.positional_conv import PositionalConv
 
 
 class PaddingWarning(UserWarning):
