@@ -152,8 +152,9 @@ def _weights_of(path: Path, weights: str | Path | None) -> Path:
         return Path(weights)
     names = dict.fromkeys(pattern.format(stem=path.stem) for pattern in WEIGHT_FILES)
     for name in names:
-        if (path.parent / name).is_file():
-            return path.parent / name
+        candidate = path.parent / name
+        if candidate.is_file():
+            return candidate
     raise PortError(
         f"{path} holds the architecture only, and none of {', '.join(names)} is beside "
         "it. Give the file that holds the weights: weights='...'."

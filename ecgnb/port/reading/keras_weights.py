@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -90,16 +91,19 @@ class ListedWeights(Weights):
 
     def bind(self, graph: Graph, variables_of: VariablesOf) -> None:
         """Fill ``arrays`` of every layer; see `Weights.bind`."""
-        needed: dict[str, list[_Slot]] = {}
-        for layer in graph.layers.values():
-            needed[layer.name] = _stored_order(layer, variables_of)
-        stored = {name for name in self.layers if self.layers[name]}
-        filled = [name for name in needed if needed[name]]
-        missing = [name for name in filled if name not in stored]
-        unexpected = [name for name in self.layers if name in stored - set(filled)]
+        slots: dict[str, list[_Slot]] = {}
+        missing = []
+        for name, layer in graph.layers.items():
+            slots[name] = _stored_order(layer, variables_of)
+            if slots[name] and not self.layers.get(name):
+                missing.append(name)
+        unexpected = []
+        for name, arrays in self.layers.items():
+            if arrays and not slots.get(name):
+                unexpected.append(name)
         _refuse_other_model(missing, unexpected)
-        for name, slots in needed.items():
-            _fill(graph.layers[name], slots, self.layers.get(name, []))
+        for name, layer in graph.layers.items():
+            _fill(layer, slots[name], self.layers.get(name, []))
 
 
 @dataclass(frozen=True)
@@ -127,22 +131,21 @@ class Node:
     arrays: list[np.ndarray] = field(default_factory=list)
     groups: dict[str, Node] = field(default_factory=dict)
 
-    def below(self, path: str) -> Node:
-        """Return the group under a path; an empty one if there is none."""
-        node = self
-        for part in filter(None, path.split("/")):
-            node = node.groups.get(part, Node(f"{node.path}/{part}"))
-        return node
+    def below(self, name: str) -> Node:
+        """Return the group of a name, or an empty one; this group under ``""``."""
+        if not name:
+            return self
+        return self.groups.get(name, Node(f"{self.path}/{name}"))
 
-    def walk(self, path: str = "") -> Iterator[tuple[str, Node]]:
-        """Yield this group and all below it, with their paths below this one."""
-        yield path, self
-        for key, group in self.groups.items():
-            yield from group.walk(f"{path}/{key}".strip("/"))
+    def walk(self) -> Iterator[Node]:
+        """Yield this group and all below it."""
+        yield self
+        for group in self.groups.values():
+            yield from group.walk()
 
     def has_arrays(self) -> bool:
         """Whether this group or one below it holds arrays."""
-        return any(node.arrays for _, node in self.walk())
+        return any(node.arrays for node in self.walk())
 
     def weights(self) -> list[np.ndarray]:
         """Return the arrays without the state of random generators (integers)."""
@@ -179,13 +182,13 @@ def _names_in(group: h5py.Group, name: str) -> list[str] | None:
     """Return a list of names kept as an attribute; long ones are split into ``name0``,
     ``name1`` and so on.
     """
-    parts = [key for key in group.attrs if re.fullmatch(name + r"\d+", key)]
-    parts.sort(key=lambda key: int(key[len(name) :]))
+    keys = [key for key in group.attrs if re.fullmatch(rf"{name}\d+", key)]
+    keys.sort(key=lambda key: (len(key), key))  # 10 after 9
     if name in group.attrs:
-        parts = [name]
-    if not parts:
+        keys = [name]
+    if not keys:
         return None
-    return [text(item) for part in parts for item in group.attrs[part]]
+    return [text(item) for key in keys for item in group.attrs[key]]
 
 
 def text(value: Any) -> str:
@@ -197,9 +200,10 @@ def _read_tree(group: h5py.Group, path: str = "") -> Node:
     node = Node(path)
     for key, below in group.items():
         if key == "vars":
-            name = below.attrs.get("name")
-            node.name = None if name is None else text(name)
-            node.arrays = [_array(below, number) for number in sorted(below, key=int)]
+            if "name" in below.attrs:
+                node.name = text(below.attrs["name"])
+            numbers = sorted(below, key=int)
+            node.arrays = [_array(below, number) for number in numbers]
         elif hasattr(below, "items"):
             node.groups[key] = _read_tree(below, f"{path}/{key}".strip("/"))
     return node
@@ -227,6 +231,11 @@ class _Slot:
         """The array's name, such as ``["kernel"]``."""
         return self.variable.name.split("/")
 
+    def has_name(self, name: str) -> bool:
+        """Whether an array's name in the file is that of layer and variable."""
+        words = _words(name)
+        return self.holder in words and words[-len(self.words) :] == self.words
+
 
 def _stored_order(layer: Layer, variables_of: VariablesOf) -> list[_Slot]:
     """Return what a layer and all below it store, in Keras' order: first what is
@@ -252,8 +261,9 @@ def _slots(
         yield _Slot(holder, layer, variable, variable.trainable and not frozen)
     for child in layer.children.values():
         yield from _slots(child, holder, variables_of, frozen)
-    for inner in layer.inner.layers.values() if layer.inner else ():
-        yield from _slots(inner, inner.name, variables_of)
+    if layer.inner:
+        for name, inner in layer.inner.layers.items():
+            yield from _slots(inner, name, variables_of)
 
 
 def _fill(top: Layer, slots: list[_Slot], stored: list[Stored]) -> None:
@@ -277,15 +287,13 @@ def _by_name(slots: list[_Slot], stored: list[Stored]) -> list[Stored]:
     """
     ordered = []
     for slot in slots:
-        matches = []
-        for name, array in stored:
-            words = _words(name)
-            if slot.holder in words and words[-len(slot.words) :] == slot.words:
-                matches.append((name, array))
+        matches = [item for item in stored if slot.has_name(item[0])]
         if len(matches) != 1:
             return []
         ordered += matches
-    return ordered if len({name for name, _ in ordered}) == len(stored) else []
+    if len(dict(ordered)) < len(stored):  # one array for two slots
+        return []
+    return ordered
 
 
 def _by_position(top: Layer, slots: list[_Slot], stored: list[Stored]) -> list[Stored]:
@@ -316,28 +324,27 @@ def _words(name: str) -> list[str]:
 
 
 def _bind_model(node: Node, graph: Graph, variables_of: VariablesOf) -> None:
-    needed = []
-    for name, layer in graph.layers.items():
-        if any(_slots(layer, name, variables_of)):
-            needed.append(name)
-    groups = node.groups.get("layers") or node.groups.get(
-        "_layer_checkpoint_dependencies"
-    )
-    if groups is None:
-        if needed:
-            raise PortError(
-                f"The weights of the model {graph.name!r} are missing in the file."
-            )
+    layers = graph.layers
+    needed = [name for name in layers if any(_slots(layers[name], name, variables_of))]
+    holder = node.groups.get("layers")
+    if holder is None:  # Keras 2 as .keras
+        holder = node.groups.get("_layer_checkpoint_dependencies")
+    if holder is None and needed:
+        raise PortError(
+            f"The weights of the model {graph.name!r} are missing in the file."
+        )
+    if holder is None:
         return
-    by_layer = _groups_of_layers(groups.groups, graph)
-    used = {id(group) for group in by_layer.values()}
+    by_layer = _groups_of_layers(holder.groups, graph)
+    missing = [name for name in needed if name not in by_layer]
+    used = {group.path for group in by_layer.values()}
     unexpected = []
-    for group in groups.groups.values():
-        if id(group) not in used and group.has_arrays():
+    for group in holder.groups.values():
+        if group.path not in used and group.has_arrays():
             unexpected.append(group.path)
-    _refuse_other_model([name for name in needed if name not in by_layer], unexpected)
+    _refuse_other_model(missing, unexpected)
     for name, group in by_layer.items():
-        _bind_layer(group, graph.layers[name], variables_of)
+        _bind_layer(group, layers[name], variables_of)
 
 
 def _groups_of_layers(groups: Mapping[str, Node], graph: Graph) -> dict[str, Node]:
@@ -349,14 +356,14 @@ def _groups_of_layers(groups: Mapping[str, Node], graph: Graph) -> dict[str, Nod
     if all_named and set(named) <= set(graph.layers):
         return named
     by_layer: dict[str, Node] = {}
-    counts: dict[str, int] = {}
-    for layer in graph.layers.values():
-        stem = _snake(layer.class_name)
-        count = counts.get(stem, 0)
-        counts[stem] = count + 1
-        key = f"{stem}_{count}" if count else stem
+    counts: Counter[str] = Counter()
+    for name, layer in graph.layers.items():
+        key = _snake(layer.class_name)
+        counts[key] += 1
+        if counts[key] > 1:  # conv1d, conv1d_1, conv1d_2
+            key += f"_{counts[key] - 1}"
         if key in groups:
-            by_layer[layer.name] = groups[key]
+            by_layer[name] = groups[key]
     return by_layer
 
 
@@ -369,11 +376,11 @@ def _bind_layer(node: Node, layer: Layer, variables_of: VariablesOf) -> None:
     needed: dict[str, list[str]] = {}
     for variable in variables_of(layer):
         needed.setdefault(variable.group, []).append(variable.name)
-    for path, names in needed.items():
-        group = node.below(path)
-        # the state of a random generator may be stored beside the weights
-        complete = len(group.arrays) == len(names)
-        arrays = group.arrays if complete else group.weights()
+    for key, names in needed.items():
+        group = node.below(key)
+        arrays = group.arrays
+        if len(arrays) != len(names):  # the state of a random generator is beside them
+            arrays = group.weights()
         if len(arrays) != len(names):
             raise PortError(
                 f"The {layer} needs {len(names)} arrays ({', '.join(names)}); the file "
@@ -382,10 +389,11 @@ def _bind_layer(node: Node, layer: Layer, variables_of: VariablesOf) -> None:
             )
         layer.arrays.update(zip(names, arrays, strict=True))
     unexpected = []
-    for path, group in node.walk():
+    for group in node.walk():
+        path = group.path[len(node.path) :].lstrip("/")
         known = path in needed or path.split("/")[0] in layer.children
         if group.weights() and not known:
-            unexpected.append(f"{node.path}/{path}".rstrip("/"))
+            unexpected.append(group.path)
     _refuse_other_model([], unexpected)
 
 
