@@ -44,6 +44,12 @@ WITHOUT_EFFECT = frozenset(
 )
 _ENDINGS_WITHOUT_EFFECT = ("_initializer", "_regularizer", "_constraint")
 
+#: Options that turn an array off, by the array's name.
+SWITCHES = {"bias": "use_bias", "gamma": "scale", "beta": "center"}
+
+#: Names of arrays that are computed from the data, not trained.
+STATISTICS = frozenset({"moving_mean", "moving_variance", "mean", "variance", "count"})
+
 #: The largest count: a file may claim any number, and modules allocate their memory
 #: before weights are compared.
 LARGEST = 10_000_000
@@ -135,7 +141,7 @@ class LayerRule:
         checks: of honoured options, in place of those in `CHECKS`.
         arguments: what :meth:`build` honours when Keras passes it by name, in a call.
         renames: for arrays that are only renamed, their names in PyTorch and Keras.
-        weights: names of the arrays in Keras' order; a ``"bias"`` may be turned off.
+        weights: names of the arrays in Keras' order; `SWITCHES` may turn some off.
         weight_group: where Keras 3 stores them below the layer.
     """
 
@@ -174,9 +180,9 @@ class LayerRule:
     def variables(self) -> list[Variable]:
         """Return the layer's weights in Keras' order."""
         return [
-            Variable(name, self.weight_group)
+            Variable(name, self.weight_group, name not in STATISTICS)
             for name in self.weights
-            if name != "bias" or self.has_bias
+            if self.get(SWITCHES.get(name, ""), True)
         ]
 
     def problems(self) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -23,22 +23,13 @@ from ecgnb.port.modules.keras_normalisation import (
     UnitNormalization as UnitNormalizationModule,
 )
 from ecgnb.port.network import KERAS, Network, Value
-from ecgnb.port.reading.keras_weights import Variable
 
 
 class Normalising(LayerRule):
     """Base of the layers that learn a scale and a shift."""
 
+    weights: ClassVar[tuple[str, ...]] = ("gamma", "beta")
     renames = {"weight": "gamma", "bias": "beta"}
-
-    def variables(self) -> list[Variable]:
-        """Return gamma and beta, unless options turn them off."""
-        variables = []
-        if self.get("scale", True):
-            variables.append(Variable("gamma"))
-        if self.get("center", True):
-            variables.append(Variable("beta"))
-        return variables
 
     def axes(self) -> list[int]:
         """Return the axes as Keras counts them."""
@@ -112,17 +103,12 @@ class BatchNormalization(Normalising):
         "mode": (0,),
     }
     checks = {"axis": check_that(_is_one_axis, "(only one, and not the batch)")}
+    weights = ("gamma", "beta", "moving_mean", "moving_variance")
     renames = {
         "running_mean": "moving_mean",
         "running_var": "moving_variance",
         **Normalising.renames,
     }
-
-    def variables(self) -> list[Variable]:
-        """Return gamma, beta and the moving statistics."""
-        mean = Variable("moving_mean", trainable=False)
-        variance = Variable("moving_variance", trainable=False)
-        return [*super().variables(), mean, variance]
 
     def apply(self, net: Network, x: Value) -> Value:
         kinds = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,20 +53,14 @@ class Normalization(LayerRule):
     """
 
     options = {"axis", "mean", "variance", "invert"}
-    statistics: ClassVar[tuple[str, ...]] = ("mean", "variance")
+    weights = ("mean", "variance", "count")
 
     @property
     def _configured(self) -> bool:
         return self.get("mean") is not None
 
     def variables(self) -> list[Variable]:
-        """Return the learnt statistics, and the number of samples they were learnt
-        from.
-        """
-        if self._configured:
-            return []
-        names = (*self.statistics, "count")
-        return [Variable(name, trainable=False) for name in names]
+        return [] if self._configured else super().variables()
 
     def apply(self, net: Network, x: Value) -> Value:
         x = net.keras(x)
@@ -87,7 +81,11 @@ class Normalization(LayerRule):
         return net.apply(NormalizationModule, x, *shape, **options)
 
     def state(self) -> State:
-        if not self._configured:
-            return {name: self.tensor(name).flatten() for name in self.statistics}
-        arrays = {name: np.ravel(self[name]) for name in self.statistics}
-        return {key: torch.tensor(arrays[key], dtype=torch.float32) for key in arrays}
+        state = {}
+        for name in ("mean", "variance"):
+            if self._configured:
+                tensor = torch.tensor(self[name], dtype=torch.float32)
+            else:
+                tensor = self.tensor(name)
+            state[name] = tensor.flatten()
+        return state

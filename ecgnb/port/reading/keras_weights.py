@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -45,39 +44,8 @@ VariablesOf = Callable[[Layer], list[Variable]]
 Stored = tuple[str, np.ndarray]
 
 
-class Weights(ABC):
-    """All arrays of a file.
-
-    Attributes:
-        layout: its name in words.
-    """
-
-    layout: str
-
-    @abstractmethod
-    def bind(self, graph: Graph, variables_of: VariablesOf) -> None:
-        """Fill ``arrays`` of every layer.
-
-        Raises:
-            PortError: an array is missing, unexpected, or has another name than the
-                layer needs.
-        """
-
-
-def read_weights(group: h5py.Group) -> Weights:
-    """Read all arrays below a group, in either layout."""
-    names = _names_in(group, "layer_names")
-    if names is None:
-        return TreeWeights(_read_tree(group))
-    layers = {}
-    for name in names:
-        arrays = _names_in(group[name], "weight_names") or []
-        layers[name] = [(array, _array(group[name], array)) for array in arrays]
-    return ListedWeights(layers)
-
-
 @dataclass(frozen=True)
-class ListedWeights(Weights):
+class ListedWeights:
     """Layout of whole files and of Keras 2: a flat list of arrays per layer, in the
     order of an attribute.
 
@@ -90,7 +58,12 @@ class ListedWeights(Weights):
     layout: str = "layout of Keras 1 and 2"
 
     def bind(self, graph: Graph, variables_of: VariablesOf) -> None:
-        """Fill ``arrays`` of every layer; see `Weights.bind`."""
+        """Fill ``arrays`` of every layer.
+
+        Raises:
+            PortError: an array is missing, unexpected, or has another name than the
+                layer needs.
+        """
         slots: dict[str, list[_Slot]] = {}
         missing = []
         for name, layer in graph.layers.items():
@@ -107,7 +80,7 @@ class ListedWeights(Weights):
 
 
 @dataclass(frozen=True)
-class TreeWeights(Weights):
+class TreeWeights:
     """Layout of Keras 3 and of ``.keras`` archives: groups named by class and counter,
     arrays by number.
     """
@@ -116,7 +89,7 @@ class TreeWeights(Weights):
     layout: str = "layout of Keras 3"
 
     def bind(self, graph: Graph, variables_of: VariablesOf) -> None:
-        """Fill ``arrays`` of every layer; see `Weights.bind`."""
+        """Fill ``arrays`` of every layer; see `ListedWeights.bind`."""
         _bind_model(self.root, graph, variables_of)
 
 
@@ -150,6 +123,22 @@ class Node:
     def weights(self) -> list[np.ndarray]:
         """Return the arrays without the state of random generators (integers)."""
         return [array for array in self.arrays if array.dtype.kind == "f"]
+
+
+#: All arrays of a file.
+Weights = ListedWeights | TreeWeights
+
+
+def read_weights(group: h5py.Group) -> Weights:
+    """Read all arrays below a group, in either layout."""
+    names = _names_in(group, "layer_names")
+    if names is None:
+        return TreeWeights(_read_tree(group))
+    layers = {}
+    for name in names:
+        arrays = _names_in(group[name], "weight_names") or []
+        layers[name] = [(array, _array(group[name], array)) for array in arrays]
+    return ListedWeights(layers)
 
 
 def _array(group: h5py.Group, name: str) -> np.ndarray:
