@@ -156,7 +156,6 @@ class ActivatedRule(LayerRule):
     """A layer with an activation after what it computes."""
 
     def problems(self) -> Iterator[str]:
-        """Yield unknown options and an unknown activation."""
         yield from super().problems()
         yield from activation_problem(self.get("activation"), self.layer.keras)
 

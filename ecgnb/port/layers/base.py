@@ -191,8 +191,12 @@ class LayerRule:
             reason = self._refusal(option, value)
             if reason:
                 yield f"{option}={value!r} {reason}"
-        policy = _policy(self.get("dtype"))
-        if "float16" in policy or "8" in policy:
+        policy = self.get("dtype")
+        if isinstance(policy, dict) and "config" in policy:
+            options = policy["config"]
+            policy = options.get("name") or options.get("mode", "")
+        policy = str(policy)
+        if "float16" in policy or "8" in policy:  # int8, float8
             yield f"dtype={policy!r} computes in fewer bits; a port computes in float32"
 
     def _refusal(self, option: str, value: Any) -> str | None:
@@ -278,8 +282,8 @@ class ModuleRule(LayerRule):
     layout: ClassVar[str | None] = None
 
     def apply(self, net: Network, x: Value) -> Value:
-        x = net.in_layout(x, self.layout)
-        return net.apply(self.module, x, *self.args(x), **self.module_options())
+        options = self.module_options()
+        return net.apply(self.module, x, *self.args(x), layout=self.layout, **options)
 
     def args(self, x: Value) -> Args:
         """Return the arguments of the constructor."""
@@ -300,12 +304,3 @@ def variables_of(layer: Layer) -> list[Variable]:
     have none themselves.
     """
     return rule_of(layer).variables() if layer.class_name in LAYERS else []
-
-
-def _policy(dtype: Any) -> str:
-    """Return the name of a precision, which Keras writes as text or as a serialised
-    policy.
-    """
-    if isinstance(dtype, dict) and "config" in dtype:
-        return str(dtype["config"].get("name") or dtype["config"].get("mode", ""))
-    return str(dtype)

@@ -22,7 +22,7 @@ from ecgnb.port.layers.base import (
 from ecgnb.port.modules.keras_normalisation import (
     UnitNormalization as UnitNormalizationModule,
 )
-from ecgnb.port.network import KERAS, Network, Value
+from ecgnb.port.network import CHANNELS_FIRST, KERAS, Network, Value
 
 
 class Normalising(LayerRule):
@@ -54,9 +54,9 @@ def apply_in_order(
 ) -> Value:
     """Apply a module with dimensions in another order, and put them back."""
     if order == list(range(x.rank)):
-        return net.apply(kind, net.keras(x), *args, **options)
+        return net.apply(kind, x, *args, layout=KERAS, **options)
     if order == [0, 2, 1]:
-        return net.apply(kind, net.channels_first(x), *args, **options)
+        return net.apply(kind, x, *args, layout=CHANNELS_FIRST, **options)
     permuted = net.method("permute", net.keras(x), order)
     output = net.apply(kind, permuted, *args, **options)
     back = [order.index(dim) for dim in range(x.rank)]

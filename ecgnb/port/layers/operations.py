@@ -151,7 +151,7 @@ def _module(kind: type[nn.Module], net: Network, x: Value) -> Value:
 
 
 def _over_axis(kind: type[nn.Module], net: Network, x: Value, axis: int = -1) -> Value:
-    return net.apply(kind, net.keras(x), dim=axis)
+    return net.apply(kind, x, layout=KERAS, dim=axis)
 
 
 def _reduction(

@@ -18,7 +18,7 @@ from ecgnb.port.layers.base import (
 )
 from ecgnb.port.modules.keras_normalisation import Normalization as NormalizationModule
 from ecgnb.port.modules.keras_normalisation import Rescaling as RescalingModule
-from ecgnb.port.network import Network, Value
+from ecgnb.port.network import KERAS, Network, Value
 from ecgnb.port.reading.keras_weights import Variable
 
 
@@ -63,12 +63,12 @@ class Normalization(LayerRule):
         return [] if self._configured else super().variables()
 
     def apply(self, net: Network, x: Value) -> Value:
-        x = net.keras(x)
         axis = self.get("axis", -1)
         axes = [] if axis is None else as_list(axis)
+        sizes = [1, *x.shape]
         shape = [1] * x.rank
-        for dim in axes:  # one number for each position in them
-            shape[dim % x.rank] = x.example.shape[dim % x.rank]
+        for axis in axes:  # one number for each position in them
+            shape[axis % x.rank] = sizes[axis % x.rank]
         expected = prod(shape)
         count = np.size(self["mean"]) if self._configured else expected
         if count == 1:
@@ -78,7 +78,7 @@ class Normalization(LayerRule):
                 f"mean holds {count} numbers, the axes {axes} have {expected}"
             )
         options: Options = {"invert": True} if self.get("invert", False) else {}
-        return net.apply(NormalizationModule, x, *shape, **options)
+        return net.apply(NormalizationModule, x, *shape, layout=KERAS, **options)
 
     def state(self) -> State:
         state = {}

@@ -203,7 +203,6 @@ class GRU(Recurrent):
     order = (1, 0, 2)
 
     def stepped(self) -> str:
-        """Return the cell of `SteppedRNN` that is needed, if any."""
         return super().stepped() if self._reset_after() else "gru_reset_before"
 
     def _reset_after(self) -> bool:

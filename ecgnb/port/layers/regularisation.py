@@ -45,7 +45,7 @@ class Dropout(LayerRule):
         rate = float(self["rate"])
         if self.get("noise_shape") is None:
             return net.apply(nn.Dropout, x, rate)
-        return net.apply(nn.Dropout1d, net.channels_first(x), rate)
+        return net.apply(nn.Dropout1d, x, rate, layout=CHANNELS_FIRST)
 
 
 @keras_layer

@@ -63,9 +63,9 @@ class ClippedReLU(nn.Module):
 
     def __init__(
         self,
-        max_value: float | None = None,
-        negative_slope: float = 0.0,
-        threshold: float = 0.0,
+        max_value: float | None,
+        negative_slope: float,
+        threshold: float,
     ) -> None:
         super().__init__()
         self.max_value = max_value

@@ -81,21 +81,18 @@ def parse_call(layer: str, index: int, node: Any, is_function: bool) -> Call:
         is_function: whether the layer is a function of a graph.
     """
     if isinstance(node, dict) and "args" in node:
-        kwargs = map_nested(node.get("kwargs") or {}, _ref_3)
-        args = map_nested(node["args"], _ref_3)
+        args, kwargs = map_nested([node["args"], node.get("kwargs") or {}], _ref_3)
         return Call(layer, index, tuple(args), kwargs)
     if isinstance(node, dict):  # a nested model that is called with a dictionary
-        named = {key: map_nested(entry[:3], _ref_2) for key, entry in node.items()}
-        return Call(layer, index, (named,), {})
+        return Call(layer, index, (map_nested(node, _ref_2),), {})
     alone = bool(node) and isinstance(node[0], str)
     entries = [node] if alone else node
-    tensors = [map_nested(entry[:3], _ref_2) for entry in entries]
-    kwargs = {}
-    if len(entries[0]) > 3:  # Keras 1 writes three items
-        kwargs = map_nested(entries[0][3], _ref_2)
+    tensors = map_nested(entries, _ref_2)
+    # Keras 1 writes no arguments
+    kwargs = map_nested(entries[0][3], _ref_2) if len(entries[0]) > 3 else {}
     if is_function:
         kwargs.pop("name", None)
-    elif len(tensors) == 1:  # a function takes it as a list
+    elif len(tensors) == 1:  # a function takes a list of one tensor as a list
         alone = True
     return Call(layer, index, (tensors[0] if alone else tensors,), kwargs)
 
