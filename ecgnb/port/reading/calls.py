@@ -88,8 +88,9 @@ def parse_call(layer: str, index: int, node: Any, is_function: bool) -> Call:
     alone = bool(node) and isinstance(node[0], str)
     entries = [node] if alone else node
     tensors = map_nested(entries, _ref_2)
-    # Keras 1 writes no arguments
-    kwargs = map_nested(entries[0][3], _ref_2) if len(entries[0]) > 3 else {}
+    kwargs = {}
+    if len(entries[0]) > 3:  # Keras 1 writes no arguments
+        kwargs = map_nested(entries[0][3], _ref_2)
     if is_function:
         kwargs.pop("name", None)
     elif len(tensors) == 1:  # a function takes a list of one tensor as a list

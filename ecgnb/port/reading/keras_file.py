@@ -15,14 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any
 
-from ecgnb.core.errors import EcgnbError, MissingExtraError, PortError
+from ecgnb.core.errors import EcgnbError, PortError
 from ecgnb.port.reading.calls import Config
-from ecgnb.port.reading.keras_weights import Weights, read_weights, text
-
-if TYPE_CHECKING:
-    import h5py
+from ecgnb.port.reading.hdf5 import open_hdf5, text
+from ecgnb.port.reading.keras_weights import Weights, read_weights
 
 #: Weight files that are looked for beside ``model.json``, in this order; ``{stem}`` is
 #: its name without ``.json``.
@@ -101,15 +99,6 @@ def read_keras(path: str | Path, weights: str | Path | None = None) -> KerasFile
             )
         read = _read_archive if zipfile.is_zipfile(path) else _read_whole
         return read(path)
-
-
-def open_hdf5(source: Path | BinaryIO) -> h5py.File:
-    """Open an HDF5 file for reading."""
-    try:
-        import h5py
-    except ImportError as error:
-        raise MissingExtraError("port", "h5py", "Reading Keras files") from error
-    return h5py.File(source, "r")
 
 
 def _resolve(path: Path) -> Path:

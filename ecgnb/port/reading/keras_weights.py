@@ -6,19 +6,17 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ecgnb.core.errors import PortError, first_few
 from ecgnb.port.reading.graph import Graph, Layer
+from ecgnb.port.reading.hdf5 import names_in, read_array, text
 from ecgnb.port.reading.keras1 import modern_arrays
 
 if TYPE_CHECKING:
     import h5py
-
-#: No weights can be compressed further than this.
-MOST_COMPRESSED = 1000
 
 
 @dataclass(frozen=True)
@@ -131,58 +129,14 @@ Weights = ListedWeights | TreeWeights
 
 def read_weights(group: h5py.Group) -> Weights:
     """Read all arrays below a group, in either layout."""
-    names = _names_in(group, "layer_names")
+    names = names_in(group, "layer_names")
     if names is None:
         return TreeWeights(_read_tree(group))
     layers = {}
     for name in names:
-        arrays = _names_in(group[name], "weight_names") or []
-        layers[name] = [(array, _array(group[name], array)) for array in arrays]
+        arrays = names_in(group[name], "weight_names") or []
+        layers[name] = [(array, read_array(group[name], array)) for array in arrays]
     return ListedWeights(layers)
-
-
-def _array(group: h5py.Group, name: str) -> np.ndarray:
-    """Read one array, from this file alone and no larger than what is stored of it.
-
-    Raises:
-        PortError: the array is in another file, or is declared without being stored.
-    """
-    import h5py
-
-    path = f"{group.name}/{name}"
-    linked = isinstance(group.get(name, getlink=True), h5py.ExternalLink)
-    if linked or group[name].external or group[name].is_virtual:
-        raise PortError(
-            f"The array {path} is in another file, which Keras never writes; it is not "
-            "read from there."
-        )
-    dataset = group[name]
-    stored = dataset.id.get_storage_size()
-    if dataset.nbytes > MOST_COMPRESSED * stored:
-        raise PortError(
-            f"The array {path} is declared with {dataset.nbytes / 1e6:.1f} MB, and the "
-            f"file stores {stored} bytes of it. The file was cut, or never written to "
-            "its end."
-        )
-    return np.asarray(dataset)
-
-
-def _names_in(group: h5py.Group, name: str) -> list[str] | None:
-    """Return a list of names kept as an attribute; long ones are split into ``name0``,
-    ``name1`` and so on.
-    """
-    keys = [key for key in group.attrs if re.fullmatch(rf"{name}\d+", key)]
-    keys.sort(key=lambda key: (len(key), key))  # 10 after 9
-    if name in group.attrs:
-        keys = [name]
-    if not keys:
-        return None
-    return [text(item) for key in keys for item in group.attrs[key]]
-
-
-def text(value: Any) -> str:
-    """Return an attribute of an HDF5 file as text."""
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
 
 
 def _read_tree(group: h5py.Group, path: str = "") -> Node:
@@ -192,7 +146,7 @@ def _read_tree(group: h5py.Group, path: str = "") -> Node:
             if "name" in below.attrs:
                 node.name = text(below.attrs["name"])
             numbers = sorted(below, key=int)
-            node.arrays = [_array(below, number) for number in numbers]
+            node.arrays = [read_array(below, number) for number in numbers]
         elif hasattr(below, "items"):
             node.groups[key] = _read_tree(below, f"{path}/{key}".strip("/"))
     return node
@@ -223,7 +177,8 @@ class _Slot:
     def has_name(self, name: str) -> bool:
         """Whether an array's name in the file is that of layer and variable."""
         words = _words(name)
-        return self.holder in words and words[-len(self.words) :] == self.words
+        ending = words[-len(self.words) :]
+        return self.holder in words and ending == self.words
 
 
 def _stored_order(layer: Layer, variables_of: VariablesOf) -> list[_Slot]:
@@ -295,7 +250,8 @@ def _by_position(top: Layer, slots: list[_Slot], stored: list[Stored]) -> list[S
         words = _words(name)
         named = holders.intersection(words)
         other_layer = len(named) == 1 and slot.holder not in named
-        other_array = words[-1] != slot.words[-1] and words[-1] in last_words
+        last = words[-1]
+        other_array = last != slot.words[-1] and last in last_words
         if other_array or other_layer:
             raise PortError(
                 f"The {top} stores {name!r} where {slot.holder}/{slot.variable.name} "
@@ -380,7 +336,8 @@ def _bind_layer(node: Node, layer: Layer, variables_of: VariablesOf) -> None:
     unexpected = []
     for group in node.walk():
         path = group.path[len(node.path) :].lstrip("/")
-        known = path in needed or path.split("/")[0] in layer.children
+        first = path.split("/")[0]
+        known = path in needed or first in layer.children
         if group.weights() and not known:
             unexpected.append(group.path)
     _refuse_other_model([], unexpected)
