@@ -118,7 +118,7 @@ class PReLU(LayerRule):
             return net.apply(nn.PReLU, x)
         if axes == [2] and x.rank == 3:
             return net.apply(nn.PReLU, x, x.shape[-1], layout=CHANNELS_FIRST)
-        if axes == [1]:
+        if axes == [1]:  # one slope per time step
             return net.apply(nn.PReLU, x, x.shape[0], layout=KERAS)
         shape = [1] * len(x.shape)
         for axis in axes:

@@ -99,7 +99,7 @@ class MultiHeadAttention(AttentionRule):
                 f"attention is over the time of [B, T, C]; its input has {query.rank} "
                 "axes"
             )
-        channels = [x.shape[-1] for x in (query, value, key)]
+        channels = [x.shape[-1] for x in (query, value, key)]  # all may differ
         output_dim = channels[0]
         if self.get("output_shape") is not None:
             output_dim = self.number("output_shape")
@@ -133,12 +133,12 @@ class MultiHeadAttention(AttentionRule):
         for name in ("query", "key", "value"):
             size = self._value_size if name == "value" else self["key_dim"]
             kernel = self.tensor(f"{name}/kernel", None, n_heads, size)
-            state[f"{name}.weight"] = kernel.flatten(1).T
+            state[f"{name}.weight"] = kernel.flatten(1).T  # [heads * size, in]
             if self.has_bias:
                 bias = self.tensor(f"{name}/bias", n_heads, size)
                 state[f"{name}.bias"] = bias.flatten()
         kernel = self.tensor("attention_output/kernel", n_heads, self._value_size, None)
-        state["output.weight"] = kernel.flatten(0, 1).T
+        state["output.weight"] = kernel.flatten(0, 1).T  # [out, heads * size]
         if self.has_bias:
             state["output.bias"] = self.tensor("attention_output/bias", None)
         return state
@@ -174,7 +174,7 @@ class Scored(AttentionRule):
     def build(self, net: Network, *inputs: Any, **kwargs: Any) -> list[Value]:
         query, value, *rest = inputs[0]
         key = rest[0] if rest else value
-        masks = list(kwargs.get("mask") or [])[:2]
+        masks = list(kwargs.get("mask") or [])[:2]  # of query and value
         causal = bool(kwargs.get("use_causal_mask") or self.get("causal", False))
         tensors = query, value, key
         if causal or masks:

@@ -35,11 +35,11 @@ WITHOUT_EFFECT = frozenset(
         "input_shape",
         "input_dim",
         "input_length",
-        "build_config",
-        "seed",
+        "build_config",  # shapes again
+        "seed",  # of dropout
         "autocast",
         "activity_regularizer",
-        "quantization_config",
+        "quantization_config",  # null without quantisation
     }
 )
 _ENDINGS_WITHOUT_EFFECT = ("_initializer", "_regularizer", "_constraint")

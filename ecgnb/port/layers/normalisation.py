@@ -59,7 +59,7 @@ def apply_in_order(
         return net.apply(kind, x, *args, layout=CHANNELS_FIRST, **options)
     permuted = net.method("permute", net.keras(x), order)
     output = net.apply(kind, permuted, *args, **options)
-    back = [order.index(dim) for dim in range(x.rank)]
+    back = [order.index(dim) for dim in range(x.rank)]  # the inverse permutation
     return net.method("permute", output, back)
 
 
@@ -118,7 +118,7 @@ class BatchNormalization(Normalising):
             # PyTorch weights the new statistics
             "momentum": round(1 - self.get("momentum", 0.99), 9),
         }
-        kind = kinds[x.rank - 2]
+        kind = kinds[x.rank - 2]  # rank 2 to 5
         return apply_in_order(net, kind, x, order, size, **options)
 
     def state(self) -> State:
@@ -189,7 +189,7 @@ class GroupNormalization(Normalising):
 
     def apply(self, net: Network, x: Value) -> Value:
         order, size = channels_second(x, self.axes()[0])
-        groups = self.get("groups", 32)
+        groups = self.get("groups", 32)  # Wu and He 2018
         if groups == -1:
             groups = size
         options: Options = {"eps": self.get("epsilon", 1e-3)}
@@ -213,7 +213,7 @@ class RMSNormalization(ModuleRule):
         return ([x.shape[-1]],)
 
     def module_options(self) -> Options:
-        return {"eps": self.get("epsilon", 1e-6)}
+        return {"eps": self.get("epsilon", 1e-6)}  # Keras' default
 
 
 @keras_layer

@@ -39,12 +39,12 @@ ALIASES = {
     "clip_value_max": "x_max",
     "multiples": "repeats",
     "slice_spec": "key",
-    "alpha": "negative_slope",
+    "alpha": "negative_slope",  # of ``leaky_relu``
 }
 
 DTYPES = {
     "float32": torch.float32,
-    "float64": torch.float32,
+    "float64": torch.float32,  # a port computes in float32
     "bool": torch.bool,
     "int32": torch.int32,
     "int64": torch.int64,
@@ -109,7 +109,7 @@ def axes_of(x: Value, axis: Any) -> tuple[int, ...]:
         ValueError: the batch is among them, or no axis is named, which means all.
     """
     axes = as_list(axis)
-    if any(dim is None or dim % x.rank == 0 for dim in axes):
+    if any(dim is None or dim % x.rank == 0 for dim in axes):  # 0 is the batch
         raise ValueError(f"axis={axis!r} mixes the samples of a batch")
     return tuple(dim % x.rank for dim in axes)
 

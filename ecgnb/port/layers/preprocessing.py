@@ -53,7 +53,7 @@ class Normalization(LayerRule):
     """
 
     options = {"axis", "mean", "variance", "invert"}
-    weights = ("mean", "variance", "count")
+    weights = ("mean", "variance", "count")  # of samples that ``adapt`` saw
 
     @property
     def _configured(self) -> bool:
@@ -71,7 +71,7 @@ class Normalization(LayerRule):
             shape[axis % x.rank] = sizes[axis % x.rank]
         expected = prod(shape)
         count = np.size(self["mean"]) if self._configured else expected
-        if count == 1:
+        if count == 1:  # broadcast, whatever the axes
             shape = [1] * x.rank
         elif count != expected:
             raise ValueError(

@@ -42,7 +42,7 @@ class Permute(ModuleRule):
     layout = KERAS
 
     def args(self, x: Value) -> Args:
-        return tuple(self["dims"])
+        return tuple(self["dims"])  # counted from 1, without the batch
 
 
 @keras_layer

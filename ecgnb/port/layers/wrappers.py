@@ -75,7 +75,7 @@ class Bidirectional(Wrapper):
         function = torch.mul if mode == "mul" else torch.add
         merged = net.function(function, forward, backward)
         if mode == "ave":
-            merged = net.function(torch.div, merged, 2.0)
+            merged = net.function(torch.div, merged, 2.0)  # of two directions
         return [merged]
 
 

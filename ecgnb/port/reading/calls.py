@@ -105,7 +105,7 @@ def _ref_3(value: Any) -> Any:
     kind = value.get("class_name")
     if kind == "__keras_tensor__":
         return Ref(*value["config"]["keras_history"])
-    if kind == "__tuple__":
+    if kind == "__tuple__":  # JSON has lists only
         return tuple(map_nested(value["items"], _ref_3))
     return value
 
@@ -146,7 +146,7 @@ def in_order(calls: list[Call], inputs: list[str]) -> list[Call]:
     Raises:
         PortError: a call takes a tensor that no layer makes.
     """
-    ready = {(name, 0) for name in inputs}
+    ready = {(name, 0) for name in inputs}  # layer and call
     ordered: list[Call] = []
     while calls:
         executable = []

@@ -176,8 +176,8 @@ def _parse_sequential(config: Config | list[Any], keras: int) -> Graph:
 def _input_before(first: Layer, config: Config) -> Layer:
     """Return the input layer that a Sequential model leaves out."""
     shape = (
-        first.config.get("batch_input_shape")
-        or first.config.get("batch_shape")
+        first.config.get("batch_input_shape")  # Keras 1 and 2
+        or first.config.get("batch_shape")  # Keras 3
         or config.get("build_input_shape")
     )
     if shape is None and first.inner is not None:
@@ -253,7 +253,7 @@ def _parse_layer(entry: Config, keras: int) -> Layer:
             kept["trainable"] = options["trainable"]
         return Layer(name or inner.name, kind, kept, keras, inner=inner)
     if keras == 1:
-        kind, config = modern_layer(kind, config)
+        kind, config = modern_layer(kind, config)  # as Keras 2
     if keras >= 3 and kind != "InputLayer" and _is_operation(entry, config):
         snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind)  # ExpandDims
         kind = f"op:{snake.lower()}"

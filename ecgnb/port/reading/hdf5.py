@@ -43,7 +43,7 @@ def read_array(group: h5py.Group, name: str) -> np.ndarray:
         )
     dataset = group[name]
     stored = dataset.id.get_storage_size()
-    if dataset.nbytes > MOST_COMPRESSED * stored:
+    if dataset.nbytes > MOST_COMPRESSED * stored:  # before memory is taken
         raise PortError(
             f"The array {path} is declared with {dataset.nbytes / 1e6:.1f} MB, and the "
             f"file stores {stored} bytes of it. The file was cut, or never written to "
@@ -68,5 +68,5 @@ def names_in(group: h5py.Group, name: str) -> list[str] | None:
 def text(value: Any) -> str:
     """Return an attribute of an HDF5 file as text."""
     if isinstance(value, bytes):
-        return value.decode("utf-8")
+        return value.decode("utf-8")  # h5py returns bytes or str
     return str(value)

@@ -62,7 +62,7 @@ def modern_layer(kind: str, config: Config) -> tuple[str, Config]:
         if name not in _GONE:
             options[_OPTIONS.get(name, name)] = value
     if kind == "Embedding":
-        options["output_dim"] = options.pop("units")
+        options["output_dim"] = options.pop("units")  # not of a Dense layer
     mode = options.get("mode")
     if kind == "Merge" and mode in _MERGES:
         merge = {"name": options["name"]}
@@ -74,7 +74,7 @@ def modern_layer(kind: str, config: Config) -> tuple[str, Config]:
     if kind in _GATES:
         options.setdefault("recurrent_activation", "hard_sigmoid")
         if kind == "GRU":
-            options["reset_after"] = False
+            options["reset_after"] = False  # the only equation then
     return _CLASSES.get(kind, kind), options
 
 
@@ -91,7 +91,7 @@ def modern_arrays(
     if kind in _GATES and any(name.startswith("W_") for name in arrays):
         joined = []
         for array in "WUb":
-            gates = [arrays[f"{array}_{gate}"] for gate in _GATES[kind]]
+            gates = [arrays[f"{array}_{gate}"] for gate in _GATES[kind]]  # [in, H] each
             joined.append((_ARRAYS[array], np.concatenate(gates, -1)))
         return joined
     if kind == "Embedding":

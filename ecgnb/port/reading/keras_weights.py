@@ -145,9 +145,9 @@ def _read_tree(group: h5py.Group, path: str = "") -> Node:
         if key == "vars":
             if "name" in below.attrs:
                 node.name = text(below.attrs["name"])
-            numbers = sorted(below, key=int)
+            numbers = sorted(below, key=int)  # vars/0, vars/1, ...
             node.arrays = [read_array(below, number) for number in numbers]
-        elif hasattr(below, "items"):
+        elif hasattr(below, "items"):  # a group, not an array
             node.groups[key] = _read_tree(below, f"{path}/{key}".strip("/"))
     return node
 
@@ -212,7 +212,7 @@ def _slots(
 
 def _fill(top: Layer, slots: list[_Slot], stored: list[Stored]) -> None:
     if top.keras == 1:
-        stored = modern_arrays(top.class_name, stored)
+        stored = modern_arrays(top.class_name, stored)  # other names and shapes
     if len(slots) != len(stored):
         needed = ", ".join(slot.words[-1] for slot in slots)
         present = ", ".join(_words(name)[-1] for name, _ in stored)
@@ -248,7 +248,7 @@ def _by_position(top: Layer, slots: list[_Slot], stored: list[Stored]) -> list[S
     last_words = {slot.words[-1] for slot in slots}
     for slot, (name, _) in zip(slots, stored, strict=True):
         words = _words(name)
-        named = holders.intersection(words)
+        named = holders.intersection(words)  # layers that the name mentions
         other_layer = len(named) == 1 and slot.holder not in named
         last = words[-1]
         other_array = last != slot.words[-1] and last in last_words
