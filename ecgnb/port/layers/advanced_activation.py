@@ -70,7 +70,7 @@ class LeakyReLU(ModuleRule):
     options = {"alpha", "negative_slope"}
     module = nn.LeakyReLU
 
-    def args(self, x: Value) -> Args:
+    def args(self) -> Args:
         alpha = real(self.get("alpha"), 0.3)
         return (real(self.get("negative_slope"), alpha),)
 
@@ -94,7 +94,7 @@ class ThresholdedReLU(ModuleRule):
     options = {"theta"}
     module = nn.Threshold
 
-    def args(self, x: Value) -> Args:
+    def args(self) -> Args:
         return real(self.get("theta"), 1.0), 0.0
 
 

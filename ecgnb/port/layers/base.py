@@ -283,9 +283,9 @@ class ModuleRule(LayerRule):
 
     def apply(self, net: Network, x: Value) -> Value:
         options = self.module_options()
-        return net.apply(self.module, x, *self.args(x), layout=self.layout, **options)
+        return net.apply(self.module, x, *self.args(), layout=self.layout, **options)
 
-    def args(self, x: Value) -> Args:
+    def args(self) -> Args:
         """Return the arguments of the constructor."""
         return ()
 

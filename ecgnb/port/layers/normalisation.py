@@ -9,9 +9,7 @@ from torch import nn
 
 from ecgnb.port.layers.base import (
     LAYERS,
-    Args,
     LayerRule,
-    ModuleRule,
     Options,
     State,
     as_list,
@@ -199,35 +197,28 @@ class GroupNormalization(Normalising):
 
 
 @keras_layer
-class RMSNormalization(ModuleRule):
+class RMSNormalization(LayerRule):
     """Mean square 1 over the last axis; only Keras 3 has it."""
 
     options = {"axis", "epsilon"}
     checks = {"axis": check_that(lambda axis: as_list(axis) == [-1], "(only -1)")}
     weights = ("scale",)
     renames = {"weight": "scale"}
-    module = nn.RMSNorm
-    layout = KERAS
 
-    def args(self, x: Value) -> Args:
-        return ([x.shape[-1]],)
-
-    def module_options(self) -> Options:
-        return {"eps": self.get("epsilon", 1e-6)}  # Keras' default
+    def apply(self, net: Network, x: Value) -> Value:
+        eps = self.get("epsilon", 1e-6)
+        return net.apply(nn.RMSNorm, x, [x.shape[-1]], layout=KERAS, eps=eps)
 
 
 @keras_layer
-class UnitNormalization(ModuleRule):
+class UnitNormalization(LayerRule):
     """Vectors of length 1; shorter ones than epsilon are divided by that, which is 1e-6
     in Keras 2 and 1e-12 in Keras 3.
     """
 
     options = {"axis"}
-    module = UnitNormalizationModule
-    layout = KERAS
 
-    def args(self, x: Value) -> Args:
-        return (tuple(as_list(self.get("axis", -1))),)
-
-    def module_options(self) -> Options:
-        return {"eps": 1e-12 if self.layer.keras >= 3 else 1e-6}
+    def apply(self, net: Network, x: Value) -> Value:
+        axes = tuple(as_list(self.get("axis", -1)))
+        eps = 1e-12 if self.layer.keras >= 3 else 1e-6
+        return net.apply(UnitNormalizationModule, x, axes, layout=KERAS, eps=eps)

@@ -64,7 +64,6 @@ class Operation(LayerRule):
         return frozenset([*names, *aliases, "name"])
 
     def problems(self) -> Iterator[str]:
-        """Yield options of Keras 3's configuration that are not known."""
         known = self.arguments | {"trainable", "dtype"}  # options of any layer
         for option, value in self._configured().items():
             if option not in known and value is not None:

@@ -73,7 +73,6 @@ class Recurrent(LayerRule):
     }
 
     def problems(self) -> Iterator[str]:
-        """Yield unknown options, and activations that no module has."""
         yield from super().problems()
         for option, activation in self.activations().items():
             if activation is None:  # a default is always known

@@ -23,7 +23,7 @@ class RandomRule(ModuleRule):
 
     options = {"rate"}
 
-    def args(self, x: Value) -> Args:
+    def args(self) -> Args:
         (option,) = self.options  # one only
         return (float(self[option]),)
 
