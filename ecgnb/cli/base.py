@@ -88,6 +88,7 @@ class ParameterCommand(click.Command):
         options, parameters = [], []
         for option in self.get_params(ctx):
             record = option.get_help_record(ctx)
+            # The docstring explains the arguments.
             if record is None or not isinstance(option, click.Option):
                 continue
             if str(option.name).upper() in parameter_types():

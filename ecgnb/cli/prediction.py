@@ -57,13 +57,12 @@ _MOST_CLASSES, _HIGHEST = 8, 3
 def predict(
     files: tuple[str, ...],
     run_name: str,
-    fs: float | None,
-    units: str | None,
     windows: bool,
     out: str | None,
     embeddings: bool,
     csv_file: str | None,
     as_json: bool,
+    **reading: Any,
 ) -> None:
     """Predict recordings with a trained model.
 
@@ -77,13 +76,12 @@ def predict(
             "--embeddings writes embeddings.npy beside its windows.csv: add --out "
             "FOLDER."
         )
-    options: dict[str, Any] = {"run": run_name, "fs": fs, "units": units}
     tables = {}
     with redirect_stdout(sys.stderr):  # progress lines are no part of the table
         if not out and not windows:
-            table = stage.predict(files, **options)
+            table = stage.predict(files, run_name, **reading)
         else:
-            inference = stage.infer_recordings(files, embeddings=embeddings, **options)
+            inference = stage.infer_recordings(files, run_name, embeddings, **reading)
             table = inference.table
             if windows:
                 tables["windows"] = inference.windows
@@ -124,5 +122,6 @@ def _highest_probabilities(table: pd.DataFrame) -> pd.DataFrame:
 
     title = f"highest {_HIGHEST} of {len(classes)}"
     narrow = table.drop(columns=[*classes, "prediction"], errors="ignore")
+    # beside the name of the recording
     narrow.insert(1, title, table[classes].apply(highest, axis=1))
     return narrow

@@ -15,7 +15,6 @@ from ecgnb.cli.base import (
     print_table,
     run_parameters,
 )
-from ecgnb.core.compatibility import refuse_broken
 from ecgnb.core.errors import ConfigError
 from ecgnb.run.config import RunConfig
 from ecgnb.run.run import Run
@@ -38,8 +37,7 @@ def run(parameters: dict[str, Any], notebook: str | None, output: str | None) ->
     """
     from ecgnb.run.headless import notebook_run, run_notebook
 
-    executed = run_notebook(parameters, notebook, output)
-    print(f"\nexecuted notebook  {executed}")
+    print(f"\nexecuted notebook  {run_notebook(parameters, notebook, output)}")
     opened = notebook_run(parameters, notebook)
     if opened is not None:
         for title, path in opened.result_paths().items():
@@ -67,6 +65,7 @@ def train(parameters: dict[str, Any], run: str) -> None:
             "Give the name of a run or parameters, not both: a run keeps the "
             "parameters it was created with."
         )
+    # None is "not set": the run of the defaults, not the latest one.
     opened = find_run(run) if run else open_run(parameters or {"PROFILE": None})
     log_to(opened)
 
@@ -76,9 +75,10 @@ def train(parameters: dict[str, Any], run: str) -> None:
         prepare(opened)
         split(opened)
 
+    # The other processes of torchrun wait for it.
     on_rank_zero(prepare_training, opened.config.training, opened.folder)
     train_run(opened)
-    if is_first_process():
+    if is_first_process():  # one table, however many processes
         print_table(opened.history[_HISTORY])
 
 
@@ -87,6 +87,8 @@ def train(parameters: dict[str, Any], run: str) -> None:
 @run_parameters
 def preflight(parameters: dict[str, Any], as_json: bool) -> None:
     """Check data, labels, disk, GPU and versions before a run."""
+    from ecgnb.core.compatibility import refuse_broken
+
     refuse_broken()  # first, because a broken package may not even import
     from ecgnb.run.preflight import preflight as check
 
@@ -118,5 +120,4 @@ def list_parameters(
 @json_option
 def runs(run: str, as_json: bool) -> None:
     """List the runs of this project, or the stages of one RUN."""
-    table = find_run(run).stages_table() if run else list_runs()
-    print_table(table, as_json)
+    print_table(find_run(run).stages_table() if run else list_runs(), as_json)

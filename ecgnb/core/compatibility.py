@@ -162,11 +162,12 @@ def refuse_broken() -> None:
     """Raise an `EcgnbError` if an installed version stops a run; none of the packages
     is imported for it.
     """
-    verdicts = judge_versions(installed_versions())
-    failed = [verdict for verdict in verdicts if verdict.status == "fail"]
-    if failed:
-        lines = [f"- {verdict.finding} {verdict.what_to_do}" for verdict in failed]
-        raise EcgnbError("This installation cannot work as it is:\n" + "\n".join(lines))
+    lines = ["This installation cannot work as it is:"]
+    for verdict in judge_versions(installed_versions()):
+        if verdict.status == "fail":
+            lines.append(f"- {verdict.finding} {verdict.what_to_do}")
+    if len(lines) > 1:
+        raise EcgnbError("\n".join(lines))
 
 
 def extras() -> list[str]:
@@ -201,10 +202,9 @@ def _all_requirements() -> list[Requirement]:
     extra, none if it is not installed.
     """
     try:
-        texts = importlib.metadata.requires(NAME) or []
+        return list(map(Requirement, importlib.metadata.requires(NAME) or []))
     except importlib.metadata.PackageNotFoundError:
         return []
-    return [Requirement(text) for text in texts]
 
 
 def _applies(known: Known, installed: Mapping[str, str]) -> bool:

@@ -31,13 +31,15 @@ def text_table(table: pd.DataFrame, width: int | None = None) -> str:
         width: characters per line, to which the longest cells are wrapped; None wraps
             nothing.
     """
-    cells = table.map(_cell)
+    cells = table.map(_cell).where(table.notna(), "")
     cells = cells.loc[:, (cells != "").any()]
     rows = [list(map(str, cells.columns)), *cells.to_numpy().tolist()]
-    columns = list(zip(*rows, strict=True))
-    widths = [max(map(len, column)) for column in columns]
+    widths, longest_words = [], []
+    for column in zip(*rows, strict=True):
+        widths.append(max(map(len, column)))
+        words = " ".join(column).split()
+        longest_words.append(max(map(len, words), default=0))
     if width:
-        longest_words = [max(map(len, " ".join(column).split())) for column in columns]
         gaps = 2 * (len(widths) - 1)  # two spaces between columns
         _shrink(widths, longest_words, width - gaps)
     lines: list[str] = []
@@ -73,10 +75,6 @@ def _wrapped_row(row: list[str], widths: list[int]) -> list[str]:
 
 
 def _cell(value: Any) -> str:
-    import pandas as pd  # here, because `ecgnb --help` needs no pandas
-
-    if value is None or value is pd.NA or value != value:  # NaN differs from itself
-        return ""
     return f"{value:.3f}" if isinstance(value, float) else printable(str(value))
 
 

@@ -61,12 +61,13 @@ def describe_gpus() -> list[dict[str, Any]]:
         gpus = []
         for index in range(torch.cuda.device_count()):
             free, total = torch.cuda.mem_get_info(index)  # bytes
-            gpu = {
-                "name": torch.cuda.get_device_name(index),
-                "memory_gb": round(total / 1e9, 1),
-                "free_gb": round(free / 1e9, 1),
-            }
-            gpus.append(gpu)
+            gpus.append(
+                {
+                    "name": torch.cuda.get_device_name(index),
+                    "memory_gb": round(total / 1e9, 1),
+                    "free_gb": round(free / 1e9, 1),
+                }
+            )
         return gpus
     if torch.backends.mps.is_available():
         # It shares the memory of the machine.

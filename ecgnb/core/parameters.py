@@ -43,7 +43,9 @@ def field_help(config: type) -> dict[str, str]:
 
 def choices_of(hint: Any) -> tuple[Any, ...]:
     """Return the values of a ``Literal`` type, () for any other type."""
-    return typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+    if typing.get_origin(hint) is not typing.Literal:
+        return ()
+    return typing.get_args(hint)
 
 
 def check_choices(config: Any) -> None:
@@ -123,7 +125,7 @@ def _convert_sequence(name: str, value: Any, hint: Any) -> tuple[Any, ...]:
         value = _parse_json(name, value)
     elif isinstance(value, str):
         parts = map(str.strip, re.split(r"[,|]", value))
-        value = [part for part in parts if part]
+        value = list(filter(None, parts))  # "a,,b" has two parts
     if not isinstance(value, list | tuple):
         raise ConfigError(
             f"{name} is {value!r}; it needs a list such as ['a', 'b'] or the text "
@@ -155,7 +157,8 @@ def _parse_json(name: str, text: str) -> Any:
         ) from error
 
 
-_CONVERTERS: dict[Any, Callable[[str, Any, Any], Any]] = {
+#: Functions of the parameter's name, a value and the type hint.
+_CONVERTERS: dict[Any, Callable[..., Any]] = {
     bool: _convert_bool,
     int: _convert_number,
     float: _convert_number,

@@ -25,11 +25,13 @@ def mode() -> str:
     chosen = os.environ.get("ECGNB_PROGRESS", "")
     if chosen in ("bar", "lines", "quiet"):
         return chosen
-    if "ipykernel" not in sys.modules:
-        return "bar" if sys.stderr.isatty() else "lines"
-    # JupyterLab, VS Code and Colab set one of these; nbclient and papermill set none.
-    live = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")
-    return "bar" if any(name in os.environ for name in live) else "lines"
+    if "ipykernel" in sys.modules:
+        # JupyterLab, VS Code and Colab set one of these; papermill sets none.
+        live = {"JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG"}
+        is_watched = not live.isdisjoint(os.environ)
+    else:
+        is_watched = sys.stderr.isatty()
+    return "bar" if is_watched else "lines"
 
 
 def say(line: str) -> None:

@@ -31,8 +31,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("xresnet", ["xresnet1d18", "resnet1d"])
     " Did you mean 'resnet1d' or 'xresnet1d18'?"
     """
-    near = nearest(str(name), known)
-    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    names = " or ".join(map(repr, nearest(str(name), known)))
+    return f" Did you mean {names}?" if names else ""
 
 
 def import_submodules(package_name: str) -> None:

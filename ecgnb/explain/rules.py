@@ -50,7 +50,7 @@ class Layer:
         numbers of the output's shape to numbers of the inputs' shapes.
         """
         leaves = [x.detach().requires_grad_() for x in inputs]
-        z = self.run(leaves, weights)
+        z = self.run(leaves, weights)  # output of the layer
         return z.detach(), lambda s: torch.autograd.grad(z, leaves, s)
 
     def changed(self, change: Change, change_bias: Change) -> Weights:
@@ -66,7 +66,7 @@ class Layer:
             if name.split(".")[-1].startswith("bias"):
                 changed[name] = change_bias(weight.detach())
             else:
-                n_weights += 1
+                n_weights += 1  # all but biases
                 changed[name] = change(weight.detach())
         if n_weights > 1:
             raise ConfigError(
@@ -135,7 +135,7 @@ class EpsilonStd(Epsilon):
     def _epsilon_of(self, inputs: Tensors, rank: int) -> Tensor:
         values = torch.cat([x.flatten(1) for x in inputs], dim=1)  # [B, n_values]
         epsilon = self.epsilon * values.std(1, correction=0)
-        return epsilon.view(-1, *[1] * (rank - 1))
+        return epsilon.view(-1, *[1] * (rank - 1))  # [B, 1, ...]
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class AlphaBeta:
         # Products of two negative numbers are positive contributions.
         shares = _shares(layer, inputs, relevance, _plus, _minus)
         shares = [self.alpha * share for share in shares]
-        if self.beta == 0:
+        if self.beta == 0:  # spares two runs of the layer
             return shares
         negative_shares = _shares(layer, inputs, relevance, _minus, _plus)
         pairs = zip(shares, negative_shares, strict=True)

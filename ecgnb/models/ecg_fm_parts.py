@@ -29,8 +29,9 @@ class SpectralConv:
     """
 
     def __init__(self, weight: Tensor, groups: int, n_steps: int) -> None:
-        _, width, kernel = weight.shape
+        _, width, kernel = weight.shape  # channels in of one group, taps
         dtype = weight.dtype
+        # taps before the current step
         before = kernel // 2
         # zero-pad so that the circular convolution does not wrap around
         period = n_steps + before
@@ -93,7 +94,7 @@ class ConvStem(nn.Module):
             self.steps.append((kernel, stride))
             c_in = channels
         first = layers[0][0]
-        self.norm = nn.GroupNorm(first, first)
+        self.norm = nn.GroupNorm(first, first)  # one group per channel
         self.act = nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -108,7 +109,7 @@ class ConvStem(nn.Module):
     def n_tokens(self, n_samples: Count) -> Count:
         """Return the number of tokens of a signal; below 1 if it is too short."""
         for kernel, stride in self.steps:
-            n_samples = (n_samples - kernel) // stride + 1
+            n_samples = (n_samples - kernel) // stride + 1  # no padding
         return n_samples
 
 
@@ -130,15 +131,16 @@ class PositionalConv(nn.Module):
         if dim % groups:
             raise ConfigError(f"position_groups={groups} must divide dim={dim}.")
         self.groups = groups
+        # v of the paper
         self.direction = nn.Parameter(torch.empty(dim, dim // groups, kernel))
-        self.gain = nn.Parameter(torch.empty(1, 1, kernel))
+        self.gain = nn.Parameter(torch.empty(1, 1, kernel))  # g
         self.bias = nn.Parameter(torch.zeros(dim))
         self.act = nn.GELU()
         self._cache: tuple[Any, Tensor, Tensor, SpectralConv] | None = None
 
     def weight(self) -> Tensor:
         """Return the kernel ``[D, D / groups, taps]``."""
-        norm = self.direction.norm(dim=(0, 1), keepdim=True)
+        norm = self.direction.norm(dim=(0, 1), keepdim=True)  # [1, 1, taps]
         return self.direction * (self.gain / norm)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -228,10 +230,11 @@ class SelfAttention(nn.Module):
         key = self._heads(self.key(x))
         scores = (query @ key.transpose(2, 3)) * query.shape[-1] ** -0.5
         if attended is not None:
-            scores = scores.masked_fill(~attended, float("-inf"))
-        return scores.float().softmax(-1).mean(1)
+            scores = scores.masked_fill(~attended, float("-inf"))  # softmax gives 0
+        return scores.float().softmax(-1).mean(1)  # float32 also under autocast
 
     def _heads(self, x: Tensor) -> Tensor:
+        # [B, n_heads, T', width]
         return x.unflatten(2, (self.n_heads, -1)).transpose(1, 2)
 
 
@@ -317,7 +320,7 @@ class Codebook(nn.Module):
         ``features`` are ``[..., C]``.
         """
         scores = self.scores(features).unflatten(-1, (self.groups, self.entries))
-        return scores.argmax(-1)
+        return scores.argmax(-1)  # no Gumbel noise, as in evaluation
 
     def quantized(self, codes: Tensor) -> Tensor:
         """Return the vectors ``[..., width]`` of codes ``[..., groups]``."""
@@ -342,8 +345,8 @@ class Pretraining(nn.Module):
         self, dim: int, features: int, codebook: Sequence[int], projection: int
     ) -> None:
         super().__init__()
-        groups, entries, width = codebook
-        self.mask_embedding = nn.Parameter(torch.empty(dim))
+        groups, entries, width = codebook  # width is that of all groups together
+        self.mask_embedding = nn.Parameter(torch.empty(dim))  # drawn by `draw_weights`
         self.codebook = Codebook(features, groups, entries, width)
         self.project_target = nn.Linear(width, projection)
         self.project_prediction = nn.Linear(dim, projection)
@@ -396,13 +399,14 @@ def draw_weights(model: nn.Module) -> None:
         if any(parameter.is_meta for parameter in module.parameters(recurse=False)):
             continue
         if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.02)
+            nn.init.normal_(module.weight, std=0.02)  # of BERT
             nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Conv1d):
             nn.init.kaiming_normal_(module.weight)
         elif isinstance(module, PositionalConv):
             dim, _, kernel = module.direction.shape
             nn.init.normal_(module.direction, std=(4 / (kernel * dim)) ** 0.5)
+            # weight = direction
             module.gain.copy_(module.direction.norm(dim=(0, 1), keepdim=True))
         elif isinstance(module, Codebook):
             nn.init.uniform_(module.vectors)

@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 
 from ecgnb.core.errors import ConfigError
 from ecgnb.models.base import MODELS, Backbone, FeatureInfo
+from ecgnb.port.build import output_nodes
 from ecgnb.port.network import CHANNELS_FIRST
 from ecgnb.port.ported import PortedModel, build_port, major
 from ecgnb.port.reading.calls import Config
@@ -118,11 +119,6 @@ class KerasHead(nn.Module):
         return self.classifier(self.embed(features))
 
 
-def _last_node(graph: fx.Graph) -> Any:
-    """Return the node whose value a graph of one output returns."""
-    return next(node.args[0] for node in graph.nodes if node.op == "output")
-
-
 class _Parts:
     """The graph of a port's logits, cut after feature maps through which everything
     passes.
@@ -130,7 +126,7 @@ class _Parts:
 
     def __init__(self, port: PortedModel) -> None:
         graph = port.logits.graph
-        self.last = _last_node(graph)
+        (self.last,) = output_nodes(graph)
         self.nodes = list(graph.nodes)
         module: Any = None
         if self.last.op == "call_module":
@@ -169,7 +165,7 @@ class _Parts:
         start, stop = self.nodes.index(first) + 1, self.nodes.index(self.last)
         for node in self.nodes[start:stop]:
             copies[node] = graph.node_copy(node, copies.__getitem__)
-        graph.output(copies[self.last.args[0]])
+        graph.output(copies[self.last.all_input_nodes[0]])
         return graph
 
     def _feature_maps(self) -> list[FeatureMap]:
@@ -228,11 +224,12 @@ def backbone_of(port: PortedModel) -> KerasBackbone:
         leads=contract.leads,
         task=contract.task,
     )
-    classifier = str(_last_node(port.logits.graph).target)
-    tensors = dict(port.named_parameters()) | dict(port.named_buffers())
+    (logits,) = output_nodes(port.logits.graph)
+    weights = port.state_dict()
     state = {}
     for key in model.state_dict():
-        name = key.replace("head.classifier", classifier)
-        state[key] = tensors[name.removeprefix("body.").removeprefix("head.hidden.")]
+        name = key.replace("head.classifier", str(logits.target))
+        name = name.removeprefix("body.").removeprefix("head.hidden.")
+        state[key] = weights[name]
     model.load_state_dict(state, strict=True)
     return model.eval()

@@ -141,8 +141,8 @@ def _check_names(field: str, names: Any) -> None:
 
 
 def contract_of(
-    contract: Contract | Mapping[str, Any] | str | Path | None,
-) -> Contract | None:
+    contract: Contract | Mapping[str, Any] | str | Path,
+) -> Contract:
     """Return a contract, from its fields, a JSON file of them, or the name of a known
     one.
 
@@ -150,7 +150,7 @@ def contract_of(
         ConfigError: the name or a field is unknown, a field is missing, or the file
             cannot be read.
     """
-    if contract is None or isinstance(contract, Contract):
+    if isinstance(contract, Contract):
         return contract
     if isinstance(contract, str | Path):
         if Path(contract).suffix != ".json":
@@ -161,14 +161,13 @@ def contract_of(
     unknown = [name for name in contract if name not in known]
     missing = [name for name in needed if name not in contract]
     if unknown or missing:
-        problem = f"has no field {unknown[0]!r}" if unknown else ""
-        raise ConfigError(
-            f"The contract {problem or 'lacks ' + ', '.join(missing)}; its fields are "
-            f"{', '.join(known)}."
-        )
+        problem = f"lacks {', '.join(missing)}"
+        if unknown:
+            problem = f"has no field {unknown[0]!r}"
+        raise ConfigError(f"The contract {problem}; its fields are {', '.join(known)}.")
     values = dict(contract)
     for name, value in values.items():
-        if isinstance(value, list):
+        if isinstance(value, list):  # as JSON has it; the dataclass has tuples
             values[name] = tuple(value)
     return Contract(**values)
 

@@ -11,6 +11,7 @@ from ecgnb.core.environment import package_version
 from ecgnb.figures.html_report import Section, write_report
 from ecgnb.port.contract import Contract, contract_facts
 from ecgnb.port.inspection.inspect_keras import NOT_IN_FILE, KerasInspection
+from ecgnb.port.network import size_texts
 from ecgnb.port.ported import PortedModel
 from ecgnb.port.proof.compare import Comparison
 
@@ -64,11 +65,14 @@ def write_port_report(
     verdict = "not yet"
     if comparison is not None:
         verdict = "passed" if comparison.passed else "FAILED"
+    inputs = []
+    for _, *sizes in port.origin.inputs.values():
+        inputs.append(" x ".join(size_texts(sizes)))
     facts = {
         "Keras": inspection.keras_version or "no version in the file",
         "layers": len(port.origin.modules),
         "parameters": inspection.parameters,
-        "input": "; ".join(map(_shape, port.origin.inputs.values())),
+        "input": "; ".join(inputs),
         "axes of the input": port.origin.input_layout,
         "verified": verdict,
     }
@@ -89,10 +93,6 @@ def write_port_report(
     )
     title = f"Port of {printable(inspection.file)}"
     return write_report(path, title, facts, sections, footer)
-
-
-def _shape(shape: tuple[int | None, ...]) -> str:
-    return " x ".join("any" if size is None else str(size) for size in shape[1:])
 
 
 def _source(port: PortedModel) -> str:
@@ -138,7 +138,6 @@ def differences(table: pd.DataFrame) -> pd.DataFrame:
 
 def _layers(inspection: KerasInspection) -> Section:
     table = inspection.short_table
-    table = table.loc[:, (table.astype(str) != "").any()]
     table = table.map(lambda cell: printable(cell) if isinstance(cell, str) else cell)
     caption = "Layers in the order of their calls"
     if "takes" in table:

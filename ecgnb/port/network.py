@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import keyword
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -181,6 +182,11 @@ def module_name(name: str) -> str:
         name = f"layer_{name}"
     taken = hasattr(fx.GraphModule, name) or name in _RESERVED
     return f"{name}_" if taken or keyword.iskeyword(name) else name
+
+
+def size_texts(sizes: Sequence[int | None], free: str = "any") -> list[str]:
+    """Return the sizes of a shape as texts, ``free`` for a dimension that is free."""
+    return [free if size is None else str(size) for size in sizes]
 
 
 def _nodes(values: Any) -> Any:

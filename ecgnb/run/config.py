@@ -86,6 +86,7 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    # Of the parameters that are set; equal values are equal, wherever they came from.
     _sources: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
@@ -111,13 +112,14 @@ class RunConfig:
         }
         profile = {**variables, **notebook}.get("PROFILE", cls.profile)
         convert("PROFILE", profile, parameter_types()["PROFILE"])
+        layers: dict[str, Mapping[str, Any]] = {
+            "profile": PROFILES[profile],
+            "environment": variables,
+            "notebook": notebook,
+        }
         values: dict[str, Any] = {}
         sources: dict[str, str] = {}
-        for source, layer in (
-            ("profile", PROFILES[profile]),
-            ("environment", variables),
-            ("notebook", notebook),
-        ):
+        for source, layer in layers.items():  # a later one overrides
             values |= layer
             sources |= dict.fromkeys(layer, source)
         return cls.from_resolved(values, sources)
@@ -139,7 +141,7 @@ class RunConfig:
             "`ecgnb parameters` lists them all.",
         )
         arguments: dict[str, Any] = {}
-        for section, kind in _sections().items():
+        for section, kind in _SECTIONS.items():
             values = {}
             for name, hint in field_types(kind).items():
                 parameter = name.upper()
@@ -155,7 +157,7 @@ class RunConfig:
         sections.
         """
         values: dict[str, Any] = {"PROFILE": self.profile}
-        for section, kind in _sections().items():
+        for section, kind in _SECTIONS.items():
             config = getattr(self, section)
             values |= {
                 name.upper(): getattr(config, name) for name in field_types(kind)
@@ -191,6 +193,14 @@ class RunConfig:
         return fingerprint(values, 8)
 
 
+#: The dataclass of each section of `RunConfig`.
+_SECTIONS: dict[str, Any] = {
+    name: kind
+    for name, kind in field_types(RunConfig).items()
+    if dataclasses.is_dataclass(kind)
+}
+
+
 def parameter_types() -> dict[str, Any]:
     """Return the type of every parameter by its upper-case name."""
     return _of_all_fields(field_types)
@@ -203,7 +213,7 @@ def parameter_help() -> dict[str, str]:
 
 def _of_all_fields(describe: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
     facts = {"PROFILE": describe(RunConfig)["profile"]}
-    for kind in _sections().values():
+    for kind in _SECTIONS.values():
         facts |= {name.upper(): fact for name, fact in describe(kind).items()}
     return facts
 
@@ -245,12 +255,6 @@ def parameters_from_namespace(namespace: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in namespace.items()
         if re.fullmatch(r"[A-Z][A-Z0-9_]+", name) and isinstance(value, plain)
     }
-
-
-def _sections() -> dict[str, Any]:
-    """Return the dataclass of each section of `RunConfig`."""
-    types = field_types(RunConfig).items()
-    return {name: kind for name, kind in types if dataclasses.is_dataclass(kind)}
 
 
 def _environment_parameters(environment: Mapping[str, str]) -> dict[str, str]:

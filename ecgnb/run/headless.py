@@ -144,7 +144,7 @@ def notebook_run(
     return Run(project_root(), RunConfig.from_parameters({**defaults, **values}))
 
 
-def _execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> None:
+def _execute(source: Path, target: Path, parameters: dict[str, Any]) -> None:
     # Imported here: papermill takes a second, and refused parameters need none of it.
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -155,14 +155,14 @@ def _execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> None:
     try:
         with _progress_as_lines():
             papermill.execute_notebook(
-                str(source),
-                str(target),
-                parameters=dict(parameters),
+                source,
+                target,
+                parameters=parameters,
                 progress_bar=False,
                 log_output=False,
                 stdout_file=sys.stdout,  # what the cells print, line by line
                 stderr_file=sys.stderr,
-                cwd=str(project_root()),
+                cwd=project_root(),
                 kernel_name="python3",
                 language="python",
                 # Every kernel warns that it uses no encryption otherwise.
@@ -185,11 +185,11 @@ def _progress_as_lines() -> Iterator[None]:
     """Set the progress display to lines for kernels, unless the user chose one; a bar
     would be printed at every refresh.
     """
-    chosen = os.environ.get(PROGRESS)
-    os.environ[PROGRESS] = chosen or "lines"
+    if os.environ.get(PROGRESS):
+        yield
+        return
+    os.environ[PROGRESS] = "lines"
     try:
         yield
     finally:
         del os.environ[PROGRESS]
-        if chosen is not None:
-            os.environ[PROGRESS] = chosen

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,6 +52,8 @@ STAGES = {
     "evaluate": Stage("ecgnb.evaluate(run)", 1),
     "report": Stage("ecgnb.write_report(run)", 1),
 }
+#: The stage before each stage but the first.
+_BEFORE = dict(pairwise(reversed(STAGES)))
 _RECORD_KEYS = {"inputs", "previous", "files", "results", "finished"}
 
 
@@ -65,14 +68,16 @@ class Run:
 
     root: Path
     config: RunConfig
+    # Of tables and stores that several cells read; `finish` clears it.
     _cache: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def name(self) -> str:
         """``<data set>-<profile>-<model>-<hash of the configuration>``."""
         config = self.config
-        title = f"{config.data.name}-{config.profile}-{config.model.label}"
-        return f"{title}-{config.key()}"
+        return (
+            f"{config.data.name}-{config.profile}-{config.model.label}-{config.key()}"
+        )
 
     @property
     def folder(self) -> Path:
@@ -210,9 +215,7 @@ class Run:
 
     def _previous_inputs(self, stage: str) -> str:
         """Return the hash of the inputs of the stage before this one."""
-        stages = list(STAGES)
-        position = stages.index(stage)
-        record = self.record(stages[position - 1]) if position > 0 else None
+        record = self.record(_BEFORE[stage]) if stage in _BEFORE else None
         return record["inputs"] if record else ""
 
     def _damage(self, record: Mapping[str, Any]) -> str:
@@ -331,10 +334,6 @@ class Run:
 
     # Tables for people
 
-    def parameters_table(self) -> pd.DataFrame:
-        """Return one row per parameter, see `RunConfig.table`."""
-        return self.config.table()
-
     def stages_table(self) -> pd.DataFrame:
         """Return one row per stage: ``stage, state, finished (UTC), call``.
 
@@ -356,9 +355,10 @@ class Run:
 
     def _repr_html_(self) -> str:
         """Show name, stages and parameters in a notebook; defaults are folded away."""
-        parameters = self.parameters_table()
+        parameters = self.config.table()
         as_json = functools.partial(json.dumps, ensure_ascii=False)
         parameters["value"] = parameters["value"].map(as_json)
+        # Whatever a user chose is shown; the rest can be folded out.
         is_default = parameters["source"] == "default"
         chosen = parameters.loc[~is_default, ["parameter", "value", "source"]]
         defaults = parameters.loc[is_default, ["parameter", "value"]]
@@ -383,7 +383,7 @@ def _read_csv(file: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
     return pd.read_csv(
         file,
         dtype=dict.fromkeys(text, "str"),
-        keep_default_na=not text,
+        keep_default_na=not text,  # a class may be called "NA" or "None"
         encoding="utf-8",
     )
 

@@ -85,12 +85,14 @@ def list_runs() -> pd.DataFrame:
 
     rows = []
     for config in _runs_folder(project_root()).glob("*/config.json"):
-        folder = config.parent
-        records = {file.stem: file for file in folder.glob("stages/*.json")}
-        done = [stage for stage in STAGES if stage in records]
-        changed = max(file.stat().st_mtime for file in (config, *records.values()))
+        last_stage, changed = "", config.stat().st_mtime
+        for stage in STAGES:
+            record = config.parent / "stages" / f"{stage}.json"
+            if record.is_file():
+                last_stage = stage
+                changed = max(changed, record.stat().st_mtime)
         when = datetime.fromtimestamp(changed).isoformat(sep=" ", timespec="seconds")
-        rows.append((folder.name, done[-1] if done else "", when))
+        rows.append((config.parent.name, last_stage, when))
     table = pd.DataFrame(rows, columns=["run", "last stage", "changed"])
     return table.sort_values("changed", ascending=False, ignore_index=True)
 
@@ -123,9 +125,11 @@ def _start(run: Run) -> Run:
             f"{file} does not belong to run {run.name}. Move that folder away and "
             "start again."
         )
+    # Equal configurations may have their values from other sources.
     if written != config or written.sources() != config.sources():
-        content = {"parameters": config.parameters(), "sources": config.sources()}
-        write_json(file, content)
+        write_json(
+            file, {"parameters": config.parameters(), "sources": config.sources()}
+        )
     latest = _latest_file(run.root)
     if read_dict(latest).get("run") != run.name:
         write_json(latest, {"run": run.name})
@@ -205,17 +209,17 @@ def log_to(run: Run) -> None:
     """Send the package's log to the run's file, and to no other."""
     file = run.log_file
     logger = logging.getLogger("ecgnb")
-    handlers = [h for h in logger.handlers if isinstance(h, logging.FileHandler)]
-    if any(Path(handler.baseFilename) == file for handler in handlers):
-        return
-    for handler in handlers:
-        logger.removeHandler(handler)
-        handler.close()
+    for handler in list(logger.handlers):
+        if isinstance(handler, logging.FileHandler):
+            if Path(handler.baseFilename) == file:
+                return
+            logger.removeHandler(handler)
+            handler.close()
     make_folder(file.parent)
-    handler = _RunLog(file, encoding="utf-8", delay=True)
-    handler.setFormatter(
+    log = _RunLog(file, encoding="utf-8", delay=True)  # created at the first line
+    log.setFormatter(
         logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     )
-    logger.addHandler(handler)
+    logger.addHandler(log)
     logger.setLevel(logging.INFO)
-    logger.propagate = False
+    logger.propagate = False  # not to the handlers of a notebook or of papermill

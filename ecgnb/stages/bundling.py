@@ -51,11 +51,11 @@ def make_bundle(
             "classes are the names of a checkpoint's outputs; a bundle, a run and a "
             "port bring their own."
         )
-    if classes:
+    if classes:  # only a checkpoint takes them
         bundle = open_bundle(str(source), classes=classes)
     else:
         bundle = find_bundle(source)
-    report = None
+    report = None  # there is nothing to compare in float32
     if precision != "float32":
         files = files_in_folders(recordings)
         if not files:

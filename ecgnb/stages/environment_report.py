@@ -64,11 +64,11 @@ def available(kind: str | None = None) -> pd.DataFrame:
     """
     rows = []
     for registry in REGISTRIES:
+        if kind not in (None, registry.kind):
+            continue
         for name in registry:
             entry = registry.get(name)
+            # Data sets have a title, everything else a docstring.
             first_line = (entry.__doc__ or "").strip().partition("\n")[0]
             rows.append((registry.kind, name, getattr(entry, "title", first_line)))
-    table = pd.DataFrame(rows, columns=["kind", "name", "about"])
-    if kind is None:
-        return table
-    return table[table["kind"] == kind].reset_index(drop=True)
+    return pd.DataFrame(rows, columns=["kind", "name", "about"])

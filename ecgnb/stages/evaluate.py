@@ -74,11 +74,11 @@ def evaluate(run: Run) -> pd.DataFrame:
     valid = predict_split(run, model, objective, "valid")
     test = predict_split(run, model, objective, "test")
     classes, task = run.classes, run.task
-    temperature = fit_temperature(valid.logits, valid.targets, task)
+    temperature = fit_temperature(valid.logits, valid.targets, task)  # > 1: too sure
     calibrated = _calibrated(valid, task, temperature)
     chosen = choose_thresholds(valid.targets, calibrated, task)
-    thresholds = None if chosen is None else chosen.tolist()
-    probabilities = _calibrated(test, task, temperature)
+    thresholds = None if chosen is None else chosen.tolist()  # None for multiclass
+    probabilities = _calibrated(test, task, temperature)  # [n, n_classes]
     sizes = {part: len(rows) for part, rows in run.splits.parts.items()}
     metrics = {
         **compute_metrics(test.targets, probabilities, classes, task, thresholds),
@@ -88,8 +88,10 @@ def evaluate(run: Run) -> pd.DataFrame:
         "split": {**sizes, "leaks": run.require("split")["leaks"]},
         "uncalibrated": _calibration_numbers(test, task),
     }
-    table = _prediction_table(run, test, probabilities, thresholds)
-    write_csv(run.path("predictions.csv"), table)
+    write_csv(
+        run.path("predictions.csv"),
+        _prediction_table(run, test, probabilities, thresholds),
+    )
     write_json(run.path("metrics.json"), metrics)
     _write_bundle(run, model, metrics)
     run.finish("evaluate", inputs, files=RESULTS)
@@ -112,7 +114,8 @@ def headline_table(run: Run) -> pd.DataFrame:
     """Return the headline numbers of a run with their intervals: ``metric, value, low,
     high``.
     """
-    return pd.DataFrame(run.metrics["intervals"])[["metric", "value", "low", "high"]]
+    columns = ["metric", "value", "low", "high"]
+    return pd.DataFrame(run.metrics["intervals"], columns=columns)
 
 
 def per_class_table(run: Run) -> pd.DataFrame:
@@ -134,8 +137,10 @@ def load_best_model(run: Run) -> tuple[Any, Any]:
 def predict_split(run: Run, model: Any, objective: Any, part: str) -> Predictions:
     """Return the logits of one split ("valid", "test"), before any calibration."""
     device = choose_accelerator(run.config.training.device)
-    loader = build_loader(run, part, device=device)
-    predictions = predict_logits(model, loader, objective)  # float32
+    predictions = predict_logits(
+        model, build_loader(run, part, device=device), objective
+    )
+    # Calibration and metrics are computed in float64.
     return predictions._replace(logits=predictions.logits.astype(np.float64))
 
 
@@ -165,7 +170,7 @@ def _intervals(
     options: dict[str, Any] = {
         "n_resamples": config.bootstrap_resamples,
         "confidence": config.confidence,
-        "groups": patient_groups(run.records.iloc[run.splits.test]),
+        "groups": patient_groups(run.records.iloc[run.splits.test]),  # int64 [n]
     }
     headline = [bootstrap(*inputs, **options)]
     decisions = decide(probabilities, run.task, thresholds)
@@ -193,7 +198,7 @@ def challenge_scorer_of(
     if year is None or run.task != "multilabel":
         return None
     classes, weights = challenge_weights(year)
-    if set(run.classes) != set(classes):
+    if set(run.classes) != set(classes):  # no score for a part of them
         return None
     order = [classes.index(name) for name in run.classes]
     weights = weights[np.ix_(order, order)]  # [true class, decision]
@@ -209,6 +214,7 @@ def _prediction_table(
     classes = list(run.classes)
     records = run.records.iloc[run.splits.test].reset_index(drop=True)
     called = called_classes(run.classes, run.task, probabilities, thresholds)
+    # "AF|MI" and "MI|AF" are the same.
     correct = [
         set(prediction.split("|")) == set(label.split("|"))
         for prediction, label in zip(called, records["label"], strict=True)
@@ -221,22 +227,23 @@ def _prediction_table(
 
 
 def _write_bundle(run: Run, model: Any, metrics: dict[str, Any]) -> None:
-    provenance = {
-        "run": run.name,
-        "dataset": run.config.data.name,
-        "parameters": run.config.parameters(),
-        "best_checkpoint_sha256": sha256_file(run.path("checkpoints", "best.ckpt")),
-        "environment": describe_environment(run.root),
-    }
+    best = run.path("checkpoints", "best.ckpt")
     bundle = Bundle(
         model=model,
         classes=run.classes,
         task=run.task,
+        # LEADS may be empty; a bundle names the leads that were stored.
         prepare=dataclasses.replace(run.config.prepare, leads=run.store.leads),
         transforms=build_pipeline(run.config.transforms.transforms),
         thresholds=tuple(metrics["thresholds"] or ()),
         temperature=metrics["temperature"],
         metrics={"intervals": metrics["intervals"], "split": metrics["split"]},
-        provenance=provenance,
+        provenance={
+            "run": run.name,
+            "dataset": run.config.data.name,
+            "parameters": run.config.parameters(),
+            "best_checkpoint_sha256": sha256_file(best),
+            "environment": describe_environment(run.root),
+        },
     )
     save_bundle(bundle, run.path("bundle"))

@@ -46,16 +46,18 @@ class Explanation:
     method: str
 
     def _by_lead(self) -> np.ndarray:
+        # Grad-CAM and attention have one row for all leads.
         return np.broadcast_to(self.attribution, self.recording.signal.shape)
 
     def densest_second(self, seconds: float = 10.0) -> float:
         """Return the start of the stretch of ``seconds`` with most of the absolute
         relevance.
         """
-        window = round(seconds * self.recording.fs)
+        window = round(seconds * self.recording.fs)  # samples
         over_time = np.abs(self._by_lead()).sum(axis=0)
         if len(over_time) <= window:
             return 0.0
+        # Sums of all windows as differences of one cumulative sum.
         total = np.concatenate([[0.0], np.cumsum(over_time, dtype=np.float64)])
         return int((total[window:] - total[:-window]).argmax()) / self.recording.fs
 
@@ -64,7 +66,7 @@ class Explanation:
         where it is largest.
         """
         values = np.clip(self._by_lead(), 0.0, None)
-        total = float(values.sum()) or 1.0
+        total = float(values.sum()) or 1.0  # no sample may raise the score
         return pd.DataFrame(
             {
                 "lead": self.recording.leads,
@@ -198,6 +200,7 @@ def _seen_recording(bundle: Bundle, recording: Recording) -> Recording:
     )
     in_millivolts = replace(bundle, prepare=replace(prepare, filters=kept))
     windows = windows_of(in_millivolts, recording)
+    # [n_leads, samples], without the padding of a short window
     parts = [window.signal[:, slice(*window.valid)] for window in windows]
     return replace(
         recording,

@@ -91,7 +91,7 @@ def find_bundle(run: Model) -> Bundle:
             names.
     """
     if isinstance(run, str | Path):
-        path = Path(run)
+        path = Path(run)  # or the name of a run, or of a model on the hub
         looks_like_path = path.suffix in WEIGHTS or len(path.parts) > 1
         if is_bundle(run) or (looks_like_path and not path.exists()):
             return open_bundle(run)  # raises for a path that does not exist
@@ -126,6 +126,7 @@ def files_in_folders(sources: Source | Iterable[Source]) -> Source | list[Source
 
 def _is_folder(source: str | Path) -> bool:
     """Return whether this is a folder, and not a WFDB record of the same name."""
+    # A record "100" is the file 100.hea; a folder 100 may be beside it.
     return Path(source).is_dir() and not header_path(source).is_file()
 
 

@@ -19,6 +19,7 @@ def prepare(run: Run) -> pd.DataFrame:
     """
     run.require("cohort")
     config = run.config.prepare
+    # Of recordings and preparation, so that runs share a store.
     fingerprint = store_fingerprint(run.manifest, config)
     folder = run.root / "artifacts" / "stores" / f"{run.config.data.name}-{fingerprint}"
     store = prepare_store(run.manifest, config, folder)
@@ -42,11 +43,10 @@ def preparation_table(run: Run) -> pd.DataFrame:
     store = run.store
     # "clipped_leads:V1;cropped:12 s" has two flags, each with its detail
     flags = store.records["flags"].str.split(";").explode().str.partition(":")[0]
-    reasons = store.rejected["reason"].value_counts()
     counts = [
         pd.Series({"stored": len(store)}),
         flags[flags != ""].value_counts().add_prefix("stored, flag "),
-        reasons.add_prefix("rejected, "),
+        store.rejected["reason"].value_counts().add_prefix("rejected, "),
         pd.Series({"rejected": len(store.rejected)}),
     ]
     return pd.concat(counts).rename_axis("what").reset_index(name="recordings")

@@ -79,6 +79,7 @@ def draw_figures(run: Run, section: str) -> tuple[list[tuple[str, Any]], str]:
         figure that could not be drawn, with the reason.
     """
     figures, failures = [], []
+    # Figures without an order come last.
     for name in sorted(FIGURES, key=lambda name: FIGURES.about(name).get("order", 1e9)):
         about = FIGURES.about(name)
         if SECTIONS.get(about.get("needs", ""), "Evaluation") != section:
@@ -99,10 +100,10 @@ def _summary(run: Run) -> dict[str, Any]:
     headline = headline_table(run).set_index("metric").astype(float)
     facts: dict[str, Any] = {}
     for name in ("macro_auroc", "macro_f1", "accuracy", "f_max"):
-        if name in headline.index:
+        if name in headline.index:  # the task decides which there are
             facts[_metric_label(name)] = format_interval(*headline.loc[name])
     facts["test recordings"] = metrics["n_records"]
-    facts["classes"] = ", ".join(run.classes) if classes <= 8 else classes
+    facts["classes"] = ", ".join(run.classes) if classes <= 8 else classes  # one line
     facts["leaks between splits"] = metrics["split"]["leaks"]
     return facts
 
@@ -134,8 +135,8 @@ def _split_section(run: Run) -> Section:
     if leaks:
         text = f"{leaks} LEAKS between the splits."
     text = " ".join([text, *run.splits.report.get("warnings", [])])
-    tables = [("Recordings of each class in each part", split_table(run))]
-    return _section(run, "Splits", text, tables)
+    table = ("Recordings of each class in each part", split_table(run))
+    return _section(run, "Splits", text, [table])
 
 
 def _training_section(run: Run) -> Section:
@@ -157,7 +158,7 @@ def _evaluation_section(run: Run) -> Section:
     headline = headline_table(run)
     headline["metric"] = headline["metric"].map(_metric_label)
     rows = []
-    for name, before in metrics["uncalibrated"].items():
+    for name, before in metrics["uncalibrated"].items():  # Brier score, ECE
         rows.append((_metric_label(name), before, metrics["headline"][name]))
     rows.append(("temperature", 1.0, metrics["temperature"]))
     calibration = pd.DataFrame(rows, columns=["number", "before", "after"])
@@ -194,5 +195,8 @@ def _parameter_section(run: Run) -> Section:
         "The same parameters, recordings and versions give the same numbers on the "
         "same machine."
     )
-    tables = [("Parameters", table), ("Environment", environment)]
-    return Section("Parameters and environment", text, tables)
+    return Section(
+        "Parameters and environment",
+        text,
+        [("Parameters", table), ("Environment", environment)],
+    )

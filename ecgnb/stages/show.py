@@ -53,6 +53,7 @@ _FUNCTIONS = (
 
 
 def __getattr__(name: str) -> Callable[[Run], pd.DataFrame]:
+    # Made at each access, so that a figure registered in a notebook is found, too.
     if name not in FIGURES:
         raise AttributeError(
             f"module {__name__!r} has no attribute {name!r}."
@@ -92,7 +93,7 @@ def test_examples(run: Run, count: int = 2) -> pd.DataFrame:
     confidence = predictions.filter(regex="^probability_").max(axis=1)
     order = confidence.sort_values(ascending=False, kind="stable").index
     correct = predictions["correct"][order].astype(bool)
-    positions = []
+    positions = []  # rows of predictions.csv; None where one kind has run out
     for right, wrong in zip_longest(order[correct], order[~correct]):
         positions += [right, wrong]
     chosen = [position for position in positions if position is not None][:count]
@@ -116,8 +117,9 @@ def recording(source: Source, run: Model = "latest", **reading: Any) -> pd.DataF
     """
     signal = read_source(source, reading)
     table, probabilities = predict_one(find_bundle(run), signal)
-    predicted = table["prediction"].iloc[0]
-    figure, _ = plot_ecg(signal, probabilities=probabilities, predicted=predicted)
+    figure, _ = plot_ecg(
+        signal, probabilities=probabilities, predicted=table["prediction"].iloc[0]
+    )
     _display(figure)
     return table
 
@@ -186,7 +188,7 @@ def attention(
         start=result.densest_second(),
     )
     _display(figure, save_to)
-    samples = np.arange(len(result.attribution))
+    samples = np.arange(len(result.attribution))  # one attention for all leads
     seconds = (samples / result.recording.fs).astype(int)
     by_second = pd.Series(result.attribution).groupby(seconds)
     return by_second.agg(["mean", "max"]).rename_axis("second").reset_index()
@@ -216,7 +218,7 @@ def _display(figure: Figure, save_to: str | Path | None = None) -> None:
     if save_to is not None:
         with atomic_write(Path(save_to)) as temporary:
             temporary.write_bytes(png_bytes(figure))
-    if "ipykernel" in sys.modules:
+    if "ipykernel" in sys.modules:  # a script has nowhere to display it
         from IPython.display import Image, display
 
         display(Image(png_bytes(figure), alt=figure.get_suptitle()))

@@ -8,14 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
 from ecgnb.core.errors import ConfigError
 from ecgnb.core.files import fingerprint, read_dict, sha256_file, write_json
 from ecgnb.core.progress import say
-from ecgnb.data.labels.targets import encode
 from ecgnb.data.loading.loaders import Loader
 from ecgnb.data.loading.sampler import balanced_weights
 from ecgnb.deploy.bundle import Bundle
@@ -27,7 +25,7 @@ from ecgnb.objectives import OBJECTIVES, ObjectiveContext, build_objective
 from ecgnb.objectives.base import Objective
 from ecgnb.run.run import Run
 from ecgnb.run.session import find_run, log_to
-from ecgnb.stages.split import patient_groups, split_inputs
+from ecgnb.stages.split import patient_groups, split_inputs, targets_of
 from ecgnb.training.callbacks import Callback, build_callbacks
 from ecgnb.training.devices import make_fabric
 from ecgnb.training.launch import launch
@@ -66,8 +64,7 @@ def train(
         # define (and register) them.
         objective = OBJECTIVES.get(config.objective)
         observers = build_callbacks([*config.callbacks, *callbacks])
-        folder = str(run.folder)
-        launch(train_rank, config, folder, inputs, objective, observers)
+        launch(train_rank, config, str(run.folder), inputs, objective, observers)
     return run.history
 
 
@@ -83,6 +80,7 @@ def train_rank(
     run = find_run(folder)
     log_to(run)
     config = run.config.training
+    # Without it, several processes wait for gradients that the loss does not give.
     fabric = make_fabric(
         config, find_unused_parameters=not objective_class.uses_all_parameters
     )
@@ -91,10 +89,10 @@ def train_rank(
         "rank": fabric.global_rank,
         "world_size": fabric.world_size,
     }
-    identity = fingerprint(inputs)
+    identity = fingerprint(inputs)  # in the checkpoints: `fit` resumes no others
     if fabric.is_global_zero:
         set_aside(run, inputs)
-    fabric.barrier()
+    fabric.barrier()  # no process looks for checkpoints before they are moved
     model = build_run_model(run)
     result = fit(
         model,
@@ -143,7 +141,7 @@ def set_aside(run: Run, inputs: dict[str, Any]) -> None:
             f"{' and '.join(changed)} changed since the last training; its checkpoints "
             f"are kept in {kept.name}."
         )
-        if kept.exists():
+        if kept.exists():  # the data changed back and forth
             shutil.rmtree(kept)
         folder.rename(kept)
     write_json(file, inputs)
@@ -152,13 +150,14 @@ def set_aside(run: Run, inputs: dict[str, Any]) -> None:
 def training_inputs(run: Run) -> dict[str, Any]:
     """Return everything that decides which weights come out."""
     run.require("split")
+    split = split_inputs(run)
     model = dataclasses.asdict(run.config.model)
-    if run.config.model.start_from:
+    if run.config.model.start_from:  # another file may have the same name later
         model["start_weights"] = _start_weights_sha256(run.config.model.start_from)
     return {
-        "split": run.require_current("split", split_inputs(run))["fingerprint"],
-        "store": run.require("prepare")["content"],
-        "labels": fingerprint(run.records["label"].tolist()),
+        "split": run.require_current("split", split)["fingerprint"],
+        "store": split["store"],
+        "labels": split["labels"],
         "classes": run.classes,
         "task": run.task,
         "model": model,
@@ -220,7 +219,7 @@ def start_model(run: Run, report: Callable[[str], None] = say) -> Any:
     folder = run.config.model.start_from
     bundle = open_bundle(folder)
     fixed = ["TARGET_FS", "LEADS"]
-    if not bundle.model.any_length:
+    if not bundle.model.any_length:  # it takes one length
         fixed.insert(1, "TARGET_SAMPLES")
     differences = _differences(run, bundle)
     wrong = [differences[name] for name in fixed if name in differences]
@@ -233,7 +232,7 @@ def start_model(run: Run, report: Callable[[str], None] = say) -> Any:
         if name in differences:
             report(f"The model in {folder} was trained with other {differences[name]}.")
     model = bundle.model
-    model.n_samples = run.store.n_samples
+    model.n_samples = run.store.n_samples  # a model of any length takes them
     if (bundle.classes, bundle.task) != (run.classes, run.task):
         old = "it had none before"
         if bundle.classes:
@@ -246,6 +245,7 @@ def start_model(run: Run, report: Callable[[str], None] = say) -> Any:
 
 def _differences(run: Run, bundle: Bundle) -> dict[str, str]:
     """Describe by parameter how the run's recordings differ from those of a bundle."""
+    # LEADS may be empty: the leads are then those of the data set.
     prepare = dataclasses.replace(run.config.prepare, leads=run.store.leads)
     transforms = build_pipeline(run.config.transforms.transforms)
     pairs: dict[str, Any] = {"transforms": (bundle.transforms, transforms)}
@@ -267,7 +267,7 @@ def build_run_objective(run: Run, model: Any) -> Objective:
         model=model,
         task=run.task,
         classes=run.classes,
-        targets=targets_of(run, run.splits.train),
+        targets=targets_of(run, run.records.iloc[run.splits.train]),
         transforms=build_pipeline([*transforms.transforms, *transforms.augment]),
         fs=run.store.fs,
         config=config,
@@ -286,19 +286,20 @@ def build_loader(run: Run, part: str, *, shuffle: bool = False, **process: Any) 
         **process: ``device``, ``rank`` and ``world_size``.
     """
     rows = getattr(run.splits, part)
-    targets = targets_of(run, rows)
+    records = run.records.iloc[rows]
+    targets = targets_of(run, records)
     config = run.config.training
     is_weighted = shuffle and config.sampler == "weighted"
     patients = None
     if config.sampler == "patient":
-        patients = patient_groups(run.records.iloc[rows])
+        patients = patient_groups(records)
     return Loader(
         run.store,
         rows,
         targets,
         batch_size=config.batch_size(process.get("device", "cpu")),
         seed=config.seed,
-        shuffle=shuffle and not is_weighted,
+        shuffle=shuffle and not is_weighted,  # weighted: drawn with replacement
         weights=balanced_weights(targets) if is_weighted else None,
         patients=patients,
         records_per_patient=config.records_per_patient,
@@ -306,11 +307,3 @@ def build_loader(run: Run, part: str, *, shuffle: bool = False, **process: Any) 
         windows_per_record=config.windows_per_record,
         **process,
     )
-
-
-def targets_of(run: Run, rows: np.ndarray) -> np.ndarray:
-    """Return the targets of some rows of the store: int64 ``[n]``, or float32 ``[n,
-    n_classes]`` for multilabel.
-    """
-    records = run.records.iloc[rows]
-    return encode(records.set_index("record_id")["label"], run.classes, run.task)

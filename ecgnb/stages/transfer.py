@@ -25,7 +25,7 @@ from ecgnb.stages.train import train
 WAYS: dict[str, tuple[bool, dict[str, Any]]] = {
     "linear probe, pretrained encoder": (True, {"FREEZE": "body"}),
     "linear probe, random encoder": (False, {"FREEZE": "body"}),
-    "fine-tuned": (True, {"LAYER_DECAY": 0.75}),
+    "fine-tuned": (True, {"LAYER_DECAY": 0.75}),  # rate * 0.75 per layer from the top
     "trained from scratch": (False, {}),
 }
 
@@ -79,6 +79,7 @@ def _architecture(bundle: Bundle) -> dict[str, Any]:
     """Return the parameters of a run that trains the same network from random
     weights.
     """
+    # The codebook serves the pretraining only.
     spec = {**bundle.model.spec(), "codebook": None}
     options = {
         name: spec[name]

@@ -52,7 +52,8 @@ def _read_architecture(path: Path) -> tuple[dict[str, Any], str]:
         KeyError: the file holds no Keras model; others of `_FILE_ERRORS` if it is
             damaged.
     """
-    path = path / "model.json" if path.is_dir() else path
+    if path.is_dir():
+        path /= "model.json"
     if path.suffix == ".json":
         config = json.loads(path.read_text(encoding="utf-8"))
         version = config.get("keras_version", "")

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 import torch
 
 from ecgnb.core.errors import PortError
-from ecgnb.port.build import GraphWriter, before_activation, problems_of, write_graph
+from ecgnb.port.build import GraphWriter, problems_of, write_graph
 from ecgnb.port.network import CHANNELS_FIRST
-from ecgnb.port.reading.calls import refs_in
 from ecgnb.port.reading.graph import Graph, Layer, Ref, input_shape, walk
 
 #: A shape; ``None`` where the model leaves it free.
@@ -60,12 +59,9 @@ def shapes_of(graph: Graph) -> Shapes:
     for label, shape in calls.items():
         both = zip(shape, other_calls[label], strict=True)
         calls[label] = tuple(n if n == other else None for n, other in both)
-    if known.calls != graph.calls:
+    if known.calls != graph.calls:  # the outputs are not known
         return Shapes(inputs, calls)
-    modules = dict(written[0].network.root.named_modules())
-    outputs = written[0].outputs
-    activations = [before_activation(value.node, modules)[1] for value in outputs]
-    return Shapes(inputs, calls, tuple(activations))
+    return Shapes(inputs, calls, written[0].activations())
 
 
 def _known_part(graph: Graph) -> Graph:
@@ -78,7 +74,7 @@ def _known_part(graph: Graph) -> Graph:
     computed = set(map(_call_key, graph.inputs))
     calls = []
     for call in graph.calls:
-        sources = map(_call_key, refs_in([call.args, call.kwargs]))
+        sources = map(_call_key, call.refs)
         if call.layer not in unknown and computed.issuperset(sources):
             calls.append(call)
             computed.add((call.layer, call.index))
@@ -89,6 +85,7 @@ def _known_part(graph: Graph) -> Graph:
 
 
 def _call_key(ref: Ref) -> tuple[str, int]:
+    """Return the call that makes a tensor, whichever of its outputs it is."""
     return ref.layer, ref.call
 
 
@@ -107,8 +104,8 @@ def _call_shapes(written: GraphWriter) -> dict[str, Shape]:
     shapes = {}
     for node in written.network.graph.nodes:
         if "keras" in node.meta and "shape" in node.meta:
-            shape = node.meta["shape"][1:]
+            _, *sizes = node.meta["shape"]
             if node.meta["layout"] == CHANNELS_FIRST:
-                shape = shape[::-1]
-            shapes[node.meta["keras"]] = shape
+                sizes.reverse()  # [C, T] -> [T, C]
+            shapes[node.meta["keras"]] = tuple(sizes)
     return shapes

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ecgnb.core.console import html_table
 from ecgnb.core.errors import PortError
+from ecgnb.port.build import before_activation, output_nodes
 from ecgnb.port.ported import PortedModel
 from ecgnb.port.proof.diagnose import likely_cause
 from ecgnb.port.proof.layer_rows import (
@@ -32,7 +33,7 @@ from ecgnb.port.proof.layer_rows import (
     Row,
     Verification,
 )
-from ecgnb.port.proof.port_run import in_keras_layout, logits_node, output_nodes
+from ecgnb.port.proof.port_run import in_keras_layout
 from ecgnb.port.proof.reference import Reference, Stored, read_reference
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Comparison:
             f"{result}: {len(agree)} of {len(compared)} rows agree with {self.source}."
         ]
         if len(agree):
-            worst = agree.iloc[int(agree["relative"].to_numpy().argmax())]
+            worst = agree.iloc[int(agree["relative"].argmax())]
             lines.append(
                 "Largest relative difference among them: "
                 f"{worst['relative']:.1e} ({worst['layer']}); tolerance "
@@ -184,16 +185,13 @@ def _proves_something(verification: Verification, rows: Sequence[Row]) -> bool:
     """Whether something that agrees could have differed: neither zero nor a saturated
     probability.
     """
-    saturated = [
-        f"output {number}"
-        for number, (count, _) in _saturation(verification).items()
-        if count
-    ]
-    outputs = set(output_nodes(verification.port))
+    saturation = _saturation(verification)
+    outputs = output_nodes(verification.port.graph)
     for row in rows:
         # A layer that makes an output counts once, as the output.
         is_output = row.kind == LAYER and row.node in outputs
-        if is_output or row.name in saturated:
+        n_saturated, _ = saturation.get(row.name, (0, 0))
+        if is_output or n_saturated:
             continue
         if row.agrees and row.scale > ZERO_GRADIENT:
             return True
@@ -211,17 +209,19 @@ def _warnings(verification: Verification, rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _saturation(verification: Verification) -> dict[int, tuple[int, int]]:
-    """Return for each output with a softmax or sigmoid the number of saturated samples
-    and of all.
+def _saturation(verification: Verification) -> dict[str, tuple[int, int]]:
+    """Return for each output with a softmax or sigmoid, by its row's name, the number
+    of saturated samples and of all.
     """
     counts = {}
-    nodes, arrays = output_nodes(verification.port), verification.reference.outputs
-    for number, (node, values) in enumerate(zip(nodes, arrays, strict=True)):
-        if logits_node(verification.port, node)[1] != "linear" and values.size:
-            distance = np.minimum(np.abs(values), np.abs(1 - values))
+    port, outputs = verification.port, verification.reference.outputs
+    for number, node in enumerate(output_nodes(port.graph)):
+        values = outputs[number]
+        _, activation = before_activation(node, port)
+        if activation != "linear" and values.size:
+            distance = np.minimum(np.abs(values), np.abs(1 - values))  # from 0 or 1
             saturated = (distance <= SATURATED).reshape(len(values), -1).any(axis=1)
-            counts[number] = (int(saturated.sum()), len(values))
+            counts[f"output {number}"] = (int(saturated.sum()), len(values))
     return counts
 
 
@@ -229,16 +229,15 @@ def _saturation_warnings(
     verification: Verification, rows: Sequence[Row]
 ) -> Iterator[str]:
     logits = [row.name for row in rows if row.kind == LOGITS]
-    for number, (count, total) in _saturation(verification).items():
+    for name, (count, total) in _saturation(verification).items():
         if not count:
             continue
         with_logits = "and its logits are not there"
-        if f"logits of output {number}" in logits:
+        if f"logits of {name}" in logits:
             with_logits = "its logits were compared as well"
         yield (
-            f"output {number} is saturated (within {SATURATED:g} of 0 or 1) in {count} "
-            f"of {total} samples: equal probabilities prove nothing there; "
-            f"{with_logits}."
+            f"{name} is saturated (within {SATURATED:g} of 0 or 1) in {count} of "
+            f"{total} samples: equal probabilities prove nothing there; {with_logits}."
         )
 
 
@@ -260,7 +259,7 @@ def _gradient_warnings(
 def _outputs_only_warnings(
     verification: Verification, rows: Sequence[Row]
 ) -> Iterator[str]:
-    outputs = set(output_nodes(verification.port))
+    outputs = output_nodes(verification.port.graph)
     for row in rows:
         is_inner = row.kind in (LAYER, LOGITS) and row.node not in outputs
         if is_inner and row.verdict in COMPARED:
@@ -284,7 +283,7 @@ def _untested_weight_warnings(verification: Verification) -> Iterator[str]:
     examples = [f"{path} {counts[path][0]} of {counts[path][1]}" for path in most]
     if len(counts) > len(most):
         examples.append("...")
-    total = sum(count for count, _ in counts.values())
+    total = sum(untested for untested, _ in counts.values())
     yield (
         f"{total} weights have no influence on these inputs (units that are zero, "
         "ReLUs that are shut) and could be wrong without a trace: "
@@ -326,13 +325,16 @@ def untested_weights(verification: Verification) -> dict[str, tuple[int, int]]:
     for node, stored in verification.known.items():
         for weight, gradient in _influence(verification, node, stored, generator):
             moved = gradient != 0
-            tested[weight] = tested[weight] | moved if weight in tested else moved
+            tested[weight] = moved | tested.get(weight, moved)
     counts = {}
     for path, module in verification.float64_run.module.named_modules():
-        weights = [x for x in module.parameters(recurse=False) if x in tested]
-        untested = sum(int((~tested[weight]).sum()) for weight in weights)
+        untested = total = 0
+        for weight in module.parameters(recurse=False):
+            if weight in tested:
+                untested += int((~tested[weight]).sum())
+                total += weight.numel()
         if untested:
-            counts[path] = (untested, sum(weight.numel() for weight in weights))
+            counts[path] = (untested, total)
     return counts
 
 
@@ -349,14 +351,15 @@ def _influence(
     if tuple(value.shape) != stored.shape:  # it diverges
         return
     segment = verification.segment(node, stored)
-    modules = filter(None, map(segment.module_of, segment.nodes))
-    weights = list(dict.fromkeys(x for module in modules for x in module.parameters()))
+    modules = nn.ModuleList(filter(None, map(segment.module_of, segment.nodes)))
+    weights = list(modules.parameters())  # once where a layer is called twice
     if not weights or any(weight.dtype != torch.float64 for weight in weights):
         return
     with torch.enable_grad():
         output = in_keras_layout(node, segment.compute())
         if stored.steps is not None:
             output = output[:, torch.as_tensor(stored.steps.astype("int64"))]
+        # On the CPU, so that the numbers are the same on every device.
         mix = torch.randn(output.shape, generator=generator, dtype=torch.float64)
         total = (output * mix.to(output.device)).sum()
     gradients = torch.autograd.grad(

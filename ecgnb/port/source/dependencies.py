@@ -42,9 +42,8 @@ class Dependencies:
 
     def __init__(self) -> None:
         self.sources: dict[str, str] = {}
-        self._modules: dict[str, str] = {}
-        self._imports: set[str] = set()
-        self._from_imports: dict[str, set[str]] = {}
+        self._modules: dict[str, str] = {}  # that define the names in `sources`
+        self._imports: dict[str, set[str]] = {}  # "from x": names, "import x": none
 
     def name(self, thing: Any) -> str:
         """Return a class's or function's name in the exported file, and add what that
@@ -99,27 +98,29 @@ class Dependencies:
         Raises:
             PortError: it is of another package than PyTorch.
         """
-        module, _, name = statement.split(" ", 1)[1].partition(" import ")
-        root = module.split(".")[0].split(" ")[0]
+        source, _, name = statement.partition(" import ")
+        root = re.split("[ .]", source)[1]
         if root != "torch" and root not in sys.stdlib_module_names:
             raise PortError(
                 f"An exported model would need {root} ({statement}); it may import "
                 "PyTorch only."
             )
+        names = self._imports.setdefault(source, set())
         if name:
-            self._from_imports.setdefault(module, set()).add(name)
-        else:
-            self._imports.add(statement)
+            names.add(name)
 
     def import_lines(self) -> str:
         """Return the imports as text: the standard library first, then PyTorch."""
-        lines = sorted(self._imports)
-        for module in sorted(self._from_imports):
-            names = ", ".join(sorted(self._from_imports[module]))
-            lines.append(f"from {module} import {names}")
+        torch_lines, other_lines = [], []
+        # "import x" before "from x import y", as ruff sorts them
+        for source in sorted(self._imports, key=lambda x: (x.startswith("from"), x)):
+            names = ", ".join(sorted(self._imports[source]))
+            line = f"{source} import {names}" if names else source
+            if line.split()[1].startswith("torch"):
+                torch_lines.append(line)
+            else:
+                other_lines.append(line)
         # Every file imports pathlib and torch, so that neither block is empty.
-        torch_lines = [line for line in lines if line.split()[1].startswith("torch")]
-        other_lines = [line for line in lines if line not in torch_lines]
         return "\n".join([*other_lines, "", *torch_lines])
 
 
@@ -141,9 +142,8 @@ def _bound_names(statement: ast.stmt, text: str) -> Iterator[tuple[str, str]]:
     if isinstance(statement, ast.FunctionDef | ast.ClassDef):
         yield statement.name, text
     elif isinstance(statement, ast.Import | ast.ImportFrom):
-        start = "import"
-        if isinstance(statement, ast.ImportFrom):
-            start = f"from {statement.module} import"
+        module = getattr(statement, "module", None)
+        start = f"from {module} import" if module else "import"
         for alias in statement.names:
             yield alias.asname or alias.name, f"{start} {ast.unparse(alias)}"
     elif isinstance(statement, ast.Assign | ast.AnnAssign):

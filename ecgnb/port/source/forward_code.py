@@ -10,9 +10,9 @@ from typing import Any
 from torch import fx
 
 from ecgnb.core.errors import PortError
-from ecgnb.port.network import CHANNELS_FIRST
+from ecgnb.port.network import CHANNELS_FIRST, size_texts
 from ecgnb.port.source.dependencies import Dependencies
-from ecgnb.port.source.expressions import call, commented, index, literal
+from ecgnb.port.source.expressions import arguments_of, call, commented, index
 
 _INDENT = "        "
 
@@ -48,15 +48,14 @@ class ForwardCode:
         last_use: dict[fx.Node, fx.Node | None] = {}
         for node in nodes:
             last_use.update(dict.fromkeys(node.all_input_nodes, node))
-        last_use.update(dict.fromkeys(outputs))
+        last_use.update(dict.fromkeys(outputs))  # used after the last statement
         lines = []
         for node in nodes:
             head, arguments = self._expression(node)
             for source in node.all_input_nodes:
                 if last_use[source] is node:
                     self._names[source] = ""  # the node itself may take it
-            used = {*self._names.values(), *self._reserved}
-            self._names[node] = next(name for name in _variables() if name not in used)
+            self._names[node] = self._free_name()
             line = f"{self._names[node]} = {head}"
             if arguments is None:
                 line = _INDENT + line
@@ -65,11 +64,15 @@ class ForwardCode:
             lines.append(commented(line, _shape_comment(node)))
         return lines
 
+    def _free_name(self) -> str:
+        """Return the first of x, y, z, x4, x5, ... that holds nothing."""
+        used = {*self._names.values(), *self._reserved}
+        numbered = (f"x{number}" for number in itertools.count(4))
+        return next(x for x in itertools.chain("xyz", numbered) if x not in used)
+
     def _expression(self, node: fx.Node) -> tuple[str, list[str] | None]:
         """Return the called function and its arguments; ``None`` for an operator's."""
-        arguments = [literal(value, self._name_of) for value in node.args]
-        for name, value in node.kwargs.items():
-            arguments.append(f"{name}={literal(value, self._name_of)}")
+        arguments = arguments_of(node.args, node.kwargs, self._name_of)
         if node.op == "call_module":
             return f"self.{node.target}", arguments
         if node.op == "call_method":
@@ -92,12 +95,14 @@ class ForwardCode:
 
 def _shape_comment(node: fx.Node) -> str:
     """Return the shape where it changes, and whether time and channels are swapped."""
-    sources = node.all_input_nodes
     shape = node.meta.get("shape")
-    shape_before = sources[0].meta.get("shape") if sources else None
+    shape_before = None
+    if node.all_input_nodes:
+        shape_before = node.all_input_nodes[0].meta.get("shape")
     if shape is None or shape == shape_before:
         return ""
-    if node.op != "call_method" or node.target != "transpose" or not shape_before:
+    is_transpose = node.op == "call_method" and node.target == "transpose"
+    if not is_transpose or not shape_before:
         return shape_text(shape)
     order = "time before channels"
     if node.meta["layout"] == CHANNELS_FIRST:
@@ -113,11 +118,7 @@ def shape_text(shape: tuple[int | None, ...]) -> str:
     """
     if not shape:
         return "one number"
-    batch = "B" if shape[0] in (1, None) else f"{shape[0]} B"
-    sizes = ["any" if size is None else str(size) for size in shape[1:]]
-    return f"[{', '.join([batch, *sizes])}]"
-
-
-def _variables() -> itertools.chain[str]:
-    """Return x, y, z, x4, x5, ..."""
-    return itertools.chain("xyz", (f"x{number}" for number in itertools.count(4)))
+    n_samples, *sizes = shape
+    # A layer may fold time into the batch: 10 rows for one sample.
+    batch = "B" if n_samples in (1, None) else f"{n_samples} B"
+    return f"[{', '.join([batch, *size_texts(sizes)])}]"
