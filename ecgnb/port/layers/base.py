@@ -35,8 +35,8 @@ WITHOUT_EFFECT = frozenset(
         "input_shape",
         "input_dim",
         "input_length",
-        "build_config",  # shapes again
-        "seed",  # of dropout
+        "build_config",  # shapes, which a port computes
+        "seed",  # of dropout and noise
         "autocast",
         "activity_regularizer",
         "quantization_config",  # null without quantisation

@@ -53,7 +53,7 @@ class Normalization(LayerRule):
     """
 
     options = {"axis", "mean", "variance", "invert"}
-    weights = ("mean", "variance", "count")  # of samples that ``adapt`` saw
+    weights = ("mean", "variance", "count")  # count: samples seen by ``adapt``
 
     @property
     def _configured(self) -> bool:
