@@ -55,10 +55,6 @@ def _dict(args: tuple[Any, ...]) -> dict[Any, Any] | None:
     return {checked_key(key): value for key, value in pairs}
 
 
-def _defaultdict(args: tuple[Any, ...]) -> dict[Any, Any] | None:
-    return _dict(args[1:])  # without the factory of missing values, args[0]
-
-
 def _sequence(kind: type) -> Constructor:
     def build(args: tuple[Any, ...]) -> Any:
         values = args[0] if args else ()
@@ -100,7 +96,7 @@ def _bytearray(args: tuple[Any, ...]) -> bytearray | None:
 CONSTRUCTORS: Mapping[str, Constructor] = {
     "collections.OrderedDict": _dict,
     "collections.Counter": _dict,
-    "collections.defaultdict": _defaultdict,
+    "collections.defaultdict": lambda args: _dict(args[1:]),  # without the factory
     "builtins.dict": _dict,
     "builtins.list": _sequence(list),
     "builtins.tuple": _sequence(tuple),

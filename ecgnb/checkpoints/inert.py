@@ -94,4 +94,5 @@ def _brief_argument(value: Any) -> str:
 
 
 def _is_name(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, Inert) and not value.called)
+    is_global = isinstance(value, Inert) and not value.called
+    return is_global or isinstance(value, str)

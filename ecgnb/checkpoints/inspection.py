@@ -119,7 +119,8 @@ class Inspection:
     @property
     def summary(self) -> dict[str, str]:
         """Facts about the whole file by name, as printable text."""
-        facts = {"file": f"{self.file}: {self.kind}, {self.size / 1e6:.1f} MB"}
+        megabytes = self.size / 1e6
+        facts = {"file": f"{self.file}: {self.kind}, {megabytes:.1f} MB"}
         if self.known_as:
             facts["model"] = self.known_as
         facts["verdict"] = self.verdict
@@ -267,7 +268,8 @@ def _describe(value: Any) -> str:
     counts = []
     if n_tensors:
         count = _count(n_tensors, "tensor")
-        counts.append(f"{count} ({numel:,} numbers, {n_bytes / 1e6:.1f} MB)")
+        megabytes = n_bytes / 1e6
+        counts.append(f"{count} ({numel:,} numbers, {megabytes:.1f} MB)")
     if n_arrays:
         counts.append(_count(n_arrays, "NumPy array"))
     if isinstance(value, Inert):

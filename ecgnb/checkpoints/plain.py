@@ -94,7 +94,8 @@ def _children(item: Any) -> Iterable[tuple[Any, Any]]:
     if not isinstance(item, Inert):
         return ()
     state = item.state if isinstance(item.state, dict) else {"state": item.state}
-    return [*state.items(), *enumerate(item.args or ()), *enumerate(item.items)]
+    args = enumerate(item.args or ())
+    return [*state.items(), *args, *enumerate(item.items)]
 
 
 def join_path(path: str, name: Any) -> str:

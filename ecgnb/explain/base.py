@@ -62,7 +62,7 @@ class Case:
         # records do not influence each other
         total = logits.gather(1, targets[:, None]).sum()
         if not total.requires_grad:
-            return tuple(torch.zeros_like(x) for x in inputs)
+            return tuple(map(torch.zeros_like, inputs))
         return torch.autograd.grad(
             total, leaves, allow_unused=True, materialize_grads=True
         )

@@ -163,7 +163,7 @@ def _module_maps(
     """
     modules = dict(model.named_modules())
     if layer is not None and layer not in modules:
-        hint = did_you_mean(layer, [name for name in modules if name])
+        hint = did_you_mean(layer, list(modules)[1:])  # without the model itself, ""
         raise ConfigError(
             f"The model has no layer {layer!r}.{hint} model.named_modules() lists them."
         )

@@ -157,4 +157,6 @@ def attention_saliency(model: Backbone, x: Tensor, layer: int = -1) -> Tensor:
     span = attended.amax(1, keepdim=True) - low
     tiny = torch.finfo(attended.dtype).tiny  # no 0 / 0 for constant attention
     scaled = (attended - low) / span.clamp(min=tiny)
-    return F.interpolate(scaled[:, None], size=x.shape[2], mode="linear")[:, 0]
+    n_samples = x.shape[2]
+    saliency = F.interpolate(scaled[:, None], size=n_samples, mode="linear")
+    return saliency[:, 0]  # [B, T]

@@ -121,10 +121,12 @@ class _Propagation:
                     if source in self.relevance:
                         share = self.relevance[source] + share  # it has several users
                     self.relevance[source] = share
-        inputs = [node for node in nodes if node.op == "placeholder"]
-        # of unused ones
-        zeros = [torch.zeros_like(self.recording.values[node]) for node in inputs]
-        return tuple(map(self.relevance.get, inputs, zeros))
+        inputs = []
+        for node in nodes:
+            if node.op == "placeholder":
+                zeros = torch.zeros_like(self.recording.values[node])
+                inputs.append(self.relevance.get(node, zeros))
+        return tuple(inputs)
 
     def _step(self, node: fx.Node) -> Relevances:
         """Return the relevance that a node passes to its sources."""

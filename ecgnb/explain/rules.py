@@ -85,7 +85,8 @@ class Rule(Protocol):
 
 def divide(relevance: Tensor, z: Tensor) -> Tensor:
     """Return ``relevance / z``, 0 where z is 0."""
-    return torch.where(z == 0, 0.0, relevance / torch.where(z == 0, 1.0, z))
+    divisor = torch.where(z == 0, 1.0, z)
+    return torch.where(z == 0, 0.0, relevance / divisor)
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,8 @@ class AlphaBeta:
     beta: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (self.beta >= 0 and abs(self.alpha - self.beta - 1) < 1e-9):
+        is_conserving = abs(self.alpha - self.beta - 1) < 1e-9
+        if not (self.beta >= 0 and is_conserving):
             raise ConfigError(
                 f"alpha={self.alpha!r}, beta={self.beta!r}: beta must be at least 0, "
                 "and alpha - beta must be 1."
@@ -188,9 +190,8 @@ class Sign:
 
     def __call__(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
         """Return the signs of the inputs times their factors."""
-        signs = [sign(x) for x in inputs]
         factors = self.rule.factors(layer, inputs, relevance)
-        return list(map(torch.mul, signs, factors))
+        return list(map(torch.mul, map(sign, inputs), factors))
 
 
 def _shares(
@@ -203,8 +204,8 @@ def _shares(
     """Distribute relevance by the contributions of one sign: positive inputs with the
     weights ``for_plus`` plus negative inputs with the weights ``for_minus``.
     """
-    plus = [_plus(x) for x in inputs]
-    minus = [_minus(x) for x in inputs]
+    plus = list(map(_plus, inputs))
+    minus = list(map(_minus, inputs))
     # The bias counts once, in the first run.
     plus_weights = layer.changed(for_plus, for_plus)
     minus_weights = layer.changed(for_minus, torch.zeros_like)

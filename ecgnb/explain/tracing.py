@@ -144,5 +144,5 @@ def _forward_unchecked(backbone: Backbone, x: Tensor) -> Tensor:
 
 def _is_floating(value: Any) -> bool:
     if isinstance(value, tuple | list):
-        return any(_is_floating(item) for item in value)
+        return any(map(_is_floating, value))
     return isinstance(value, Tensor) and value.is_floating_point()

@@ -21,11 +21,11 @@ from ecgnb.models.ecg_fm_parts import (
     ConvLayer,
     ConvStem,
     MeanHead,
-    PositionalConv,
     Pretraining,
     TransformerLayer,
     draw_weights,
 )
+from ecgnb.models.positional_conv import PositionalConv
 
 
 class PaddingWarning(UserWarning):
@@ -349,7 +349,8 @@ def _check_mask(mask: Tensor) -> Tensor:
                 "one length."
             )
         mask = mask[:, 0]  # [B, T]
-    if (mask[:, :-1] & ~mask[:, 1:]).any():  # padding followed by a sample
+    recorded = ~mask
+    if (mask[:, :-1] & recorded[:, 1:]).any():  # padding followed by a sample
         raise ConfigError(
             "padding_mask marks samples before recorded ones; padding must be at the "
             "end."

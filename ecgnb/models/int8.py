@@ -55,10 +55,10 @@ class Int8Linear(nn.Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
-        self.in_features, self.out_features = in_features, out_features
-        self.register_buffer(
-            "weight", torch.zeros(out_features, in_features, dtype=torch.int8)
-        )
+        self.in_features = in_features
+        self.out_features = out_features
+        weight = torch.zeros(out_features, in_features, dtype=torch.int8)
+        self.register_buffer("weight", weight)
         self.register_buffer("scale", torch.ones(out_features))
         self.register_buffer("bias", torch.zeros(out_features) if bias else None)
         # weight, its version, packed
@@ -165,12 +165,16 @@ def kernel_is_exact() -> bool:
     """
     generator = torch.Generator().manual_seed(0)
     integers = torch.randint(-127, 128, (72, 256), generator=generator)
-    inputs, weight = integers[:8].clamp(-INPUT_LEVELS, INPUT_LEVELS), integers[8:]
+    inputs = integers[:8].clamp(-INPUT_LEVELS, INPUT_LEVELS)
+    weight = integers[8:]
     # products whose pairs come closest to saturation
-    inputs[0], weight[0], weight[1] = INPUT_LEVELS, WEIGHT_LEVELS, -WEIGHT_LEVELS
+    inputs[0] = INPUT_LEVELS
+    weight[0] = WEIGHT_LEVELS
+    weight[1] = -WEIGHT_LEVELS
     unsigned = (inputs + _OFFSET).to(torch.uint8)
     try:
-        sums = _multiply(unsigned, _pack(weight.to(torch.int8)), torch.ones(64))
+        packed = _pack(weight.to(torch.int8))
+        sums = _multiply(unsigned, packed, torch.ones(64))
     except (AttributeError, RuntimeError):  # no oneDNN, or another signature
         return False
     return torch.equal(sums.long(), inputs @ weight.T)
