@@ -284,7 +284,7 @@ class Run:
 
     @property
     def coverage(self) -> pd.DataFrame:
-        """Recordings and rows of the label file that were used: ``what, count, note``."""
+        """Recordings and rows of the label file in use: ``what, count, note``."""
         return self._read("cohort", "coverage.csv", _read_csv)
 
     @property
