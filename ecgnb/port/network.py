@@ -110,7 +110,7 @@ class Network:
         path = self.scope + self.module + suffix
         if path not in self.made:
             self.made[path] = Made(kind, args, options)
-            self.put(path, kind(*args, **options).eval())
+            self.put(path, kind(*args, **options).eval())  # examples without dropout
         inputs = inputs if isinstance(inputs, tuple) else (inputs,)
         node = self.graph.call_module(path, _nodes(inputs))
         with torch.no_grad():
@@ -153,7 +153,7 @@ class Network:
             return value
         if value.transposed is None:
             value.transposed = self.method("transpose", value, 1, 2, layout=str(layout))
-            value.transposed.transposed = value
+            value.transposed.transposed = value  # a second transpose is never written
         return value.transposed
 
     def put(self, path: str, module: nn.Module) -> None:

@@ -153,6 +153,7 @@ class KerasInspection:
             "what": (table["class"] + " " + table["options"]).str.strip(),
             "output": table["output"],
             "params": table["parameters"],
+            # In a chain each layer takes the one above.
             "takes": table["takes"].where(table["takes"] != above, ""),
             "ported": table["problem"].where(table["problem"] == "", "no"),
         }
@@ -232,7 +233,7 @@ def dump_weights(
             f"There is no layer {layer!r} in {file.path.name}.{hint} "
             "`ecgnb port inspect` lists them."
         )
-    arrays = dict(arrays_of(layers[layer]))
+    arrays = dict(arrays_of(layers[layer]))  # by name, as Keras has them
     if not arrays:
         raise PortError(f"The {layers[layer]} has no weights in {file.path.name}.")
     with atomic_write(out) as temporary, temporary.open("wb") as target:

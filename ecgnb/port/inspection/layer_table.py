@@ -85,7 +85,7 @@ def layer_rows(
             unknown classes (False), or perhaps not all of any layer (``None``).
         prefix: path of a nested model.
     """
-    if not prefix:
+    if not prefix:  # a nested model's inputs are outputs of other layers
         for ref in graph.inputs:
             shape = shapes.inputs.get(ref.layer, (None,))
             layer = graph.layers[ref.layer]
@@ -109,7 +109,7 @@ def layer_rows(
         if call.index:  # a second call
             row |= {"options": "the same weights", "parameters": 0}
         yield row
-        if layer.inner and not call.index:
+        if layer.inner and not call.index:  # its rows once
             path = f"{prefix}{layer.name}/"
             yield from layer_rows(layer.inner, shapes, problems, all_arrays, path)
 
@@ -153,7 +153,7 @@ def _parameters(layer: Layer, all_arrays: bool | None) -> int | None:
         return 0
     known_class = layer.class_name in LAYERS or bool(layer.children)
     if all_arrays is None or not (all_arrays or known_class):
-        return None
+        return None  # not 0, which would be a layer without weights
     return sum(array.size for _, array in arrays_of(layer))
 
 

@@ -69,7 +69,7 @@ def _known_part(graph: Graph) -> Graph:
     unknown = set()
     for name, layer in graph.layers.items():
         for path, part in walk({name: layer}):
-            if any(problems_of(path, part)):
+            if any(problems_of(path, part)):  # also deep in a nested model
                 unknown.add(name)
     computed = set(map(_call_key, graph.inputs))
     calls = []
@@ -78,7 +78,7 @@ def _known_part(graph: Graph) -> Graph:
         if call.layer not in unknown and computed.issuperset(sources):
             calls.append(call)
             computed.add((call.layer, call.index))
-    outputs = graph.inputs
+    outputs = graph.inputs  # a graph needs outputs; these are always known
     if computed.issuperset(map(_call_key, graph.outputs)):
         outputs = graph.outputs
     return dataclasses.replace(graph, calls=calls, outputs=outputs)
@@ -94,7 +94,8 @@ def _with_size(graph: Graph, size: int) -> Graph:
     layers = dict(graph.layers)
     for ref in graph.inputs:
         layer = layers[ref.layer]
-        sizes = [n if n is not None else size for n in input_shape(layer)[1:]]
+        _, *sizes = input_shape(layer)
+        sizes = [size if n is None else n for n in sizes]
         config = {**layer.config, "batch_shape": [None, *sizes]}
         layers[ref.layer] = Layer(layer.name, layer.class_name, config, layer.keras)
     return dataclasses.replace(graph, layers=layers)

@@ -77,6 +77,7 @@ def run_keras(
     if process.returncode == NO_KERAS:
         raise PortError(f"{interpreter} has no Keras installed. {HOW_TO_INSTALL}")
     if process.returncode or not golden.is_file():
+        # Above the last lines is what the libraries print when they are loaded.
         reason = "\n".join(process.stderr.strip().splitlines()[-3:])
         reason = reason or f"exit status {process.returncode}"
         raise PortError(

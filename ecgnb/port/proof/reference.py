@@ -47,11 +47,10 @@ class Stored:
     @classmethod
     def whole(cls, values: np.ndarray) -> Stored:
         """Keep an output with all its time steps."""
-        if not values.size:
-            return cls(values, None, values.shape, mean=0.0, scale=0.0)
         numbers = values.astype(np.float64)  # a mean in float32 has few digits
-        scale = float(np.abs(numbers).max())
-        return cls(values, None, values.shape, float(numbers.mean()), scale)
+        mean = float(numbers.mean()) if values.size else 0.0
+        scale = float(np.abs(numbers).max(initial=0.0))
+        return cls(values, None, values.shape, mean, scale)
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,7 @@ def source_code(port: PortedModel, class_name: str = "Model") -> str:
 
 def comment_text(text: str) -> str:
     """Return a text of unknown origin so that in a docstring it is nothing but text."""
+    # Neither an escape nor three quotes can end the docstring.
     return printable(str(text)).replace("\\", "/").replace('"', "'")
 
 
@@ -160,7 +161,7 @@ def _class(port: PortedModel, class_name: str, dependencies: Dependencies) -> st
     result = " -> Tensor:"
     if len(port.origin.activations) > 1:
         result = " -> tuple[Tensor, ...]:"
-    about = _wrapped(_shapes_text(port), reserved=3, indent="    ")
+    about = _wrapped(_shapes_text(port), reserved=3, indent="    ")  # after the quotes
     if "\n" in about:
         about += "\n    "
     lines = [
@@ -213,11 +214,11 @@ def _logits(
         lines.append(f'        check_shape("{name}", {name}, {expected})')
     placeholders = graph.find_nodes(op="placeholder")
     variables = dict(zip(placeholders, names, strict=True))
-    code = ForwardCode(dependencies, variables, _RESERVED)
+    code = ForwardCode(dependencies, variables, _RESERVED.union(names))
     outputs = output_nodes(graph)
     calls = [node for node in graph.nodes if node.op not in ("placeholder", "output")]
     lines += code.write(calls, outputs)
-    results = [code.name(node) for node in outputs]
+    results = [code.names[node] for node in outputs]
     line = f"        return {', '.join(results)}"
     if len(line) > LINE:  # ruff puts one item of a long tuple on each line
         items = "".join(f"            {name},\n" for name in results)
