@@ -133,12 +133,14 @@ class KerasInspection:
 
     def __str__(self) -> str:
         width = terminal_width()
-        return f"{self._facts_text(width)}\n\n{text_table(self.short_table, width)}"
+        table = text_table(self.short_table, width)
+        return f"{self._facts_text(width)}\n\n{table}"
 
     def _facts_text(self, width: int = 88) -> str:
         facts = {}
         for name, text in self.summary.items():
-            facts[name] = "\n".join(map(printable, text.split("\n")))
+            lines = text.split("\n")
+            facts[name] = "\n".join(map(printable, lines))
         return text_facts(facts, width)
 
     @property
@@ -158,7 +160,8 @@ class KerasInspection:
             "ported": table["problem"].where(table["problem"] == "", "no"),
         }
         table = pd.DataFrame(columns)
-        return table.loc[:, (table.astype(str) != "").any()]  # no empty columns
+        is_filled = table.astype(str) != ""
+        return table.loc[:, is_filled.any()]
 
     __repr__ = __str__
 

@@ -91,7 +91,8 @@ def layer_rows(
             layer = graph.layers[ref.layer]
             yield _row(ref.layer, layer, output=shape_text(shape[1:]))
     for call in graph.calls:
-        layer, label = graph.layers[call.layer], prefix + call.label
+        layer = graph.layers[call.layer]
+        label = prefix + call.label
         sources = dict.fromkeys(prefix + _call(ref).label for ref in call.refs)
         reasons = []
         for problem in problems:
@@ -143,7 +144,8 @@ def outputs_of(graph: Graph, shapes: Shapes) -> list[tuple[str, Shape | None, st
     outputs = []
     for ref, activation in zip(graph.outputs, activations, strict=True):
         call = _call(ref)
-        outputs.append((call.label, _shape(graph, call, shapes, ""), activation))
+        shape = _shape(graph, call, shapes, prefix="")
+        outputs.append((call.label, shape, activation))
     return outputs
 
 

@@ -10,7 +10,7 @@ import torch
 from ecgnb.core.errors import PortError
 from ecgnb.port.build import GraphWriter, problems_of, write_graph
 from ecgnb.port.network import CHANNELS_FIRST
-from ecgnb.port.reading.graph import Graph, Layer, Ref, input_shape, walk
+from ecgnb.port.reading.graph import Graph, Ref, input_shape, walk
 
 #: A shape; ``None`` where the model leaves it free.
 Shape = tuple[int | None, ...]
@@ -43,7 +43,8 @@ def shapes_of(graph: Graph) -> Shapes:
     inputs: dict[str, Shape] = {}
     try:
         for ref in graph.inputs:
-            inputs[ref.layer] = tuple(input_shape(graph.layers[ref.layer]))
+            layer = graph.layers[ref.layer]
+            inputs[ref.layer] = tuple(input_shape(layer))
     except PortError as error:
         return Shapes(problem=str(error))
     known = _known_part(graph)
@@ -55,7 +56,8 @@ def shapes_of(graph: Graph) -> Shapes:
             written = [write_graph(_with_size(known, size), "NTC") for size in sizes]
     except PortError as error:
         return Shapes(inputs, problem=str(error))
-    calls, other_calls = _call_shapes(written[0]), _call_shapes(written[-1])
+    calls = _call_shapes(written[0])
+    other_calls = _call_shapes(written[-1])
     for label, shape in calls.items():
         both = zip(shape, other_calls[label], strict=True)
         calls[label] = tuple(n if n == other else None for n, other in both)
@@ -97,7 +99,7 @@ def _with_size(graph: Graph, size: int) -> Graph:
         _, *sizes = input_shape(layer)
         sizes = [size if n is None else n for n in sizes]
         config = {**layer.config, "batch_shape": [None, *sizes]}
-        layers[ref.layer] = Layer(layer.name, layer.class_name, config, layer.keras)
+        layers[ref.layer] = dataclasses.replace(layer, config=config)
     return dataclasses.replace(graph, layers=layers)
 
 

@@ -216,9 +216,11 @@ def _saturation(verification: Verification) -> dict[str, tuple[int, int]]:
         values = outputs[number]
         _, activation = before_activation(node, port)
         if activation != "linear" and values.size:
+            n_samples = len(values)
             distance = np.minimum(np.abs(values), np.abs(1 - values))  # from 0 or 1
-            saturated = (distance <= SATURATED).reshape(len(values), -1).any(axis=1)
-            counts[f"output {number}"] = (int(saturated.sum()), len(values))
+            is_saturated = distance <= SATURATED
+            saturated = is_saturated.reshape(n_samples, -1).any(axis=1)  # [B]
+            counts[f"output {number}"] = (int(saturated.sum()), n_samples)
     return counts
 
 
@@ -276,13 +278,15 @@ def _untested_weight_warnings(verification: Verification) -> Iterator[str]:
     counts = untested_weights(verification)
     if not counts:
         return
-    most = sorted(counts, key=lambda path: counts[path][0], reverse=True)[:4]
-    examples = [f"{path} {counts[path][0]} of {counts[path][1]}" for path in most]
-    if len(counts) > len(most):
-        examples.append("...")
-    total = sum(untested for untested, _ in counts.values())
+    examples = []
+    for path in sorted(counts, key=lambda path: counts[path][0], reverse=True):
+        untested, total = counts[path]
+        examples.append(f"{path} {untested} of {total}")
+    if len(examples) > 4:
+        examples[4:] = ["..."]
+    n_untested = sum(untested for untested, _ in counts.values())
     yield (
-        f"{total} weights have no influence on these inputs (units that are zero, "
+        f"{n_untested} weights have no influence on these inputs (units that are zero, "
         "ReLUs that are shut) and could be wrong without a trace: "
         f"{', '.join(examples)}. Compare on more ECGs."
     )
@@ -355,7 +359,8 @@ def _influence(
     with torch.enable_grad():
         output = in_keras_layout(node, segment.compute())
         if stored.steps is not None:  # only these were compared
-            output = output[:, torch.as_tensor(stored.steps.astype("int64"))]
+            steps = torch.as_tensor(stored.steps.astype("int64"))
+            output = output[:, steps]
         # On the CPU, so that the numbers are the same on every device.
         mix = torch.randn(output.shape, generator=generator, dtype=torch.float64)
         total = (output * mix.to(output.device)).sum()

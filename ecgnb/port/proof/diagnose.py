@@ -209,7 +209,8 @@ def flatten_order(segment: Segment, node: fx.Node) -> Iterator[Repair]:
 
 def _transpose_samples(x: Tensor, rows: int, columns: int) -> Tensor:
     """Transpose each sample, a flattened matrix ``[rows, columns]``."""
-    return x.reshape(-1, rows, columns).transpose(1, 2).reshape(x.shape)
+    matrices = x.reshape(-1, rows, columns)
+    return matrices.transpose(1, 2).reshape(x.shape)
 
 
 def _flattened_shape(segment: Segment, node: fx.Node) -> tuple[int, int] | None:
@@ -247,8 +248,9 @@ def padding_side(segment: Segment, node: fx.Node) -> Iterator[Repair]:
     unpadded: Any = nn.Identity()
     value = 0.0
     if isinstance(module, SamePad1d | nn.ConstantPad1d):
-        x = segment.values[node.all_input_nodes[0]]
-        total = module(x).shape[-1] - x.shape[-1]
+        x = segment.values[node.all_input_nodes[0]]  # [B, C, T]
+        padded = module(x)
+        total = padded.shape[-1] - x.shape[-1]
         before, value = total // 2, module.value  # Keras' "same": more after
         if isinstance(module, nn.ConstantPad1d):
             before = int(module.padding[0])

@@ -129,7 +129,8 @@ def layers_of(
         label = prefix + call.label
         input_values = [next(values) for _ in call.inputs]
         for number in range(len(call.outputs)):
-            yield f"{label}#{number}" if number else label, next(values)
+            name = f"{label}#{number}" if number else label
+            yield name, next(values)
         if hasattr(graph_of(call.layer), "_nodes_by_depth"):  # a nested model
             yield from layers_of(keras, call.layer, input_values, f"{label}/")
 
@@ -204,7 +205,8 @@ def main(path: str, weights: str, version: str, inputs: str, golden: str) -> Non
             arrays[f"grad0/{name}"] = gradient
     arrays["about"] = np.array([ABOUT])
     np.savez(golden, allow_pickle=False, **arrays)
-    print(f"{keras.__name__} {keras.__version__} on {backend_of(keras)}")
+    backend = backend_of(keras)
+    print(f"{keras.__name__} {keras.__version__} on {backend}")
 
 
 if __name__ == "__main__":

@@ -200,7 +200,7 @@ def _stored(arrays: dict[str, np.ndarray], label: str, source: str) -> Stored:
     steps = arrays[f"steps/{label}"]
     shape = arrays.get(f"shape/{label}")
     summary = arrays.get(f"mean/{label}")  # [mean, max|.|]
-    fits = values.ndim >= 2 and values.shape[1] == len(steps)
+    fits = values.ndim >= 2 and values.shape[1] == len(steps)  # [B, steps, ...]
     if shape is None or summary is None or not fits:
         raise PortError(
             f"The reference {source} keeps {label!r} at some time steps only, but its "

@@ -146,7 +146,8 @@ def _bound_names(statement: ast.stmt, text: str) -> Iterator[tuple[str, str]]:
         module = getattr(statement, "module", None)
         start = f"from {module} import" if module else "import"
         for alias in statement.names:
-            yield alias.asname or alias.name, f"{start} {ast.unparse(alias)}"
+            name = alias.asname or alias.name
+            yield name, f"{start} {ast.unparse(alias)}"
     elif isinstance(statement, ast.Assign | ast.AnnAssign):
         if isinstance(statement, ast.Assign):
             targets = statement.targets

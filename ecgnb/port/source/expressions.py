@@ -103,7 +103,8 @@ def call(head: str, arguments: Sequence[str], indent: str = "", tail: str = "") 
     lines = [inner + joined]
     if len(lines[0]) > LINE:  # one argument per line, each with a comma
         lines = [f"{_broken(argument, inner)}," for argument in arguments]
-    return "\n".join([f"{indent}{head}(", *lines, f"{indent}){tail}"])
+    first, last = f"{indent}{head}(", f"{indent}){tail}"
+    return "\n".join([first, *lines, last])
 
 
 def _broken(argument: str, indent: str) -> str:

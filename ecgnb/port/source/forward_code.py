@@ -71,7 +71,8 @@ class ForwardCode:
         if node.op == "call_module":
             return f"self.{node.target}", arguments
         if node.op == "call_method":
-            return f"{arguments[0]}.{node.target}", arguments[1:]
+            tensor, *arguments = arguments
+            return f"{tensor}.{node.target}", arguments
         if node.op != "call_function":
             raise PortError(
                 f"A node of the kind {node.op} ({node.target}) cannot be written as "
@@ -79,7 +80,8 @@ class ForwardCode:
             )
         target: Callable[..., Any] = node.target  # type: ignore[assignment]
         if target is operator.getitem:  # x[:, 0] reads better than getitem(x, ...)
-            return f"{arguments[0]}[{index(node.args[1], self._name_of)}]", None
+            item = index(node.args[1], self._name_of)
+            return f"{arguments[0]}[{item}]", None
         return self.dependencies.name(target), arguments
 
     def _name_of(self, value: Any) -> str:
@@ -102,7 +104,8 @@ def _shape_comment(node: fx.Node) -> str:
     order = "time before channels"
     if node.meta["layout"] == CHANNELS_FIRST:
         order = "channels before time"
-    return f"{shape_text(shape_before)} -> {shape_text(shape)}, {order}"
+    before, after = shape_text(shape_before), shape_text(shape)
+    return f"{before} -> {after}, {order}"
 
 
 def shape_text(shape: tuple[int | None, ...]) -> str:
@@ -116,4 +119,5 @@ def shape_text(shape: tuple[int | None, ...]) -> str:
     n_samples, *sizes = shape
     # A layer may fold time into the batch: 10 rows for one sample.
     batch = "B" if n_samples in (1, None) else f"{n_samples} B"
-    return f"[{', '.join([batch, *size_texts(sizes)])}]"
+    text = ", ".join([batch, *size_texts(sizes)])
+    return f"[{text}]"

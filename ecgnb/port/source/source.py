@@ -91,7 +91,8 @@ def source_code(port: PortedModel, class_name: str = "Model") -> str:
     load = call("def load", [default], tail=f" -> {class_name}:")
     load += _LOAD.format(name=class_name)
     definitions += [_CHECK_SHAPE, f"{model}\n", load]
-    return "\n".join([_docstring(port), "\n\n".join([header, *definitions])])
+    code = "\n\n".join([header, *definitions])
+    return f"{_docstring(port)}\n{code}"
 
 
 def comment_text(text: str) -> str:
@@ -149,10 +150,13 @@ def _shapes_text(port: PortedModel) -> str:
     origin = port.origin
     inputs, outputs = [], []
     for name, shape in origin.inputs.items():
-        inputs.append(f"{name} {shape_text(origin.in_port_layout(shape))}")
+        text = shape_text(origin.in_port_layout(shape))
+        inputs.append(f"{name} {text}")
     for sizes, activation in zip(origin.outputs, origin.activations, strict=True):
-        outputs.append(f"{shape_text((None, *sizes))} ({activation})")
-    return comment_text(f"Input: {', '.join(inputs)}. Output: {', '.join(outputs)}.")
+        text = shape_text((None, *sizes))
+        outputs.append(f"{text} ({activation})")
+    text = f"Input: {', '.join(inputs)}. Output: {', '.join(outputs)}."
+    return comment_text(text)
 
 
 def _class(port: PortedModel, class_name: str, dependencies: Dependencies) -> str:
@@ -267,5 +271,6 @@ def _after_logits(port: PortedModel, node: fx.Node, logits: str) -> str:
         if node.op == "call_module":
             code = f"self.{node.target}({code})"
         else:  # the transpose back to Keras' layout
-            code = f"{code}.{node.target}({', '.join(map(str, node.args[1:]))})"
+            _, *axes = node.args
+            code = f"{code}.{node.target}({', '.join(map(str, axes))})"
     return code
