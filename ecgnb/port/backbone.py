@@ -58,19 +58,19 @@ class KerasBackbone(Backbone):
         graph = parse_graph(keras_config, major(keras_version))
         port = build_port(graph, keras_config, keras_version, "NCT")
         self._check_words(port)
-        parts = _Parts(port)
-        self.body = fx.GraphModule(port, parts.body(), "Body")
-        hidden = fx.GraphModule(port, parts.hidden(), "Hidden")
-        self.head = KerasHead(hidden, parts.classifier)
+        cut = _CutGraph(port)
+        self.body = fx.GraphModule(port, cut.body(), "Body")
+        hidden = fx.GraphModule(port, cut.hidden(), "Hidden")
+        self.head = KerasHead(hidden, cut.classifier)
         self.feature_info = [
             FeatureInfo(
                 name=f"body.{node.target}",
                 channels=channels,
                 reduction=round(self.n_samples / length),  # samples per step
             )
-            for node, (_, channels, length) in parts.maps
+            for node, (_, channels, length) in cut.maps
         ]
-        if parts.classifier.out_features != self.n_classes:  # other classes
+        if cut.classifier.out_features != self.n_classes:  # other classes
             self.reset_classifier(self.n_classes)
 
     def forward_intermediates(
@@ -119,7 +119,7 @@ class KerasHead(nn.Module):
         return self.classifier(self.embed(features))
 
 
-class _Parts:
+class _CutGraph:
     """The graph of a port's logits, cut after feature maps through which everything
     passes.
     """

@@ -243,12 +243,12 @@ def contract_facts(contract: Contract) -> dict[str, str]:
     >>> contract_facts(Contract(500.0, 2000, ("I", "II"), ("AF", "no AF")))["rate"]
     '500 Hz'
     """
-    part = "middle" if contract.crop == "center" else "beginning"
+    kept = "middle" if contract.crop == "center" else "beginning"
     seconds = contract.n_samples / contract.fs
     facts = {
         "rate": f"{contract.fs:g} Hz",
         "samples": (
-            f"{contract.n_samples} ({seconds:g} s), the {part} of a longer recording"
+            f"{contract.n_samples} ({seconds:g} s), the {kept} of a longer recording"
         ),
         "leads": ", ".join(contract.leads),
         "units": contract.units,

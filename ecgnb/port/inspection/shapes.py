@@ -69,9 +69,9 @@ def shapes_of(graph: Graph) -> Shapes:
 def _known_part(graph: Graph) -> Graph:
     """Leave out layers that cannot be ported, and all that depend on them."""
     unknown = set()
-    for name, layer in graph.layers.items():
-        for path, part in walk({name: layer}):
-            if any(problems_of(path, part)):  # also deep in a nested model
+    for name, top_layer in graph.layers.items():
+        for path, layer in walk({name: top_layer}):
+            if any(problems_of(path, layer)):  # also deep in a nested model
                 unknown.add(name)
     computed = set(map(_call_key, graph.inputs))
     calls = []

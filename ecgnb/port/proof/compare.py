@@ -245,7 +245,7 @@ def _gradient_warnings(
 ) -> Iterator[str]:
     gradients = [row for row in rows if row.kind == GRADIENT]
     for row in gradients:
-        if row.scale <= ZERO_GRADIENT:
+        if row.scale <= ZERO_GRADIENT:  # behind saturated or shut units
             yield (
                 f"{row.name} is zero (max {row.scale:.1e}) on these inputs: it proves "
                 "nothing. Compare on other ECGs."
