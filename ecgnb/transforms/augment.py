@@ -62,12 +62,12 @@ class Augment(Transform):
         """Draw ``"active"`` (bool ``[B]``) and ``_draw``; see `Transform.sample`."""
         states = record_states(keys, seed=seed, step=step, stream=stream)
         active = uniform(states, stream=0) < self.p
-        return {"active": active, **self._draw(states, int(shape[-2]))}
+        n_leads = int(shape[-2])
+        return {"active": active, **self._draw(states, n_leads)}
 
     def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
-        """Return the changed batch; see `Transform`."""
         rows = params["active"].nonzero().squeeze(1)
         if len(rows) == 0:
             return x
@@ -94,7 +94,8 @@ class GaussianNoise(Augment):
     ) -> Tensor:
         shape = tuple(x.shape[1:])
         # One record at a time: the integers of the hash stay in the CPU cache.
-        noise = [normal(state, shape, stream=2) for state in params["state"].split(1)]
+        states = params["state"].split(1)
+        noise = [normal(state, shape, stream=2) for state in states]
         scaled = torch.cat(noise) * params["sd"][:, None, None]
         return x + scaled.to(x.dtype)
 
@@ -126,7 +127,8 @@ class BaselineWander(Augment):
     def _change(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
-        return x + _waves(params, x.shape[-1], self.required_fs(fs)).to(x.dtype)
+        drift = _waves(params, x.shape[-1], self.required_fs(fs))
+        return x + drift.to(x.dtype)
 
 
 @TRANSFORMS.register("powerline")
@@ -145,7 +147,8 @@ class Powerline(Augment):
 
     def _draw(self, states: Tensor, n_leads: int) -> Params:
         harmonic = torch.arange(1, N_WAVES + 1, device=states.device)
-        mains = torch.where(uniform(states, (1,), 1) < 0.5, 50.0, 60.0)
+        is_50_hz = uniform(states, (1,), 1) < 0.5
+        mains = torch.where(is_50_hz, 50.0, 60.0)
         amplitude = uniform(states, (N_WAVES,), 3) * self.amplitude
         return {
             "frequency": mains * harmonic,
@@ -160,7 +163,8 @@ class Powerline(Augment):
         fs = self.required_fs(fs)
         below_nyquist = params["frequency"] < fs / 2
         params = {**params, "amplitude": params["amplitude"] * below_nyquist}
-        return x + _waves(params, x.shape[-1], fs).to(x.dtype)
+        hum = _waves(params, x.shape[-1], fs)
+        return x + hum.to(x.dtype)
 
 
 @TRANSFORMS.register("amplitude_scale")
@@ -182,7 +186,8 @@ class AmplitudeScale(Augment):
     def _change(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
-        return x * params["factor"][:, :, None].to(x.dtype)
+        factor = params["factor"][:, :, None]  # [B, n_leads or 1, 1]
+        return x * factor.to(x.dtype)
 
 
 @TRANSFORMS.register("lead_dropout")
@@ -202,7 +207,8 @@ class LeadDropout(Augment):
     def _change(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
-        return x.masked_fill(~params["keep"][:, :, None], 0.0)
+        dropped = ~params["keep"]  # [B, n_leads]
+        return x.masked_fill(dropped[:, :, None], 0.0)
 
 
 @TRANSFORMS.register("time_mask")
@@ -249,7 +255,8 @@ class TimeShift(Augment):
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
         start, count = valid_bounds(mask, x)
-        shift = (params["seconds"] * self.required_fs(fs)).round().long()
+        shift = params["seconds"] * self.required_fs(fs)
+        shift = shift.round().long()  # samples
         time = torch.arange(x.shape[-1], device=x.device)
         # Padding also moves; the caller sets it to 0.
         position = (time - start - shift).remainder(count.clamp(min=1))
@@ -260,14 +267,15 @@ def _waves(params: Params, n_samples: int, fs: float) -> Tensor:
     """Return ``[B, n_leads, n_samples]``: each record's sum of sinusoids times the gain
     of each lead.
     """
-    time = torch.arange(n_samples, device=params["phase"].device) / fs
+    gain = params["gain"]  # [B, n_leads]
+    time = torch.arange(n_samples, device=gain.device) / fs  # seconds
     total = torch.zeros_like(time)
-    for k in range(N_WAVES):
-        wave = slice(k, k + 1)  # keeps the dimension: [B, 1]
-        frequency = params["frequency"][:, wave]
-        cycles = frequency * time + params["phase"][:, wave]
-        total = total + _sine(cycles) * params["amplitude"][:, wave]
-    return params["gain"][:, :, None] * total[:, None, :]
+    names = ("frequency", "phase", "amplitude")
+    columns = [params[name].split(1, dim=1) for name in names]  # of [B, 1]
+    for frequency, phase, amplitude in zip(*columns, strict=True):
+        cycles = frequency * time + phase
+        total = total + _sine(cycles) * amplitude
+    return gain[:, :, None] * total[:, None, :]
 
 
 def _sine(cycles: Tensor) -> Tensor:
@@ -278,7 +286,8 @@ def _sine(cycles: Tensor) -> Tensor:
     """
     folded = cycles - (cycles + 0.5).floor()  # [-0.5, 0.5)
     half = torch.copysign(torch.full_like(folded, 0.5), folded)
-    quarter = torch.where(folded.abs() > 0.25, half - folded, folded)
+    is_outer = folded.abs() > 0.25
+    quarter = torch.where(is_outer, half - folded, folded)
     square = quarter * quarter
     # Taylor coefficients of sin(2 pi u) up to u**9; |u| <= 1/4.
     total = torch.full_like(square, 42.05869394489765)

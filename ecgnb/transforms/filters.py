@@ -28,7 +28,8 @@ def low_pass(cutoff: float, width: float, fs: float) -> np.ndarray:
         fs: sampling rate in Hz.
     """
     n = _sample_numbers(width, fs)
-    kernel = np.sinc(2 * cutoff / fs * n) * np.hamming(len(n))
+    sinc = np.sinc(2 * cutoff / fs * n)
+    kernel = sinc * np.hamming(len(n))
     return kernel / kernel.sum()
 
 
@@ -64,8 +65,8 @@ def filter_zero_phase(x: Tensor, kernel: np.ndarray, mask: Tensor | None) -> Ten
     half = len(kernel) // 2
     extended = reflect(x, half, half, mask)
     length = next_fast_len(extended.shape[-1], real=True)
-    response = torch.from_numpy(_response(kernel.tobytes(), length)).to(x)
-    spectrum = torch.fft.rfft(extended, length) * response
+    response = torch.from_numpy(_response(kernel.tobytes(), length))
+    spectrum = torch.fft.rfft(extended, length) * response.to(x)
     filtered = torch.fft.irfft(spectrum, length)
     return filtered[..., half : half + x.shape[-1]]
 
@@ -89,7 +90,8 @@ def reflect(x: Tensor, before: int, after: int, mask: Tensor | None) -> Tensor:
 
 def _sample_numbers(width: float, fs: float) -> np.ndarray:
     """Return the sample numbers of a kernel, 0 in its centre."""
-    half = max(1, math.ceil(_HAMMING * fs / width / 2))
+    half = math.ceil(_HAMMING * fs / width / 2)
+    half = max(1, half)
     return np.arange(-half, half + 1)
 
 

@@ -105,7 +105,8 @@ def stream_of(name: str, occurrence: int = 0) -> int:
 
 def _words(states: Tensor, count: int, stream: int) -> Tensor:
     """Return int64 ``[B, count]`` hashes, all 64 bits random."""
-    start = _mix(states + _signed((stream + 1) * _GOLDEN))
+    offset = _signed((stream + 1) * _GOLDEN)
+    start = _mix(states + offset)
     counter = torch.arange(1, count + 1, device=states.device)
     counter *= _signed(_GOLDEN)
     return _mix(start[:, None] + counter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,19 +22,22 @@ def _read_waves() -> dict[str, dict[str, list[float]]]:
     other waves are normal. Vectors of the ectopic beat are factors of the direction of
     its focus: no P wave, T opposite to the QRS complex.
     """
-    waves: dict[str, dict[str, list[float]]] = {}
+    waves: dict[str, dict[str, list[float]]] = defaultdict(dict)
     path = Path(__file__).with_name("beat_waves.csv")
     with open(path, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             beat, name, *values = row.values()
-            waves.setdefault(beat, {})[name] = [float(value) for value in values]
+            waves[beat][name] = list(map(float, values))
     return waves
 
 
 _BEATS = _read_waves()
 #: Names of the waves of one beat, rows of `Beat.waves`.
 WAVES = tuple(_BEATS["normal"])
-P, QRS, REPOLARISATION = slice(0, 2), slice(2, 7), slice(7, 10)
+# Rows of the segments of a beat.
+P = slice(0, 2)
+QRS = slice(2, 7)
+REPOLARISATION = slice(7, 10)
 _NORMAL = np.array(list(_BEATS["normal"].values()))
 # Directions of ventricular foci.
 _FOCI = np.array(
@@ -60,8 +64,9 @@ class Beat:
     def qrs(self) -> np.ndarray:
         """Onset and end of the QRS complex, in seconds from its R peak."""
         waves = self.waves[QRS]
-        size = abs(waves[:, 3:]).max(axis=1)
-        return bounds(waves[size > 0.02])  # mV
+        vectors = waves[:, 3:]  # mV
+        visible = abs(vectors).max(axis=1) > 0.02
+        return bounds(waves[visible])
 
     def at_interval(self, rr: float) -> np.ndarray:
         """Return the waves after an RR interval of ``rr`` seconds.
@@ -72,7 +77,8 @@ class Beat:
         _, end_of_qrs = self.qrs
         waves = self.waves.copy()
         late = waves[REPOLARISATION]  # a view
-        late[:, 0] = end_of_qrs + factor * (late[:, 0] - end_of_qrs)
+        delay = late[:, 0] - end_of_qrs
+        late[:, 0] = end_of_qrs + factor * delay
         late[:, 1:3] *= factor
         return waves
 
@@ -82,7 +88,9 @@ def bounds(waves: np.ndarray) -> np.ndarray:
     peak = waves[..., 0]
     onset = peak - waves[..., 1]
     end = peak + waves[..., 2]
-    return np.stack([onset.min(axis=-1), end.max(axis=-1)], axis=-1)
+    first_onset = onset.min(axis=-1)
+    last_end = end.max(axis=-1)
+    return np.stack([first_onset, last_end], axis=-1)
 
 
 def sinus_beat(case: Case, evolution: float) -> Beat:
@@ -104,12 +112,13 @@ def sinus_beat(case: Case, evolution: float) -> Beat:
 def ectopic_beat(case: Case) -> Beat:
     """Return a ventricular beat of the patient's focus: wide QRS, no P, inverted T."""
     focus, *deviation = case.patient.ectopic
-    direction = _FOCI[int(focus * len(_FOCI))] + deviation
+    number = int(focus * len(_FOCI))
+    direction = _FOCI[number] + deviation
     size = 0.7 + 0.5 * min(case.severity, 1.0)
     waves = _NORMAL.copy()
     waves[:, 3:] = 0
     waves = _with_waves(waves, "ectopic")
-    waves[:, 3:] *= direction * size
+    waves[:, 3:] *= size * direction
     return Beat(_personal(waves, case.patient))
 
 

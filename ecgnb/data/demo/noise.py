@@ -37,7 +37,7 @@ def electrode_noise(
 def _wander(seconds: np.ndarray, breathing: Breathing, rng: Generator) -> np.ndarray:
     """Return breathing, in phase on all electrodes, plus drift below 0.3 Hz."""
     size = lognormal(rng, 0.025, 0.7, N_ELECTRODES)  # mV
-    size = size * rng.choice([-1, 1], N_ELECTRODES)
+    size *= rng.choice([-1, 1], N_ELECTRODES)
     angle = tau * breathing.hertz * seconds
     second_harmonic = np.sin(2 * angle + 2 * breathing.phase)
     breath = breathing.at(seconds) + 0.25 * second_harmonic
@@ -47,11 +47,11 @@ def _wander(seconds: np.ndarray, breathing: Breathing, rng: Generator) -> np.nda
     n_tones = max(2, int(0.3 * duration))
     orders = np.arange(1, n_tones + 1)
     hertz = 0.8 * (orders / duration)
-    phases = rng.uniform(0, tau, (N_ELECTRODES, n_tones))
-    # Amplitudes fall with the frequency.
-    scale = 0.03 * rng.standard_normal((N_ELECTRODES, n_tones)) / orders
+    shape = (N_ELECTRODES, n_tones)
+    phases = rng.uniform(0, tau, shape)
+    scale = 0.03 * rng.standard_normal(shape) / orders  # mV, falls with the frequency
     drift = _tones(seconds, hertz, scale, phases)
-    return size[:, None] * breath + drift
+    return np.outer(size, breath) + drift
 
 
 def _muscle(seconds: np.ndarray, rng: Generator) -> np.ndarray:
@@ -61,13 +61,15 @@ def _muscle(seconds: np.ndarray, rng: Generator) -> np.ndarray:
     n_samples = len(seconds)
     hertz = np.fft.rfftfreq(n_samples, seconds[1])
     # Gains of second-order Butterworth filters at 20 and 90 Hz.
-    ratio = 20 / np.maximum(hertz, 0.5)
-    high_pass = 1 / np.sqrt(1 + ratio**4)
-    gain = high_pass / np.sqrt(1 + (hertz / 90) ** 4)
-    shape = (N_ELECTRODES, len(hertz), 2)
+    low = 20 / np.maximum(hertz, 0.5)
+    high = hertz / 90
+    gain = 1 / np.sqrt(1 + low**4)
+    gain /= np.sqrt(1 + high**4)
+    # Real and imaginary components are neighbours.
+    shape = (N_ELECTRODES, 2 * len(hertz))
     components = rng.standard_normal(shape, dtype=np.float32)
-    spectrum = components.view(np.complex64)[..., 0]
-    spectrum = spectrum * gain.astype(np.float32)
+    spectrum = components.view(np.complex64)
+    spectrum *= gain.astype(np.float32)
     noise = np.fft.irfft(spectrum, n_samples, axis=1)
     noise /= noise.std()
 
@@ -75,22 +77,25 @@ def _muscle(seconds: np.ndarray, rng: Generator) -> np.ndarray:
     size[:3] *= 1.5  # limbs
     slow = rng.uniform(0.05, 0.6, 2)  # Hz
     phases = rng.uniform(0, tau, (N_ELECTRODES, 2))
-    depth = np.full((N_ELECTRODES, 2), 0.3)
+    depth = np.full_like(phases, 0.3)
     swell = 1 + _tones(seconds, slow, depth, phases)
     return noise * size[:, None] * swell
 
 
 def _mains(seconds: np.ndarray, rng: Generator) -> np.ndarray:
     """Return hum of 50 or 60 Hz with a third harmonic; faint in most recordings."""
-    hertz = rng.choice([50.0, 60.0]) + 0.03 * rng.standard_normal()
+    hertz = rng.choice([50.0, 60.0])
+    hertz += 0.03 * rng.standard_normal()
     size = lognormal(rng, 0.002, 1.0)  # mV
     size = size * rng.uniform(0.3, 1.0, N_ELECTRODES)
-    phase = rng.uniform(0, tau) + 0.5 * rng.standard_normal(N_ELECTRODES)
-    tones = hertz * np.array([1.0, 3.0])
-    # A recorder filters out what is above half the sampling rate.
-    audible = tones < 0.5 / seconds[1]
-    scale = size[:, None] * [1.0, 0.15] * audible
+    common = rng.uniform(0, tau)
+    phase = common + 0.5 * rng.standard_normal(N_ELECTRODES)
     phases = np.stack([phase, 2 * phase], axis=1)
+    tones = hertz * np.array([1.0, 3.0])
+    scale = np.outer(size, [1.0, 0.15])
+    # A recorder filters out what is above half the sampling rate.
+    nyquist = 0.5 / seconds[1]
+    scale *= tones < nyquist
     return _tones(seconds, tones, scale, phases)
 
 
@@ -116,7 +121,8 @@ def _loose_contact(seconds: np.ndarray, rng: Generator) -> np.ndarray:
     """Return a jump of one electrode that decays through the recorder's high-pass."""
     start = rng.uniform(0, seconds[-1])
     after = np.maximum(seconds - start, 0)
-    jump = rng.choice([-1, 1]) * rng.uniform(0.1, 0.5)  # mV
+    sign = rng.choice([-1, 1])
+    jump = sign * rng.uniform(0.1, 0.5)  # mV
     time_constant = rng.uniform(0.3, 1.2)  # seconds
     decay = jump * np.exp(-after / time_constant)
     rise = np.tanh(after / 0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,8 @@ SUBTYPES: dict[str, dict[str, float]] = {
 }
 # Classes of twenty consecutive patients, in random order: a small cohort has every
 # class too.
-_BLOCK = ("NORM",) * 7 + ("OTHER",) * 4 + ("AF",) * 3 + ("BBB",) * 3 + ("MI",) * 3
+_PER_BLOCK = {"NORM": 7, "OTHER": 4, "AF": 3, "BBB": 3, "MI": 3}
+_BLOCK = tuple(Counter(_PER_BLOCK).elements())
 _RECORDINGS_SHARE = (0.45, 0.75, 0.9, 1.0)  # cumulative: 1, 2, 3 or 4 recordings
 _SAME_DIAGNOSIS = 0.85  # probability that a recording shows the patient's class
 # Subtypes that a borderline normal recording may resemble.
@@ -243,7 +245,8 @@ def _patient_number(index: int, config: DemoConfig) -> int:
     """
     draws = generator(config, _COUNTS).random(index + 1)
     counts = 1 + np.searchsorted(_RECORDINGS_SHARE, draws, side="right")
-    return int(np.searchsorted(np.cumsum(counts), index, side="right"))
+    last_of_patient = np.cumsum(counts)
+    return int(np.searchsorted(last_of_patient, index, side="right"))
 
 
 def _plan_patient(number: int, config: DemoConfig) -> Patient:

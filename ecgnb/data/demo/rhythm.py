@@ -15,6 +15,8 @@ from ecgnb.data.demo.patients import Case, lognormal
 LEAD_IN = 3.0
 #: Seconds from the onset of a normal QRS complex to its R peak.
 QRS_ONSET_TO_PEAK = 0.045
+# Growth of the PR interval up to a dropped beat, in seconds.
+_WENCKEBACH = np.array([0.0, 0.075, 0.115, 0.14, 0.155, 0.165, 0.165])
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Breathing:
 
     def at(self, seconds: np.ndarray | float) -> np.ndarray:
         """Return the lung volume, scaled to -1..1, at times in seconds."""
-        return np.sin(tau * self.hertz * np.asarray(seconds) + self.phase)
+        angle = tau * self.hertz * seconds
+        return np.sin(angle + self.phase)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +99,8 @@ def _sinus_node(
     """Return onsets of P waves: a mean rate with the three known modulations."""
     mean = 60 / heart_rate(case, rng)
     # Respiratory sinus arrhythmia decreases with age.
-    youth = np.clip((75 - case.patient.age) / 50, 0.1, 1.0)
+    youth = (75 - case.patient.age) / 50
+    youth = np.clip(youth, 0.1, 1.0)
     respiratory = mean * youth * rng.uniform(0.01, 0.06)
     if case.true_label == "NORM" and case.resembles == "af_controlled":
         respiratory += 0.3 * case.severity  # a marked sinus arrhythmia
@@ -106,8 +110,8 @@ def _sinus_node(
     times = []
     while time < seconds + 1:
         times.append(time)
-        change = respiratory * breathing.at(time)
-        change += mayer * np.sin(0.1 * tau * time + phase)
+        pressure = np.sin(0.1 * tau * time + phase)
+        change = respiratory * breathing.at(time) + mayer * pressure
         jitter = 0.008 * mean * rng.standard_normal()
         time += max(mean + change + jitter, 0.3)
     return np.array(times)
@@ -136,14 +140,17 @@ def _second_degree_block(case: Case, p_waves: np.ndarray, rng: Generator) -> Rhy
     PR grows before the drop in Mobitz I (Wenckebach) and is constant in Mobitz II.
     """
     wenckebach = rng.random() < 0.6
-    cycle = int(rng.integers(3, 6)) if case.severity > 0.6 else 7
+    cycle = 7  # P waves up to a dropped beat
+    if case.severity > 0.6:
+        cycle = int(rng.integers(3, 6))
     first = rng.integers(cycle)
     position = (first + np.arange(len(p_waves))) % cycle
-    growth = np.array([0.0, 0.075, 0.115, 0.14, 0.155, 0.165])  # seconds
-    growth *= wenckebach
-    pr = _pr_interval(case, p_waves) + 0.01 + growth[np.minimum(position, 5)]
+    pr = _pr_interval(case, p_waves) + 0.01
+    if wenckebach:
+        pr = pr + _WENCKEBACH[position]
     beats = p_waves + pr + QRS_ONSET_TO_PEAK
-    return _supraventricular(beats[position < cycle - 1], p_waves)
+    conducted = position < cycle - 1
+    return _supraventricular(beats[conducted], p_waves)
 
 
 def _with_premature_beats(case: Case, p_waves: np.ndarray, rng: Generator) -> Rhythm:
@@ -154,17 +161,21 @@ def _with_premature_beats(case: Case, p_waves: np.ndarray, rng: Generator) -> Rh
     intervals apart.
     """
     beats = _conducted(case, p_waves, rng).beats
-    inside = np.flatnonzero((p_waves > 0.3) & (beats < p_waves[-1] - 2.2))
-    first = inside[rng.integers(len(inside) // 2 + 1)]
+    is_inside = (p_waves > 0.3) & (beats < p_waves[-1] - 2.2)
+    inside = np.flatnonzero(is_inside)
+    number = rng.integers(len(inside) // 2 + 1)
+    first = inside[number]
     ectopic = np.zeros(len(beats), dtype=bool)
     ectopic[first] = True
     if case.severity > 0.6:  # bigeminy, trigeminy or fewer
         step = rng.choice([2, 3, 4, 6], p=[0.15, 0.2, 0.35, 0.3])
-        ectopic[first : inside[-1] + 1 : step] = True
+        ectopic[inside[number::step]] = True
     rr = _rr_intervals(beats)
     # Fraction of the interval after which the premature beat comes.
-    coupling = rng.uniform(0.55, 0.72) + 0.08 * (1 - min(case.severity, 1.0))
-    early = (1 - coupling) * rr * rng.uniform(0.97, 1.03, len(beats))
+    coupling = rng.uniform(0.55, 0.72)
+    coupling += 0.08 * (1 - min(case.severity, 1.0))
+    jitter = rng.uniform(0.97, 1.03, len(beats))
+    early = (1 - coupling) * rr * jitter
     beats[ectopic] -= early[ectopic]
     return Rhythm(beats, ectopic, rr, p_waves[~ectopic])
 
@@ -175,11 +186,13 @@ def _fibrillation(case: Case, seconds: float, rng: Generator) -> Rhythm:
     The refractory time of the AV node is the lower bound of an interval.
     """
     mean = 60 / heart_rate(case, rng)
-    variation = 0.10 + 0.13 * min(case.severity, 1.1) * rng.uniform(0.9, 1.2)
+    irregular = 0.13 * min(case.severity, 1.1)
+    variation = 0.10 + irregular * rng.uniform(0.9, 1.2)
     shortest = 0.45 * mean
     excess = mean - shortest
     shape = (excess / (variation * mean)) ** 2
-    n = int((seconds + LEAD_IN + 1) / mean * 1.5) + 10  # more than are needed
+    expected = (seconds + LEAD_IN + 1) / mean
+    n = int(expected * 1.5) + 10  # more than are needed
     rr = shortest + rng.gamma(shape, excess / shape, n)
     beats = -LEAD_IN + np.cumsum(rr)
     beats = beats[beats < seconds + 1]
@@ -198,4 +211,5 @@ def _supraventricular(beats: np.ndarray, p_waves: np.ndarray) -> Rhythm:
 
 def _rr_intervals(beats: np.ndarray) -> np.ndarray:
     """Return the interval before each beat; the first beat has that of the second."""
-    return np.diff(beats, prepend=2 * beats[0] - beats[1])
+    before = 2 * beats[0] - beats[1]
+    return np.diff(beats, prepend=before)

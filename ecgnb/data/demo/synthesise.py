@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from math import tau
 from typing import Any
 
@@ -81,7 +82,8 @@ def synthesise(index: int, config: DemoConfig | None = None) -> Recording:
     if rhythm.fibrillates:
         vector += _fibrillatory_waves(seconds, case, rng)
     # The filling of the lungs changes the amplitude by 1 to 6 %.
-    vector *= 1 + rng.uniform(0.01, 0.06) * breathing.at(seconds)
+    depth = rng.uniform(0.01, 0.06)
+    vector *= 1 + depth * breathing.at(seconds)
     field = _patient_field(case.patient, rng)
     potentials = project(field, vector)
     noise = electrode_noise(seconds, breathing, rng)
@@ -130,18 +132,20 @@ def render(waves: np.ndarray, n_samples: int, fs: float) -> np.ndarray:
     """
     peak, rise, fall = waves.T[:3, :, None]  # each [n, 1]
     first = np.ceil((peak - rise) * fs).astype(np.int64)
-    width = int(np.ceil((rise + fall).max() * fs)) + 1
+    longest = (rise + fall).max()
+    width = math.ceil(longest * fs) + 1
     samples = first + np.arange(width)  # [n, width]
     offset = samples / fs - peak
-    phase = offset / np.where(offset < 0, rise, fall)
+    side = np.where(offset < 0, rise, fall)
+    phase = offset / side
     shape = 0.5 + 0.5 * np.cos(np.pi * phase)
+    inside = np.clip(samples, 0, n_samples - 1)
     shape[abs(phase) >= 1] = 0
-    shape[(samples < 0) | (samples >= n_samples)] = 0
-    samples = np.clip(samples, 0, n_samples - 1).ravel()
+    shape[samples != inside] = 0
     vector = np.empty((3, n_samples))
     for axis, amplitude in enumerate(waves.T[3:, :, None]):
         values = shape * amplitude  # mV
-        vector[axis] = np.bincount(samples, values.ravel(), n_samples)
+        vector[axis] = np.bincount(inside.ravel(), values.ravel(), n_samples)
     return vector
 
 
@@ -155,18 +159,21 @@ def _waves_in_time(
         templates.append(beat.at_interval(interval))
         complexes.append(beat.qrs)
     beats = np.array(templates)  # [n_beats, 10, 6]
-    beats[:, :, 0] += rhythm.beats[:, None]
-    beats[:, :, 3:] *= 1 + 0.015 * rng.standard_normal((len(beats), 1, 1))
+    r_peaks = rhythm.beats[:, None]
+    beats[:, :, 0] += r_peaks
+    # Breathing and filling of the heart change each beat a little.
+    gains = 1 + 0.015 * rng.standard_normal(len(beats))
+    beats[:, :, 3:] *= gains[:, None, None]
     ventricles = beats[:, QRS.start :]  # P waves have times of their own
     atria = np.repeat(sinus.waves[None, P], len(rhythm.p_waves), axis=0)
     atria[:, :, 0] += rhythm.p_waves[:, None]
-    waves = np.concatenate([atria.reshape(-1, 6), ventricles.reshape(-1, 6)])
     t_wave = WAVES.index("T")
     bounds_of = {
         "P": bounds(atria),
-        "QRS": rhythm.beats[:, None] + np.array(complexes),
+        "QRS": r_peaks + np.array(complexes),
         "T": bounds(beats[:, t_wave : t_wave + 1]),
     }
+    waves = np.concatenate([*atria, *ventricles])
     size = abs(waves[:, 3:]).max(axis=1)
     return waves[size > 0], bounds_of
 
@@ -186,7 +193,8 @@ def _fibrillatory_waves(seconds: np.ndarray, case: Case, rng: Generator) -> np.n
 
     4-9 Hz with changing frequency and amplitude; strongest in V1 and II.
     """
-    direction = np.array([-0.30, 0.65, 0.75]) + 0.12 * rng.standard_normal(3)
+    direction = np.array([-0.30, 0.65, 0.75])
+    direction += 0.12 * rng.standard_normal(3)
     hertz = rng.uniform(4.6, 8.0)
     log_size = rng.normal(np.log(0.042), 0.4)
     size = np.exp(np.clip(log_size, -3.9, -2.75))  # 0.02 to 0.064 mV
@@ -195,15 +203,18 @@ def _fibrillatory_waves(seconds: np.ndarray, case: Case, rng: Generator) -> np.n
     swell = np.ones_like(seconds)
     for slow in rng.uniform(0.15, 0.9, 3):
         angle = tau * slow * seconds
-        depth = rng.uniform(0.3, 0.9)
-        shift += depth * np.sin(angle + rng.uniform(0, tau))
-        swell += 0.2 * np.sin(angle + rng.uniform(0, tau))
+        depth = rng.uniform(0.3, 0.9)  # radians
+        first, second = rng.uniform(0, tau, 2)
+        shift += depth * np.sin(angle + first)
+        swell += 0.2 * np.sin(angle + second)
     phase = tau * hertz * seconds + shift
-    pointed = np.sin(phase) + 0.28 * np.sin(2 * phase + 0.6)  # as in flutter
+    harmonic = np.sin(2 * phase + 0.6)
+    pointed = np.sin(phase) + 0.28 * harmonic  # as in flutter
     waves = np.outer(direction, pointed)
     # A slower one in another direction: the vector turns.
     second_direction = direction[[1, 2, 0]] * 0.25
-    waves += np.outer(second_direction, np.sin(0.93 * phase + 1))
+    slower = np.sin(0.93 * phase + 1)
+    waves += np.outer(second_direction, slower)
     return size * swell * waves
 
 
@@ -212,7 +223,8 @@ def _patient_field(patient: Patient, rng: Generator) -> np.ndarray:
 
     Position of the heart and of the electrodes vary a little between recordings.
     """
-    angles = patient.angles + np.radians(2.0) * rng.standard_normal(3)
+    turn = np.radians(2.0) * rng.standard_normal(3)
+    angles = patient.angles + turn
     field = electrode_field() @ rotation(*angles)
     chest_gains = lognormal(rng, patient.chest_gains, 0.04, 6)
     field[3:] *= chest_gains[:, None]
@@ -237,7 +249,8 @@ def _landmarks(
     length = np.linalg.norm(vector, axis=0)
     peaks = []
     for start, stop in waves["QRS"]:
-        peaks.append(start + length[start : stop + 1].argmax())
+        complex_ = length[start : stop + 1]
+        peaks.append(start + complex_.argmax())
     return {
         "beats": np.array(peaks, dtype=np.int64),
         "ectopic": ectopic,

@@ -73,8 +73,9 @@ def normalise_lead(name: str) -> str:
     """
     stripped = name.strip()
     for spelling in (stripped, _PREFIX.sub("", stripped)):
-        if spelling.lower() in _SPELLING:
-            return _SPELLING[spelling.lower()]
+        standard = _SPELLING.get(spelling.lower())
+        if standard:
+            return standard
     return stripped
 
 
@@ -107,7 +108,7 @@ def select_leads(
             f"The signal has {signal.shape[-2]} rows, but {len(have)} lead names.",
         )
     row_of = _rows_by_name(tuple(have))
-    names = [normalise_lead(name) for name in want]
+    names = list(map(normalise_lead, want))
     rows = [row_of.get(name, -1) for name in names]
     if rows == list(range(len(have))):
         return signal, ()
@@ -151,4 +152,6 @@ def _derive(signal: np.ndarray, row_of: dict[str, int], name: str) -> np.ndarray
     dtype = signal.dtype.type  # keeps float32
     x = dtype((e * d - f * c) / determinant)
     y = dtype((a * f - b * e) / determinant)
-    return x * signal[..., row_of[first], :] + y * signal[..., row_of[second], :]
+    first_lead = signal[..., row_of[first], :]
+    second_lead = signal[..., row_of[second], :]
+    return x * first_lead + y * second_lead

@@ -75,7 +75,6 @@ class Butterworth(Filter):
             )
 
     def __call__(self, signal: np.ndarray, fs: float) -> np.ndarray:
-        """Filter; see `Filter`."""
         from scipy.signal import butter
 
         kind = "band"
@@ -111,7 +110,6 @@ class IirNotch(Filter):
             )
 
     def __call__(self, signal: np.ndarray, fs: float) -> np.ndarray:
-        """Filter; see `Filter`."""
         from scipy.signal import iirnotch
 
         b, a = iirnotch(self.frequency, self.q, fs=fs)
@@ -141,7 +139,6 @@ class Isoelectric(Filter):
             )
 
     def __call__(self, signal: np.ndarray, fs: float) -> np.ndarray:
-        """Filter; see `Filter`."""
         n_leads, n_samples = signal.shape
         window = int(self.window * fs)
         step = int(self.step * fs)
@@ -152,8 +149,9 @@ class Isoelectric(Filter):
         # the models.
         windows = windows[:, :-1:step]  # [n_leads, n_windows, window]
         quietest = np.ptp(windows, axis=2).argmin(axis=1)
-        level = windows[np.arange(n_leads), quietest].mean(axis=1, dtype=np.float64)
-        return (signal - level[:, None]).astype(np.float32)
+        chosen = windows[np.arange(n_leads), quietest]  # [n_leads, window]
+        level = chosen.mean(axis=1, keepdims=True, dtype=np.float64)
+        return (signal - level).astype(np.float32)
 
 
 @FILTERS.register("zscore")
@@ -169,9 +167,9 @@ class ZScore(Filter):
     keeps_unit: ClassVar[bool] = False
 
     def __call__(self, signal: np.ndarray, fs: float) -> np.ndarray:
-        """Filter; see `Filter`."""
         signal = signal.astype(np.float64)
-        signal[find_flat(Extremes.of(signal))] = 0
+        flat = find_flat(Extremes.of(signal))
+        signal[flat] = 0
         return zscore(signal, (-1,), signal.shape[1]).astype(np.float32)
 
 
@@ -196,4 +194,5 @@ def _forwards_and_backwards(b: Any, a: Any, signal: np.ndarray) -> np.ndarray:
             "too_short",
             f"{signal.shape[1]} samples are too few to filter. Use a longer recording.",
         )
-    return filtfilt(b, a, signal.astype(np.float64), axis=-1).astype(np.float32)
+    filtered = filtfilt(b, a, signal.astype(np.float64), axis=-1)
+    return filtered.astype(np.float32)

@@ -102,15 +102,18 @@ def resample(signal: np.ndarray, fs: float, target_fs: float) -> np.ndarray:
     length = n_blocks * down
     after = length - before - n_samples
     padded = np.pad(signal, [(0, 0), (before, after)], mode="edge")
-    # The transform is circular: the second half of the end precedes the start.
-    padded[:, length - after // 2 :] = signal[:, :1]
+    # The transform is circular: the second half of the padding precedes the start.
+    middle = length - after // 2
+    padded[:, middle:] = signal[:, :1]
 
     gain = _gain(length, up, down)
-    spectrum = scipy.fft.rfft(padded, axis=1)[:, : len(gain)]
+    spectrum = scipy.fft.rfft(padded, axis=1)
+    spectrum = spectrum[:, : len(gain)]
     spectrum *= gain
     filtered = scipy.fft.irfft(spectrum, n_blocks * up, axis=1, overwrite_x=True)
     first = blocks_before * up
-    return filtered[:, first : first + resampled_length(n_samples, up, down)]
+    stop = first + resampled_length(n_samples, up, down)
+    return filtered[:, first:stop]
 
 
 @lru_cache(maxsize=32)
@@ -144,8 +147,10 @@ def _gain(length: int, up: int, down: int) -> np.ndarray:
     """
     new_length = length // down * up
     n_bins = min(length, new_length) // 2 + 1
-    # Frequency of each bin relative to the lower Nyquist frequency.
-    frequency = np.arange(n_bins) * (2.0 / length) * max(1.0, down / up)
+    # Frequency of each bin relative to the Nyquist frequency of the input, then to the
+    # lower one.
+    frequency = np.arange(n_bins) * (2.0 / length)
+    frequency *= max(1.0, down / up)
     gain = (frequency < 1).astype(np.float64)
     transition = (frequency > PASS_BAND) & (frequency < 1)
     taps = low_pass(FINE)
@@ -168,7 +173,9 @@ def linear_length(n_samples: int, fs: float, target_fs: float) -> int:
     >>> linear_length(4096, 400.0, 500.0)
     5120
     """
-    return n_samples if fs == target_fs else int(n_samples * target_fs / fs)
+    if fs == target_fs:
+        return n_samples
+    return int(n_samples * target_fs / fs)
 
 
 def resample_linear(signal: np.ndarray, fs: float, target_fs: float) -> np.ndarray:
@@ -180,7 +187,9 @@ def resample_linear(signal: np.ndarray, fs: float, target_fs: float) -> np.ndarr
     """
     if fs == target_fs:
         return signal
-    length = linear_length(signal.shape[1], fs, target_fs)
-    positions = np.linspace(0, length - 1, signal.shape[1])
+    n_samples = signal.shape[1]
+    length = linear_length(n_samples, fs, target_fs)
+    # First and last sample stay first and last.
+    positions = np.linspace(0, length - 1, n_samples)
     output = np.arange(length)
     return np.stack([np.interp(output, positions, lead) for lead in signal])

@@ -37,9 +37,9 @@ def find_leakage(
         keyed = table.assign(key=keys)[keys.notna()]
         n_parts = keyed.groupby("key")["part"].transform("nunique")
         for key, case in keyed[n_parts > 1].groupby("key", sort=True):
-            in_parts = "|".join(sorted(set(case["part"]), key=order.index))
+            in_parts = sorted(set(case["part"]), key=order.index)
             record_ids = "|".join(case["record_id"])
-            cases.append([kind, key, in_parts, record_ids])
+            cases.append([kind, key, "|".join(in_parts), record_ids])
     return pd.DataFrame(cases, columns=["kind", "key", "parts", "records"])
 
 

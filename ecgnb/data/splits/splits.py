@@ -137,7 +137,9 @@ def _official(fold: pd.Series, config: SplitConfig) -> tuple[np.ndarray, list[st
             f"The records have {len(present)} official folds {present}; three are "
             "needed. Set SPLIT to 'stratified'."
         )
-    test_fold = present[-1] if config.test_fold < 0 else config.test_fold
+    test_fold = config.test_fold
+    if test_fold < 0:
+        test_fold = present[-1]
     if test_fold not in present:
         raise SplitError(
             f"TEST_FOLD is {test_fold}, but the official folds are {present}. Choose "

@@ -56,14 +56,15 @@ def _raise_small_shares(wanted: np.ndarray, table: np.ndarray) -> np.ndarray:
     """
     wanted = wanted.copy()
     n_groups_of_class = (table > 0).sum(axis=0)
-    largest = int(wanted[:, -1].argmax())
+    largest = wanted[:, -1].argmax()
     for column in np.flatnonzero(n_groups_of_class >= len(wanted)):
         sizes = table[:, column]
         typical = np.median(sizes[sizes > 0])
-        raised = np.maximum(wanted[:, column], typical)
-        raised[largest] -= raised.sum() - wanted[:, column].sum()
+        share = wanted[:, column]  # a view
+        raised = np.maximum(share, typical)
+        raised[largest] -= raised.sum() - share.sum()
         if raised[largest] >= typical:
-            wanted[:, column] = raised
+            share[:] = raised
     return wanted
 
 
@@ -126,7 +127,7 @@ def _fill_empty_parts(
     for part in range(n_parts):
         if (assigned == part).any():
             continue
-        most_groups = int(np.bincount(assigned, minlength=n_parts).argmax())
+        most_groups = np.bincount(assigned, minlength=n_parts).argmax()
         candidates = np.flatnonzero(assigned == most_groups)
         if len(candidates) > 1:
             smallest = np.argmin(sizes[candidates])

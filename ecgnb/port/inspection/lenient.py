@@ -13,7 +13,8 @@ from ecgnb.core.errors import PortError
 from ecgnb.port.layers import LAYERS, variables_of
 from ecgnb.port.ported import major
 from ecgnb.port.reading.graph import Graph, Layer, parse_graph
-from ecgnb.port.reading.keras_file import KerasFile, open_hdf5, read_keras
+from ecgnb.port.reading.hdf5 import open_hdf5
+from ecgnb.port.reading.keras_file import KerasFile, read_keras
 from ecgnb.port.reading.keras_weights import ListedWeights, Variable, Weights
 
 #: What a configuration of an unexpected structure raises.

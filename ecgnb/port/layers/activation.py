@@ -39,13 +39,13 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "swish": nn.SiLU,
     "tanh": nn.Tanh,
 }
-_KERAS_2 = {**ACTIVATIONS, "hard_sigmoid": HardSigmoid}
+_KERAS_2 = {**ACTIVATIONS, "hard_sigmoid": HardSigmoid}  # slope 0.2
 #: Those of Keras 3.
 KERAS_3 = {
     **ACTIVATIONS,
     "celu": nn.CELU,
     "hard_shrink": nn.Hardshrink,
-    "hard_sigmoid": nn.Hardsigmoid,
+    "hard_sigmoid": nn.Hardsigmoid,  # slope 1 / 6
     "hard_silu": nn.Hardswish,
     "hard_swish": nn.Hardswish,
     "hard_tanh": nn.Hardtanh,
@@ -156,7 +156,6 @@ class ActivatedRule(LayerRule):
     """A layer with an activation after what it computes."""
 
     def problems(self) -> Iterator[str]:
-        """Yield unknown options and an unknown activation."""
         yield from super().problems()
         yield from activation_problem(self.get("activation"), self.layer.keras)
 

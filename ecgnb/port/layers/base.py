@@ -35,14 +35,20 @@ WITHOUT_EFFECT = frozenset(
         "input_shape",
         "input_dim",
         "input_length",
-        "build_config",
-        "seed",
+        "build_config",  # shapes again
+        "seed",  # of dropout
         "autocast",
         "activity_regularizer",
-        "quantization_config",
+        "quantization_config",  # null without quantisation
     }
 )
 _ENDINGS_WITHOUT_EFFECT = ("_initializer", "_regularizer", "_constraint")
+
+#: Options that turn an array off, by the array's name.
+SWITCHES = {"bias": "use_bias", "gamma": "scale", "beta": "center"}
+
+#: Names of arrays that are computed from the data, not trained.
+STATISTICS = frozenset({"moving_mean", "moving_variance", "mean", "variance", "count"})
 
 #: The largest count: a file may claim any number, and modules allocate their memory
 #: before weights are compared.
@@ -135,7 +141,7 @@ class LayerRule:
         checks: of honoured options, in place of those in `CHECKS`.
         arguments: what :meth:`build` honours when Keras passes it by name, in a call.
         renames: for arrays that are only renamed, their names in PyTorch and Keras.
-        weights: names of the arrays in Keras' order; a ``"bias"`` may be turned off.
+        weights: names of the arrays in Keras' order; `SWITCHES` may turn some off.
         weight_group: where Keras 3 stores them below the layer.
     """
 
@@ -174,9 +180,9 @@ class LayerRule:
     def variables(self) -> list[Variable]:
         """Return the layer's weights in Keras' order."""
         return [
-            Variable(name, self.weight_group)
+            Variable(name, self.weight_group, name not in STATISTICS)
             for name in self.weights
-            if name != "bias" or self.has_bias
+            if self.get(SWITCHES.get(name, ""), True)
         ]
 
     def problems(self) -> Iterator[str]:
@@ -185,8 +191,12 @@ class LayerRule:
             reason = self._refusal(option, value)
             if reason:
                 yield f"{option}={value!r} {reason}"
-        policy = _policy(self.get("dtype"))
-        if "float16" in policy or "8" in policy:
+        policy = self.get("dtype")
+        if isinstance(policy, dict) and "config" in policy:
+            options = policy["config"]
+            policy = options.get("name") or options.get("mode", "")
+        policy = str(policy)
+        if "float16" in policy or "8" in policy:  # int8, float8
             yield f"dtype={policy!r} computes in fewer bits; a port computes in float32"
 
     def _refusal(self, option: str, value: Any) -> str | None:
@@ -272,10 +282,10 @@ class ModuleRule(LayerRule):
     layout: ClassVar[str | None] = None
 
     def apply(self, net: Network, x: Value) -> Value:
-        x = net.in_layout(x, self.layout)
-        return net.apply(self.module, x, *self.args(x), **self.module_options())
+        options = self.module_options()
+        return net.apply(self.module, x, *self.args(), layout=self.layout, **options)
 
-    def args(self, x: Value) -> Args:
+    def args(self) -> Args:
         """Return the arguments of the constructor."""
         return ()
 
@@ -294,12 +304,3 @@ def variables_of(layer: Layer) -> list[Variable]:
     have none themselves.
     """
     return rule_of(layer).variables() if layer.class_name in LAYERS else []
-
-
-def _policy(dtype: Any) -> str:
-    """Return the name of a precision, which Keras writes as text or as a serialised
-    policy.
-    """
-    if isinstance(dtype, dict) and "config" in dtype:
-        return str(dtype["config"].get("name") or dtype["config"].get("mode", ""))
-    return str(dtype)

@@ -63,7 +63,7 @@ class Recurrent(LayerRule):
     only = {"stateful": (False,), "time_major": (False,)}
     arguments = {"initial_state"}
     weights = ("kernel", "recurrent_kernel", "bias")
-    weight_group = "cell"
+    weight_group = "cell"  # Keras 3 stores lstm/cell/vars
     cell: str
     kind: type[nn.Module]
     order: tuple[int, ...]
@@ -73,7 +73,6 @@ class Recurrent(LayerRule):
     }
 
     def problems(self) -> Iterator[str]:
-        """Yield unknown options, and activations that no module has."""
         yield from super().problems()
         for option, activation in self.activations().items():
             if activation is None:  # a default is always known
@@ -112,11 +111,11 @@ class Recurrent(LayerRule):
         last = net.function(getitem, sequence, (slice(None), -1))
         if not returns_state:
             return [last]
-        outputs = [sequence if returns_sequence else last, last]
+        outputs = [sequence if returns_sequence else last, last]  # h is the last output
         if self.cell == "lstm":
             states = net.function(getitem, module, 1)
             c = net.function(getitem, states, 1)  # [1, B, H]
-            outputs.append(net.function(getitem, c, 0))
+            outputs.append(net.function(getitem, c, 0))  # [B, H]
         return outputs
 
     def _call(self, net: Network, inputs: Args) -> Value:
@@ -164,7 +163,7 @@ class Recurrent(LayerRule):
         return (self._rows,)
 
     def _sorted(self, gates: Tensor) -> Tensor:
-        blocks = gates.chunk(len(self.order), -1)
+        blocks = gates.chunk(len(self.order), -1)  # [..., H] each
         return torch.cat([blocks[index] for index in self.order], -1)
 
 
@@ -186,7 +185,7 @@ class LSTM(Recurrent):
 
     cell = "lstm"
     kind = nn.LSTM
-    order = (0, 1, 2, 3)
+    order = (0, 1, 2, 3)  # i, f, g, o
 
 
 @keras_layer
@@ -200,10 +199,9 @@ class GRU(Recurrent):
     options = Recurrent.options | {"reset_after"}
     cell = "gru"
     kind = nn.GRU
-    order = (1, 0, 2)
+    order = (1, 0, 2)  # r, z, n
 
     def stepped(self) -> str:
-        """Return the cell of `SteppedRNN` that is needed, if any."""
         return super().stepped() if self._reset_after() else "gru_reset_before"
 
     def _reset_after(self) -> bool:

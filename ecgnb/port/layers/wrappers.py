@@ -41,9 +41,6 @@ class Bidirectional(Wrapper):
     arguments = {"initial_state"}
 
     def problems(self) -> Iterator[str]:
-        """Yield unknown options and wrapped layers that are not known to work in both
-        directions.
-        """
         yield from super().problems()
         for layer in self.layer.children.values():
             if layer.class_name not in BIDIRECTIONAL:
@@ -75,7 +72,7 @@ class Bidirectional(Wrapper):
         function = torch.mul if mode == "mul" else torch.add
         merged = net.function(function, forward, backward)
         if mode == "ave":
-            merged = net.function(torch.div, merged, 2.0)
+            merged = net.function(torch.div, merged, 2.0)  # of two directions
         return [merged]
 
 
