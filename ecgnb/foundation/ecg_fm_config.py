@@ -34,9 +34,6 @@ EXPECTED: dict[str, Any] = {
 #: by the method.
 PRETRAINED, FINE_TUNED = "wav2vec2", "ecg_transformer_classifier"
 
-#: Keys that are called as our options.
-DROPOUTS = ("dropout", "attention_dropout", "activation_dropout")
-
 #: Sizes in both tensors and configuration: configuration key to our option.
 REDUNDANT = {
     "encoder_layers": "depth",
@@ -87,7 +84,7 @@ def architecture(shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
             f"The checkpoint contradicts itself: its codebook has (groups, entries) "
             f"{expected}, its configuration {codebook}."
         )
-    for key in DROPOUTS:
+    for key in ("dropout", "attention_dropout", "activation_dropout"):
         options[key] = _probability(config, key)  # as in the file's training
     return options
 

@@ -172,7 +172,7 @@ def _require_checksum(job: _Job, checksum: str) -> None:
 
 @contextlib.contextmanager
 def _readable_errors(name: str) -> Iterator[None]:
-    """Turn errors of the network and the disk into ours, with the file's name."""
+    """Turn errors of the network and the disk into those of ecgnb, with the name."""
     again = "run the same again; what has arrived is kept"
     try:
         yield

@@ -59,7 +59,7 @@ def offline() -> bool:
 def hub_session(
     repository: str, revision: str | None = None, file: str = ""
 ) -> Iterator[None]:
-    """Run a block that uses the hub; its errors become ours, bars are shown or not.
+    """Run a block that uses the hub, with the errors of ecgnb and its progress bars.
 
     Raises:
         MissingExtraError: huggingface-hub is not installed.

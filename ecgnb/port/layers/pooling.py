@@ -24,7 +24,7 @@ class Pooling(LayerRule):
 
     def window(self) -> tuple[int, int, bool]:
         """Return size, stride, and whether Keras' ``padding="same"`` is needed."""
-        size = self.number("pool_size", 2)  # Keras' default
+        size = self.number("pool_size", 2)
         stride = size if self.get("strides") is None else self.number("strides")
         return size, stride, self.get("padding") == "same"
 

@@ -53,14 +53,16 @@ class Normalization(LayerRule):
     """
 
     options = {"axis", "mean", "variance", "invert"}
-    weights = ("mean", "variance", "count")  # of samples that ``adapt`` saw
+    weights = ("mean", "variance", "count")  # count: samples seen by ``adapt``
 
     @property
     def _configured(self) -> bool:
         return self.get("mean") is not None
 
     def variables(self) -> list[Variable]:
-        return [] if self._configured else super().variables()
+        if self._configured:
+            return []
+        return super().variables()
 
     def apply(self, net: Network, x: Value) -> Value:
         axis = self.get("axis", -1)

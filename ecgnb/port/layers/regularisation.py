@@ -24,7 +24,7 @@ class RandomRule(ModuleRule):
     options = {"rate"}
 
     def args(self) -> Args:
-        (option,) = self.options  # one only
+        (option,) = self.options  # a rate or a deviation
         return (float(self[option]),)
 
 

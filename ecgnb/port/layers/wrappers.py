@@ -72,7 +72,7 @@ class Bidirectional(Wrapper):
         function = torch.mul if mode == "mul" else torch.add
         merged = net.function(function, forward, backward)
         if mode == "ave":
-            merged = net.function(torch.div, merged, 2.0)  # of two directions
+            merged = net.function(torch.div, merged, 2.0)
         return [merged]
 
 

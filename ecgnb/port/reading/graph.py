@@ -244,7 +244,7 @@ def _by_name(layers: list[Layer]) -> dict[str, Layer]:
 def _parse_layer(entry: Config, keras: int) -> Layer:
     config = entry["config"]
     kind = _class_of(entry)
-    options = config if isinstance(config, dict) else {}  # of Keras 1: a list
+    options = config if isinstance(config, dict) else {}  # a list in Keras 1
     name = entry.get("name") or options.get("name")
     if kind in MODEL_CLASSES:
         inner = parse_graph(entry, keras)
@@ -253,7 +253,7 @@ def _parse_layer(entry: Config, keras: int) -> Layer:
             kept["trainable"] = options["trainable"]
         return Layer(name or inner.name, kind, kept, keras, inner=inner)
     if keras == 1:
-        kind, config = modern_layer(kind, config)  # as Keras 2
+        kind, config = modern_layer(kind, config)
     if keras >= 3 and kind != "InputLayer" and _is_operation(entry, config):
         snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind)  # ExpandDims
         kind = f"op:{snake.lower()}"

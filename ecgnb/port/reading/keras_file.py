@@ -186,7 +186,7 @@ def _read_archive(path: Path) -> KerasFile:
             )
         config = _model_config(json.loads(archive.read("config.json")), path)
         metadata = json.loads(archive.read("metadata.json"))
-        version = str(metadata.get("keras_version", ""))  # such as 3.5.0
+        version = str(metadata.get("keras_version", ""))
         with open_hdf5(io.BytesIO(archive.read("model.weights.h5"))) as file:
             weights = read_weights(file)
     return KerasFile(path, path, ".keras archive", version, config, weights)

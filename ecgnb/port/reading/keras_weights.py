@@ -212,7 +212,7 @@ def _slots(
 
 def _fill(top: Layer, slots: list[_Slot], stored: list[Stored]) -> None:
     if top.keras == 1:
-        stored = modern_arrays(top.class_name, stored)  # other names and shapes
+        stored = modern_arrays(top.class_name, stored)
     if len(slots) != len(stored):
         needed = ", ".join(slot.words[-1] for slot in slots)
         present = ", ".join(_words(name)[-1] for name, _ in stored)
