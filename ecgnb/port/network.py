@@ -111,7 +111,7 @@ class Network:
         path = self.scope + self.module + suffix
         if path not in self.made:
             self.made[path] = Made(kind, args, options)
-            self.put(path, kind(*args, **options).eval())
+            self.put(path, kind(*args, **options).eval())  # examples without dropout
         inputs = inputs if isinstance(inputs, tuple) else (inputs,)
         inputs = self._in_layout(inputs, layout)
         node = self.graph.call_module(path, _nodes(inputs))
@@ -150,7 +150,7 @@ class Network:
             return value
         if value.transposed is None:
             value.transposed = self.method("transpose", value, 1, 2, layout=str(layout))
-            value.transposed.transposed = value
+            value.transposed.transposed = value  # a second transpose is never written
         return value.transposed
 
     def _in_layout(self, values: Any, layout: str | None) -> Any:

@@ -98,7 +98,9 @@ def activation_name(value: Any) -> str:
     """
     if isinstance(value, dict):
         return str(value.get("registered_name") or value.get("class_name", "code"))
-    return "linear" if value is None else str(value)
+    if value is None:
+        return "linear"
+    return str(value)
 
 
 def activation_problem(value: Any, keras: int) -> Iterator[str]:

@@ -84,7 +84,9 @@ class ELU(ModuleRule):
 
     def module_options(self) -> Options:
         alpha = real(self.get("alpha"), 1.0)
-        return {} if alpha == 1 else {"alpha": alpha}
+        if alpha == 1:
+            return {}
+        return {"alpha": alpha}
 
 
 @keras_layer

@@ -31,7 +31,9 @@ class AttentionRule(LayerRule):
     @property
     def dropout(self) -> Options:
         """The dropout of the weights as a module's option, if there is one."""
-        return {"dropout": self["dropout"]} if self.get("dropout") else {}
+        if self.get("dropout"):
+            return {"dropout": self["dropout"]}
+        return {}
 
 
 def _output_shape_problem(shape: Any) -> str | None:
@@ -115,7 +117,9 @@ class MultiHeadAttention(AttentionRule):
         names = ("attention_mask", "query_mask", "value_mask", "key_mask")
         masks = [kwargs.get(name) for name in names]
         if masks == [None] * 4:
-            return [True] if causal else []
+            if causal:
+                return [True]
+            return []
         # how Keras masks, which differs in rows where nothing is allowed
         masking = "fill"
         if self.layer.keras < 3:

@@ -75,7 +75,9 @@ State = dict[str, Tensor]
 
 def as_list(value: Any) -> list[Any]:
     """Return what Keras writes as ``-1`` or ``[1, 2]``, such as axes, as a list."""
-    return list(value) if isinstance(value, list | tuple) else [value]
+    if isinstance(value, list | tuple):
+        return list(value)
+    return [value]
 
 
 def count_problem(value: Any) -> str | None:
@@ -175,7 +177,9 @@ class LayerRule:
     @property
     def bias_option(self) -> Options:
         """What a constructor of PyTorch needs to leave the bias out."""
-        return {} if self.has_bias else {"bias": False}
+        if self.has_bias:
+            return {}
+        return {"bias": False}
 
     def variables(self) -> list[Variable]:
         """Return the layer's weights in Keras' order."""
@@ -210,7 +214,9 @@ class LayerRule:
             return f"(only {', '.join(map(repr, allowed))})"
         if option in self.options:
             check = self.checks.get(option) or CHECKS.get(option)
-            return check(value) if check else None
+            if check:
+                return check(value)
+            return None
         if option in WITHOUT_EFFECT or option.endswith(_ENDINGS_WITHOUT_EFFECT):
             return None
         return "is an option unknown to the port"
@@ -303,4 +309,6 @@ def variables_of(layer: Layer) -> list[Variable]:
     """Return the weights of a layer in Keras' order; nested models and unknown layers
     have none themselves.
     """
-    return rule_of(layer).variables() if layer.class_name in LAYERS else []
+    if layer.class_name in LAYERS:
+        return rule_of(layer).variables()
+    return []

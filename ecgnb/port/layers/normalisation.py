@@ -162,7 +162,9 @@ class LayerNormalization(Normalising):
 
 
 def _group_count_problem(groups: Any) -> str | None:
-    return None if groups == -1 else count_problem(groups)
+    if groups == -1:
+        return None
+    return count_problem(groups)
 
 
 def _is_group_axis(axis: Any) -> bool:

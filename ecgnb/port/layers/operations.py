@@ -84,7 +84,9 @@ class Operation(LayerRule):
         return list(inspect.signature(WRITERS[self.layer.class_name]).parameters)[1:]
 
     def _configured(self) -> Options:
-        return self.layer.config if self.layer.keras >= 3 else {}
+        if self.layer.keras >= 3:
+            return self.layer.config
+        return {}
 
 
 def operation(*names: str) -> Callable[[Writer], Writer]:

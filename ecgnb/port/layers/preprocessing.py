@@ -60,7 +60,9 @@ class Normalization(LayerRule):
         return self.get("mean") is not None
 
     def variables(self) -> list[Variable]:
-        return [] if self._configured else super().variables()
+        if self._configured:
+            return []
+        return super().variables()
 
     def apply(self, net: Network, x: Value) -> Value:
         axis = self.get("axis", -1)

@@ -131,7 +131,9 @@ class Recurrent(LayerRule):
         """Return the cell of `SteppedRNN` that is needed; empty where PyTorch's own
         class does.
         """
-        return "" if self.activations() == self.defaults else self.cell
+        if self.activations() == self.defaults:
+            return ""
+        return self.cell
 
     def nonlinearity(self) -> Options:
         """Return what PyTorch's class needs to know of the activation."""
@@ -202,7 +204,9 @@ class GRU(Recurrent):
     order = (1, 0, 2)  # r, z, n
 
     def stepped(self) -> str:
-        return super().stepped() if self._reset_after() else "gru_reset_before"
+        if self._reset_after():
+            return super().stepped()
+        return "gru_reset_before"
 
     def _reset_after(self) -> bool:
         """Whether the reset gate acts after the matrix. Without the option it follows
@@ -217,7 +221,9 @@ class GRU(Recurrent):
         return bool(self.get("reset_after", self.layer.keras >= 3))
 
     def _bias_shape(self) -> tuple[int, ...]:
-        return (2, self._rows) if self._reset_after() else (self._rows,)
+        if self._reset_after():
+            return (2, self._rows)
+        return (self._rows,)
 
 
 @keras_layer
@@ -238,7 +244,9 @@ class SimpleRNN(Recurrent):
 
     def nonlinearity(self) -> Options:
         name = self.activations()["activation"]
-        return {} if name == "tanh" else {"nonlinearity": name}
+        if name == "tanh":
+            return {}
+        return {"nonlinearity": name}
 
 
 class OfCuDNN(Recurrent):
