@@ -71,7 +71,8 @@ class Run:
     # Of tables and stores that several cells read; `finish` clears it.
     _cache: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
-    @functools.cached_property  # the hash takes a millisecond, and every path contains the name
+    # Cached: the hash takes a millisecond, and every path contains the name.
+    @functools.cached_property
     def name(self) -> str:
         """``<data set>-<profile>-<model>-<hash of the configuration>``."""
         config = self.config
