@@ -94,10 +94,9 @@ class SignalStore:
         return SignalStore.open, (self.folder,)
 
     def __repr__(self) -> str:
-        shape = f"{len(self)} x {self.n_leads} leads x {self.n_samples} samples"
         return (
-            f"SignalStore({self.folder.name!r}, {shape} at {self.fs:g} Hz, "
-            f"{self.dtype})"
+            f"SignalStore({self.folder.name!r}, {len(self)} x {self.n_leads} leads x "
+            f"{self.n_samples} samples at {self.fs:g} Hz, {self.dtype})"
         )
 
     @cached_property
@@ -115,10 +114,8 @@ class SignalStore:
     @cached_property
     def scales(self) -> np.ndarray:
         """Millivolts per step: float32 ``[n, n_leads]``."""
-        scales = []
-        for shard in self._shards:
-            scales.append(np.load(self._scales_path(shard), allow_pickle=False))
-        return np.concatenate(scales)
+        paths = map(self._scales_path, self._shards)
+        return np.concatenate([np.load(path, allow_pickle=False) for path in paths])
 
     @cached_property
     def content(self) -> str:
@@ -150,10 +147,10 @@ class SignalStore:
         rows = self._check(rows)
         if out is None:
             out = np.empty((len(rows), self.n_leads, self.n_samples), dtype=np.float32)
-        scales = self.scales[rows][:, :, None]
+        scales = self.scales[rows][:, :, None]  # [B, n_leads, 1], mV per step
         for index, stored in self._gather(rows):
             signal = out[index]
-            signal[...] = stored
+            signal[...] = stored  # converts to float32
             signal *= scales[index]
         return out
 
@@ -184,7 +181,7 @@ class SignalStore:
         """
         again = f"Delete {self.folder} and run the preparation again."
         for number, shard in enumerate(self._shards):
-            hashes = [signal_hash(signal) for signal in self._map(number)]
+            hashes = list(map(signal_hash, self._map(number)))
             if shard_checksum(self._scales_path(shard), hashes) == shard["sha256"]:
                 continue
             first = self._starts[number]
@@ -282,9 +279,8 @@ def _read_store_manifest(folder: Path) -> dict[str, Any]:
 def _read_table(path: Path) -> pd.DataFrame:
     """Read a table of the store; text stays text, also numbers and empty cells."""
     table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    kinds: dict[str, Any] = {}
     for name, kind in RECORD_TYPES.items():
         if name in table:
-            table[name] = pd.to_numeric(table[name], errors="coerce")
-            kinds[name] = kind
-    return table.astype(kinds)
+            numbers: pd.Series = pd.to_numeric(table[name], errors="coerce")
+            table[name] = numbers.astype(kind)  # type: ignore[call-overload]
+    return table
