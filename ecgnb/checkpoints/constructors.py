@@ -28,7 +28,7 @@ def checked_key(value: Any) -> Any:
         if isinstance(part, tuple | frozenset):
             if n_seen + len(parts) + len(part) > _MAX_KEY_PARTS:
                 raise ValueError("a key has too many parts")
-            parts.extend(part)
+            parts.extend(part)  # hashed with the whole
         elif isinstance(part, list | dict | set | bytearray):
             raise ValueError(f"a {type(part).__name__} cannot be a key")
     return value
@@ -55,10 +55,6 @@ def _dict(args: tuple[Any, ...]) -> dict[Any, Any] | None:
     return {checked_key(key): value for key, value in pairs}
 
 
-def _defaultdict(args: tuple[Any, ...]) -> dict[Any, Any] | None:
-    return _dict(args[1:])  # without the factory of missing values, args[0]
-
-
 def _sequence(kind: type) -> Constructor:
     def build(args: tuple[Any, ...]) -> Any:
         values = args[0] if args else ()
@@ -74,7 +70,7 @@ def _sequence(kind: type) -> Constructor:
 def _complex(args: tuple[Any, ...]) -> complex | None:
     if len(args) != 2 or not all(isinstance(part, float) for part in args):
         return None
-    return complex(*args)
+    return complex(*args)  # real and imaginary part
 
 
 def _encode(args: tuple[Any, ...]) -> bytes | None:
@@ -100,7 +96,7 @@ def _bytearray(args: tuple[Any, ...]) -> bytearray | None:
 CONSTRUCTORS: Mapping[str, Constructor] = {
     "collections.OrderedDict": _dict,
     "collections.Counter": _dict,
-    "collections.defaultdict": _defaultdict,
+    "collections.defaultdict": lambda args: _dict(args[1:]),  # without the factory
     "builtins.dict": _dict,
     "builtins.list": _sequence(list),
     "builtins.tuple": _sequence(tuple),
@@ -118,7 +114,7 @@ def construction_steps(args: tuple[Any, ...]) -> int:
     steps = 0
     for value in args:
         if isinstance(value, str | bytes | bytearray):
-            steps += len(value) // 64
+            steps += len(value) // 64  # copied as a block
         elif isinstance(value, list | tuple | dict | set | frozenset):
-            steps += 4 * len(value)
+            steps += 4 * len(value)  # hashed and stored one by one
     return steps

@@ -40,7 +40,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     try:
         return Checkpoint(path, _read_container(path))
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(path, error) from error  # a vanished drive, no permission
 
 
 def _read_container(path: Path) -> Container:
@@ -120,6 +120,7 @@ class Checkpoint:
             except OSError as error:
                 raise _unreadable(self.path, error) from error
         storage = self._storages[ref.storage]
+        # whatever the default device is
         tensor = torch.empty(0, dtype=ref.dtype, device="cpu")
         return tensor.set_(storage, ref.offset, ref.shape, ref.stride)
 
@@ -144,7 +145,10 @@ class Checkpoint:
         try:
             if self._file is None:
                 self._file = torch.UntypedStorage.from_file(
-                    str(self.path), shared=False, nbytes=self.size
+                    # private: writes stay in memory
+                    str(self.path),
+                    shared=False,
+                    nbytes=self.size,
                 )
             return self._file[extent.start : extent.start + extent.n_bytes]
         except RuntimeError as error:

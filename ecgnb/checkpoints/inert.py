@@ -50,7 +50,7 @@ def brief(value: Any) -> str:
     """
     if isinstance(value, str):
         more = "..." if len(value) > _MAX_CHARACTERS else ""
-        return repr(value[:_MAX_CHARACTERS]) + more
+        return repr(value[:_MAX_CHARACTERS]) + more  # escapes control characters
     if isinstance(value, int) and value.bit_length() > _MAX_BITS:
         return f"a number of {value.bit_length()} bits"
     if isinstance(value, int | float | complex | None):
@@ -72,7 +72,7 @@ def brief_name(name: Any) -> str:
     """Return a name or key as text without quotes and control characters."""
     if not isinstance(name, str):
         return brief(name)
-    return repr(name[:_MAX_CHARACTERS])[1:-1]
+    return repr(name[:_MAX_CHARACTERS])[1:-1]  # escapes control characters
 
 
 def _brief_arguments(call: Inert) -> str:
@@ -94,4 +94,5 @@ def _brief_argument(value: Any) -> str:
 
 
 def _is_name(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, Inert) and not value.called)
+    is_global = isinstance(value, Inert) and not value.called
+    return is_global or isinstance(value, str)

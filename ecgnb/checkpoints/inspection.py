@@ -119,7 +119,8 @@ class Inspection:
     @property
     def summary(self) -> dict[str, str]:
         """Facts about the whole file by name, as printable text."""
-        facts = {"file": f"{self.file}: {self.kind}, {self.size / 1e6:.1f} MB"}
+        megabytes = self.size / 1e6
+        facts = {"file": f"{self.file}: {self.kind}, {megabytes:.1f} MB"}
         if self.known_as:
             facts["model"] = self.known_as
         facts["verdict"] = self.verdict
@@ -143,7 +144,7 @@ class Inspection:
         tensors, heading = self.tensors, "Tensors"
         if len(tensors) > _MAX_TENSORS and not all_tensors:
             heading = f"The first {_MAX_TENSORS} of {len(tensors):,} tensors"
-            tensors = tensors.head(_MAX_TENSORS)
+            tensors = tensors.head(_MAX_TENSORS)  # a checkpoint may have thousands
         config = _table(list(self.config.items()), ["key", "value"])
         tables = (
             ("Contents", self.contents),
@@ -213,7 +214,7 @@ def _verdict(
     runs: list[str] = []
     for effect in effects.values():
         if effect.dangerous == dangerous:
-            runs.extend(effect.runs)
+            runs.extend(effect.runs)  # only the worst ones are named
     foreign = [brief_name(name) for name, effect in effects.items() if effect.foreign]
     if dangerous:
         return (
@@ -262,11 +263,13 @@ def _describe(value: Any) -> str:
             numel += item.numel
             n_bytes += item.n_bytes
         elif isinstance(item, Inert):
+            # one call per array
             n_arrays += item.name.endswith("multiarray._reconstruct")
     counts = []
     if n_tensors:
         count = _count(n_tensors, "tensor")
-        counts.append(f"{count} ({numel:,} numbers, {n_bytes / 1e6:.1f} MB)")
+        megabytes = n_bytes / 1e6
+        counts.append(f"{count} ({numel:,} numbers, {megabytes:.1f} MB)")
     if n_arrays:
         counts.append(_count(n_arrays, "NumPy array"))
     if isinstance(value, Inert):
@@ -309,7 +312,7 @@ def _value(value: Any) -> str:
 
 
 def _dtype(ref: TensorRef) -> str:
-    return str(ref.dtype).removeprefix("torch.")
+    return str(ref.dtype).removeprefix("torch.")  # float32
 
 
 def _shape(ref: TensorRef) -> str:

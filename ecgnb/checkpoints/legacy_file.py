@@ -24,7 +24,7 @@ from ecgnb.checkpoints.tensor_refs import (
 )
 from ecgnb.core.errors import CheckpointError, first_few
 
-_MAGIC = 0x1950A86A20F9469CFC6C
+_MAGIC = 0x1950A86A20F9469CFC6C  # torch/serialization.py
 _VERSION = 1001
 _COUNT_BYTES = 8  # number of elements before each storage
 
@@ -41,7 +41,7 @@ def read_legacy(path: Path) -> Container:
     ):
         _require_magic(path, stream)
         version = interpret(stream, str(path)).value
-        machine = interpret(stream, str(path)).value
+        machine = interpret(stream, str(path)).value  # byte order and type sizes
         if version != _VERSION or not isinstance(machine, dict):
             raise CheckpointError(
                 f"{path} has version {brief(version)} of PyTorch's old format; "
@@ -93,7 +93,7 @@ class _Storages:
         For a module whose source the file keeps, return its class.
         """
         if isinstance(key, tuple) and len(key) == 4 and key[0] == "module":
-            return key[1]
+            return key[1]  # its source is not run
         ref = storage_ref(key)
         if ref is None:
             return None
@@ -112,7 +112,7 @@ def _extents(
             f"{path} is damaged: the names of its storages are not those that its "
             "values use."
         )
-    position = stream.tell()
+    position = stream.tell()  # behind the last pickle
     extents = {}
     for key in keys:
         if key not in storages.sizes:

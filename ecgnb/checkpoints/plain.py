@@ -79,10 +79,10 @@ def walk(value: Any) -> Iterator[tuple[str, Any, Any]]:
         yield path, name, item
         if id(item) in entered or level > _MAX_LEVELS:
             continue
-        children = list(_children(item))
+        children = list(_children(item))  # a dict may be in itself
         if children:
             entered[id(item)] = item
-        for key, child in reversed(children):
+        for key, child in reversed(children):  # the first is on top of the stack
             stack.append((join_path(path, name), key, child, level + 1))
 
 
@@ -94,7 +94,8 @@ def _children(item: Any) -> Iterable[tuple[Any, Any]]:
     if not isinstance(item, Inert):
         return ()
     state = item.state if isinstance(item.state, dict) else {"state": item.state}
-    return [*state.items(), *enumerate(item.args or ()), *enumerate(item.items)]
+    args = enumerate(item.args or ())
+    return [*state.items(), *args, *enumerate(item.items)]
 
 
 def join_path(path: str, name: Any) -> str:

@@ -45,7 +45,7 @@ def looks_like_safetensors(head: bytes, size: int) -> bool:
     length = int.from_bytes(head[:8], "little")
     if head[8:9] != b"{" or not 2 <= length <= MAX_HEADER:
         return False
-    return length + 8 <= size or head[9:10] in b'"}'
+    return length + 8 <= size or head[9:10] in b'"}'  # cut: begins as JSON
 
 
 def read_safetensors(path: Path) -> Container:
@@ -59,7 +59,7 @@ def read_safetensors(path: Path) -> Container:
         length = int.from_bytes(file.read(8), "little")  # of the header
         require_complete(path, size, length + 8)
         header = _parse_header(path, file.read(length))
-    header.pop("__metadata__", None)
+    header.pop("__metadata__", None)  # text for people, no tensor
     extents = {}
     tensors = {}
     for name, entry in header.items():
@@ -90,7 +90,7 @@ def _parse_header(path: Path, text: bytes) -> dict[str, Any]:
 def _read_entry(name: str, entry: Any, data: int) -> tuple[Extent, TensorRef]:
     """Return position and shape of a tensor; ``data`` is the first byte of all data."""
     dtype, shape = _DTYPES[entry["dtype"]], entry["shape"]
-    begin, end = entry["data_offsets"]
+    begin, end = entry["data_offsets"]  # bytes, from the end of the header
     if len(shape) > MAX_AXES:
         raise ValueError(f"it has {len(shape)} axes")
     for number in (begin, end, *shape):

@@ -41,7 +41,7 @@ MAX_AXES = 64  # the limit of PyTorch
 #: A view may repeat its storage (`expand`): up to so many elements it is read although
 #: the file has fewer.
 _MAX_REPEATED = 2**24
-_MAX_SIZE = 2**62
+_MAX_SIZE = 2**62  # sums of two stay within int64
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,11 @@ class TensorRef:
     @property
     def end(self) -> int:
         """First byte of the storage behind the last element."""
-        if not self.numel:
+        if not self.numel:  # no last element
             return self.offset * self.dtype.itemsize
         last = self.offset
         for size, stride in zip(self.shape, self.stride, strict=True):
-            last += (size - 1) * stride
+            last += (size - 1) * stride  # elements
         return (last + 1) * self.dtype.itemsize
 
 
@@ -195,6 +195,7 @@ def tensor_ref(
             f"a tensor of shape {list(shape)} ends at byte {ref.end:,} of the storage "
             f"{brief(storage.key)}, which has {storage.n_bytes:,}"
         )
+    # empty axes do not hide the others
     n_elements = math.prod(max(size, 1) for size in shape)
     if n_elements > max(storage.n_bytes, _MAX_REPEATED):
         raise ValueError(

@@ -30,7 +30,7 @@ from ecgnb.core.errors import CheckpointError, first_few
 SIGNATURE = b"PK\x03\x04"
 #: Size of the header before an entry, and the position in it of two lengths, name and
 #: extra field (APPNOTE 4.3.7).
-_HEADER, _LENGTHS = 30, 26
+_HEADER, _LENGTHS = 30, 26  # bytes
 
 #: Errors of `zipfile` for a damaged table of contents.
 _DAMAGE = (
@@ -151,8 +151,10 @@ class _Archive:
                 "should be."
             )
         name_length, extra_length = struct.unpack_from("<HH", header, _LENGTHS)
+        # the extra field aligns the data
         start = offset + _HEADER + name_length + extra_length
         require_complete(self.path, self.path.stat().st_size, start + entry.file_size)
+        # CRC-32 of the central directory
         return Extent(start, entry.file_size, entry.CRC)
 
     def _resolve(self, key: Any) -> StorageRef | None:

@@ -88,7 +88,8 @@ class ParameterCommand(click.Command):
         options, parameters = [], []
         for option in self.get_params(ctx):
             record = option.get_help_record(ctx)
-            if record is None:  # an argument, which the docstring explains
+            # The docstring explains the arguments.
+            if record is None or not isinstance(option, click.Option):
                 continue
             if str(option.name).upper() in parameter_types():
                 parameters.append(record)

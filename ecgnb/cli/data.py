@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from ecgnb.cli.base import (
@@ -27,7 +25,7 @@ def download(name: str, folder: str | None) -> None:
     """
     from ecgnb.data.catalog.download_dataset import download as download_dataset
 
-    print(download_dataset(name, Path(folder or f"data/{name}")))
+    print(download_dataset(name, folder or f"data/{name}"))
 
 
 @command()
@@ -42,7 +40,7 @@ def mapping(name: str, folder: str, output: str, label_set: str) -> None:
     """
     from ecgnb.data.catalog import build_mapping
 
-    print(build_mapping(name, Path(folder), Path(output), label_set=label_set))
+    print(build_mapping(name, folder, output, label_set=label_set))
 
 
 @command()
@@ -53,7 +51,7 @@ def demo(folder: str, records: int, seed: int) -> None:
     """Generate synthetic recordings as WFDB files with labels."""
     from ecgnb.data.demo.cohort_files import DemoConfig, make_demo
 
-    print(make_demo(Path(folder), DemoConfig(n_records=records, seed=seed)))
+    print(make_demo(folder, DemoConfig(n_records=records, seed=seed)))
 
 
 @command()

@@ -54,14 +54,14 @@ def integrated_gradients(
         spans = list(map(torch.sub, case.inputs, starts))
 
         def version(step: int) -> Tensors:
-            fraction = (step + 0.5) / steps
+            fraction = (step + 0.5) / steps  # midpoint rule
             line = zip(starts, spans, strict=True)
             return tuple(start + fraction * span for start, span in line)
 
-        sums = [torch.zeros_like(x) for x in case.inputs]
+        sums = list(map(torch.zeros_like, case.inputs))
         for gradients in _gradients_of_versions(case, version, steps):
             for total, gradient in zip(sums, gradients, strict=True):
-                total += gradient.sum(0)
+                total += gradient.sum(0)  # over the versions of a chunk
         integrals = zip(spans, sums, strict=True)
         return case.pack(tuple(span * total / steps for span, total in integrals))
 
@@ -142,24 +142,27 @@ def _noisy_moments(
     for x in case.inputs:
         values = x.flatten(1)
         deviation = noise * (values.amax(1) - values.amin(1))  # [B]
-        deviations.append(deviation.view(-1, *[1] * (x.ndim - 1)))
+        shape = (-1, *[1] * (x.ndim - 1))  # broadcasts over the record
+        deviations.append(deviation.view(shape))
 
     def version(_: int) -> Tensors:
         noisy = []
         for x, deviation in zip(case.inputs, deviations, strict=True):
+            # one for all records
             normal = torch.randn(x.shape[1:], generator=generator).to(x)
             noisy.append(x + deviation * normal)
         return tuple(noisy)
 
-    means = [torch.zeros_like(x) for x in case.inputs]
-    squares = [torch.zeros_like(x) for x in case.inputs]
+    means = list(map(torch.zeros_like, case.inputs))
+    squares = list(map(torch.zeros_like, case.inputs))
     seen = 0
     for gradients in _gradients_of_versions(case, version, samples):
-        count = len(gradients[0])
+        count = len(gradients[0])  # versions in this chunk
         for mean, square, gradient in zip(means, squares, gradients, strict=True):
             chunk_mean = gradient.mean(0)
             shift = chunk_mean - mean
             within = (gradient - chunk_mean).square().sum(0)
+            # of the chunk's mean and all before
             between = shift.square() * (seen * count / (seen + count))
             square += within + between
             mean += shift * (count / (seen + count))
@@ -174,7 +177,7 @@ def _gradients_of_versions(
     them at a time.
     """
     n_records = len(case.inputs[0])
-    numbers = torch.arange(count)
+    numbers = torch.arange(count)  # of the versions
     for chunk in numbers.split(max(1, MAX_RECORDS // n_records)):
         versions = [version(number) for number in chunk.tolist()]
         stacked = map(torch.cat, zip(*versions, strict=True))  # [k * B, ...]
@@ -184,15 +187,18 @@ def _gradients_of_versions(
 
 def _baselines(baseline: Baseline, inputs: Tensors) -> Tensors:
     values = baseline if isinstance(baseline, tuple) else (baseline,) * len(inputs)
+    starts = []
     try:
-        pairs = zip(values, inputs, strict=True)
-        return tuple(torch.as_tensor(value).to(x).expand_as(x) for value, x in pairs)
+        for value, x in zip(values, inputs, strict=True):
+            start = torch.as_tensor(value).to(x)
+            starts.append(start.expand_as(x))
     except (RuntimeError, ValueError, TypeError) as error:
         raise ConfigError(
             "The baseline does not fit inputs of shapes "
             f"{[list(x.shape) for x in inputs]}: {error}. Give a number, or tensors "
             "that broadcast to the inputs."
         ) from error
+    return tuple(starts)
 
 
 def _check_count(name: str, value: int) -> None:

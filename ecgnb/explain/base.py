@@ -59,9 +59,10 @@ class Case:
         logits = self.model(*leaves)
         n_versions = len(logits) // len(self.target)
         targets = self.target.repeat(n_versions)
+        # records do not influence each other
         total = logits.gather(1, targets[:, None]).sum()
         if not total.requires_grad:
-            return tuple(torch.zeros_like(x) for x in inputs)
+            return tuple(map(torch.zeros_like, inputs))
         return torch.autograd.grad(
             total, leaves, allow_unused=True, materialize_grads=True
         )
@@ -89,7 +90,7 @@ def prepared(model: nn.Module, inputs: Inputs, target: Target) -> Iterator[Case]
     """
     model = logits_of(model)
     several = isinstance(inputs, tuple)
-    parts = inputs if isinstance(inputs, tuple) else (inputs,)
+    parts = inputs if isinstance(inputs, tuple) else (inputs,)  # one tensor per input
     _check_inputs(parts)
     modes = {module: module.training for module in model.modules()}
     # cuDNN has no backward pass of recurrent layers in evaluation mode.
@@ -100,6 +101,7 @@ def prepared(model: nn.Module, inputs: Inputs, target: Target) -> Iterator[Case]
     try:
         model.eval()
         with torch.inference_mode(False), torch.enable_grad(), cudnn:
+            # a model may write into them
             copies = tuple(part.detach().clone() for part in parts)
             with torch.no_grad():
                 logits = model(*copies)
@@ -170,7 +172,7 @@ def _check_logits(logits: Any, n_records: int) -> None:
 def _target_classes(target: Target, logits: Tensor) -> Tensor:
     n_records, n_classes = logits.shape
     if target is None:
-        return logits.argmax(dim=1)
+        return logits.argmax(dim=1)  # the predicted class
     classes = torch.as_tensor(target, device=logits.device)
     if classes.dtype != torch.int64 or classes.shape not in ((), (n_records,)):
         raise ConfigError(
@@ -181,4 +183,4 @@ def _target_classes(target: Target, logits: Tensor) -> Tensor:
         raise ConfigError(
             f"target is {target!r}; the model has the classes 0 to {n_classes - 1}."
         )
-    return classes.expand(n_records)
+    return classes.expand(n_records)  # [B]

@@ -98,8 +98,8 @@ def _last_operation(model: nn.Module) -> Any:
     """
     if not isinstance(model, fx.GraphModule):
         leaves = [module for module in model.modules() if not list(module.children())]
-        return type(leaves[-1])
-    *_, output = model.graph.nodes
+        return type(leaves[-1])  # in the order of definition
+    *_, output = model.graph.nodes  # it is always the last node
     last = output.all_input_nodes[0]
     module = module_of(last, model)
     return last.target if module is None else type(module)

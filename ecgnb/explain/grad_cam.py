@@ -82,13 +82,14 @@ def grad_cam(
         raise ConfigError(f"layout is {layout!r}; give 'nct', 'keras' or None.")
     with prepared(model, inputs, target) as case:
         if layer is None and isinstance(case.model, Backbone):
-            layer = case.model.feature_info[-1]["name"]
+            layer = case.model.feature_info[-1]["name"]  # the last stage or layer
             if layout is None and case.model.channels_last:
                 layout = "keras"
         logits, maps = _run(case, layer, layout)
         feature_map = _select(maps, layer)
-        score = logits.gather(1, case.target[:, None]).sum()
+        score = logits.gather(1, case.target[:, None]).sum()  # of all records
         values, time_axis = feature_map.values, feature_map.time_axis
+        # of the map's shape
         (gradient,) = torch.autograd.grad(score, values, allow_unused=True)
         if gradient is None:
             which = "the last feature map" if layer is None else f"the layer {layer!r}"
@@ -117,7 +118,7 @@ def _run(
         names = set()
         for node in case.model.graph.nodes:
             if node.op.startswith("call"):
-                names |= {node.name, str(node.target)}
+                names |= {node.name, str(node.target)}  # both name its map
         if layer is None or layer in names:
             return _GraphMaps(case.model, maps, layout).run(*leaves), maps
     with _module_maps(case.model, layer, layout, maps):
@@ -162,7 +163,7 @@ def _module_maps(
     """
     modules = dict(model.named_modules())
     if layer is not None and layer not in modules:
-        hint = did_you_mean(layer, [name for name in modules if name])
+        hint = did_you_mean(layer, list(modules)[1:])  # without the model itself, ""
         raise ConfigError(
             f"The model has no layer {layer!r}.{hint} model.named_modules() lists them."
         )
@@ -193,7 +194,7 @@ def _module_pools(module: nn.Module, n_inputs: int) -> bool:
     """Return whether a module only pools, drops or rearranges; one that adds several
     inputs makes a map of its own.
     """
-    kind = module_kind(module)
+    kind = module_kind(module)  # None for an unknown one
     if kind == "linear":
         has_weights = bool(list(module.parameters()))
         rearranges = n_inputs == 1 and not has_weights
@@ -211,7 +212,7 @@ def _select(maps: dict[str, FeatureMap], layer: str | None) -> FeatureMap:
                 "The model has no feature map [B, C, T]; name the layer, or choose "
                 "another method."
             )
-        return usable[-1]
+        return usable[-1]  # the one nearest to the head
     feature_map = maps.get(layer)
     if feature_map is None or not feature_map.has_time:
         output = "made no tensor"

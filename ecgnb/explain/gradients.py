@@ -22,7 +22,7 @@ def sign(x: Tensor, mu: float = 0.0) -> Tensor:
     """Return +1 where ``x >= mu``, else -1: unlike ``torch.sign``, 0 counts as +1
     (Gumpfer et al. 2023).
     """
-    return (x >= mu).to(x.dtype) * 2 - 1
+    return (x >= mu).to(x.dtype) * 2 - 1  # True is 1
 
 
 @EXPLAINERS.register("gradient")
@@ -105,6 +105,7 @@ def _guided(model: nn.Module) -> Iterator[None]:
         )
     with ExitStack() as restored:
         for module in activations:
+            # removed at the exit
             hook = module.register_full_backward_hook(_clip_gradients)
             restored.enter_context(hook)
             if getattr(module, "inplace", False):
@@ -144,7 +145,7 @@ def attention_saliency(model: Backbone, x: Tensor, layer: int = -1) -> Tensor:
             f"{type(model).__name__} has no attention. Choose another method, such as "
             "'grad_cam'."
         )
-    weights = attention(x)
+    weights = attention(x)  # [B, depth, T' (queries), T' (keys)]
     depth = weights.shape[1]
     if not -depth <= layer < depth:
         raise ConfigError(
@@ -156,4 +157,6 @@ def attention_saliency(model: Backbone, x: Tensor, layer: int = -1) -> Tensor:
     span = attended.amax(1, keepdim=True) - low
     tiny = torch.finfo(attended.dtype).tiny  # no 0 / 0 for constant attention
     scaled = (attended - low) / span.clamp(min=tiny)
-    return F.interpolate(scaled[:, None], size=x.shape[2], mode="linear")[:, 0]
+    n_samples = x.shape[2]
+    saliency = F.interpolate(scaled[:, None], size=n_samples, mode="linear")
+    return saliency[:, 0]  # [B, T]

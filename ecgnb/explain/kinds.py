@@ -134,7 +134,7 @@ def module_kind(module: nn.Module) -> str | None:
     if isinstance(module, _BatchNorm):
         # Without running statistics a record's output depends on the whole batch.
         return "linear" if module.running_mean is not None else None
-    if isinstance(module, nn.Upsample):
+    if isinstance(module, nn.Upsample):  # other modes interpolate
         return "rearrange" if module.mode == "nearest" else "linear"
     for kind, classes in _MODULES.items():
         if isinstance(module, classes):
@@ -153,7 +153,7 @@ def node_kind(node: fx.Node, root: nn.Module) -> str | None:
     """Return the kind of a node of a graph, or ``None`` if it is unknown."""
     module = module_of(node, root)
     if module is not None:
-        return module_kind(module)
+        return module_kind(module)  # its attribute or the table
     return _KIND_OF_CALL.get(call_name(node))
 
 

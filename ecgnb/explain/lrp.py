@@ -82,7 +82,7 @@ def lrp(
         with torch.no_grad():
             logits = recording.run(*case.inputs)
         _check_logits(case, logits)
-        is_target = nn.functional.one_hot(case.target, logits.shape[1]).bool()
+        is_target = nn.functional.one_hot(case.target, logits.shape[1]).bool()  # [B, K]
         start = torch.where(is_target, logits, 0.0)
         propagation = _Propagation(recording, rule, input_rule or rule)
         return case.pack(propagation.to_inputs(start))
@@ -113,17 +113,20 @@ class _Propagation:
     def to_inputs(self, start: Tensor) -> Tensors:
         """Return the relevance of each input, zeros where none arrives."""
         nodes = list(self.recording.graph.nodes)
-        self.relevance[nodes[-1].all_input_nodes[0]] = start
+        self.relevance[nodes[-1].all_input_nodes[0]] = start  # of the logits
         for node in reversed(nodes):
             is_call = node.op not in ("placeholder", "get_attr")
             if node in self.items or (node in self.relevance and is_call):
                 for source, share in self._step(node):
                     if source in self.relevance:
-                        share = self.relevance[source] + share
+                        share = self.relevance[source] + share  # it has several users
                     self.relevance[source] = share
-        inputs = [node for node in nodes if node.op == "placeholder"]
-        zeros = [torch.zeros_like(self.recording.values[node]) for node in inputs]
-        return tuple(map(self.relevance.get, inputs, zeros))
+        inputs = []
+        for node in nodes:
+            if node.op == "placeholder":
+                zeros = torch.zeros_like(self.recording.values[node])
+                inputs.append(self.relevance.get(node, zeros))
+        return tuple(inputs)
 
     def _step(self, node: fx.Node) -> Relevances:
         """Return the relevance that a node passes to its sources."""
@@ -139,11 +142,11 @@ class _Propagation:
         if kind == "linear" and is_linear(node, sources):
             return self._linear(node, relevance)
         if kind == "elementwise" and len(sources) == 1:
-            return [(sources[0], relevance)]
+            return [(sources[0], relevance)]  # unchanged
         if kind == "product":
             signal = self._signal(node, sources)
             shape = self.recording.values[signal].shape
-            return [(signal, relevance.sum_to_size(shape))]
+            return [(signal, relevance.sum_to_size(shape))]  # a signal may be broadcast
         if kind not in ("rearrange", "winner"):
             raise self._no_rule(node)
         if isinstance(self.recording.values[sources[0]], Tensor):
@@ -182,6 +185,7 @@ class _Propagation:
         weights = dict(module.named_parameters()) if module is not None else {}
         rule: Rule = Epsilon(0.0)  # of sums and averages
         if weights:
+            # first layer
             rule = self.rule if node in self.behind_layers else self.input_rule
 
         def run(inputs: Sequence[Tensor], weights: Weights) -> Tensor:
@@ -205,6 +209,7 @@ class _Propagation:
             if isinstance(layer, nn.Conv1d | nn.Conv2d):
                 return source, fuse_conv_bn_eval(layer, module)
             rank = self.recording.values[source].ndim
+            # else its last axis is not the channels
             if isinstance(layer, nn.Linear) and rank == 2:
                 return source, fuse_linear_bn_eval(layer, module)
         return node, _Affine(module, self.recording.values[node].ndim)
@@ -212,7 +217,7 @@ class _Propagation:
     def _signal(self, node: fx.Node, sources: list[fx.Node]) -> fx.Node:
         """Return the operand of a product that takes the relevance."""
         signals = [source for source in sources if not is_gate(source, self.root)]
-        signals = signals or sources
+        signals = signals or sources  # all are gates
         sizes = [self.recording.values[signal].numel() for signal in signals]
         largest = max(sizes)  # a gate has fewer elements and is broadcast
         if sizes.count(largest) > 1:
@@ -259,7 +264,7 @@ class _Affine(nn.Module):
         assert norm.running_mean is not None and norm.running_var is not None
         gamma = 1.0 if norm.weight is None else norm.weight
         beta = 0.0 if norm.bias is None else norm.bias
-        factor = (norm.running_var + norm.eps).rsqrt() * gamma
+        factor = (norm.running_var + norm.eps).rsqrt() * gamma  # [C]
         shift = beta - norm.running_mean * factor
         shape = (-1, *[1] * (rank - 2))  # [C, 1] for [B, C, T]
         self.weight = nn.Parameter(factor.detach().view(shape))

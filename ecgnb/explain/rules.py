@@ -50,7 +50,7 @@ class Layer:
         numbers of the output's shape to numbers of the inputs' shapes.
         """
         leaves = [x.detach().requires_grad_() for x in inputs]
-        z = self.run(leaves, weights)
+        z = self.run(leaves, weights)  # output of the layer
         return z.detach(), lambda s: torch.autograd.grad(z, leaves, s)
 
     def changed(self, change: Change, change_bias: Change) -> Weights:
@@ -66,7 +66,7 @@ class Layer:
             if name.split(".")[-1].startswith("bias"):
                 changed[name] = change_bias(weight.detach())
             else:
-                n_weights += 1
+                n_weights += 1  # all but biases
                 changed[name] = change(weight.detach())
         if n_weights > 1:
             raise ConfigError(
@@ -85,7 +85,8 @@ class Rule(Protocol):
 
 def divide(relevance: Tensor, z: Tensor) -> Tensor:
     """Return ``relevance / z``, 0 where z is 0."""
-    return torch.where(z == 0, 0.0, relevance / torch.where(z == 0, 1.0, z))
+    divisor = torch.where(z == 0, 1.0, z)
+    return torch.where(z == 0, 0.0, relevance / divisor)
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class EpsilonStd(Epsilon):
     def _epsilon_of(self, inputs: Tensors, rank: int) -> Tensor:
         values = torch.cat([x.flatten(1) for x in inputs], dim=1)  # [B, n_values]
         epsilon = self.epsilon * values.std(1, correction=0)
-        return epsilon.view(-1, *[1] * (rank - 1))
+        return epsilon.view(-1, *[1] * (rank - 1))  # [B, 1, ...]
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,8 @@ class AlphaBeta:
     beta: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (self.beta >= 0 and abs(self.alpha - self.beta - 1) < 1e-9):
+        is_conserving = abs(self.alpha - self.beta - 1) < 1e-9
+        if not (self.beta >= 0 and is_conserving):
             raise ConfigError(
                 f"alpha={self.alpha!r}, beta={self.beta!r}: beta must be at least 0, "
                 "and alpha - beta must be 1."
@@ -165,7 +167,7 @@ class AlphaBeta:
         # Products of two negative numbers are positive contributions.
         shares = _shares(layer, inputs, relevance, _plus, _minus)
         shares = [self.alpha * share for share in shares]
-        if self.beta == 0:
+        if self.beta == 0:  # spares two runs of the layer
             return shares
         negative_shares = _shares(layer, inputs, relevance, _minus, _plus)
         pairs = zip(shares, negative_shares, strict=True)
@@ -188,9 +190,8 @@ class Sign:
 
     def __call__(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
         """Return the signs of the inputs times their factors."""
-        signs = [sign(x) for x in inputs]
         factors = self.rule.factors(layer, inputs, relevance)
-        return list(map(torch.mul, signs, factors))
+        return list(map(torch.mul, map(sign, inputs), factors))
 
 
 def _shares(
@@ -203,8 +204,8 @@ def _shares(
     """Distribute relevance by the contributions of one sign: positive inputs with the
     weights ``for_plus`` plus negative inputs with the weights ``for_minus``.
     """
-    plus = [_plus(x) for x in inputs]
-    minus = [_minus(x) for x in inputs]
+    plus = list(map(_plus, inputs))
+    minus = list(map(_minus, inputs))
     # The bias counts once, in the first run.
     plus_weights = layer.changed(for_plus, for_plus)
     minus_weights = layer.changed(for_minus, torch.zeros_like)

@@ -29,6 +29,7 @@ class _Tracer(fx.Tracer):
             return True
         if isinstance(m, nn.Sequential | fx.GraphModule):
             return False
+        # torch.nn is one node
         return self.of_graph or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(
@@ -77,7 +78,7 @@ class Recording(fx.Interpreter):
     """
 
     def __init__(self, graph: fx.GraphModule) -> None:
-        super().__init__(graph, garbage_collect_values=False)
+        super().__init__(graph, garbage_collect_values=False)  # `replay` needs them
         self.root = graph
         self.values: dict[fx.Node, Any] = {}
         self.dependent: set[fx.Node] = set()
@@ -125,6 +126,7 @@ class Recording(fx.Interpreter):
         if module is None:
             return getattr(self, node.op)(node.target, args, kwargs)
         if weights:
+            # in place of its own
             return functional_call(module, dict(weights), args, kwargs)
         return module(*args, **kwargs)
 
@@ -142,5 +144,5 @@ def _forward_unchecked(backbone: Backbone, x: Tensor) -> Tensor:
 
 def _is_floating(value: Any) -> bool:
     if isinstance(value, tuple | list):
-        return any(_is_floating(item) for item in value)
+        return any(map(_is_floating, value))
     return isinstance(value, Tensor) and value.is_floating_point()

@@ -22,7 +22,7 @@ REQUIRED = ("encoder_attention_heads", "conv_feature_layers", "layer_norm_first"
 #: Values of this implementation; any other one is another network.
 EXPECTED: dict[str, Any] = {
     "extractor_mode": "default",
-    "quantize_input": False,
+    "quantize_input": False,  # else a codebook in front of the encoder
     "same_quantizer": False,
     "target_glu": False,
     "activation_fn": "gelu",
@@ -33,9 +33,6 @@ EXPECTED: dict[str, Any] = {
 #: The trainer's names of the two kinds, in ``cfg.model._name``; the first is followed
 #: by the method.
 PRETRAINED, FINE_TUNED = "wav2vec2", "ecg_transformer_classifier"
-
-#: Keys that are called as our options.
-DROPOUTS = ("dropout", "attention_dropout", "activation_dropout")
 
 #: Sizes in both tensors and configuration: configuration key to our option.
 REDUNDANT = {
@@ -87,7 +84,7 @@ def architecture(shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
             f"The checkpoint contradicts itself: its codebook has (groups, entries) "
             f"{expected}, its configuration {codebook}."
         )
-    for key in DROPOUTS:
+    for key in ("dropout", "attention_dropout", "activation_dropout"):
         options[key] = _probability(config, key)  # as in the file's training
     return options
 
@@ -157,15 +154,15 @@ def _from_shapes(shapes: Shapes) -> dict[str, Any]:
         "ffn": _shape(shapes, "layers.0.up.weight", 2)[0],
         "conv_bias": "stem.convs.0.bias" in shapes,
         "position_kernel": kernel,
-        "position_groups": dim // group_width,
-        "n_classes": 0,
+        "position_groups": dim // group_width,  # each has as many channels out as in
+        "n_classes": 0,  # pretrained
     }
     if "head.classifier.weight" in shapes:
         options["n_classes"] = _shape(shapes, "head.classifier.weight", 2)[0]
     if "pretraining.codebook.vectors" in shapes:
         _, entries, width = _shape(shapes, "pretraining.codebook.vectors", 3)
         projection, joined = _shape(shapes, "pretraining.project_target.weight", 2)
-        groups = joined // width
+        groups = joined // width  # `joined` is the width of all groups
         options["codebook"] = (groups, entries // groups, joined)
         options["projection"] = projection
     return options
@@ -215,7 +212,7 @@ def parse_conv_layers(text: str) -> list[tuple[int, int, int]]:
     try:
         layers = _value(ast.parse(text[:1000], mode="eval").body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        layers = None
+        layers = None  # refused below
     is_list = isinstance(layers, list) and 0 < len(layers) <= _MAX_LAYERS
     if not is_list or not all(map(_is_layer, layers)):
         raise CheckpointError(
@@ -238,6 +235,7 @@ def _value(node: ast.expr) -> Any:
     if isinstance(node.op, ast.Add) and isinstance(right, list):
         return left + right
     if isinstance(node.op, ast.Mult) and isinstance(right, int):
+        # no list that fills the memory
         return left * right if right <= _MAX_LAYERS else None
     return None
 
@@ -245,4 +243,5 @@ def _value(node: ast.expr) -> Any:
 def _is_layer(layer: Any) -> bool:
     if not isinstance(layer, tuple) or len(layer) != 3:
         return False
+    # a bool is an int, too
     return all(type(size) is int and size > 0 for size in layer)

@@ -95,7 +95,7 @@ def _model_name(name: str, fine_tuned: bool) -> str | None:
     table: Sequence[tuple[str, str]] = TABLE
     if fine_tuned and name.startswith(ENCODER):
         name = name.removeprefix(ENCODER)
-    elif fine_tuned:
+    elif fine_tuned:  # only the head has no prefix
         table = (HEAD,)
     for template, key in table:
         if match := _pattern(template).fullmatch(name):
@@ -105,5 +105,5 @@ def _model_name(name: str, fine_tuned: bool) -> str | None:
 
 @functools.cache
 def _pattern(template: str) -> re.Pattern[str]:
-    pattern = re.escape(template).replace(r"\{i\}", r"(?P<i>\d+)")
+    pattern = re.escape(template).replace(r"\{i\}", r"(?P<i>\d+)")  # a layer's number
     return re.compile(pattern.replace(r"\{p\}", "(?P<p>weight|bias)"))

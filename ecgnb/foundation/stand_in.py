@@ -9,7 +9,6 @@ import torch
 
 from ecgnb.core.files import atomic_write
 from ecgnb.foundation.ecg_fm_checkpoint import FS, LEADS, N_SAMPLES
-from ecgnb.foundation.ecg_fm_config import DROPOUTS, FINE_TUNED, PRETRAINED, REDUNDANT
 from ecgnb.foundation.ecg_fm_names import original_name
 from ecgnb.models.ecg_fm import EcgFM
 
@@ -42,8 +41,8 @@ def stand_in(
         **options: of `EcgFM`, such as ``**SMALL``; by default the published size.
     """
     if not n_classes:
-        options.setdefault("codebook", (2, 320, 256))
-    with torch.random.fork_rng(devices=[]):
+        options.setdefault("codebook", (2, 320, 256))  # of the published model
+    with torch.random.fork_rng(devices=[]):  # the caller's generator is unchanged
         torch.manual_seed(seed)
         model = EcgFM(
             n_leads=12,
@@ -95,19 +94,26 @@ def write_checkpoint(
 def _config(model: EcgFM) -> dict[str, Any]:
     options = model.spec()
     layers = " + ".join(f"[{tuple(layer)}]" for layer in options["conv_layers"])
-    config = {
-        "_name": FINE_TUNED if model.n_classes else f"{PRETRAINED}_cmsc",
+    name, head = "wav2vec2_cmsc", {}
+    if model.n_classes:
+        name, head = "ecg_transformer_classifier", {"num_labels": model.n_classes}
+    return {
+        "_name": name,
         "normalize": False,
         "filter": False,
-        "extractor_mode": "default",
+        "encoder_layers": options["depth"],
+        "encoder_embed_dim": options["dim"],
+        "encoder_ffn_embed_dim": options["ffn"],
         "encoder_attention_heads": options["n_heads"],
         "layer_norm_first": options["norm_first"],
+        "dropout": options["dropout"],
+        "attention_dropout": options["attention_dropout"],
+        "activation_dropout": options["activation_dropout"],
+        "extractor_mode": "default",
+        "in_d": model.n_leads,
+        "conv_bias": options["conv_bias"],
         "conv_feature_layers": layers,
+        "conv_pos": options["position_kernel"],
+        "conv_pos_groups": options["position_groups"],
+        **head,
     }
-    for key, option in REDUNDANT.items():
-        config[key] = options[option]
-    for key in DROPOUTS:
-        config[key] = options[key]
-    if not model.n_classes:
-        del config["num_labels"]
-    return config

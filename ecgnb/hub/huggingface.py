@@ -26,7 +26,7 @@ WEIGHTS = (".pt", ".safetensors")
 
 _PART, _FILE = r"\w[\w.-]{0,95}", r"\w[^/\\:\n]{0,95}"
 _NAME = re.compile(rf"({_PART}/{_PART})(?:/((?:{_FILE}/)*{_FILE}))?", re.ASCII)
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")  # not a branch or tag
 #: ETag of a large file (SHA-256) or of a small one (git's SHA-1).
 _CHECKSUM = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
 #: Suffixes that make a two-part name a local file rather than a repository.
@@ -62,7 +62,7 @@ def is_hub_name(text: str) -> bool:
     repository, file = match[1], match[2]
     if file:
         return file.endswith(WEIGHTS)
-    return not repository.endswith(_LOCAL_SUFFIXES)
+    return not repository.endswith(_LOCAL_SUFFIXES)  # runs/model.pt
 
 
 def fetch(name: str, revision: str | None = None) -> Fetched:
@@ -172,6 +172,7 @@ def _locate(repository: str, file: str, revision: str | None) -> tuple[Path, str
 
     names: dict[str, Any] = {"repo_id": repository, "filename": file}
     options: dict[str, Any] = {**names, "revision": revision, "token": token()}
+    # a path, None or a marker
     cached = try_to_load_from_cache(**names, revision=revision)
     is_cached = isinstance(cached, str)
     if offline() or (is_cached and _COMMIT.fullmatch(revision or "")):
@@ -218,7 +219,7 @@ def _download_blob(
 
     name = f"{names['repo_id']}/{names['filename']}"
     lock = blob.parents[2] / ".locks" / blob.parents[1].name / f"{blob.name}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.parent.mkdir(parents=True, exist_ok=True)  # where the library has its locks
     with WeakFileLock(lock):
         if blob.exists():
             return

@@ -188,7 +188,7 @@ class Backbone(nn.Module, ABC):
         groups: dict[str, list[str]] = {prefix: [] for prefix in prefixes}
         for name, _ in self.named_parameters():
             matching = [prefix for prefix in prefixes if name.startswith(prefix)]
-            groups[max(matching, key=len)].append(name)
+            groups[max(matching, key=len)].append(name)  # "" matches every name
         return list(groups.values())
 
     def reset_classifier(self, n_classes: int) -> None:
@@ -197,7 +197,7 @@ class Backbone(nn.Module, ABC):
             raise ConfigError(
                 f"n_classes of a classifier must be above 0; it is {n_classes!r}."
             )
-        old = cast(nn.Linear, self.head.classifier)
+        old = cast(nn.Linear, self.head.classifier)  # device and dtype are kept
         self.head.classifier = nn.Linear(
             old.in_features, n_classes, device=old.weight.device, dtype=old.weight.dtype
         )
@@ -238,6 +238,7 @@ class Backbone(nn.Module, ABC):
                 f"{type(self).__name__} has {count} feature maps; indices={indices!r} "
                 "are others."
             )
+        # from first to last, without repeats
         return sorted({known[index] for index in selected})
 
 
@@ -276,7 +277,7 @@ class StagedBackbone(Backbone):
         stride of each stage.
         """
         self.feature_info = []
-        reduction = stem_stride
+        reduction = stem_stride  # samples per step so far
         for index, (width, stride) in enumerate(zip(channels, strides, strict=True)):
             reduction *= stride
             self.feature_info.append(
@@ -324,6 +325,7 @@ def options_of(kind: type[Backbone]) -> dict[str, Any]:
     """Return a model's options other than `Words`, with their defaults."""
     options = {}
     for parameter in inspect.signature(kind.__init__).parameters.values():
+        # some models spell them out
         is_option = parameter.name not in Words.__annotations__
         if is_option and parameter.kind is parameter.KEYWORD_ONLY:
             options[parameter.name] = parameter.default
@@ -341,7 +343,7 @@ def _to_lists(value: Any) -> Any:
 
 #: Numbers of two settings in glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_KEPT_BYTES = 256 * 2**20
+_KEPT_BYTES = 256 * 2**20  # 256 MiB
 _MAX_HEAP_BYTES = 32 * 2**20  # of one allocation; the limit of glibc
 
 

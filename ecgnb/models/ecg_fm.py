@@ -21,11 +21,11 @@ from ecgnb.models.ecg_fm_parts import (
     ConvLayer,
     ConvStem,
     MeanHead,
-    PositionalConv,
     Pretraining,
     TransformerLayer,
     draw_weights,
 )
+from ecgnb.models.positional_conv import PositionalConv
 
 
 class PaddingWarning(UserWarning):
@@ -87,7 +87,7 @@ class EcgFM(Backbone):
         n_classes = words.pop("n_classes")
         super().__init__(n_classes=n_classes or 1, **words)
         self.n_classes = int(n_classes)  # only this model may have 0: no classifier
-        features = conv_layers[-1][0]
+        features = conv_layers[-1][0]  # C, channels of the stem's output
         self.stem = ConvStem(self.n_leads, conv_layers, conv_bias)
         self.stem_norm = nn.LayerNorm(features)
         self.project = nn.Linear(features, dim) if features != dim else nn.Identity()
@@ -112,6 +112,7 @@ class EcgFM(Backbone):
             self.pretraining = Pretraining(dim, features, codebook, projection)
         self.head = MeanHead(dim, self.n_classes)
         draw_weights(self)
+        # samples per token
         reduction = math.prod(stride for _, stride in self.stem.steps)
         self.feature_info = []
         for index in range(depth):
@@ -191,7 +192,7 @@ class EcgFM(Backbone):
         for layer in cast("list[TransformerLayer]", self.layers):
             weights.append(layer.attention_weights(tokens, attended))
             tokens = layer(tokens, attended)
-        return torch.stack(weights, dim=1)
+        return torch.stack(weights, dim=1)  # [B, depth, T', T']
 
     def stem_features(self, x: Tensor) -> Tensor:
         """Return the normalised features of the stem, ``[B, T', C]``.
@@ -209,7 +210,7 @@ class EcgFM(Backbone):
                 f"trained on {self.n_samples} samples at {self.fs:g} Hz; pad it to "
                 "that."
             )
-        return self.stem_norm(self.stem(x).transpose(1, 2))
+        return self.stem_norm(self.stem(x).transpose(1, 2))  # [B, T', C]
 
     def codes(self, x: Tensor) -> Tensor:
         """Return the code of each token and group, int64 ``[B, T', groups]``.
@@ -259,15 +260,16 @@ class EcgFM(Backbone):
             stacklevel=3,
         )
         steps = torch.arange(self.stem.n_tokens(mask.shape[1]), device=mask.device)
-        return steps >= n_tokens[:, None]
+        return steps >= n_tokens[:, None]  # [B, T']
 
     def reset_classifier(self, n_classes: int) -> None:
         """Replace the classifier, and remove the parts of the pretraining."""
         if self.head.classifier is None and n_classes > 0:
+            # replaced below
             self.head.classifier = nn.Linear(self.head.dim, 1).to(self.norm.weight)
         super().reset_classifier(n_classes)
         self.pretraining = None
-        self._arguments["codebook"] = None
+        self._arguments["codebook"] = None  # for `spec`
 
     def layer_groups(self) -> list[list[str]]:
         """Return the parameters of stem, embedding, each layer and head; see
@@ -290,7 +292,7 @@ class EcgFM(Backbone):
         for index, layer in enumerate(self.layers):
             tokens = layer(tokens, attended)
             if index in selected:
-                maps.append(tokens.transpose(1, 2))
+                maps.append(tokens.transpose(1, 2))  # [B, D, T']
         if self.norm_first:
             tokens = self.norm(tokens)
         return tokens, maps, padding
@@ -315,6 +317,7 @@ class EcgFM(Backbone):
                     "checkpoints have one."
                 )
             embedding = self.pretraining.mask_embedding
+            # as wav2vec 2.0, before positions
             tokens = torch.where(masked[..., None], embedding, tokens)
         tokens = tokens + self.position(tokens)
         tokens = _zero_padding(tokens, padding)
@@ -345,8 +348,9 @@ def _check_mask(mask: Tensor) -> Tensor:
                 "padding_mask differs between the leads of a record; they must share "
                 "one length."
             )
-        mask = mask[:, 0]
-    if (mask[:, :-1] & ~mask[:, 1:]).any():
+        mask = mask[:, 0]  # [B, T]
+    recorded = ~mask
+    if (mask[:, :-1] & recorded[:, 1:]).any():  # padding followed by a sample
         raise ConfigError(
             "padding_mask marks samples before recorded ones; padding must be at the "
             "end."

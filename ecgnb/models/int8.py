@@ -55,12 +55,13 @@ class Int8Linear(nn.Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
-        self.in_features, self.out_features = in_features, out_features
-        self.register_buffer(
-            "weight", torch.zeros(out_features, in_features, dtype=torch.int8)
-        )
+        self.in_features = in_features
+        self.out_features = out_features
+        weight = torch.zeros(out_features, in_features, dtype=torch.int8)
+        self.register_buffer("weight", weight)
         self.register_buffer("scale", torch.ones(out_features))
         self.register_buffer("bias", torch.zeros(out_features) if bias else None)
+        # weight, its version, packed
         self._packed: tuple[Tensor, int, Tensor] | None = None
 
     @classmethod
@@ -81,7 +82,7 @@ class Int8Linear(nn.Module):
         has_bias = linear.bias is not None
         layer = cls(linear.in_features, linear.out_features, has_bias)
         step, rounded = _round(weight, WEIGHT_LEVELS)
-        layer.scale = step[:, 0]
+        layer.scale = step[:, 0]  # [out_features]
         layer.weight = rounded.to(torch.int8)
         if has_bias:
             layer.bias = linear.bias.detach().float().clone()
@@ -101,17 +102,17 @@ class Int8Linear(nn.Module):
 
     def dequantised(self) -> Tensor:
         """Return the rounded weights, float32 ``[out_features, in_features]``."""
-        return self.weight * self.scale[:, None]
+        return self.weight * self.scale[:, None]  # scale is per row
 
     def product(self, x: Tensor) -> Tensor:
         """Compute :meth:`forward` of float32, without a gradient."""
         rows = x.reshape(-1, self.in_features)
-        step, rounded = _round(rows, INPUT_LEVELS)
+        step, rounded = _round(rows, INPUT_LEVELS)  # [n, 1], [n, in_features]
         if x.device.type == "cpu" and kernel_is_exact():
             unsigned = rounded.add_(_OFFSET).to(torch.uint8)
             sums = _multiply(unsigned, self._packed_weight(), self.scale)
         else:
-            sums = self._float_sums(rounded)
+            sums = self._float_sums(rounded)  # GPUs, and CPUs whose kernel saturates
         y = sums * step if self.bias is None else torch.addcmul(self.bias, sums, step)
         return y.view(*x.shape[:-1], self.out_features)
 
@@ -153,7 +154,7 @@ class _StraightThrough(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0] @ ctx.layer.dequantised(), None
+        return gradients[0] @ ctx.layer.dequantised(), None  # none for the layer
 
 
 @functools.cache
@@ -164,12 +165,16 @@ def kernel_is_exact() -> bool:
     """
     generator = torch.Generator().manual_seed(0)
     integers = torch.randint(-127, 128, (72, 256), generator=generator)
-    inputs, weight = integers[:8].clamp(-INPUT_LEVELS, INPUT_LEVELS), integers[8:]
+    inputs = integers[:8].clamp(-INPUT_LEVELS, INPUT_LEVELS)
+    weight = integers[8:]
     # products whose pairs come closest to saturation
-    inputs[0], weight[0], weight[1] = INPUT_LEVELS, WEIGHT_LEVELS, -WEIGHT_LEVELS
+    inputs[0] = INPUT_LEVELS
+    weight[0] = WEIGHT_LEVELS
+    weight[1] = -WEIGHT_LEVELS
     unsigned = (inputs + _OFFSET).to(torch.uint8)
     try:
-        sums = _multiply(unsigned, _pack(weight.to(torch.int8)), torch.ones(64))
+        packed = _pack(weight.to(torch.int8))
+        sums = _multiply(unsigned, packed, torch.ones(64))
     except (AttributeError, RuntimeError):  # no oneDNN, or another signature
         return False
     return torch.equal(sums.long(), inputs @ weight.T)
@@ -195,6 +200,7 @@ def _multiply(inputs: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
 
     Inputs are uint8, the packed weights int8.
     """
+    # of the weights, which are symmetric
     zero_points = torch.zeros(1, dtype=torch.int32)
     no_bias, output_scale, output_zero_point = None, 1.0, 0
     sums: Tensor = torch.ops.onednn.qlinear_pointwise(

@@ -53,7 +53,7 @@ class ResNet1d(StagedBackbone):
                 f"resnet1d needs one depth per width, all above 0: widths={widths!r}, "
                 f"depths={depths!r}."
             )
-        stride = max(1, round(self.fs / _STEM_RATE))
+        stride = max(1, round(self.fs / _STEM_RATE))  # 1 at 100 Hz, 4 at 500 Hz
         c_in = widths[0]
         self.stem = nn.Sequential(
             ConvNorm(
@@ -74,7 +74,7 @@ class ResNet1d(StagedBackbone):
                 stage.append(_block(width, width, 1, kernel, norm))
             self.stages.append(stage)
             c_in = width
-        self.set_feature_info(2 * stride, widths, strides)
+        self.set_feature_info(2 * stride, widths, strides)  # 2 is that of the pooling
         self.head = PoolHead(widths[-1], self.n_classes, pool=pool, dropout=dropout)
 
 

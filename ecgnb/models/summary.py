@@ -36,7 +36,7 @@ def model_summary(model: Backbone) -> pd.DataFrame:
     def note_shape(name: str, _: Any, inputs: Any, output: Any) -> None:
         if isinstance(output, tuple):  # all feature maps: show the last
             output = output[-1]
-        shapes[name] = tuple(output.shape[1:])
+        shapes[name] = tuple(output.shape[1:])  # without the batch
 
     with ExitStack() as hooks:
         for name, part in parts.items():
@@ -61,7 +61,7 @@ def _parts(model: Backbone) -> dict[str, nn.Module]:
     """Return the model's children by name, and those of a list of stages."""
     parts: dict[str, nn.Module] = {}
     for name, child in model.named_children():
-        if isinstance(child, nn.ModuleList):
+        if isinstance(child, nn.ModuleList):  # stages or layers: one row each
             for index, part in enumerate(child):
                 parts[f"{name}.{index}"] = part
         else:
@@ -76,7 +76,7 @@ def _run_once(model: Backbone) -> tuple[dict[str, int], tuple[int, ...]]:
     """
     weight = next(model.parameters())
     shape = (1, model.n_leads, model.n_samples)
-    x = torch.zeros(shape, device=weight.device, dtype=weight.dtype)
+    x = torch.zeros(shape, device=weight.device, dtype=weight.dtype)  # one recording
     training = model.training
     model.eval()
     if not model.n_classes:

@@ -44,13 +44,14 @@ class XResNet1d(StagedBackbone):
     ) -> None:
         super().__init__(**words)
         self.stem = nn.Sequential(
+            # ResNet-C: three small kernels
             ConvNorm(self.n_leads, 32, kernel, stride=2),
             ConvNorm(32, 32, kernel),
             ConvNorm(32, _WIDTH, kernel),
-            nn.MaxPool1d(3, stride=2, padding=1),
+            nn.MaxPool1d(3, stride=2, padding=1),  # stem: a quarter of the rate
         )
         width = _WIDTH * self.expansion
-        strides = (1, 2, 2, 2)
+        strides = (1, 2, 2, 2)  # all depths have four stages
         c_in = _WIDTH
         self.stages = nn.ModuleList()
         for depth, stride in zip(self.blocks, strides, strict=True):
@@ -64,7 +65,7 @@ class XResNet1d(StagedBackbone):
             width, self.n_classes, pool="avgmax", hidden=hidden, dropout=dropout
         )
         nn.init.kaiming_normal_(self.head.classifier.weight)
-        nn.init.zeros_(self.head.classifier.bias)
+        nn.init.zeros_(self.head.classifier.bias)  # as fastai does
 
 
 def _block(c_in: int, stride: int, expansion: int, kernel: int) -> Residual:
@@ -78,6 +79,7 @@ def _block(c_in: int, stride: int, expansion: int, kernel: int) -> Residual:
     else:
         branch = nn.Sequential(
             ConvNorm(c_in, _WIDTH, 1),
+            # ResNet-B: not the 1x1 strides
             ConvNorm(_WIDTH, _WIDTH, kernel, stride=stride),
             ConvNorm(_WIDTH, width, 1, activation=None).zero_gamma(),
         )

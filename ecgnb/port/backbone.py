@@ -58,19 +58,19 @@ class KerasBackbone(Backbone):
         graph = parse_graph(keras_config, major(keras_version))
         port = build_port(graph, keras_config, keras_version, "NCT")
         self._check_words(port)
-        parts = _Parts(port)
-        self.body = fx.GraphModule(port, parts.body(), "Body")
-        hidden = fx.GraphModule(port, parts.hidden(), "Hidden")
-        self.head = KerasHead(hidden, parts.classifier)
+        cut = _CutGraph(port)
+        self.body = fx.GraphModule(port, cut.body(), "Body")
+        hidden = fx.GraphModule(port, cut.hidden(), "Hidden")
+        self.head = KerasHead(hidden, cut.classifier)
         self.feature_info = [
             FeatureInfo(
                 name=f"body.{node.target}",
                 channels=channels,
-                reduction=round(self.n_samples / length),
+                reduction=round(self.n_samples / length),  # samples per step
             )
-            for node, (_, channels, length) in parts.maps
+            for node, (_, channels, length) in cut.maps
         ]
-        if parts.classifier.out_features != self.n_classes:
+        if cut.classifier.out_features != self.n_classes:  # other classes
             self.reset_classifier(self.n_classes)
 
     def forward_intermediates(
@@ -83,7 +83,7 @@ class KerasBackbone(Backbone):
 
     def _check_words(self, port: PortedModel) -> None:
         inputs, outputs = port.origin.inputs, port.origin.outputs
-        shape = next(iter(inputs.values()))
+        shape = next(iter(inputs.values()))  # [B, T, C]
         if len(inputs) != 1 or len(shape) != 3 or len(outputs) != 1:
             raise ConfigError(
                 f"The Keras model has the inputs {inputs} and {len(outputs)} outputs. "
@@ -119,7 +119,7 @@ class KerasHead(nn.Module):
         return self.classifier(self.embed(features))
 
 
-class _Parts:
+class _CutGraph:
     """The graph of a port's logits, cut after feature maps through which everything
     passes.
     """
@@ -150,7 +150,9 @@ class _Parts:
         """
         graph = fx.Graph()
         copies: dict[fx.Node, fx.Node] = {}
-        for node in self.nodes[: self.nodes.index(self.maps[-1][0]) + 1]:
+        last_map, _ = self.maps[-1]
+        stop = self.nodes.index(last_map) + 1
+        for node in self.nodes[:stop]:
             copies[node] = graph.node_copy(node, copies.__getitem__)
         maps = [_channels_first(graph, copies[node], node) for node, _ in self.maps]
         graph.output(tuple(maps))
@@ -159,7 +161,7 @@ class _Parts:
     def hidden(self) -> fx.Graph:
         """Return the graph from the last feature map to the input of the classifier."""
         graph = fx.Graph()
-        first = self.maps[-1][0]
+        first, _ = self.maps[-1]
         features = graph.placeholder("features")
         copies = {first: _channels_first(graph, features, first)}
         start, stop = self.nodes.index(first) + 1, self.nodes.index(self.last)
@@ -172,7 +174,7 @@ class _Parts:
         """Return the last map of each length that all later nodes depend on, from first
         to last.
         """
-        last_use: dict[fx.Node, int] = {}
+        last_use: dict[fx.Node, int] = {}  # index of the last node that needs a node
         for index, node in enumerate(self.nodes):
             last_use.update(dict.fromkeys(node.all_input_nodes, index))
         maps: dict[int, FeatureMap] = {}
@@ -182,9 +184,9 @@ class _Parts:
             shape = node.meta.get("shape", ())
             if alive != {node} or node.op != "call_module" or len(shape) != 3:
                 continue
-            if "keras" in node.meta:
+            if "keras" in node.meta:  # not a padding before a layer
                 if node.meta["layout"] != CHANNELS_FIRST:
-                    shape = (shape[0], shape[2], shape[1])
+                    shape = (shape[0], shape[2], shape[1])  # [1, T, C] -> [1, C, T]
                 maps.pop(shape[2], None)  # of one length the last, in order
                 maps[shape[2]] = (node, shape)
         return list(maps.values())
@@ -220,7 +222,7 @@ def backbone_of(port: PortedModel) -> KerasBackbone:
         n_leads=len(contract.leads),
         n_samples=contract.n_samples,
         fs=contract.fs,
-        n_classes=port.origin.outputs[0][-1],
+        n_classes=port.origin.outputs[0][-1],  # of the file, to load its weights
         leads=contract.leads,
         task=contract.task,
     )
@@ -229,6 +231,7 @@ def backbone_of(port: PortedModel) -> KerasBackbone:
     state = {}
     for key in model.state_dict():
         name = key.replace("head.classifier", str(logits.target))
+        # body and hidden are parts of the port, with its names
         name = name.removeprefix("body.").removeprefix("head.hidden.")
         state[key] = weights[name]
     model.load_state_dict(state, strict=True)

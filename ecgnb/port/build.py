@@ -74,7 +74,11 @@ def problems_in(graph: Graph) -> list[str]:
     problems: list[str] = []
     for path, layer in walk(graph.layers):
         problems += problems_of(path, layer)
-    problems += [*_problems_of_calls(graph), *mask_problems(graph)]
+    problems += _problems_of_calls(graph)
+    for path, layer in walk(graph.layers):
+        if layer.inner:
+            problems += _problems_of_calls(layer.inner, f"{path}/")
+    problems += mask_problems(graph)
     return list(dict.fromkeys(problems))  # once for a layer that is called twice
 
 
@@ -103,15 +107,12 @@ def _problems_of_calls(graph: Graph, prefix: str = "") -> Iterator[str]:
         known = rule_of(layer).arguments if layer.class_name in LAYERS else frozenset()
         for name, value in call.kwargs.items():
             if name in known or value is None or value is False:
-                continue
+                continue  # honoured, or without effect
             shown = "a tensor" if any(refs_in(value)) else repr(value)
             yield (
                 f"{prefix}{call.label} ({layer.class_name}): it is called with "
                 f"{name}={shown}, unknown to the port"
             )
-    for path, layer in walk(graph.layers, prefix):
-        if layer.inner:
-            yield from _problems_of_calls(layer.inner, f"{path}/")
 
 
 class GraphWriter:
@@ -139,8 +140,9 @@ class GraphWriter:
             )
         layout = KERAS
         if input_layout == "NCT" and len(sizes) == 2:
-            layout, sizes = CHANNELS_FIRST, sizes[::-1]
+            layout, sizes = CHANNELS_FIRST, sizes[::-1]  # [T, C] -> [C, T]
         name = str(layer.config.get("dtype", "float32"))
+        # float64 is computed in float32, as PyTorch's modules are built.
         example = torch.zeros(1, *sizes, dtype=_TENSOR_TYPES.get(name, torch.int64))
         node = self.network.graph.placeholder(module_name(layer.name))
         return Value(node, example, layout)
@@ -247,9 +249,9 @@ class GraphWriter:
         inner = layer.inner
         assert inner is not None
         inputs = args
-        if len(args) == 1 and not isinstance(args[0], Value):
+        if len(args) == 1 and not isinstance(args[0], Value):  # a list or dictionary
             (inputs,) = args
-        if isinstance(inputs, dict):
+        if isinstance(inputs, dict):  # by the name of the input layer
             inputs = [inputs[ref.layer] for ref in inner.inputs]
         if len(inputs) != len(inner.inputs):
             raise PortError(
@@ -271,7 +273,7 @@ class GraphWriter:
         if path not in self.modules:
             module = scope + module_name(layer.name)
             while module in (*self.modules.values(), *self.network.made):
-                module += "_"
+                module += "_"  # "a.b" and "a_b" are two layers, but one module name
             self.modules[path] = module
         return self.modules[path].removeprefix(scope)
 
@@ -303,6 +305,7 @@ def write_graph(graph: Graph, input_layout: str) -> GraphWriter:
     outputs = writer.write_calls(graph, values)
     writer.outputs = [writer.network.keras(value) for value in outputs]
     nodes = tuple(value.node for value in writer.outputs)
+    # A tuple of one would make the port return a tuple, too.
     writer.network.graph.output(nodes if len(nodes) > 1 else nodes[0])
     return writer
 
@@ -362,8 +365,9 @@ def load_state(model: nn.Module, state: dict[str, Tensor]) -> None:
             f"The weights do not fit the architecture: {first_few(problems)}. They are "
             "of another model, or damaged."
         )
-    layout = torch.contiguous_format
-    copies = {key: state[key].clone(memory_format=layout) for key in expected}
+    copies = {}
+    for key in expected:  # contiguous: arrays of Keras come as transposed views
+        copies[key] = state[key].clone(memory_format=torch.contiguous_format)
     model.load_state_dict(copies, strict=True)
 
 
@@ -382,7 +386,7 @@ def before_activation(node: fx.Node, root: nn.Module) -> tuple[fx.Node, str]:
         root: holds the modules of the node's graph.
     """
     last = node
-    while len(last.all_input_nodes) == 1:
+    while len(last.all_input_nodes) == 1:  # through transposes and dropouts
         (source,) = last.all_input_nodes
         passes = last.op == "call_method" and last.target == "transpose"
         if last.op == "call_module":

@@ -93,6 +93,7 @@ class Network:
         *args: Any,
         suffix: str = "",
         layout: str | None = None,
+        output_layout: str | None = None,
         **options: Any,
     ) -> Value:
         """Call a module of the current layer, which is built at its first call:
@@ -100,23 +101,23 @@ class Network:
 
         Args:
             kind: the module's class.
-            inputs: a value, or several (a tuple is passed as that many arguments, a
-                list as one).
+            inputs: a value, or several in a tuple.
             *args: of the constructor.
             suffix: of the module's name, if the layer has several.
-            layout: of the output; by default that of the first input.
+            layout: in which the inputs are needed; ``None`` for any.
+            output_layout: of the output; by default that of the first input.
             **options: of the constructor.
         """
         path = self.scope + self.module + suffix
         if path not in self.made:
             self.made[path] = Made(kind, args, options)
-            self.put(path, kind(*args, **options).eval())
+            self.put(path, kind(*args, **options).eval())  # examples without dropout
         inputs = inputs if isinstance(inputs, tuple) else (inputs,)
+        inputs = self._in_layout(inputs, layout)
         node = self.graph.call_module(path, _nodes(inputs))
         with torch.no_grad():
             example = self.root.get_submodule(path)(*_examples(inputs))
-        first = inputs[0][0] if isinstance(inputs[0], list) else inputs[0]
-        return Value(node, example, layout or first.layout)
+        return Value(node, example, output_layout or inputs[0].layout)
 
     def method(self, name: str, value: Value, *args: Any, layout: str = KERAS) -> Value:
         """Call a method of a tensor, such as ``transpose``."""
@@ -129,11 +130,7 @@ class Network:
         """Call a function; a `Value` among the arguments, also in lists, stands for its
         tensor in ``layout``.
         """
-
-        def to_layout(item: Any) -> Any:
-            return self.in_layout(item, layout) if isinstance(item, Value) else item
-
-        args = map_nested(args, to_layout)
+        args = self._in_layout(args, layout)
         node = self.graph.call_function(function, _nodes(args), _nodes(options))
         with torch.no_grad():
             example = function(*_examples(args), **_examples(options))
@@ -153,8 +150,14 @@ class Network:
             return value
         if value.transposed is None:
             value.transposed = self.method("transpose", value, 1, 2, layout=str(layout))
-            value.transposed.transposed = value
+            value.transposed.transposed = value  # a second transpose is never written
         return value.transposed
+
+    def _in_layout(self, values: Any, layout: str | None) -> Any:
+        def convert(item: Any) -> Any:
+            return self.in_layout(item, layout) if isinstance(item, Value) else item
+
+        return map_nested(values, convert)
 
     def put(self, path: str, module: nn.Module) -> None:
         """Keep a module under a dotted path."""

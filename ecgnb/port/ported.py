@@ -135,7 +135,7 @@ class PortedModel(fx.GraphModule):
         weight = next(weights, None)
         for name, x in zip(self.origin.inputs, inputs, strict=True):
             if weight is None or not x.is_floating_point():
-                continue
+                continue  # token numbers have no precision
             if x.dtype != weight.dtype:
                 raise ConfigError(
                     f"The input {name!r} is {x.dtype}, the model {weight.dtype}: give "
@@ -162,7 +162,7 @@ class PortedModel(fx.GraphModule):
                     f"{type(x).__name__}. An array becomes one by "
                     "torch.from_numpy(array).float()."
                 )
-            _, *sizes = self.origin.in_port_layout(shape)
+            _, *sizes = self.origin.in_port_layout(shape)  # any batch
             if not fits(sizes, x.shape[1:]):
                 text = ", ".join(["B", *size_texts(sizes)])
                 raise ConfigError(
@@ -213,7 +213,7 @@ def build_port(
             f"input_layout is {input_layout!r}; choose 'NTC' (batch, time, channel) or "
             "'NCT'."
         )
-    keep_freed_memory()
+    keep_freed_memory()  # a port is run often on inputs of one size
     # the modules' first weights must not advance the user's random numbers
     with torch.random.fork_rng(devices=[]):
         writer = write_graph(graph, input_layout)

@@ -185,11 +185,11 @@ def _progress_as_lines() -> Iterator[None]:
     """Set the progress display to lines for kernels, unless the user chose one; a bar
     would be printed at every refresh.
     """
-    if os.environ.get(PROGRESS):
-        yield
-        return
-    os.environ[PROGRESS] = "lines"
+    chosen = os.environ.get(PROGRESS)
+    os.environ[PROGRESS] = chosen or "lines"
     try:
         yield
     finally:
         del os.environ[PROGRESS]
+        if chosen is not None:
+            os.environ[PROGRESS] = chosen

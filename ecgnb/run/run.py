@@ -71,7 +71,8 @@ class Run:
     # Of tables and stores that several cells read; `finish` clears it.
     _cache: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
-    @property
+    # Cached: the hash takes a millisecond, and every path contains the name.
+    @functools.cached_property
     def name(self) -> str:
         """``<data set>-<profile>-<model>-<hash of the configuration>``."""
         config = self.config
@@ -277,18 +278,14 @@ class Run:
 
     @property
     def records(self) -> pd.DataFrame:
-        """The store's records with the cohort's labels, one row per stored signal in
-        the store's order.
-        """
+        """One row per stored signal, in the store's order, with the cohort's labels."""
         return self._cached(
             "records", lambda: _with_labels(self.store.records, self.manifest)
         )
 
     @property
     def coverage(self) -> pd.DataFrame:
-        """How many recordings and rows of the label file were used: ``what, count,
-        note``.
-        """
+        """Recordings and rows of the label file in use: ``what, count, note``."""
         return self._read("cohort", "coverage.csv", _read_csv)
 
     @property
@@ -358,7 +355,6 @@ class Run:
         parameters = self.config.table()
         as_json = functools.partial(json.dumps, ensure_ascii=False)
         parameters["value"] = parameters["value"].map(as_json)
-        # Whatever a user chose is shown; the rest can be folded out.
         is_default = parameters["source"] == "default"
         chosen = parameters.loc[~is_default, ["parameter", "value", "source"]]
         defaults = parameters.loc[is_default, ["parameter", "value"]]

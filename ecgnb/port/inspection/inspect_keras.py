@@ -133,12 +133,14 @@ class KerasInspection:
 
     def __str__(self) -> str:
         width = terminal_width()
-        return f"{self._facts_text(width)}\n\n{text_table(self.short_table, width)}"
+        table = text_table(self.short_table, width)
+        return f"{self._facts_text(width)}\n\n{table}"
 
     def _facts_text(self, width: int = 88) -> str:
         facts = {}
         for name, text in self.summary.items():
-            facts[name] = "\n".join(map(printable, text.split("\n")))
+            lines = text.split("\n")
+            facts[name] = "\n".join(map(printable, lines))
         return text_facts(facts, width)
 
     @property
@@ -153,11 +155,13 @@ class KerasInspection:
             "what": (table["class"] + " " + table["options"]).str.strip(),
             "output": table["output"],
             "params": table["parameters"],
+            # In a chain each layer takes the one above.
             "takes": table["takes"].where(table["takes"] != above, ""),
             "ported": table["problem"].where(table["problem"] == "", "no"),
         }
         table = pd.DataFrame(columns)
-        return table.loc[:, (table.astype(str) != "").any()]  # no empty columns
+        is_filled = table.astype(str) != ""
+        return table.loc[:, is_filled.any()]
 
     __repr__ = __str__
 
@@ -232,7 +236,7 @@ def dump_weights(
             f"There is no layer {layer!r} in {file.path.name}.{hint} "
             "`ecgnb port inspect` lists them."
         )
-    arrays = dict(arrays_of(layers[layer]))
+    arrays = dict(arrays_of(layers[layer]))  # by name, as Keras has them
     if not arrays:
         raise PortError(f"The {layers[layer]} has no weights in {file.path.name}.")
     with atomic_write(out) as temporary, temporary.open("wb") as target:

@@ -85,13 +85,14 @@ def layer_rows(
             unknown classes (False), or perhaps not all of any layer (``None``).
         prefix: path of a nested model.
     """
-    if not prefix:
+    if not prefix:  # a nested model's inputs are outputs of other layers
         for ref in graph.inputs:
             shape = shapes.inputs.get(ref.layer, (None,))
             layer = graph.layers[ref.layer]
             yield _row(ref.layer, layer, output=shape_text(shape[1:]))
     for call in graph.calls:
-        layer, label = graph.layers[call.layer], prefix + call.label
+        layer = graph.layers[call.layer]
+        label = prefix + call.label
         sources = dict.fromkeys(prefix + _call(ref).label for ref in call.refs)
         reasons = []
         for problem in problems:
@@ -109,7 +110,7 @@ def layer_rows(
         if call.index:  # a second call
             row |= {"options": "the same weights", "parameters": 0}
         yield row
-        if layer.inner and not call.index:
+        if layer.inner and not call.index:  # its rows once
             path = f"{prefix}{layer.name}/"
             yield from layer_rows(layer.inner, shapes, problems, all_arrays, path)
 
@@ -143,7 +144,8 @@ def outputs_of(graph: Graph, shapes: Shapes) -> list[tuple[str, Shape | None, st
     outputs = []
     for ref, activation in zip(graph.outputs, activations, strict=True):
         call = _call(ref)
-        outputs.append((call.label, _shape(graph, call, shapes, ""), activation))
+        shape = _shape(graph, call, shapes, prefix="")
+        outputs.append((call.label, shape, activation))
     return outputs
 
 
@@ -153,7 +155,7 @@ def _parameters(layer: Layer, all_arrays: bool | None) -> int | None:
         return 0
     known_class = layer.class_name in LAYERS or bool(layer.children)
     if all_arrays is None or not (all_arrays or known_class):
-        return None
+        return None  # not 0, which would be a layer without weights
     return sum(array.size for _, array in arrays_of(layer))
 
 

@@ -10,7 +10,7 @@ import torch
 from ecgnb.core.errors import PortError
 from ecgnb.port.build import GraphWriter, problems_of, write_graph
 from ecgnb.port.network import CHANNELS_FIRST
-from ecgnb.port.reading.graph import Graph, Layer, Ref, input_shape, walk
+from ecgnb.port.reading.graph import Graph, Ref, input_shape, walk
 
 #: A shape; ``None`` where the model leaves it free.
 Shape = tuple[int | None, ...]
@@ -43,7 +43,8 @@ def shapes_of(graph: Graph) -> Shapes:
     inputs: dict[str, Shape] = {}
     try:
         for ref in graph.inputs:
-            inputs[ref.layer] = tuple(input_shape(graph.layers[ref.layer]))
+            layer = graph.layers[ref.layer]
+            inputs[ref.layer] = tuple(input_shape(layer))
     except PortError as error:
         return Shapes(problem=str(error))
     known = _known_part(graph)
@@ -55,7 +56,8 @@ def shapes_of(graph: Graph) -> Shapes:
             written = [write_graph(_with_size(known, size), "NTC") for size in sizes]
     except PortError as error:
         return Shapes(inputs, problem=str(error))
-    calls, other_calls = _call_shapes(written[0]), _call_shapes(written[-1])
+    calls = _call_shapes(written[0])
+    other_calls = _call_shapes(written[-1])
     for label, shape in calls.items():
         both = zip(shape, other_calls[label], strict=True)
         calls[label] = tuple(n if n == other else None for n, other in both)
@@ -67,9 +69,9 @@ def shapes_of(graph: Graph) -> Shapes:
 def _known_part(graph: Graph) -> Graph:
     """Leave out layers that cannot be ported, and all that depend on them."""
     unknown = set()
-    for name, layer in graph.layers.items():
-        for path, part in walk({name: layer}):
-            if any(problems_of(path, part)):
+    for name, top_layer in graph.layers.items():
+        for path, layer in walk({name: top_layer}):
+            if any(problems_of(path, layer)):  # also deep in a nested model
                 unknown.add(name)
     computed = set(map(_call_key, graph.inputs))
     calls = []
@@ -78,7 +80,7 @@ def _known_part(graph: Graph) -> Graph:
         if call.layer not in unknown and computed.issuperset(sources):
             calls.append(call)
             computed.add((call.layer, call.index))
-    outputs = graph.inputs
+    outputs = graph.inputs  # a graph needs outputs; these are always known
     if computed.issuperset(map(_call_key, graph.outputs)):
         outputs = graph.outputs
     return dataclasses.replace(graph, calls=calls, outputs=outputs)
@@ -94,9 +96,10 @@ def _with_size(graph: Graph, size: int) -> Graph:
     layers = dict(graph.layers)
     for ref in graph.inputs:
         layer = layers[ref.layer]
-        sizes = [n if n is not None else size for n in input_shape(layer)[1:]]
+        _, *sizes = input_shape(layer)
+        sizes = [size if n is None else n for n in sizes]
         config = {**layer.config, "batch_shape": [None, *sizes]}
-        layers[ref.layer] = Layer(layer.name, layer.class_name, config, layer.keras)
+        layers[ref.layer] = dataclasses.replace(layer, config=config)
     return dataclasses.replace(graph, layers=layers)
 
 

@@ -39,13 +39,13 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "swish": nn.SiLU,
     "tanh": nn.Tanh,
 }
-_KERAS_2 = {**ACTIVATIONS, "hard_sigmoid": HardSigmoid}
+_KERAS_2 = {**ACTIVATIONS, "hard_sigmoid": HardSigmoid}  # slope 0.2
 #: Those of Keras 3.
 KERAS_3 = {
     **ACTIVATIONS,
     "celu": nn.CELU,
     "hard_shrink": nn.Hardshrink,
-    "hard_sigmoid": nn.Hardsigmoid,
+    "hard_sigmoid": nn.Hardsigmoid,  # slope 1 / 6
     "hard_silu": nn.Hardswish,
     "hard_swish": nn.Hardswish,
     "hard_tanh": nn.Hardtanh,
@@ -98,7 +98,9 @@ def activation_name(value: Any) -> str:
     """
     if isinstance(value, dict):
         return str(value.get("registered_name") or value.get("class_name", "code"))
-    return "linear" if value is None else str(value)
+    if value is None:
+        return "linear"
+    return str(value)
 
 
 def activation_problem(value: Any, keras: int) -> Iterator[str]:
@@ -156,7 +158,6 @@ class ActivatedRule(LayerRule):
     """A layer with an activation after what it computes."""
 
     def problems(self) -> Iterator[str]:
-        """Yield unknown options and an unknown activation."""
         yield from super().problems()
         yield from activation_problem(self.get("activation"), self.layer.keras)
 

@@ -18,7 +18,7 @@ from ecgnb.port.layers.base import (
     keras_layer,
 )
 from ecgnb.port.modules.keras_activation import ClippedReLU, ParametricReLU, SoftmaxOver
-from ecgnb.port.network import Network, Value
+from ecgnb.port.network import CHANNELS_FIRST, KERAS, Network, Value
 
 INFINITE = float("inf")
 
@@ -70,7 +70,7 @@ class LeakyReLU(ModuleRule):
     options = {"alpha", "negative_slope"}
     module = nn.LeakyReLU
 
-    def args(self, x: Value) -> Args:
+    def args(self) -> Args:
         alpha = real(self.get("alpha"), 0.3)
         return (real(self.get("negative_slope"), alpha),)
 
@@ -84,7 +84,9 @@ class ELU(ModuleRule):
 
     def module_options(self) -> Options:
         alpha = real(self.get("alpha"), 1.0)
-        return {} if alpha == 1 else {"alpha": alpha}
+        if alpha == 1:
+            return {}
+        return {"alpha": alpha}
 
 
 @keras_layer
@@ -94,7 +96,7 @@ class ThresholdedReLU(ModuleRule):
     options = {"theta"}
     module = nn.Threshold
 
-    def args(self, x: Value) -> Args:
+    def args(self) -> Args:
         return real(self.get("theta"), 1.0), 0.0
 
 
@@ -117,13 +119,13 @@ class PReLU(LayerRule):
         if not axes:
             return net.apply(nn.PReLU, x)
         if axes == [2] and x.rank == 3:
-            return net.apply(nn.PReLU, net.channels_first(x), x.shape[-1])
-        if axes == [1]:
-            return net.apply(nn.PReLU, net.keras(x), x.shape[0])
+            return net.apply(nn.PReLU, x, x.shape[-1], layout=CHANNELS_FIRST)
+        if axes == [1]:  # one slope per time step
+            return net.apply(nn.PReLU, x, x.shape[0], layout=KERAS)
         shape = [1] * len(x.shape)
         for axis in axes:
             shape[axis - 1] = x.shape[axis - 1]
-        return net.apply(ParametricReLU, net.keras(x), *shape)
+        return net.apply(ParametricReLU, x, *shape, layout=KERAS)
 
     def state(self) -> State:
         alpha = self.tensor("alpha")
@@ -142,7 +144,6 @@ class Softmax(LayerRule):
 
     def apply(self, net: Network, x: Value) -> Value:
         axes = as_list(self.get("axis", -1))
-        x = net.keras(x)
         if len(axes) == 1:
-            return net.apply(nn.Softmax, x, dim=axes[0])
-        return net.apply(SoftmaxOver, x, tuple(axes))
+            return net.apply(nn.Softmax, x, layout=KERAS, dim=axes[0])
+        return net.apply(SoftmaxOver, x, tuple(axes), layout=KERAS)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import operator
-from typing import Any, ClassVar
+from typing import Any
 
 from ecgnb.port.layers.base import LayerRule, Options, State, count_problem, keras_layer
 from ecgnb.port.modules.keras_attention import MultiHeadAttention as HeadsModule
 from ecgnb.port.modules.keras_attention import ScoredAttention
-from ecgnb.port.network import Network, Value
+from ecgnb.port.network import KERAS, Network, Value
 from ecgnb.port.reading.keras_weights import Variable
 
 #: Names of each projection in PyTorch's module and in Keras' files.
@@ -31,14 +31,9 @@ class AttentionRule(LayerRule):
     @property
     def dropout(self) -> Options:
         """The dropout of the weights as a module's option, if there is one."""
-        if not self.get("dropout"):
-            return {}
-        return {"dropout": self["dropout"]}
-
-
-def masks_of(net: Network, masks: list[Any]) -> list[Any]:
-    """Return masks in Keras' layout."""
-    return [None if mask is None else net.keras(mask) for mask in masks]
+        if self.get("dropout"):
+            return {"dropout": self["dropout"]}
+        return {}
 
 
 def _output_shape_problem(shape: Any) -> str | None:
@@ -87,7 +82,6 @@ class MultiHeadAttention(AttentionRule):
         return int(self.get("value_dim") or self["key_dim"])
 
     def variables(self) -> list[Variable]:
-        """Return the four projections' kernels and biases."""
         private = "_" if self.layer.keras < 3 else ""
         variables = []
         for projection, stored in PROJECTIONS.items():
@@ -99,31 +93,33 @@ class MultiHeadAttention(AttentionRule):
 
     def build(self, net: Network, *inputs: Any, **kwargs: Any) -> list[Value]:
         kwargs |= zip(("query", "value", "key"), inputs, strict=False)
-        query = net.keras(kwargs["query"])
-        value = net.keras(kwargs["value"])
-        key = value if kwargs.get("key") is None else net.keras(kwargs["key"])
+        query = kwargs["query"]
+        value = kwargs["value"]
+        key = kwargs.get("key") or value
         if (query.rank, value.rank) != (3, 3):
             raise ValueError(
                 f"attention is over the time of [B, T, C]; its input has {query.rank} "
                 "axes"
             )
-        channels = [x.shape[-1] for x in (query, value, key)]
+        channels = [x.shape[-1] for x in (query, value, key)]  # all may differ
         output_dim = channels[0]
         if self.get("output_shape") is not None:
             output_dim = self.number("output_shape")
         sizes = self["num_heads"], self["key_dim"], self._value_size, output_dim
-        options = self.bias_option | self.dropout
-        tensors = query, value, key, *self._masks(net, kwargs)
+        options = {"layout": KERAS, **self.bias_option, **self.dropout}
+        tensors = query, value, key, *self._masks(kwargs)
         module = net.apply(HeadsModule, tensors, *channels, *sizes, **options)
         return self.outputs(net, module, kwargs)
 
-    def _masks(self, net: Network, kwargs: Options) -> list[Any]:
+    def _masks(self, kwargs: Options) -> list[Any]:
         """Return what else the module is called with: only what is needed."""
         causal = bool(kwargs.get("use_causal_mask"))
         names = ("attention_mask", "query_mask", "value_mask", "key_mask")
-        masks = masks_of(net, [kwargs.get(name) for name in names])
+        masks = [kwargs.get(name) for name in names]
         if masks == [None] * 4:
-            return [True] if causal else []
+            if causal:
+                return [True]
+            return []
         # how Keras masks, which differs in rows where nothing is allowed
         masking = "fill"
         if self.layer.keras < 3:
@@ -141,12 +137,12 @@ class MultiHeadAttention(AttentionRule):
         for name in ("query", "key", "value"):
             size = self._value_size if name == "value" else self["key_dim"]
             kernel = self.tensor(f"{name}/kernel", None, n_heads, size)
-            state[f"{name}.weight"] = kernel.flatten(1).T
+            state[f"{name}.weight"] = kernel.flatten(1).T  # [heads * size, in]
             if self.has_bias:
                 bias = self.tensor(f"{name}/bias", n_heads, size)
                 state[f"{name}.bias"] = bias.flatten()
         kernel = self.tensor("attention_output/kernel", n_heads, self._value_size, None)
-        state["output.weight"] = kernel.flatten(0, 1).T
+        state["output.weight"] = kernel.flatten(0, 1).T  # [out, heads * size]
         if self.has_bias:
             state["output.bias"] = self.tensor("attention_output/bias", None)
         return state
@@ -160,24 +156,18 @@ class Scored(AttentionRule):
     options = {"use_scale", "dropout", "causal"}
     arguments = {"mask", "use_causal_mask", "return_attention_scores"}
     renames = {"scale": "scale", "concat_score_weight": "concat_score_weight"}
-    scaled_by_default: ClassVar[bool] = False
-
-    @property
-    def scaled(self) -> bool:
-        """Whether the scores have a learnt scale."""
-        return bool(self.get("use_scale", self.scaled_by_default))
 
     @property
     def score(self) -> str:
         """How scores are computed, as `ScoredAttention` names it."""
         return str(self.get("score_mode", "dot"))
 
-    def scale_shape(self, query: Value) -> tuple[int, ...]:
-        """Return the shape of the learnt scale."""
-        return ()
+    @property
+    def scaled(self) -> bool:
+        """Whether the scores have a learnt scale."""
+        return bool(self.get("use_scale", self.score == "additive"))
 
     def variables(self) -> list[Variable]:
-        """Return the scale and the weight of concatenated scores, if it has them."""
         variables = []
         if self.scaled:
             variables.append(Variable("scale"))
@@ -186,19 +176,18 @@ class Scored(AttentionRule):
         return variables
 
     def build(self, net: Network, *inputs: Any, **kwargs: Any) -> list[Value]:
-        tensors: list[Any] = [net.keras(x) for x in inputs[0]][:3]
-        query, value = tensors[:2]
-        if len(tensors) == 2:
-            tensors.append(value)  # also the key
-        masks = masks_of(net, list(kwargs.get("mask") or [])[:2])
+        query, value, *rest = inputs[0]
+        key = rest[0] if rest else value
+        masks = list(kwargs.get("mask") or [])[:2]  # of query and value
         causal = bool(kwargs.get("use_causal_mask") or self.get("causal", False))
+        tensors = query, value, key
         if causal or masks:
-            tensors += [causal, *masks]
-        options = {"scale": None, **self.dropout}
-        if self.scaled:
-            options["scale"] = self.scale_shape(query)
-        args = tuple(tensors), self.score
-        module = net.apply(ScoredAttention, *args, **options)
+            tensors = query, value, key, causal, *masks
+        scale = None
+        if self.scaled:  # one per channel of additive scores
+            scale = query.shape[-1:] if self.score == "additive" else ()
+        options = {"layout": KERAS, "scale": scale, **self.dropout}
+        module = net.apply(ScoredAttention, tensors, self.score, **options)
         return self.outputs(net, module, kwargs)
 
 
@@ -215,8 +204,4 @@ class Attention(Scored):
 class AdditiveAttention(Scored):
     """Bahdanau et al. 2015: scores are sums of tanh, with one scale per channel."""
 
-    scaled_by_default = True
     score = "additive"
-
-    def scale_shape(self, query: Value) -> tuple[int, ...]:
-        return (query.shape[-1],)

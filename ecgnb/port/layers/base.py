@@ -35,14 +35,20 @@ WITHOUT_EFFECT = frozenset(
         "input_shape",
         "input_dim",
         "input_length",
-        "build_config",
-        "seed",
+        "build_config",  # shapes, which a port computes
+        "seed",  # of dropout and noise
         "autocast",
         "activity_regularizer",
-        "quantization_config",
+        "quantization_config",  # null without quantisation
     }
 )
 _ENDINGS_WITHOUT_EFFECT = ("_initializer", "_regularizer", "_constraint")
+
+#: Options that turn an array off, by the array's name.
+SWITCHES = {"bias": "use_bias", "gamma": "scale", "beta": "center"}
+
+#: Names of arrays that are computed from the data, not trained.
+STATISTICS = frozenset({"moving_mean", "moving_variance", "mean", "variance", "count"})
 
 #: The largest count: a file may claim any number, and modules allocate their memory
 #: before weights are compared.
@@ -69,7 +75,9 @@ State = dict[str, Tensor]
 
 def as_list(value: Any) -> list[Any]:
     """Return what Keras writes as ``-1`` or ``[1, 2]``, such as axes, as a list."""
-    return list(value) if isinstance(value, list | tuple) else [value]
+    if isinstance(value, list | tuple):
+        return list(value)
+    return [value]
 
 
 def count_problem(value: Any) -> str | None:
@@ -135,7 +143,7 @@ class LayerRule:
         checks: of honoured options, in place of those in `CHECKS`.
         arguments: what :meth:`build` honours when Keras passes it by name, in a call.
         renames: for arrays that are only renamed, their names in PyTorch and Keras.
-        weights: names of the arrays in Keras' order; a ``"bias"`` may be turned off.
+        weights: names of the arrays in Keras' order; `SWITCHES` may turn some off.
         weight_group: where Keras 3 stores them below the layer.
     """
 
@@ -169,14 +177,16 @@ class LayerRule:
     @property
     def bias_option(self) -> Options:
         """What a constructor of PyTorch needs to leave the bias out."""
-        return {} if self.has_bias else {"bias": False}
+        if self.has_bias:
+            return {}
+        return {"bias": False}
 
     def variables(self) -> list[Variable]:
         """Return the layer's weights in Keras' order."""
         return [
-            Variable(name, self.weight_group)
+            Variable(name, self.weight_group, name not in STATISTICS)
             for name in self.weights
-            if name != "bias" or self.has_bias
+            if self.get(SWITCHES.get(name, ""), True)
         ]
 
     def problems(self) -> Iterator[str]:
@@ -185,8 +195,12 @@ class LayerRule:
             reason = self._refusal(option, value)
             if reason:
                 yield f"{option}={value!r} {reason}"
-        policy = _policy(self.get("dtype"))
-        if "float16" in policy or "8" in policy:
+        policy = self.get("dtype")
+        if isinstance(policy, dict) and "config" in policy:
+            options = policy["config"]
+            policy = options.get("name") or options.get("mode", "")
+        policy = str(policy)
+        if "float16" in policy or "8" in policy:  # int8, float8
             yield f"dtype={policy!r} computes in fewer bits; a port computes in float32"
 
     def _refusal(self, option: str, value: Any) -> str | None:
@@ -200,7 +214,9 @@ class LayerRule:
             return f"(only {', '.join(map(repr, allowed))})"
         if option in self.options:
             check = self.checks.get(option) or CHECKS.get(option)
-            return check(value) if check else None
+            if check:
+                return check(value)
+            return None
         if option in WITHOUT_EFFECT or option.endswith(_ENDINGS_WITHOUT_EFFECT):
             return None
         return "is an option unknown to the port"
@@ -272,10 +288,10 @@ class ModuleRule(LayerRule):
     layout: ClassVar[str | None] = None
 
     def apply(self, net: Network, x: Value) -> Value:
-        x = net.in_layout(x, self.layout)
-        return net.apply(self.module, x, *self.args(x), **self.module_options())
+        options = self.module_options()
+        return net.apply(self.module, x, *self.args(), layout=self.layout, **options)
 
-    def args(self, x: Value) -> Args:
+    def args(self) -> Args:
         """Return the arguments of the constructor."""
         return ()
 
@@ -293,13 +309,6 @@ def variables_of(layer: Layer) -> list[Variable]:
     """Return the weights of a layer in Keras' order; nested models and unknown layers
     have none themselves.
     """
-    return rule_of(layer).variables() if layer.class_name in LAYERS else []
-
-
-def _policy(dtype: Any) -> str:
-    """Return the name of a precision, which Keras writes as text or as a serialised
-    policy.
-    """
-    if isinstance(dtype, dict) and "config" in dtype:
-        return str(dtype["config"].get("name") or dtype["config"].get("mode", ""))
-    return str(dtype)
+    if layer.class_name in LAYERS:
+        return rule_of(layer).variables()
+    return []

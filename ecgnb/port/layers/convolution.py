@@ -54,7 +54,7 @@ class Convolution(ActivatedRule):
         """
         suffix = "_padding"
         if self.padding == "causal":
-            ends = self.span, 0
+            ends = self.span, 0  # all before the first sample
             return net.apply(nn.ConstantPad1d, x, ends, 0.0, suffix=suffix)
         if self.padding != "same" or self.padded_within:
             return x
@@ -134,7 +134,7 @@ class DepthwiseConv1D(Convolution):
 
     def sizes(self, channels: int) -> tuple[int, ...]:
         filters = channels * self.number("depth_multiplier")
-        return channels, filters, self.number("kernel_size")
+        return channels, filters, self.number("kernel_size")  # [C, C * multiplier, K]
 
     def module_options(self, channels: int) -> Options:
         return super().module_options(channels) | {"groups": channels}
@@ -184,7 +184,7 @@ class Conv1DTranspose(Convolution):
         left, right = self._cropping()
         options = self.module_options(channels)
         if right < 0:
-            options["output_padding"] = -right
+            options["output_padding"] = -right  # samples after the last
         elif left == right > 0:  # PyTorch crops both ends alike
             options["padding"] = left
         sizes = self.sizes(channels)

@@ -6,7 +6,7 @@ from torch import nn
 
 from ecgnb.port.layers.activation import ActivatedRule
 from ecgnb.port.layers.base import NO_LORA, LayerRule, State, keras_layer
-from ecgnb.port.network import Network, Value
+from ecgnb.port.network import KERAS, Network, Value
 
 
 @keras_layer
@@ -20,7 +20,7 @@ class Dense(ActivatedRule):
 
     def apply_linear(self, net: Network, x: Value) -> Value:
         sizes = x.shape[-1], self["units"]
-        return net.apply(nn.Linear, net.keras(x), *sizes, **self.bias_option)
+        return net.apply(nn.Linear, x, *sizes, layout=KERAS, **self.bias_option)
 
     def state(self) -> State:
         return {"weight": self.tensor("kernel").T, **super().state()}

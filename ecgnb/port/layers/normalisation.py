@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from ecgnb.port.layers.base import (
     LAYERS,
-    Args,
     LayerRule,
-    ModuleRule,
     Options,
     State,
     as_list,
@@ -22,23 +20,14 @@ from ecgnb.port.layers.base import (
 from ecgnb.port.modules.keras_normalisation import (
     UnitNormalization as UnitNormalizationModule,
 )
-from ecgnb.port.network import KERAS, Network, Value
-from ecgnb.port.reading.keras_weights import Variable
+from ecgnb.port.network import CHANNELS_FIRST, KERAS, Network, Value
 
 
 class Normalising(LayerRule):
     """Base of the layers that learn a scale and a shift."""
 
+    weights: ClassVar[tuple[str, ...]] = ("gamma", "beta")
     renames = {"weight": "gamma", "bias": "beta"}
-
-    def variables(self) -> list[Variable]:
-        """Return gamma and beta, unless options turn them off."""
-        variables = []
-        if self.get("scale", True):
-            variables.append(Variable("gamma"))
-        if self.get("center", True):
-            variables.append(Variable("beta"))
-        return variables
 
     def axes(self) -> list[int]:
         """Return the axes as Keras counts them."""
@@ -63,12 +52,12 @@ def apply_in_order(
 ) -> Value:
     """Apply a module with dimensions in another order, and put them back."""
     if order == list(range(x.rank)):
-        return net.apply(kind, net.keras(x), *args, **options)
+        return net.apply(kind, x, *args, layout=KERAS, **options)
     if order == [0, 2, 1]:
-        return net.apply(kind, net.channels_first(x), *args, **options)
+        return net.apply(kind, x, *args, layout=CHANNELS_FIRST, **options)
     permuted = net.method("permute", net.keras(x), order)
     output = net.apply(kind, permuted, *args, **options)
-    back = [order.index(dim) for dim in range(x.rank)]
+    back = [order.index(dim) for dim in range(x.rank)]  # the inverse permutation
     return net.method("permute", output, back)
 
 
@@ -112,17 +101,12 @@ class BatchNormalization(Normalising):
         "mode": (0,),
     }
     checks = {"axis": check_that(_is_one_axis, "(only one, and not the batch)")}
+    weights = ("gamma", "beta", "moving_mean", "moving_variance")
     renames = {
         "running_mean": "moving_mean",
         "running_var": "moving_variance",
         **Normalising.renames,
     }
-
-    def variables(self) -> list[Variable]:
-        """Return gamma, beta and the moving statistics."""
-        mean = Variable("moving_mean", trainable=False)
-        variance = Variable("moving_variance", trainable=False)
-        return [*super().variables(), mean, variance]
 
     def apply(self, net: Network, x: Value) -> Value:
         kinds = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -132,7 +116,7 @@ class BatchNormalization(Normalising):
             # PyTorch weights the new statistics
             "momentum": round(1 - self.get("momentum", 0.99), 9),
         }
-        kind = kinds[x.rank - 2]
+        kind = kinds[x.rank - 2]  # rank 2 to 5
         return apply_in_order(net, kind, x, order, size, **options)
 
     def state(self) -> State:
@@ -178,7 +162,9 @@ class LayerNormalization(Normalising):
 
 
 def _group_count_problem(groups: Any) -> str | None:
-    return None if groups == -1 else count_problem(groups)
+    if groups == -1:
+        return None
+    return count_problem(groups)
 
 
 def _is_group_axis(axis: Any) -> bool:
@@ -203,7 +189,7 @@ class GroupNormalization(Normalising):
 
     def apply(self, net: Network, x: Value) -> Value:
         order, size = channels_second(x, self.axes()[0])
-        groups = self.get("groups", 32)
+        groups = self.get("groups", 32)  # Wu and He 2018
         if groups == -1:
             groups = size
         options: Options = {"eps": self.get("epsilon", 1e-3)}
@@ -213,35 +199,28 @@ class GroupNormalization(Normalising):
 
 
 @keras_layer
-class RMSNormalization(ModuleRule):
+class RMSNormalization(LayerRule):
     """Mean square 1 over the last axis; only Keras 3 has it."""
 
     options = {"axis", "epsilon"}
     checks = {"axis": check_that(lambda axis: as_list(axis) == [-1], "(only -1)")}
     weights = ("scale",)
     renames = {"weight": "scale"}
-    module = nn.RMSNorm
-    layout = KERAS
 
-    def args(self, x: Value) -> Args:
-        return ([x.shape[-1]],)
-
-    def module_options(self) -> Options:
-        return {"eps": self.get("epsilon", 1e-6)}
+    def apply(self, net: Network, x: Value) -> Value:
+        eps = self.get("epsilon", 1e-6)
+        return net.apply(nn.RMSNorm, x, [x.shape[-1]], layout=KERAS, eps=eps)
 
 
 @keras_layer
-class UnitNormalization(ModuleRule):
+class UnitNormalization(LayerRule):
     """Vectors of length 1; shorter ones than epsilon are divided by that, which is 1e-6
     in Keras 2 and 1e-12 in Keras 3.
     """
 
     options = {"axis"}
-    module = UnitNormalizationModule
-    layout = KERAS
 
-    def args(self, x: Value) -> Args:
-        return (tuple(as_list(self.get("axis", -1))),)
-
-    def module_options(self) -> Options:
-        return {"eps": 1e-12 if self.layer.keras >= 3 else 1e-6}
+    def apply(self, net: Network, x: Value) -> Value:
+        axes = tuple(as_list(self.get("axis", -1)))
+        eps = 1e-12 if self.layer.keras >= 3 else 1e-6
+        return net.apply(UnitNormalizationModule, x, axes, layout=KERAS, eps=eps)

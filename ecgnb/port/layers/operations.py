@@ -5,7 +5,7 @@ of Keras 3.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -39,12 +39,12 @@ ALIASES = {
     "clip_value_max": "x_max",
     "multiples": "repeats",
     "slice_spec": "key",
-    "alpha": "negative_slope",
+    "alpha": "negative_slope",  # of ``leaky_relu``
 }
 
 DTYPES = {
     "float32": torch.float32,
-    "float64": torch.float32,
+    "float64": torch.float32,  # a port computes in float32
     "bool": torch.bool,
     "int32": torch.int32,
     "int64": torch.int64,
@@ -64,9 +64,9 @@ class Operation(LayerRule):
         return frozenset([*names, *aliases, "name"])
 
     def problems(self) -> Iterator[str]:
-        """Yield options of Keras 3's configuration that are not known."""
+        known = self.arguments | {"trainable", "dtype"}  # options of any layer
         for option, value in self._configured().items():
-            if option not in self.arguments and value is not None:
+            if option not in known and value is not None:
                 yield f"{option}={value!r} is an option unknown to the port"
 
     def build(self, net: Network, *inputs: Any, **kwargs: Any) -> Value | list[Value]:
@@ -84,13 +84,9 @@ class Operation(LayerRule):
         return list(inspect.signature(WRITERS[self.layer.class_name]).parameters)[1:]
 
     def _configured(self) -> Options:
-        if self.layer.keras < 3:
-            return {}
-        config = dict(self.layer.config)
-        for option in ("name", "trainable", "dtype"):  # of any layer
-            if option not in self._parameters():  # ``cast`` has a dtype
-                config.pop(option, None)
-        return config
+        if self.layer.keras >= 3:
+            return self.layer.config
+        return {}
 
 
 def operation(*names: str) -> Callable[[Writer], Writer]:
@@ -114,7 +110,7 @@ def axes_of(x: Value, axis: Any) -> tuple[int, ...]:
         ValueError: the batch is among them, or no axis is named, which means all.
     """
     axes = as_list(axis)
-    if any(dim is None or dim % x.rank == 0 for dim in axes):
+    if any(dim is None or dim % x.rank == 0 for dim in axes):  # 0 is the batch
         raise ValueError(f"axis={axis!r} mixes the samples of a batch")
     return tuple(dim % x.rank for dim in axes)
 
@@ -141,7 +137,7 @@ def _unary(function: Function, net: Network, x: Value) -> Value:
 
 
 def _binary(
-    function: Function, tensors_only: bool, net: Network, x1: Any, x2: Any
+    tensors_only: bool, function: Function, net: Network, x1: Any, x2: Any
 ) -> Value:
     first, second = in_one_layout(net, [x1, x2])
     if not isinstance(first, Value):  # PyTorch takes a number in second position only
@@ -156,12 +152,12 @@ def _module(kind: type[nn.Module], net: Network, x: Value) -> Value:
 
 
 def _over_axis(kind: type[nn.Module], net: Network, x: Value, axis: int = -1) -> Value:
-    return net.apply(kind, net.keras(x), dim=axis)
+    return net.apply(kind, x, layout=KERAS, dim=axis)
 
 
 def _reduction(
-    function: Function,
     options: Options,
+    function: Function,
     net: Network,
     x: Value,
     axis: Any = None,
@@ -169,6 +165,17 @@ def _reduction(
 ) -> Value:
     dims = axes_of(x, axis)
     return net.function(function, x, dim=dims, keepdim=keepdims, **options)
+
+
+def _register_all(functions: Mapping[str, Any], write: Writer) -> None:
+    """Register functions and modules of PyTorch by their names in Keras.
+
+    Args:
+        functions: by their names.
+        write: a writer that takes one of them as its first argument.
+    """
+    for name, function in functions.items():
+        operation(name)(partial(write, function))
 
 
 #: Functions of one tensor that have one name in Keras and PyTorch.
@@ -194,7 +201,7 @@ UNARY_RENAMED = {
     "absolute": torch.abs,
     "stop_gradient": torch.detach,
 }
-BINARY: dict[str, Function] = {
+BINARY = {
     "add": torch.add,
     "subtract": torch.sub,
     "multiply": torch.mul,
@@ -212,7 +219,7 @@ BINARY: dict[str, Function] = {
 }
 BINARY_OF_TENSORS = ("maximum", "minimum", "logical_and", "logical_or")
 #: Activations without options.
-MODULES = (
+ACTIVATIONS = (
     "relu",
     "relu6",
     "sigmoid",
@@ -224,27 +231,37 @@ MODULES = (
     "softplus",
     "hard_sigmoid",
 )
+REDUCTIONS = {
+    "mean": torch.mean,
+    "reduce_mean": torch.mean,
+    "sum": torch.sum,
+    "reduce_sum": torch.sum,
+    "max": torch.amax,
+    "amax": torch.amax,
+    "reduce_max": torch.amax,
+    "min": torch.amin,
+    "amin": torch.amin,
+    "reduce_min": torch.amin,
+}
+DEVIATIONS = {
+    "std": torch.std,
+    "reduce_std": torch.std,
+    "var": torch.var,
+    "reduce_variance": torch.var,
+}
 
-for _name in UNARY:
-    operation(_name)(partial(_unary, getattr(torch, _name)))
-for _name, _function in UNARY_RENAMED.items():
-    operation(_name)(partial(_unary, _function))
-for _name, _function in BINARY.items():
-    operation(_name)(partial(_binary, _function, False))
-for _name in BINARY_OF_TENSORS:
-    operation(_name)(partial(_binary, getattr(torch, _name), True))
-for _name in MODULES:
-    operation(_name)(partial(_module, KERAS_3[_name]))
-operation("identity")(partial(_module, nn.Identity))
-operation("softmax")(partial(_over_axis, nn.Softmax))
-operation("log_softmax")(partial(_over_axis, nn.LogSoftmax))
-operation("mean", "reduce_mean")(partial(_reduction, torch.mean, {}))
-operation("sum", "reduce_sum")(partial(_reduction, torch.sum, {}))
-operation("max", "reduce_max", "amax")(partial(_reduction, torch.amax, {}))
-operation("min", "reduce_min", "amin")(partial(_reduction, torch.amin, {}))
-_BIASED = {"correction": 0}  # divided by n, not n - 1
-operation("std", "reduce_std")(partial(_reduction, torch.std, _BIASED))
-operation("var", "reduce_variance")(partial(_reduction, torch.var, _BIASED))
+_register_all({name: getattr(torch, name) for name in UNARY}, _unary)
+_register_all(UNARY_RENAMED, _unary)
+_register_all(BINARY, partial(_binary, False))
+_register_all(
+    {name: getattr(torch, name) for name in BINARY_OF_TENSORS}, partial(_binary, True)
+)
+_register_all({name: KERAS_3[name] for name in ACTIVATIONS}, _module)
+_register_all({"identity": nn.Identity}, _module)
+_register_all({"softmax": nn.Softmax, "log_softmax": nn.LogSoftmax}, _over_axis)
+_register_all(REDUCTIONS, partial(_reduction, {}))
+# divided by n, not by n - 1
+_register_all(DEVIATIONS, partial(_reduction, {"correction": 0}))
 
 
 @operation("leaky_relu")

@@ -13,7 +13,7 @@ from ecgnb.port.modules.basic import (
     SameAvgPool1d,
     SamePad1d,
 )
-from ecgnb.port.network import KERAS, Network, Value
+from ecgnb.port.network import CHANNELS_FIRST, KERAS, Network, Value
 
 
 class Pooling(LayerRule):
@@ -22,26 +22,20 @@ class Pooling(LayerRule):
     options = {"pool_size", "strides"}
     only = {**CHANNELS_LAST, "padding": ("valid", "same")}
 
-    def apply(self, net: Network, x: Value) -> Value:
+    def window(self) -> tuple[int, int, bool]:
+        """Return size, stride, and whether Keras' ``padding="same"`` is needed."""
         size = self.number("pool_size", 2)
         stride = size if self.get("strides") is None else self.number("strides")
-        same = self.get("padding") == "same"
-        return self.pooled(net, net.channels_first(x), size, stride, same)
-
-    def pooled(
-        self, net: Network, x: Value, size: int, stride: int, same: bool
-    ) -> Value:
-        """Write the pooling, with Keras' ``padding="same"`` or without padding."""
-        raise NotImplementedError
+        return size, stride, self.get("padding") == "same"
 
 
 @keras_layer
 class MaxPooling1D(Pooling):
     """The maximum of windows; padding is minus infinity."""
 
-    def pooled(
-        self, net: Network, x: Value, size: int, stride: int, same: bool
-    ) -> Value:
+    def apply(self, net: Network, x: Value) -> Value:
+        size, stride, same = self.window()
+        x = net.channels_first(x)
         if same:
             options: Options = {"stride": stride, "value": float("-inf")}
             x = net.apply(SamePad1d, x, size, suffix="_padding", **options)
@@ -56,9 +50,9 @@ class AveragePooling1D(Pooling):
     length.
     """
 
-    def pooled(
-        self, net: Network, x: Value, size: int, stride: int, same: bool
-    ) -> Value:
+    def apply(self, net: Network, x: Value) -> Value:
+        size, stride, same = self.window()
+        x = net.channels_first(x)
         if same and (stride > 1 or size % 2 == 0):
             return net.apply(SameAvgPool1d, x, size, stride)
         options: Options = {"stride": stride}
@@ -75,10 +69,10 @@ class GlobalPooling(LayerRule):
     module: ClassVar[type[nn.Module]]
 
     def apply(self, net: Network, x: Value) -> Value:
-        x = net.channels_first(x)
+        layout = CHANNELS_FIRST
         if self.get("keepdims", False):
-            return net.apply(self.module, x, keepdim=True)
-        return net.apply(self.module, x, layout=KERAS)
+            return net.apply(self.module, x, layout=layout, keepdim=True)
+        return net.apply(self.module, x, layout=layout, output_layout=KERAS)
 
 
 @keras_layer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from ecgnb.port.layers.base import (
 )
 from ecgnb.port.modules.keras_normalisation import Normalization as NormalizationModule
 from ecgnb.port.modules.keras_normalisation import Rescaling as RescalingModule
-from ecgnb.port.network import Network, Value
+from ecgnb.port.network import KERAS, Network, Value
 from ecgnb.port.reading.keras_weights import Variable
 
 
@@ -53,41 +53,41 @@ class Normalization(LayerRule):
     """
 
     options = {"axis", "mean", "variance", "invert"}
-    statistics: ClassVar[tuple[str, ...]] = ("mean", "variance")
+    weights = ("mean", "variance", "count")  # count: samples seen by ``adapt``
 
     @property
     def _configured(self) -> bool:
         return self.get("mean") is not None
 
     def variables(self) -> list[Variable]:
-        """Return the learnt statistics, and the number of samples they were learnt
-        from.
-        """
         if self._configured:
             return []
-        names = (*self.statistics, "count")
-        return [Variable(name, trainable=False) for name in names]
+        return super().variables()
 
     def apply(self, net: Network, x: Value) -> Value:
-        x = net.keras(x)
         axis = self.get("axis", -1)
         axes = [] if axis is None else as_list(axis)
+        sizes = [1, *x.shape]
         shape = [1] * x.rank
-        for dim in axes:  # one number for each position in them
-            shape[dim % x.rank] = x.example.shape[dim % x.rank]
+        for axis in axes:  # one number for each position in them
+            shape[axis % x.rank] = sizes[axis % x.rank]
         expected = prod(shape)
         count = np.size(self["mean"]) if self._configured else expected
-        if count == 1:
+        if count == 1:  # broadcast, whatever the axes
             shape = [1] * x.rank
         elif count != expected:
             raise ValueError(
                 f"mean holds {count} numbers, the axes {axes} have {expected}"
             )
         options: Options = {"invert": True} if self.get("invert", False) else {}
-        return net.apply(NormalizationModule, x, *shape, **options)
+        return net.apply(NormalizationModule, x, *shape, layout=KERAS, **options)
 
     def state(self) -> State:
-        if not self._configured:
-            return {name: self.tensor(name).flatten() for name in self.statistics}
-        arrays = {name: np.ravel(self[name]) for name in self.statistics}
-        return {key: torch.tensor(arrays[key], dtype=torch.float32) for key in arrays}
+        state = {}
+        for name in ("mean", "variance"):
+            if self._configured:
+                tensor = torch.tensor(self[name], dtype=torch.float32)
+            else:
+                tensor = self.tensor(name)
+            state[name] = tensor.flatten()
+        return state

@@ -63,7 +63,7 @@ class Recurrent(LayerRule):
     only = {"stateful": (False,), "time_major": (False,)}
     arguments = {"initial_state"}
     weights = ("kernel", "recurrent_kernel", "bias")
-    weight_group = "cell"
+    weight_group = "cell"  # Keras 3 stores lstm/cell/vars
     cell: str
     kind: type[nn.Module]
     order: tuple[int, ...]
@@ -73,7 +73,6 @@ class Recurrent(LayerRule):
     }
 
     def problems(self) -> Iterator[str]:
-        """Yield unknown options, and activations that no module has."""
         yield from super().problems()
         for option, activation in self.activations().items():
             if activation is None:  # a default is always known
@@ -112,11 +111,11 @@ class Recurrent(LayerRule):
         last = net.function(getitem, sequence, (slice(None), -1))
         if not returns_state:
             return [last]
-        outputs = [sequence if returns_sequence else last, last]
+        outputs = [sequence if returns_sequence else last, last]  # h is the last output
         if self.cell == "lstm":
             states = net.function(getitem, module, 1)
             c = net.function(getitem, states, 1)  # [1, B, H]
-            outputs.append(net.function(getitem, c, 0))
+            outputs.append(net.function(getitem, c, 0))  # [B, H]
         return outputs
 
     def _call(self, net: Network, inputs: Args) -> Value:
@@ -132,7 +131,9 @@ class Recurrent(LayerRule):
         """Return the cell of `SteppedRNN` that is needed; empty where PyTorch's own
         class does.
         """
-        return "" if self.activations() == self.defaults else self.cell
+        if self.activations() == self.defaults:
+            return ""
+        return self.cell
 
     def nonlinearity(self) -> Options:
         """Return what PyTorch's class needs to know of the activation."""
@@ -164,7 +165,7 @@ class Recurrent(LayerRule):
         return (self._rows,)
 
     def _sorted(self, gates: Tensor) -> Tensor:
-        blocks = gates.chunk(len(self.order), -1)
+        blocks = gates.chunk(len(self.order), -1)  # [..., H] each
         return torch.cat([blocks[index] for index in self.order], -1)
 
 
@@ -186,7 +187,7 @@ class LSTM(Recurrent):
 
     cell = "lstm"
     kind = nn.LSTM
-    order = (0, 1, 2, 3)
+    order = (0, 1, 2, 3)  # i, f, g, o
 
 
 @keras_layer
@@ -200,11 +201,12 @@ class GRU(Recurrent):
     options = Recurrent.options | {"reset_after"}
     cell = "gru"
     kind = nn.GRU
-    order = (1, 0, 2)
+    order = (1, 0, 2)  # r, z, n
 
     def stepped(self) -> str:
-        """Return the cell of `SteppedRNN` that is needed, if any."""
-        return super().stepped() if self._reset_after() else "gru_reset_before"
+        if self._reset_after():
+            return super().stepped()
+        return "gru_reset_before"
 
     def _reset_after(self) -> bool:
         """Whether the reset gate acts after the matrix. Without the option it follows
@@ -219,7 +221,9 @@ class GRU(Recurrent):
         return bool(self.get("reset_after", self.layer.keras >= 3))
 
     def _bias_shape(self) -> tuple[int, ...]:
-        return (2, self._rows) if self._reset_after() else (self._rows,)
+        if self._reset_after():
+            return (2, self._rows)
+        return (self._rows,)
 
 
 @keras_layer
@@ -240,7 +244,9 @@ class SimpleRNN(Recurrent):
 
     def nonlinearity(self) -> Options:
         name = self.activations()["activation"]
-        return {} if name == "tanh" else {"nonlinearity": name}
+        if name == "tanh":
+            return {}
+        return {"nonlinearity": name}
 
 
 class OfCuDNN(Recurrent):

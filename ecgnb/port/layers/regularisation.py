@@ -23,8 +23,8 @@ class RandomRule(ModuleRule):
 
     options = {"rate"}
 
-    def args(self, x: Value) -> Args:
-        (option,) = self.options  # one only
+    def args(self) -> Args:
+        (option,) = self.options  # a rate or a deviation
         return (float(self[option]),)
 
 
@@ -45,7 +45,7 @@ class Dropout(LayerRule):
         rate = float(self["rate"])
         if self.get("noise_shape") is None:
             return net.apply(nn.Dropout, x, rate)
-        return net.apply(nn.Dropout1d, net.channels_first(x), rate)
+        return net.apply(nn.Dropout1d, x, rate, layout=CHANNELS_FIRST)
 
 
 @keras_layer

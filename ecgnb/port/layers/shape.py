@@ -9,7 +9,7 @@ from ecgnb.port.modules.basic import Crop1d
 from ecgnb.port.modules.basic import Permute as PermuteModule
 from ecgnb.port.modules.basic import RepeatVector as RepeatVectorModule
 from ecgnb.port.modules.basic import Reshape as ReshapeModule
-from ecgnb.port.network import CHANNELS_FIRST, KERAS, Value
+from ecgnb.port.network import CHANNELS_FIRST, KERAS
 
 
 @keras_layer
@@ -29,7 +29,7 @@ class Reshape(ModuleRule):
     module = ReshapeModule
     layout = KERAS
 
-    def args(self, x: Value) -> Args:
+    def args(self) -> Args:
         return tuple(-1 if size is None else size for size in self["target_shape"])
 
 
@@ -41,8 +41,8 @@ class Permute(ModuleRule):
     module = PermuteModule
     layout = KERAS
 
-    def args(self, x: Value) -> Args:
-        return tuple(self["dims"])
+    def args(self) -> Args:
+        return tuple(self["dims"])  # counted from 1, without the batch
 
 
 @keras_layer
@@ -53,7 +53,7 @@ class RepeatVector(ModuleRule):
     module = RepeatVectorModule
     layout = KERAS
 
-    def args(self, x: Value) -> Args:
+    def args(self) -> Args:
         return (self["n"],)
 
 
@@ -77,7 +77,7 @@ class ZeroPadding1D(Edges):
     options = {"padding"}
     module = nn.ConstantPad1d
 
-    def args(self, x: Value) -> Args:
+    def args(self) -> Args:
         return self.sides("padding"), 0.0
 
 
@@ -88,7 +88,7 @@ class Cropping1D(Edges):
     options = {"cropping"}
     module = Crop1d
 
-    def args(self, x: Value) -> Args:
+    def args(self) -> Args:
         return self.sides("cropping")
 
 

@@ -66,13 +66,13 @@ def _split(
     else:
         sizes = indices_or_sections or num_or_size_splits
         if isinstance(sizes, int):
-            sizes = [length // sizes] * sizes
+            sizes = [length // sizes] * sizes  # equal parts
     return _items(net, torch.split, x, sizes, axis=axis)
 
 
 @operation("transpose")
 def _transpose(net: Network, x: Value, axes: Any = None) -> Value:
-    axes = list(reversed(range(x.rank)) if axes is None else axes)
+    axes = list(reversed(range(x.rank)) if axes is None else axes)  # as NumPy
     if axes[0] != 0:
         raise ValueError(f"axes={axes!r} moves the batch")
     return net.function(torch.permute, x, axes)
@@ -128,7 +128,7 @@ def _matmul(
     transpose_b: bool = False,
 ) -> Value:
     if transpose_a:
-        x1 = net.function(torch.transpose, x1, -2, -1)
+        x1 = net.function(torch.transpose, x1, -2, -1)  # of matrices, not of the batch
     if transpose_b:
         x2 = net.function(torch.transpose, x2, -2, -1)
     return net.function(torch.matmul, x1, x2)

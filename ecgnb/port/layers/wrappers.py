@@ -41,9 +41,6 @@ class Bidirectional(Wrapper):
     arguments = {"initial_state"}
 
     def problems(self) -> Iterator[str]:
-        """Yield unknown options and wrapped layers that are not known to work in both
-        directions.
-        """
         yield from super().problems()
         for layer in self.layer.children.values():
             if layer.class_name not in BIDIRECTIONAL:

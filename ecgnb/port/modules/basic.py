@@ -134,7 +134,8 @@ class Crop1d(nn.Module):
         self.right = right
 
     def forward(self, x: Tensor) -> Tensor:
-        return x[..., self.left : x.shape[-1] - self.right]
+        end = x.shape[-1] - self.right  # -0 would drop everything
+        return x[..., self.left : end]
 
     def extra_repr(self) -> str:
         return f"{self.left}, {self.right}"

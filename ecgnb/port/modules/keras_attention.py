@@ -82,10 +82,11 @@ class MultiHeadAttention(nn.Module):
                 mask = mask.unsqueeze(-3)
             allowed = allowed & mask.bool()
         if query_mask is not None:
-            allowed = allowed & query_mask.bool()[:, None, :, None]
+            allowed = allowed & query_mask.bool()[:, None, :, None]  # [B, 1, T, 1]
         for source_mask in (value_mask, key_mask):
             if source_mask is not None:
-                allowed = allowed & source_mask.bool()[:, None, None, :]
+                source_mask = source_mask.bool()[:, None, None, :]  # [B, 1, 1, S]
+                allowed = allowed & source_mask
         if causal:
             allowed = allowed.tril()
         weights = masked_softmax(scores, ~allowed, masking)
@@ -120,7 +121,9 @@ class ScoredAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.score = score
-        self.scale = None if scale is None else nn.Parameter(torch.ones(scale))
+        self.scale: nn.Parameter | None = None
+        if scale is not None:
+            self.scale = nn.Parameter(torch.ones(scale))
         self.concat_score_weight: nn.Parameter | None = None
         if score == "concat":
             self.concat_score_weight = nn.Parameter(torch.ones(()))
@@ -144,7 +147,8 @@ class ScoredAttention(nn.Module):
         weights = masked_softmax(scores, ~allowed)
         output = self.dropout(weights) @ value
         if query_mask is not None:
-            output = output * query_mask.unsqueeze(-1).to(output.dtype)
+            kept = query_mask.unsqueeze(-1)  # [B, T, 1]
+            output = output * kept.to(output.dtype)
         return output, weights
 
     def extra_repr(self) -> str:

@@ -39,7 +39,7 @@ class Rescaling(nn.Module):
     offset: Tensor
 
     def __init__(
-        self, scale: float | tuple[float, ...], offset: float | tuple[float, ...] = 0.0
+        self, scale: float | tuple[float, ...], offset: float | tuple[float, ...]
     ) -> None:
         super().__init__()
         for name, value in (("scale", scale), ("offset", offset)):

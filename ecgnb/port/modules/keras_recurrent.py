@@ -46,15 +46,18 @@ class SteppedRNN(nn.Module):
         rows = n_gates * hidden_size
         self.weight_ih_l0 = nn.Parameter(torch.empty(rows, input_size))
         self.weight_hh_l0 = nn.Parameter(torch.empty(rows, hidden_size))
-        self.bias_ih_l0 = nn.Parameter(torch.empty(rows)) if bias else None
-        self.bias_hh_l0 = nn.Parameter(torch.empty(rows)) if bias else None
+        self.bias_ih_l0: nn.Parameter | None = None
+        self.bias_hh_l0: nn.Parameter | None = None
+        if bias:
+            self.bias_ih_l0 = nn.Parameter(torch.empty(rows))
+            self.bias_hh_l0 = nn.Parameter(torch.empty(rows))
         bound = hidden_size**-0.5  # as `nn.LSTM` initialises
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         h = c = x.new_zeros(x.shape[0], self.hidden_size)
-        if isinstance(state, tuple):  # of an LSTM: h and c, [1, B, H]
+        if isinstance(state, tuple):  # of an LSTM: h and c, [1, B, H] each
             h = state[0][0]
             c = state[-1][0]
         elif state is not None:
@@ -80,8 +83,10 @@ class SteppedRNN(nn.Module):
         gates = x + self._recurrent(h)
         i, f, g, o = gates.chunk(4, 1)
         kept = self._gate(f) * c
-        c = kept + self._gate(i) * self._candidate(g)
-        return self._gate(o) * self._candidate(c), c
+        added = self._gate(i) * self._candidate(g)
+        c = kept + added
+        h = self._gate(o) * self._candidate(c)
+        return h, c
 
     def _gru(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         # Cho et al. 2014, but as in cuDNN r acts after the matrix
@@ -90,7 +95,8 @@ class SteppedRNN(nn.Module):
         r = self._gate(xr + hr)
         z = self._gate(xz + hz)
         n = self._candidate(xn + r * hn)
-        return z * h + (1 - z) * n, c
+        h = z * h + (1 - z) * n
+        return h, c  # c is of LSTMs only
 
     def _gru_reset_before(
         self, x: Tensor, h: Tensor, c: Tensor
@@ -102,13 +108,17 @@ class SteppedRNN(nn.Module):
         b_gates = b_n = None
         if self.bias_hh_l0 is not None:
             b_gates, b_n = self.bias_hh_l0.split(sizes)
-        gates = self._gate(x_gates + F.linear(h, w_gates, b_gates))
-        r, z = gates.chunk(2, 1)
-        n = self._candidate(x_n + F.linear(r * h, w_n, b_n))
-        return z * h + (1 - z) * n, c
+        h_gates = F.linear(h, w_gates, b_gates)
+        r, z = self._gate(x_gates + h_gates).chunk(2, 1)
+        h_n = F.linear(r * h, w_n, b_n)
+        n = self._candidate(x_n + h_n)
+        h = z * h + (1 - z) * n
+        return h, c
 
     def _rnn(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        return self._candidate(x + self._recurrent(h)), c  # Elman 1990
+        # Elman 1990
+        h = self._candidate(x + self._recurrent(h))
+        return h, c
 
     def _recurrent(self, h: Tensor) -> Tensor:
         return F.linear(h, self.weight_hh_l0, self.bias_hh_l0)

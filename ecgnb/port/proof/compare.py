@@ -4,11 +4,11 @@ gradients.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from ecgnb.port.proof.diagnose import likely_cause
 from ecgnb.port.proof.layer_rows import (
     COMPARED,
     DIVERGES,
+    EQUAL,
     GRADIENT,
     LAYER,
     LOGITS,
@@ -113,8 +114,8 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         shapes = ["x".join(map(str, shape)) for shape in self.table["shape"]]
-        numbers = COLUMNS[3:8]
-        formatters = dict.fromkeys(numbers, "{:.2g}".format)
+        formatters: dict[Any, Callable[[Any], str]]
+        formatters = dict.fromkeys(COLUMNS[3:8], "{:.2g}".format)  # the numbers
         table = html_table(self.table.assign(shape=shapes), formatters)
         return f"<pre>{escape(str(self))}</pre>{table}"
 
@@ -174,7 +175,13 @@ def compare(
         passed=first is None and _proves_something(verification, rows),
         first_divergent=first.name if first else None,
         cause=likely_cause(verification, first) if first else "",
-        warnings=_warnings(verification, rows),
+        warnings=[
+            *_saturation_warnings(verification, rows),
+            *_gradient_warnings(verification, rows),
+            *_outputs_only_warnings(verification, rows),
+            *_untested_weight_warnings(verification),
+            *_other_warnings(verification, rows),
+        ],
         rtol=rtol,
         gradient_rtol=gradient_rtol,
         source=reference.source,
@@ -193,20 +200,10 @@ def _proves_something(verification: Verification, rows: Sequence[Row]) -> bool:
         n_saturated, _ = saturation.get(row.name, (0, 0))
         if is_output or n_saturated:
             continue
-        if row.agrees and row.scale > ZERO_GRADIENT:
+        agrees = row.verdict in (EQUAL, ROUNDING)
+        if agrees and row.scale > ZERO_GRADIENT:
             return True
     return False
-
-
-def _warnings(verification: Verification, rows: Sequence[Row]) -> list[str]:
-    """Return what weakens a comparison, one sentence per weakness."""
-    return [
-        *_saturation_warnings(verification, rows),
-        *_gradient_warnings(verification, rows),
-        *_outputs_only_warnings(verification, rows),
-        *_untested_weight_warnings(verification),
-        *_other_warnings(verification, rows),
-    ]
 
 
 def _saturation(verification: Verification) -> dict[str, tuple[int, int]]:
@@ -219,9 +216,11 @@ def _saturation(verification: Verification) -> dict[str, tuple[int, int]]:
         values = outputs[number]
         _, activation = before_activation(node, port)
         if activation != "linear" and values.size:
+            n_samples = len(values)
             distance = np.minimum(np.abs(values), np.abs(1 - values))  # from 0 or 1
-            saturated = (distance <= SATURATED).reshape(len(values), -1).any(axis=1)
-            counts[f"output {number}"] = (int(saturated.sum()), len(values))
+            is_saturated = distance <= SATURATED
+            saturated = is_saturated.reshape(n_samples, -1).any(axis=1)  # [B]
+            counts[f"output {number}"] = (int(saturated.sum()), n_samples)
     return counts
 
 
@@ -246,7 +245,7 @@ def _gradient_warnings(
 ) -> Iterator[str]:
     gradients = [row for row in rows if row.kind == GRADIENT]
     for row in gradients:
-        if row.scale <= ZERO_GRADIENT:
+        if row.scale <= ZERO_GRADIENT:  # behind saturated or shut units
             yield (
                 f"{row.name} is zero (max {row.scale:.1e}) on these inputs: it proves "
                 "nothing. Compare on other ECGs."
@@ -279,13 +278,15 @@ def _untested_weight_warnings(verification: Verification) -> Iterator[str]:
     counts = untested_weights(verification)
     if not counts:
         return
-    most = sorted(counts, key=lambda path: counts[path][0], reverse=True)[:4]
-    examples = [f"{path} {counts[path][0]} of {counts[path][1]}" for path in most]
-    if len(counts) > len(most):
-        examples.append("...")
-    total = sum(untested for untested, _ in counts.values())
+    examples = []
+    for path in sorted(counts, key=lambda path: counts[path][0], reverse=True):
+        untested, total = counts[path]
+        examples.append(f"{path} {untested} of {total}")
+    if len(examples) > 4:
+        examples[4:] = ["..."]
+    n_untested = sum(untested for untested, _ in counts.values())
     yield (
-        f"{total} weights have no influence on these inputs (units that are zero, "
+        f"{n_untested} weights have no influence on these inputs (units that are zero, "
         "ReLUs that are shut) and could be wrong without a trace: "
         f"{', '.join(examples)}. Compare on more ECGs."
     )
@@ -324,7 +325,7 @@ def untested_weights(verification: Verification) -> dict[str, tuple[int, int]]:
     tested: dict[Tensor, Tensor] = {}
     for node, stored in verification.known.items():
         for weight, gradient in _influence(verification, node, stored, generator):
-            moved = gradient != 0
+            moved = gradient != 0  # by at least one sample
             tested[weight] = moved | tested.get(weight, moved)
     counts = {}
     for path, module in verification.float64_run.module.named_modules():
@@ -357,8 +358,9 @@ def _influence(
         return
     with torch.enable_grad():
         output = in_keras_layout(node, segment.compute())
-        if stored.steps is not None:
-            output = output[:, torch.as_tensor(stored.steps.astype("int64"))]
+        if stored.steps is not None:  # only these were compared
+            steps = torch.as_tensor(stored.steps.astype("int64"))
+            output = output[:, steps]
         # On the CPU, so that the numbers are the same on every device.
         mix = torch.randn(output.shape, generator=generator, dtype=torch.float64)
         total = (output * mix.to(output.device)).sum()

@@ -126,7 +126,7 @@ def _difference(segment: Segment) -> str:
     wrong = ~(gaps <= segment.rtol * stored.scale)  # true for NaN as well
     if not wrong.any():
         return "Only the mean or the maximum over all time steps differs."
-    channels = wrong.reshape(-1, wrong.shape[-1]).any(axis=0)
+    channels = wrong.reshape(-1, wrong.shape[-1]).any(axis=0)  # [C]
     worst = np.unravel_index(int(gaps.argmax()), gaps.shape)
     return (
         f"It differs in {channels.sum()} of {stored.shape[-1]} channels; the largest "
@@ -159,9 +159,11 @@ def _fits_every_channel(segment: Segment, output: Tensor) -> bool:
     """
     stored = segment.stored
     axes = tuple(range(stored.values.ndim - 1))  # all but the channels
-    gaps = stored.gaps(keras_array(segment.target, output)).max(axis=axes)
+    values = keras_array(segment.target, output)
+    gaps = stored.gaps(values).max(axis=axes)  # [C]
     limits = CHANNEL_RTOL * np.abs(stored.values).max(axis=axes)
-    return bool((gaps <= np.maximum(limits, FLOAT32_ERROR * stored.scale)).all())
+    limits = np.maximum(limits, FLOAT32_ERROR * stored.scale)
+    return bool((gaps <= limits).all())
 
 
 def transposed_kernel(segment: Segment, node: fx.Node) -> Iterator[Repair]:
@@ -176,7 +178,8 @@ def transposed_kernel(segment: Segment, node: fx.Node) -> Iterator[Repair]:
                 continue
             kernel = tensor.reshape([keras_shape[axis] for axis in order])
             # From this order to Keras', which is then reversed to PyTorch's.
-            kernel = kernel.permute(*np.argsort(order)[::-1].tolist())
+            right_axes = np.argsort(order)[::-1]
+            kernel = kernel.permute(*right_axes.tolist())
             yield Repair(
                 "transposed kernel",
                 f"{name} holds Keras' axes in the order {order} instead of "
@@ -191,7 +194,7 @@ def flatten_order(segment: Segment, node: fx.Node) -> Iterator[Repair]:
     """
     module: Any = segment.module_of(node)
     is_linear = isinstance(module, nn.Linear)
-    shape = _flattened_shape(segment, node)
+    shape = _flattened_shape(segment, node)  # [T, C] or [C, T]
     if shape is None or (is_linear and math.prod(shape) != module.in_features):
         return
     for rows, columns in (shape, shape[::-1]):
@@ -206,7 +209,8 @@ def flatten_order(segment: Segment, node: fx.Node) -> Iterator[Repair]:
 
 def _transpose_samples(x: Tensor, rows: int, columns: int) -> Tensor:
     """Transpose each sample, a flattened matrix ``[rows, columns]``."""
-    return x.reshape(-1, rows, columns).transpose(1, 2).reshape(x.shape)
+    matrices = x.reshape(-1, rows, columns)
+    return matrices.transpose(1, 2).reshape(x.shape)
 
 
 def _flattened_shape(segment: Segment, node: fx.Node) -> tuple[int, int] | None:
@@ -244,14 +248,16 @@ def padding_side(segment: Segment, node: fx.Node) -> Iterator[Repair]:
     unpadded: Any = nn.Identity()
     value = 0.0
     if isinstance(module, SamePad1d | nn.ConstantPad1d):
-        x = segment.values[node.all_input_nodes[0]]
-        total = module(x).shape[-1] - x.shape[-1]
-        before, value = total // 2, module.value
+        x = segment.values[node.all_input_nodes[0]]  # [B, C, T]
+        padded = module(x)
+        total = padded.shape[-1] - x.shape[-1]
+        before, value = total // 2, module.value  # Keras' "same": more after
         if isinstance(module, nn.ConstantPad1d):
             before = int(module.padding[0])
     elif isinstance(module, nn.Conv1d) and module.padding != "valid":
         if module.padding == "same":
-            total = (module.kernel_size[0] - 1) * module.dilation[0]
+            (kernel_size,), (dilation,) = module.kernel_size, module.dilation
+            total = (kernel_size - 1) * dilation
         else:
             total = 2 * module.padding[0]
         before = total // 2

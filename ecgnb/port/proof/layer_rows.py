@@ -78,11 +78,6 @@ class Row:
     reference_vs_float64: float = NAN
     verdict: str = UNKNOWN
 
-    @property
-    def agrees(self) -> bool:
-        """Whether it was compared and does not diverge."""
-        return self.verdict in (EQUAL, ROUNDING)
-
 
 @dataclass(frozen=True)
 class Verification:
@@ -126,6 +121,7 @@ class Verification:
                 known[node] = self.reference.layers[label]
             elif node.meta["class_name"] in IDENTITY_LAYERS:
                 source = node.all_input_nodes[0]
+                # The layer before may have the other layout.
                 while source.op == "call_method" and source.target == "transpose":
                     source = source.all_input_nodes[0]
                 stored = known.get(source) or inputs.get(source)
@@ -149,6 +145,7 @@ class Verification:
             for source in node.all_input_nodes:
                 if source.op.startswith("call") and source not in self.known:
                     stack.append(source)
+        # In call order, which the search does not keep.
         nodes = [node for node in target.graph.nodes if node in inside]
         run = self.float64_run
         return Segment(target, nodes, run.module, run.values, stored, self.rtol)
@@ -281,6 +278,7 @@ def _measure(
     """
     max_abs = difference(port_values, stored)
     port_vs_float64 = difference(port_values, Stored.whole(float64_values))
+    # Whichever is smaller, so that neither a noisy layer nor a large input excuses all.
     rounding_limit = min(ROUNDING_FACTOR * port_vs_float64, rounding_limit)
     if max_abs <= rtol * stored.scale:
         verdict = EQUAL
@@ -288,7 +286,7 @@ def _measure(
         verdict = ROUNDING
     else:
         verdict = DIVERGES
-    unit = stored.scale if stored.scale > 0 else 1.0
+    unit = stored.scale if stored.scale > 0 else 1.0  # of a layer of zeros: absolute
     return replace(
         row,
         shape=tuple(port_values.shape),

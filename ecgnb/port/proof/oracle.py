@@ -77,12 +77,15 @@ def run_keras(
     if process.returncode == NO_KERAS:
         raise PortError(f"{interpreter} has no Keras installed. {HOW_TO_INSTALL}")
     if process.returncode or not golden.is_file():
-        reason = "\n".join(process.stderr.strip().splitlines()[-3:])
+        # Above the last lines is what the libraries print when they are loaded.
+        lines = process.stderr.strip().splitlines()
+        reason = "\n".join(lines[-3:])
         reason = reason or f"exit status {process.returncode}"
         raise PortError(
             f"Keras could not run {file.path.name}:\n{reason}\n{HOW_TO_INSTALL}"
         )
-    source = f"{file.path.name} run by {process.stdout.strip().splitlines()[-1]}"
+    keras = process.stdout.strip().splitlines()[-1]  # such as "keras 3.9.0 on torch"
+    source = f"{file.path.name} run by {keras}"
     # Keras 3 defines some names of Keras 2 otherwise, such as hard_sigmoid.
     if version < 3 and "run by keras 3" in source:
         source += ", which is not the Keras that wrote it"

@@ -85,7 +85,7 @@ def calls_of(model: Any) -> list[Call]:
         if hasattr(node, "operation"):  # Keras 3
             layer = node.operation
             inputs, outputs = node.input_tensors, node.output_tensors
-        else:
+        else:  # Keras 2
             layer = node.layer
             inputs, outputs = node.keras_inputs, node.outputs
         # Keras also keeps the calls of the layer in other models.
@@ -98,7 +98,7 @@ def calls_of(model: Any) -> list[Call]:
 
 def flat(value: Any) -> list[Any]:
     """Return all tensors in lists, tuples and dictionaries."""
-    if isinstance(value, dict):
+    if isinstance(value, dict):  # Keras sorts keys, too
         value = [value[key] for key in sorted(value)]
     if not isinstance(value, list | tuple):
         return [value]
@@ -123,12 +123,14 @@ def layers_of(
     tensors = []
     for call in calls:
         tensors += [*call.inputs, *call.outputs]
-    values = iter(run(keras.Model(model.inputs, tensors), inputs))
+    all_outputs = keras.Model(model.inputs, tensors)  # all in one pass
+    values = iter(run(all_outputs, inputs))
     for call in calls:
         label = prefix + call.label
         input_values = [next(values) for _ in call.inputs]
         for number in range(len(call.outputs)):
-            yield f"{label}#{number}" if number else label, next(values)
+            name = f"{label}#{number}" if number else label
+            yield name, next(values)
         if hasattr(graph_of(call.layer), "_nodes_by_depth"):  # a nested model
             yield from layers_of(keras, call.layer, input_values, f"{label}/")
 
@@ -157,15 +159,20 @@ def gradients(
     target = keras.Model(model.inputs, [before_activation(model)])
     if backend_of(keras) == "torch":
         torch = importlib.import_module("torch")
-        tensors = [torch.tensor(x, requires_grad=x.dtype.kind == "f") for x in arrays]
-        run(target, tensors)[0][..., 0].sum().backward()
+        tensors = []
+        for array in arrays:  # token numbers have no gradient
+            is_float = array.dtype.kind == "f"
+            tensors.append(torch.tensor(array, requires_grad=is_float))
+        channel = run(target, tensors)[0][..., 0]
+        channel.sum().backward()
         results = [tensor.grad for tensor in tensors]
     else:
         tensorflow = importlib.import_module("tensorflow")
         tensors = list(map(tensorflow.constant, arrays))
         with tensorflow.GradientTape() as tape:
             tape.watch([x for x in tensors if x.dtype.is_floating])
-            total = tensorflow.reduce_sum(run(target, tensors)[0][..., 0])
+            channel = run(target, tensors)[0][..., 0]
+            total = tensorflow.reduce_sum(channel)
         results = tape.gradient(total, tensors)
     return [None if gradient is None else plain(gradient) for gradient in results]
 
@@ -198,7 +205,8 @@ def main(path: str, weights: str, version: str, inputs: str, golden: str) -> Non
             arrays[f"grad0/{name}"] = gradient
     arrays["about"] = np.array([ABOUT])
     np.savez(golden, allow_pickle=False, **arrays)
-    print(f"{keras.__name__} {keras.__version__} on {backend_of(keras)}")
+    backend = backend_of(keras)
+    print(f"{keras.__name__} {keras.__version__} on {backend}")
 
 
 if __name__ == "__main__":

@@ -52,10 +52,11 @@ def run_port(port: PortedModel, reference: Reference, *, float64: bool) -> PortR
     Raises:
         PortError: the reference's inputs are not those of the model.
     """
-    module = copy.deepcopy(port)
+    module = copy.deepcopy(port)  # also its training mode
     if float64:
         module = module.double().eval()
     inputs = _inputs(port, reference, torch.float64 if float64 else torch.float32)
+    # garbage_collect_values=False: every intermediate tensor is kept.
     interpreter = fx.Interpreter(module, garbage_collect_values=False, graph=port.graph)
     gradients: dict[str, np.ndarray] = {}
     # Noise layers draw random numbers; the caller's generator must not advance.
@@ -76,7 +77,7 @@ def _interpret(interpreter: fx.Interpreter, inputs: list[Tensor]) -> str:
     except torch.OutOfMemoryError:  # a RuntimeError, but no fault of the port
         raise
     except SHAPE_ERRORS as error:
-        return str(error).split("\n")[0]
+        return str(error).split("\n")[0]  # below it, fx shows the graph
     return ""
 
 
@@ -113,7 +114,8 @@ def _inputs(
     inputs = {}
     for name, array in _arrays_in_port_order(port, reference).items():
         # A copy, since the reference must not change with the tensor.
-        x = _swap_layout(port, torch.tensor(array, device=device))
+        x = torch.tensor(array, device=device)
+        x = _swap_layout(port, x)
         if x.is_floating_point():
             x = x.to(dtype).requires_grad_()
         inputs[name] = x

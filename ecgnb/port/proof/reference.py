@@ -47,11 +47,10 @@ class Stored:
     @classmethod
     def whole(cls, values: np.ndarray) -> Stored:
         """Keep an output with all its time steps."""
-        if not values.size:
-            return cls(values, None, values.shape, mean=0.0, scale=0.0)
         numbers = values.astype(np.float64)  # a mean in float32 has few digits
-        scale = float(np.abs(numbers).max())
-        return cls(values, None, values.shape, float(numbers.mean()), scale)
+        mean = float(numbers.mean()) if values.size else 0.0
+        scale = float(np.abs(numbers).max(initial=0.0))
+        return cls(values, None, values.shape, mean, scale)
 
 
 @dataclass(frozen=True)
@@ -201,7 +200,7 @@ def _stored(arrays: dict[str, np.ndarray], label: str, source: str) -> Stored:
     steps = arrays[f"steps/{label}"]
     shape = arrays.get(f"shape/{label}")
     summary = arrays.get(f"mean/{label}")  # [mean, max|.|]
-    fits = values.ndim >= 2 and values.shape[1] == len(steps)
+    fits = values.ndim >= 2 and values.shape[1] == len(steps)  # [B, steps, ...]
     if shape is None or summary is None or not fits:
         raise PortError(
             f"The reference {source} keeps {label!r} at some time steps only, but its "

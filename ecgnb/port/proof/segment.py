@@ -84,14 +84,16 @@ def difference(values: np.ndarray, stored: Stored) -> float:
     Where only some time steps were kept, the mean and the largest absolute value over
     all steps are compared, too.
     """
-    same_shape = tuple(values.shape) == stored.shape
-    finite = np.isfinite(values).all() and np.isfinite(stored.values).all()
-    if not (same_shape and finite):
+    if tuple(values.shape) != stored.shape:
         return float("inf")
+    for array in (values, stored.values):
+        if not np.isfinite(array).all():
+            return float("inf")
     values = values.astype(np.float64)
     largest = stored.gaps(values).max(initial=0.0)
     if stored.steps is not None:
+        scale = np.abs(values).max(initial=0.0)
         mean_gap = abs(values.mean() - stored.mean)
-        scale_gap = abs(np.abs(values).max(initial=0.0) - stored.scale)
+        scale_gap = abs(scale - stored.scale)
         largest = max(largest, mean_gap, scale_gap)
     return float(largest)

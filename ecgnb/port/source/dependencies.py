@@ -69,6 +69,7 @@ class Dependencies:
     def add(self, module: str, name: str) -> None:
         """Add a definition of this package and everything that it uses."""
         statement, text = _definitions(module)[name]
+        # An import of this package is followed to the definition itself.
         if isinstance(statement, ast.Import | ast.ImportFrom):
             source = str(getattr(statement, "module", ""))
             if source.split(".")[0] == _PACKAGE:
@@ -76,7 +77,7 @@ class Dependencies:
             else:
                 self.add_import(text)
             return
-        if name in self._modules:
+        if name in self._modules:  # added already, or now being added
             if self._modules[name] != module:
                 raise PortError(
                     f"{self._modules[name]} and {module} both define {name}; one file "
@@ -90,7 +91,7 @@ class Dependencies:
         # Linter marks and relevance rules have a meaning only in this package.
         text = re.sub(r"  # noqa: \w+", "", text)
         text = re.sub(r'\n    relevance = "\w+"\n(?=\n)', "", text)
-        self.sources[name] = text
+        self.sources[name] = text  # after what it uses
 
     def add_import(self, statement: str) -> None:
         """Add ``import x``, ``import x as y`` or ``from x import y``.
@@ -145,7 +146,8 @@ def _bound_names(statement: ast.stmt, text: str) -> Iterator[tuple[str, str]]:
         module = getattr(statement, "module", None)
         start = f"from {module} import" if module else "import"
         for alias in statement.names:
-            yield alias.asname or alias.name, f"{start} {ast.unparse(alias)}"
+            name = alias.asname or alias.name
+            yield name, f"{start} {ast.unparse(alias)}"
     elif isinstance(statement, ast.Assign | ast.AnnAssign):
         if isinstance(statement, ast.Assign):
             targets = statement.targets

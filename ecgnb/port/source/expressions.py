@@ -27,10 +27,10 @@ def literal(value: Any, name_of: Callable[[Any], str]) -> str:
     >>> print(literal([1, -float("inf"), "ab", slice(None, 2)], str))
     [1, float("-inf"), "ab", slice(None, 2, None)]
     """
-    if value is Ellipsis:
+    if value is Ellipsis:  # in an index
         return "..."
     if isinstance(value, float) and not math.isfinite(value):
-        return f'float("{value}")'
+        return f'float("{value}")'  # repr would be inf or nan, which are no names
     if value is None or isinstance(value, bool | int | float | torch.dtype):
         return repr(value)
     if isinstance(value, str):
@@ -38,8 +38,10 @@ def literal(value: Any, name_of: Callable[[Any], str]) -> str:
     if isinstance(value, dict):
         pairs = []
         for key, item in value.items():
-            pairs.append(f"{literal(key, name_of)}: {literal(item, name_of)}")
-        return f"{{{', '.join(pairs)}}}"
+            key_text = literal(key, name_of)
+            pairs.append(f"{key_text}: {literal(item, name_of)}")
+        items = ", ".join(pairs)
+        return f"{{{items}}}"
     if isinstance(value, slice):
         bounds = (value.start, value.stop, value.step)
         return f"slice{literal(bounds, name_of)}"
@@ -101,7 +103,8 @@ def call(head: str, arguments: Sequence[str], indent: str = "", tail: str = "") 
     lines = [inner + joined]
     if len(lines[0]) > LINE:  # one argument per line, each with a comma
         lines = [f"{_broken(argument, inner)}," for argument in arguments]
-    return "\n".join([f"{indent}{head}(", *lines, f"{indent}){tail}"])
+    first, last = f"{indent}{head}(", f"{indent}){tail}"
+    return "\n".join([first, *lines, last])
 
 
 def _broken(argument: str, indent: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from torch import fx
@@ -17,26 +18,20 @@ from ecgnb.port.source.expressions import arguments_of, call, commented, index
 _INDENT = "        "
 
 
+@dataclass
 class ForwardCode:
     """Writes nodes as statements; a variable is used again as soon as its tensor is no
     longer needed.
 
-    Args:
+    Attributes:
         dependencies: names functions and collects what the file needs.
-        names: variables of the nodes that exist before the first statement.
-        reserved: names that no variable may have.
+        names: the variable that holds each node's tensor, at first those of the inputs.
+        reserved: names that no new variable may have.
     """
 
-    def __init__(
-        self, dependencies: Dependencies, names: dict[fx.Node, str], reserved: set[str]
-    ) -> None:
-        self._dependencies = dependencies
-        self._names = dict(names)
-        self._reserved = set(names.values()) | reserved
-
-    def name(self, node: fx.Node) -> str:
-        """Return the variable that holds a node's tensor."""
-        return self._names[node]
+    dependencies: Dependencies
+    names: dict[fx.Node, str]
+    reserved: set[str]
 
     def write(self, nodes: list[fx.Node], outputs: list[fx.Node]) -> list[str]:
         """Return one statement per node.
@@ -54,9 +49,9 @@ class ForwardCode:
             head, arguments = self._expression(node)
             for source in node.all_input_nodes:
                 if last_use[source] is node:
-                    self._names[source] = ""  # the node itself may take it
-            self._names[node] = self._free_name()
-            line = f"{self._names[node]} = {head}"
+                    self.names[source] = ""  # the node itself may take it
+            self.names[node] = self._free_name()
+            line = f"{self.names[node]} = {head}"
             if arguments is None:
                 line = _INDENT + line
             else:
@@ -66,8 +61,8 @@ class ForwardCode:
 
     def _free_name(self) -> str:
         """Return the first of x, y, z, x4, x5, ... that holds nothing."""
-        used = {*self._names.values(), *self._reserved}
-        numbered = (f"x{number}" for number in itertools.count(4))
+        used = {*self.names.values(), *self.reserved}
+        numbered = map("x{}".format, itertools.count(4))
         return next(x for x in itertools.chain("xyz", numbered) if x not in used)
 
     def _expression(self, node: fx.Node) -> tuple[str, list[str] | None]:
@@ -76,21 +71,23 @@ class ForwardCode:
         if node.op == "call_module":
             return f"self.{node.target}", arguments
         if node.op == "call_method":
-            return f"{arguments[0]}.{node.target}", arguments[1:]
+            tensor, *arguments = arguments
+            return f"{tensor}.{node.target}", arguments
         if node.op != "call_function":
             raise PortError(
                 f"A node of the kind {node.op} ({node.target}) cannot be written as "
                 "source code."
             )
         target: Callable[..., Any] = node.target  # type: ignore[assignment]
-        if target is operator.getitem:
-            return f"{arguments[0]}[{index(node.args[1], self._name_of)}]", None
-        return self._dependencies.name(target), arguments
+        if target is operator.getitem:  # x[:, 0] reads better than getitem(x, ...)
+            item = index(node.args[1], self._name_of)
+            return f"{arguments[0]}[{item}]", None
+        return self.dependencies.name(target), arguments
 
     def _name_of(self, value: Any) -> str:
         if isinstance(value, fx.Node):
-            return self._names[value]
-        return self._dependencies.name(value)
+            return self.names[value]
+        return self.dependencies.name(value)
 
 
 def _shape_comment(node: fx.Node) -> str:
@@ -100,14 +97,15 @@ def _shape_comment(node: fx.Node) -> str:
     if node.all_input_nodes:
         shape_before = node.all_input_nodes[0].meta.get("shape")
     if shape is None or shape == shape_before:
-        return ""
+        return ""  # most layers keep the shape
     is_transpose = node.op == "call_method" and node.target == "transpose"
     if not is_transpose or not shape_before:
         return shape_text(shape)
     order = "time before channels"
     if node.meta["layout"] == CHANNELS_FIRST:
         order = "channels before time"
-    return f"{shape_text(shape_before)} -> {shape_text(shape)}, {order}"
+    before, after = shape_text(shape_before), shape_text(shape)
+    return f"{before} -> {after}, {order}"
 
 
 def shape_text(shape: tuple[int | None, ...]) -> str:
@@ -121,4 +119,5 @@ def shape_text(shape: tuple[int | None, ...]) -> str:
     n_samples, *sizes = shape
     # A layer may fold time into the batch: 10 rows for one sample.
     batch = "B" if n_samples in (1, None) else f"{n_samples} B"
-    return f"[{', '.join([batch, *size_texts(sizes)])}]"
+    text = ", ".join([batch, *size_texts(sizes)])
+    return f"[{text}]"

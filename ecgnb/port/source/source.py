@@ -91,11 +91,13 @@ def source_code(port: PortedModel, class_name: str = "Model") -> str:
     load = call("def load", [default], tail=f" -> {class_name}:")
     load += _LOAD.format(name=class_name)
     definitions += [_CHECK_SHAPE, f"{model}\n", load]
-    return "\n".join([_docstring(port), "\n\n".join([header, *definitions])])
+    code = "\n\n".join([header, *definitions])
+    return f"{_docstring(port)}\n{code}"
 
 
 def comment_text(text: str) -> str:
     """Return a text of unknown origin so that in a docstring it is nothing but text."""
+    # Neither an escape nor three quotes can end the docstring.
     return printable(str(text)).replace("\\", "/").replace('"', "'")
 
 
@@ -148,10 +150,13 @@ def _shapes_text(port: PortedModel) -> str:
     origin = port.origin
     inputs, outputs = [], []
     for name, shape in origin.inputs.items():
-        inputs.append(f"{name} {shape_text(origin.in_port_layout(shape))}")
+        text = shape_text(origin.in_port_layout(shape))
+        inputs.append(f"{name} {text}")
     for sizes, activation in zip(origin.outputs, origin.activations, strict=True):
-        outputs.append(f"{shape_text((None, *sizes))} ({activation})")
-    return comment_text(f"Input: {', '.join(inputs)}. Output: {', '.join(outputs)}.")
+        text = shape_text((None, *sizes))
+        outputs.append(f"{text} ({activation})")
+    text = f"Input: {', '.join(inputs)}. Output: {', '.join(outputs)}."
+    return comment_text(text)
 
 
 def _class(port: PortedModel, class_name: str, dependencies: Dependencies) -> str:
@@ -160,7 +165,7 @@ def _class(port: PortedModel, class_name: str, dependencies: Dependencies) -> st
     result = " -> Tensor:"
     if len(port.origin.activations) > 1:
         result = " -> tuple[Tensor, ...]:"
-    about = _wrapped(_shapes_text(port), reserved=3, indent="    ")
+    about = _wrapped(_shapes_text(port), reserved=3, indent="    ")  # after the quotes
     if "\n" in about:
         about += "\n    "
     lines = [
@@ -213,11 +218,11 @@ def _logits(
         lines.append(f'        check_shape("{name}", {name}, {expected})')
     placeholders = graph.find_nodes(op="placeholder")
     variables = dict(zip(placeholders, names, strict=True))
-    code = ForwardCode(dependencies, variables, _RESERVED)
+    code = ForwardCode(dependencies, variables, _RESERVED.union(names))
     outputs = output_nodes(graph)
     calls = [node for node in graph.nodes if node.op not in ("placeholder", "output")]
     lines += code.write(calls, outputs)
-    results = [code.name(node) for node in outputs]
+    results = [code.names[node] for node in outputs]
     line = f"        return {', '.join(results)}"
     if len(line) > LINE:  # ruff puts one item of a long tuple on each line
         items = "".join(f"            {name},\n" for name in results)
@@ -266,5 +271,6 @@ def _after_logits(port: PortedModel, node: fx.Node, logits: str) -> str:
         if node.op == "call_module":
             code = f"self.{node.target}({code})"
         else:  # the transpose back to Keras' layout
-            code = f"{code}.{node.target}({', '.join(map(str, node.args[1:]))})"
+            _, *axes = node.args
+            code = f"{code}.{node.target}({', '.join(map(str, axes))})"
     return code
