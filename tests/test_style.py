@@ -273,7 +273,7 @@ def test_imports_inside_functions_are_of_optional_or_heavy_packages() -> None:
     heavy = {"lightning_fabric", "pandas", "scipy", "wfdb"}
     heavy_modules = {"ecgnb.figures.port_comparison"}
     unix_only = {"resource"}
-    light = {"cli", "core", "run", "stages"}
+    light = {"cli", "core", "run"}
     light_modules = {"ecgnb.data.config"}
     offenders = []
     for path, tree in TREES.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,7 +28,7 @@ def checked_key(value: Any) -> Any:
         if isinstance(part, tuple | frozenset):
             if n_seen + len(parts) + len(part) > _MAX_KEY_PARTS:
                 raise ValueError("a key has too many parts")
-            parts.extend(part)
+            parts.extend(part)  # hashed with the whole
         elif isinstance(part, list | dict | set | bytearray):
             raise ValueError(f"a {type(part).__name__} cannot be a key")
     return value
@@ -39,39 +40,29 @@ def python3_name(name: str) -> str:
     >>> python3_name("__builtin__.set")
     'builtins.set'
     """
-    if name.startswith("__builtin__."):
-        return "builtins." + name.removeprefix("__builtin__.")
-    return name
+    return re.sub(r"\A__builtin__\.", "builtins.", name)
 
 
 def _dict(args: tuple[Any, ...]) -> dict[Any, Any] | None:
-    if not args:
-        return {}
-    if len(args) > 1:
+    pairs = args[0] if args else ()
+    if len(args) > 1 or not isinstance(pairs, dict | list | tuple):
         return None
-    pairs = args[0]
     if isinstance(pairs, dict):
         return dict(pairs)
-    if not isinstance(pairs, list | tuple):
-        return None
-    if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
-        return None
+    for pair in pairs:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            return None
     return {checked_key(key): value for key, value in pairs}
-
-
-def _defaultdict(args: tuple[Any, ...]) -> dict[Any, Any] | None:
-    return _dict(args[1:])  # without the factory of missing values, args[0]
 
 
 def _sequence(kind: type) -> Constructor:
     def build(args: tuple[Any, ...]) -> Any:
-        if not args:
-            return kind()
-        if len(args) > 1 or not isinstance(args[0], list | tuple | set | frozenset):
+        values = args[0] if args else ()
+        if len(args) > 1 or not isinstance(values, list | tuple | set | frozenset):
             return None
         if kind in (set, frozenset):
-            return kind(map(checked_key, args[0]))
-        return kind(args[0])
+            values = map(checked_key, values)
+        return kind(values)
 
     return build
 
@@ -79,7 +70,7 @@ def _sequence(kind: type) -> Constructor:
 def _complex(args: tuple[Any, ...]) -> complex | None:
     if len(args) != 2 or not all(isinstance(part, float) for part in args):
         return None
-    return complex(*args)
+    return complex(*args)  # real and imaginary part
 
 
 def _encode(args: tuple[Any, ...]) -> bytes | None:
@@ -94,7 +85,7 @@ def _bytes(args: tuple[Any, ...]) -> bytes | None:
         return b""
     if len(args) == 1 and isinstance(args[0], bytes | bytearray):
         return bytes(args[0])
-    return _encode(args)
+    return _encode(args)  # protocol 2: bytes(text, "latin1")
 
 
 def _bytearray(args: tuple[Any, ...]) -> bytearray | None:
@@ -105,7 +96,7 @@ def _bytearray(args: tuple[Any, ...]) -> bytearray | None:
 CONSTRUCTORS: Mapping[str, Constructor] = {
     "collections.OrderedDict": _dict,
     "collections.Counter": _dict,
-    "collections.defaultdict": _defaultdict,
+    "collections.defaultdict": lambda args: _dict(args[1:]),  # without the factory
     "builtins.dict": _dict,
     "builtins.list": _sequence(list),
     "builtins.tuple": _sequence(tuple),
@@ -123,7 +114,7 @@ def construction_steps(args: tuple[Any, ...]) -> int:
     steps = 0
     for value in args:
         if isinstance(value, str | bytes | bytearray):
-            steps += len(value) // 64
+            steps += len(value) // 64  # copied as a block
         elif isinstance(value, list | tuple | dict | set | frozenset):
-            steps += 4 * len(value)
+            steps += 4 * len(value)  # hashed and stored one by one
     return steps

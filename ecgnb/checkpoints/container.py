@@ -40,7 +40,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     try:
         return Checkpoint(path, _read_container(path))
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(path, error) from error  # a vanished drive, no permission
 
 
 def _read_container(path: Path) -> Container:
@@ -77,7 +77,7 @@ class Checkpoint:
         self.globals: Mapping[str, Use] = container.unpickled.globals
         self.opcodes = container.unpickled.opcodes
         self._extents = container.extents
-        self._file: Any = None
+        self._file: Any = None  # the whole file, mapped when it is first needed
         self._storages: dict[str, torch.UntypedStorage] = {}
 
     def __repr__(self) -> str:
@@ -120,11 +120,12 @@ class Checkpoint:
             except OSError as error:
                 raise _unreadable(self.path, error) from error
         storage = self._storages[ref.storage]
+        # whatever the default device is
         tensor = torch.empty(0, dtype=ref.dtype, device="cpu")
         return tensor.set_(storage, ref.offset, ref.shape, ref.stride)
 
     def _read(self, key: str, extent: Extent) -> torch.UntypedStorage:
-        if not extent.n_bytes:
+        if not extent.n_bytes:  # nothing to map
             return torch.UntypedStorage(0, device="cpu")
         if self.path.stat().st_size != self.size:
             raise self._changed()
@@ -132,7 +133,7 @@ class Checkpoint:
             storage = self._map(extent)
         else:
             storage = self._copy(extent)
-        if extent.crc and zlib.crc32(_bytes(storage).numpy().data) != extent.crc:
+        if extent.crc and zlib.crc32(_buffer(storage)) != extent.crc:
             raise CheckpointError(
                 f"The tensor data {brief(key)} in {self.path} is damaged: its checksum "
                 "is not the one written with it. Copy or download the file again."
@@ -144,7 +145,10 @@ class Checkpoint:
         try:
             if self._file is None:
                 self._file = torch.UntypedStorage.from_file(
-                    str(self.path), shared=False, nbytes=self.size
+                    # private: writes stay in memory
+                    str(self.path),
+                    shared=False,
+                    nbytes=self.size,
                 )
             return self._file[extent.start : extent.start + extent.n_bytes]
         except RuntimeError as error:
@@ -157,7 +161,7 @@ class Checkpoint:
         storage = torch.UntypedStorage(extent.n_bytes, device="cpu")
         with self.path.open("rb") as file:
             file.seek(extent.start)
-            if file.readinto(_bytes(storage).numpy().data) != extent.n_bytes:
+            if file.readinto(_buffer(storage)) != extent.n_bytes:
                 raise self._changed()
         return storage
 
@@ -175,6 +179,7 @@ def _is_named(item: tuple[Any, Any]) -> bool:
     return isinstance(item[0], str) and isinstance(item[1], TensorRef)
 
 
-def _bytes(storage: torch.UntypedStorage) -> torch.Tensor:
-    """Return a storage as a tensor of bytes, sharing its memory."""
-    return torch.empty(0, dtype=torch.uint8, device="cpu").set_(storage)
+def _buffer(storage: torch.UntypedStorage) -> memoryview:
+    """Return the memory of a storage."""
+    tensor = torch.empty(0, dtype=torch.uint8, device="cpu").set_(storage)
+    return tensor.numpy().data

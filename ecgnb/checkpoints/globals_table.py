@@ -9,32 +9,29 @@ from dataclasses import dataclass
 from ecgnb.checkpoints.constructors import CONSTRUCTORS, python3_name
 from ecgnb.checkpoints.inert import brief, brief_name
 from ecgnb.checkpoints.opcodes import Use
-from ecgnb.checkpoints.tensor_refs import DTYPES, STORAGES, UNTYPED_STORAGE
+from ecgnb.checkpoints.tensor_refs import DTYPES, STORAGES
 
-_REBUILD_FUNCTIONS = frozenset((
-    "tensor", "tensor_v2", "tensor_v3", "parameter", "parameter_with_state", "qtensor",
-    "sparse_tensor", "meta_tensor_no_storage", "nested_tensor", "wrapper_subclass",
-    "device_tensor_from_numpy", "device_tensor_from_cpu_tensor",
-))  # fmt: skip
-_QUANTIZED_STORAGES = ("QInt8", "QUInt8", "QInt32", "QUInt4x2", "QUInt2x4")
-_QUANTIZATIONS = frozenset((
-    "tensor_affine", "tensor_symmetric", "channel_affine", "channel_symmetric",
-    "channel_affine_float_qparams",
-))  # fmt: skip
+#: Names of one table, separated by white space.
+_REBUILD_FUNCTIONS = """
+    tensor tensor_v2 tensor_v3 parameter parameter_with_state qtensor sparse_tensor
+    meta_tensor_no_storage nested_tensor wrapper_subclass device_tensor_from_numpy
+    device_tensor_from_cpu_tensor
+"""
+_TENSOR_TYPES = """
+    QInt8Storage QUInt8Storage QInt32Storage QUInt4x2Storage QUInt2x4Storage
+    per_tensor_affine per_tensor_symmetric per_channel_affine per_channel_symmetric
+    per_channel_affine_float_qparams storage.TypedStorage _tensor._rebuild_from_type_v2
+    Tensor Size device nn.parameter.Parameter serialization._get_layout
+"""
 #: Compared as a whole: ``torch._utils._rebuild_tensor_v2.__globals__`` is not harmless.
-_TENSOR_NAMES = frozenset((
-    *(f"torch._utils._rebuild_{name}" for name in _REBUILD_FUNCTIONS),
-    *(f"torch.{name}Storage" for name in _QUANTIZED_STORAGES),
-    *(f"torch.per_{name}" for name in _QUANTIZATIONS),
-    *STORAGES, *DTYPES, UNTYPED_STORAGE, "torch.storage.TypedStorage",
-    "torch._tensor._rebuild_from_type_v2", "torch.Tensor", "torch.Size", "torch.device",
-    "torch.nn.parameter.Parameter", "torch.serialization._get_layout",
-))  # fmt: skip
-_PLAIN_TYPES = frozenset((
-    "builtins.int", "builtins.long", "builtins.float", "builtins.str",
-    "builtins.unicode", "builtins.bool", "builtins.object", "builtins.slice",
-    "builtins.range",
-))  # fmt: skip
+_TENSOR_NAMES = {*STORAGES, *DTYPES}
+_REBUILD = "torch._utils._rebuild_"
+_TENSOR_NAMES |= {_REBUILD + name for name in _REBUILD_FUNCTIONS.split()}
+_TENSOR_NAMES |= {f"torch.{name}" for name in _TENSOR_TYPES.split()}
+_PLAIN_TYPES = """
+    builtins.int builtins.long builtins.float builtins.str builtins.unicode
+    builtins.bool builtins.object builtins.slice builtins.range _codecs.encode
+"""
 #: Globals in pickles of NumPy arrays.
 ARRAYS = frozenset((
     "numpy.ndarray", "numpy.dtype", "numpy.core.multiarray._reconstruct",
@@ -49,13 +46,12 @@ _CONFIGURATION = re.compile(
 #: Modules whose functions run commands or other programs, or fetch and write files;
 #: `builtins` beyond its plain types; a "result of" another call.
 #: The list makes the warning louder. A module outside it is not harmless.
-_DANGEROUS = frozenset((
-    "os", "posix", "nt", "sys", "subprocess", "builtins", "runpy", "pty", "socket",
-    "shutil", "importlib", "imp", "ctypes", "code", "codeop", "pdb", "bdb",
-    "webbrowser", "platform", "pickle", "_pickle", "marshal", "operator",
-    "multiprocessing", "asyncio", "urllib", "http", "requests", "ftplib", "timeit",
-    "cProfile", "profile", "trace", "pip", "commands", "signal", "result",
-))  # fmt: skip
+_DANGEROUS = """
+    os posix nt sys subprocess builtins runpy pty socket shutil importlib imp ctypes
+    code codeop pdb bdb webbrowser platform pickle _pickle marshal operator
+    multiprocessing asyncio urllib http requests ftplib timeit cProfile profile trace
+    pip commands signal result
+"""
 
 #: What ``torch.load(weights_only=True)`` builds beside tensors, and the instructions it
 #: knows (PyTorch 2.6 to 2.13).
@@ -63,13 +59,12 @@ _ACCEPTED = frozenset((
     "collections.OrderedDict", "collections.Counter", "_codecs.encode",
     "builtins.bytearray", "builtins.set", "builtins.complex",
 ))  # fmt: skip
-_KNOWN_OPCODES = frozenset((
-    "GLOBAL", "NEWOBJ", "REDUCE", "BUILD", "APPEND", "APPENDS", "SETITEM", "SETITEMS",
-    "MARK", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "NONE", "NEWFALSE", "NEWTRUE",
-    "EMPTY_TUPLE", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET", "BININT", "BININT1",
-    "BININT2", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "BINPERSID", "BINGET",
-    "LONG_BINGET", "BINPUT", "LONG_BINPUT", "LONG1", "PROTO", "STOP",
-))  # fmt: skip
+_KNOWN_OPCODES = """
+    GLOBAL NEWOBJ REDUCE BUILD APPEND APPENDS SETITEM SETITEMS MARK TUPLE TUPLE1 TUPLE2
+    TUPLE3 NONE NEWFALSE NEWTRUE EMPTY_TUPLE EMPTY_LIST EMPTY_DICT EMPTY_SET BININT
+    BININT1 BININT2 BINFLOAT BINUNICODE SHORT_BINSTRING BINPERSID BINGET LONG_BINGET
+    BINPUT LONG_BINPUT LONG1 PROTO STOP
+"""
 
 
 @dataclass(frozen=True)
@@ -99,16 +94,17 @@ def effect_of(name: str, use: Use) -> Effect:
         return Effect(f"changes {shown} itself", True, (change,), True)
     if known in _TENSOR_NAMES:
         return Effect("builds tensors")
-    if known in _PLAIN_TYPES or known == "_codecs.encode":
+    if known in _PLAIN_TYPES.split():
         return Effect("plain value")
     if known in CONSTRUCTORS:
         return Effect("plain container")
     if known in ARRAYS:
         return Effect("builds NumPy arrays")
     if _CONFIGURATION.fullmatch(known):
+        # omegaconf's own classes
         builds = " and builds a configuration" if use.called else ""
         return Effect(f"imports {module}{builds}", foreign=True)
-    dangerous = known.split(".")[0].split(" ")[0] in _DANGEROUS
+    dangerous = re.split("[. ]", known)[0] in _DANGEROUS.split()
     if not use.called:  # it may be an argument of another call, which calls it
         text = f"imports {module} and passes {shown} on"
         return Effect(text, True, (f"the import of {shown}",), dangerous)
@@ -116,8 +112,9 @@ def effect_of(name: str, use: Use) -> Effect:
     text = f"calls {'; '.join(calls)}"
     if use.named:
         text = f"imports {module} and {text}"
-    if use.called > len(calls):
-        text += f" and {use.called - len(calls)} more"
+    n_more = use.called - len(calls)
+    if n_more > 0:
+        text += f" and {n_more} more"
     return Effect(text, True, calls, dangerous)
 
 
@@ -131,5 +128,6 @@ def refused_by_weights_only(
             refused.append(brief_name(name))
         elif use.changed:
             changed.append(f"a change of {brief_name(name)}")
-    unknown = sorted(set(opcodes) - _KNOWN_OPCODES)
+    unknown = sorted(set(opcodes) - set(_KNOWN_OPCODES.split()))
+    # in this order
     return refused + changed + [f"the instruction {name}" for name in unknown]

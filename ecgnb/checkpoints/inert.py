@@ -50,10 +50,10 @@ def brief(value: Any) -> str:
     """
     if isinstance(value, str):
         more = "..." if len(value) > _MAX_CHARACTERS else ""
-        return repr(value[:_MAX_CHARACTERS]) + more
+        return repr(value[:_MAX_CHARACTERS]) + more  # escapes control characters
     if isinstance(value, int) and value.bit_length() > _MAX_BITS:
         return f"a number of {value.bit_length()} bits"
-    if value is None or isinstance(value, bool | int | float | complex):
+    if isinstance(value, int | float | complex | None):
         return repr(value)
     if isinstance(value, Inert):
         name = brief_name(value.name)
@@ -61,9 +61,10 @@ def brief(value: Any) -> str:
     kind = type(value).__name__
     if isinstance(value, list | tuple) and value:
         first = value[:_MAX_ITEMS]
-        if all(_is_name(item) for item in first):
+        if all(map(_is_name, first)):
+            texts = ", ".join(map(brief, first))
             more = ", ..." if len(value) > _MAX_ITEMS else ""
-            return f"{kind}({', '.join(map(brief, first))}{more})"
+            return f"{kind}({texts}{more})"
     return f"{kind} of {len(value)}" if hasattr(value, "__len__") else kind
 
 
@@ -71,17 +72,18 @@ def brief_name(name: Any) -> str:
     """Return a name or key as text without quotes and control characters."""
     if not isinstance(name, str):
         return brief(name)
-    return repr(name[:_MAX_CHARACTERS])[1:-1]
+    return repr(name[:_MAX_CHARACTERS])[1:-1]  # escapes control characters
 
 
 def _brief_arguments(call: Inert) -> str:
     args = call.args or ()
-    words = [_brief_argument(value) for value in args[:_MAX_ITEMS]]
+    texts = [_brief_argument(value) for value in args[:_MAX_ITEMS]]
     if len(args) > _MAX_ITEMS:
-        words.append("...")
+        texts.append("...")
     for key, value in list(call.kwargs.items())[:_MAX_ITEMS]:
-        words.append(f"{brief(key)[1:-1]}={_brief_argument(value)}")
-    return ", ".join(words)
+        keyword = brief(key)[1:-1]  # without quotes
+        texts.append(f"{keyword}={_brief_argument(value)}")
+    return ", ".join(texts)
 
 
 def _brief_argument(value: Any) -> str:
@@ -92,4 +94,5 @@ def _brief_argument(value: Any) -> str:
 
 
 def _is_name(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, Inert) and not value.called)
+    is_global = isinstance(value, Inert) and not value.called
+    return is_global or isinstance(value, str)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecgnb.checkpoints.container import Checkpoint, open_checkpoint
-from ecgnb.checkpoints.globals_table import ARRAYS, effect_of, refused_by_weights_only
+from ecgnb.checkpoints.globals_table import (
+    ARRAYS,
+    Effect,
+    effect_of,
+    refused_by_weights_only,
+)
 from ecgnb.checkpoints.inert import Inert, brief, brief_name
 from ecgnb.checkpoints.plain import plain, walk
 from ecgnb.checkpoints.tensor_refs import TensorRef
@@ -32,10 +37,9 @@ _KINDS = {
 }
 #: Where trainers keep the configuration of a model: fairseq, others, Lightning.
 _CONFIGURATIONS = (("cfg", "model"), ("args",), ("hyper_parameters",))
+_INDEX = r"(?<![^.])\d+(?![^.])"  # a key of digits between the dots of a path
 _MAX_TENSORS = 10  # rows of tensors shown
 _MAX_ITEMS = 8  # items of a list shown
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -56,7 +60,7 @@ class Inspection:
         configured_by: path of the configuration, such as ``"cfg.model"``; empty where
             there is none.
         config: keys and values of the configuration, as text.
-        rows: of the tables ``contents``, ``tensors`` and ``globals``.
+        rows: of the tables ``contents``, ``tensors`` and ``globals``, by column.
         known_as: name of the model, such as "ECG-FM, pretrained", or empty.
     """
 
@@ -68,7 +72,7 @@ class Inspection:
     refused: list[str]
     configured_by: str
     config: dict[str, str]
-    rows: dict[str, list[Row]] = field(default_factory=dict)
+    rows: dict[str, list[tuple[Any, ...]]]
     known_as: str = ""
 
     @property
@@ -97,32 +101,26 @@ class Inspection:
         return _table(self.rows["globals"], columns)
 
     @property
-    def places(self) -> pd.DataFrame:
+    def containers(self) -> pd.DataFrame:
         """Tensors by the path of their container, ``*`` for a number.
 
         Columns "where", "tensors", "parameters", "MB" and "dtypes".
         """
-        groups: dict[str, list[Row]] = {}
-        for row in self.rows["tensors"]:
-            parts = row["where"].split(".")
-            pattern = ".".join("*" if part.isdigit() else part for part in parts)
-            groups.setdefault(pattern, []).append(row)
-        rows = [
-            {
-                "where": pattern or "(top level)",
-                "tensors": len(group),
-                "parameters": sum(row["parameters"] for row in group),
-                "MB": sum(row["bytes"] for row in group) / 1e6,
-                "dtypes": ", ".join(dict.fromkeys(row["dtype"] for row in group)),
-            }
-            for pattern, group in groups.items()
-        ]
+        tensors = self.tensors
+        pattern = tensors["where"].str.replace(_INDEX, "*", regex=True)
+        rows = []
+        for where, group in tensors.groupby(pattern, sort=False):
+            parameters, n_bytes = group["parameters"].sum(), group["bytes"].sum()
+            dtypes = ", ".join(group["dtype"].unique())
+            row = (where or "(top level)", len(group), parameters, n_bytes / 1e6)
+            rows.append((*row, dtypes))
         return _table(rows, ["where", "tensors", "parameters", "MB", "dtypes"])
 
     @property
     def summary(self) -> dict[str, str]:
         """Facts about the whole file by name, as printable text."""
-        facts = {"file": f"{self.file}: {self.kind}, {self.size / 1e6:.1f} MB"}
+        megabytes = self.size / 1e6
+        facts = {"file": f"{self.file}: {self.kind}, {megabytes:.1f} MB"}
         if self.known_as:
             facts["model"] = self.known_as
         facts["verdict"] = self.verdict
@@ -146,11 +144,11 @@ class Inspection:
         tensors, heading = self.tensors, "Tensors"
         if len(tensors) > _MAX_TENSORS and not all_tensors:
             heading = f"The first {_MAX_TENSORS} of {len(tensors):,} tensors"
-            tensors = tensors.head(_MAX_TENSORS)
+            tensors = tensors.head(_MAX_TENSORS)  # a checkpoint may have thousands
         config = _table(list(self.config.items()), ["key", "value"])
         tables = (
             ("Contents", self.contents),
-            ("Where the tensors are", self.places),
+            ("Where the tensors are", self.containers),
             (heading, tensors),
             (f"Configuration ({self.configured_by})", config),
             ("Globals of the pickle", self.globals),
@@ -164,12 +162,11 @@ class Inspection:
 
     def _repr_html_(self) -> str:
         left = "style='text-align:left'"
-        html = ""
+        html = "<table>"
         for name, fact in self.summary.items():
-            html += (
-                f"<tr><th {left}>{escape(name)}</th><td {left}>{escape(fact)}</td></tr>"
-            )
-        html = f"<table>{html}</table>"
+            html += f"<tr><th {left}>{escape(name)}</th>"
+            html += f"<td {left}>{escape(fact)}</td></tr>"
+        html += "</table>"
         for heading, table in self._tables():
             html += f"<p><b>{escape(heading)}</b></p>{html_table(table)}"
         return html
@@ -186,28 +183,19 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
             named.
     """
     checkpoint = open_checkpoint(path)
-    effects = {name: effect_of(name, use) for name, use in checkpoint.globals.items()}
+    effects = {}
+    globals_rows = []
+    for name, use in checkpoint.globals.items():
+        effects[name] = effect_of(name, use)
+        counts = (use.named, use.called)
+        globals_rows.append((brief_name(name), *counts, effects[name].text))
     dangerous = any(effect.dangerous for effect in effects.values())
-    runs: list[str] = []
-    for effect in effects.values():
-        if effect.dangerous == dangerous:
-            runs.extend(effect.runs)
-    foreign = [brief_name(name) for name, effect in effects.items() if effect.foreign]
-    globals_rows = [
-        {
-            "global": brief_name(name),
-            "named": use.named,
-            "called": use.called,
-            "ordinary loading": effects[name].text,
-        }
-        for name, use in checkpoint.globals.items()
-    ]
     configured_by, config = _configuration(checkpoint.contents)
     return Inspection(
         file=checkpoint.path.name,
         kind=_KINDS[checkpoint.kind],
         size=checkpoint.size,
-        verdict=_verdict(checkpoint, dangerous, runs, foreign),
+        verdict=_verdict(checkpoint, dangerous, effects),
         dangerous=dangerous,
         refused=refused_by_weights_only(checkpoint.globals, checkpoint.opcodes),
         configured_by=configured_by,
@@ -221,8 +209,13 @@ def inspect_checkpoint(path: str | Path) -> Inspection:
 
 
 def _verdict(
-    checkpoint: Checkpoint, dangerous: bool, runs: Sequence[str], foreign: Sequence[str]
+    checkpoint: Checkpoint, dangerous: bool, effects: Mapping[str, Effect]
 ) -> str:
+    runs: list[str] = []
+    for effect in effects.values():
+        if effect.dangerous == dangerous:
+            runs.extend(effect.runs)  # only the worst ones are named
+    foreign = [brief_name(name) for name, effect in effects.items() if effect.foreign]
     if dangerous:
         return (
             "DANGEROUS: loading it the ordinary way would have run "
@@ -248,14 +241,11 @@ def _verdict(
     return f"{contents} only: nothing in it would have run"
 
 
-def _content_rows(checkpoint: Checkpoint) -> list[Row]:
+def _content_rows(checkpoint: Checkpoint) -> list[tuple[Any, ...]]:
     contents = checkpoint.contents
     if not isinstance(contents, dict) or "" in checkpoint.state_dicts():
         contents = {"(the whole file)": contents}
-    rows = []
-    for key, value in contents.items():
-        rows.append({"entry": brief_name(key), "holds": _describe(value)})
-    return rows
+    return [(brief_name(key), _describe(value)) for key, value in contents.items()]
 
 
 def _describe(value: Any) -> str:
@@ -266,15 +256,19 @@ def _describe(value: Any) -> str:
         return "nothing"
     if not isinstance(value, dict | list | tuple | set | Inert):
         return brief(value)
-    items = [item for _, _, item in walk(value)]
-    tensors = [item for item in items if isinstance(item, TensorRef)]
-    notes = [item for item in items if isinstance(item, Inert)]
-    n_arrays = sum(note.name.endswith("multiarray._reconstruct") for note in notes)
+    n_tensors = numel = n_bytes = n_arrays = 0
+    for _, _, item in walk(value):
+        if isinstance(item, TensorRef):
+            n_tensors += 1
+            numel += item.numel
+            n_bytes += item.n_bytes
+        elif isinstance(item, Inert):
+            # one call per array
+            n_arrays += item.name.endswith("multiarray._reconstruct")
     counts = []
-    if tensors:
-        numel = sum(ref.numel for ref in tensors)
-        megabytes = sum(ref.n_bytes for ref in tensors) / 1e6
-        count = _count(len(tensors), "tensor")
+    if n_tensors:
+        count = _count(n_tensors, "tensor")
+        megabytes = n_bytes / 1e6
         counts.append(f"{count} ({numel:,} numbers, {megabytes:.1f} MB)")
     if n_arrays:
         counts.append(_count(n_arrays, "NumPy array"))
@@ -289,19 +283,12 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("s" if number != 1 else "")
 
 
-def _tensor_rows(checkpoint: Checkpoint) -> list[Row]:
+def _tensor_rows(checkpoint: Checkpoint) -> list[tuple[Any, ...]]:
     rows = []
-    for path, name, item in walk(checkpoint.contents):
-        if isinstance(item, TensorRef):
-            row = {
-                "where": printable(path),
-                "name": brief_name(name),
-                "dtype": _dtype(item),
-                "shape": _shape(item),
-                "parameters": item.numel,
-                "bytes": item.n_bytes,
-            }
-            rows.append(row)
+    for path, name, ref in walk(checkpoint.contents):
+        if isinstance(ref, TensorRef):
+            sizes = (_dtype(ref), _shape(ref), ref.numel, ref.n_bytes)
+            rows.append((printable(path), brief_name(name), *sizes))
     return rows
 
 
@@ -325,7 +312,7 @@ def _value(value: Any) -> str:
 
 
 def _dtype(ref: TensorRef) -> str:
-    return str(ref.dtype).removeprefix("torch.")
+    return str(ref.dtype).removeprefix("torch.")  # float32
 
 
 def _shape(ref: TensorRef) -> str:

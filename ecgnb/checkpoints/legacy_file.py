@@ -8,12 +8,13 @@ and its bytes. Source: ``_legacy_save`` in ``torch/serialization.py``.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 from pathlib import Path
 from typing import Any
 
 from ecgnb.checkpoints.inert import brief, brief_name
-from ecgnb.checkpoints.opcodes import Unpickled, interpret
+from ecgnb.checkpoints.opcodes import interpret
 from ecgnb.checkpoints.tensor_refs import (
     TENSOR_CONSTRUCTORS,
     Container,
@@ -23,7 +24,7 @@ from ecgnb.checkpoints.tensor_refs import (
 )
 from ecgnb.core.errors import CheckpointError, first_few
 
-_MAGIC = 0x1950A86A20F9469CFC6C
+_MAGIC = 0x1950A86A20F9469CFC6C  # torch/serialization.py
 _VERSION = 1001
 _COUNT_BYTES = 8  # number of elements before each storage
 
@@ -40,7 +41,7 @@ def read_legacy(path: Path) -> Container:
     ):
         _require_magic(path, stream)
         version = interpret(stream, str(path)).value
-        machine = interpret(stream, str(path)).value
+        machine = interpret(stream, str(path)).value  # byte order and type sizes
         if version != _VERSION or not isinstance(machine, dict):
             raise CheckpointError(
                 f"{path} has version {brief(version)} of PyTorch's old format; "
@@ -65,20 +66,16 @@ def read_legacy(path: Path) -> Container:
 
 def _require_magic(path: Path, stream: mmap.mmap) -> None:
     """Refuse a pickle that `torch.save` did not write, and name its globals."""
-    unpickled: Unpickled | None
-    try:
+    names: list[str] = []
+    with contextlib.suppress(CheckpointError):  # damaged, and no checkpoint either
         unpickled = interpret(stream, str(path))
-    except CheckpointError:
-        unpickled = None
-    if unpickled is not None and unpickled.value == _MAGIC:
-        return
-    names = ""
-    if unpickled is not None and unpickled.globals:
-        shown = first_few([brief_name(name) for name in unpickled.globals])
-        names = f", which names {shown}"
+        if unpickled.value == _MAGIC:
+            return
+        names = [brief_name(name) for name in unpickled.globals]
+    naming = f", which names {first_few(names)}" if names else ""
     raise CheckpointError(
         f"{path} is a plain pickle as pickle.dump, joblib or scikit-learn write it"
-        f"{names}; it is no checkpoint of torch.save. Load it in the environment that "
+        f"{naming}; it is no checkpoint of torch.save. Load it in the environment that "
         "wrote it, if you trust it: loading runs all calls in it. Save the tensors "
         "there with torch.save or safetensors."
     )
@@ -96,11 +93,11 @@ class _Storages:
         For a module whose source the file keeps, return its class.
         """
         if isinstance(key, tuple) and len(key) == 4 and key[0] == "module":
-            return key[1]
+            return key[1]  # its source is not run
         ref = storage_ref(key)
         if ref is None:
             return None
-        size = (key[4], ref.dtype.itemsize if ref.dtype else 1)
+        size = (key[4], ref.dtype.itemsize)
         if self.sizes.setdefault(ref.key, size) != size:
             raise ValueError(f"the storage {brief(ref.key)} has two sizes")
         return ref
@@ -115,7 +112,8 @@ def _extents(
             f"{path} is damaged: the names of its storages are not those that its "
             "values use."
         )
-    position, extents = stream.tell(), {}
+    position = stream.tell()  # behind the last pickle
+    extents = {}
     for key in keys:
         if key not in storages.sizes:
             raise CheckpointError(
@@ -124,7 +122,8 @@ def _extents(
             )
         numel, itemsize = storages.sizes[key]
         start = position + _COUNT_BYTES
-        end = start + numel * itemsize
+        extents[key] = Extent(start, numel * itemsize)
+        end = start + extents[key].n_bytes
         require_complete(path, len(stream), end)
         count = int.from_bytes(stream[position:start], "little")
         if count != numel:
@@ -132,6 +131,5 @@ def _extents(
                 f"{path} is damaged: the storage {brief(key)} has {count:,} elements "
                 f"where {numel:,} are named."
             )
-        extents[key] = Extent(start, numel * itemsize)
         position = end
     return extents

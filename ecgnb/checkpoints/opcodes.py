@@ -13,7 +13,9 @@ from __future__ import annotations
 import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from io import BytesIO
+from mmap import mmap
+from typing import Any
 
 from ecgnb.checkpoints.constructors import (
     CONSTRUCTORS,
@@ -33,12 +35,12 @@ MAX_STEPS = 4_000_000
 _MAX_EXAMPLES = 3  # calls kept for each global
 
 #: Instructions whose argument is the value.
-_LITERALS = frozenset((
-    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT",
-    "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE",
-    "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
-    "BYTEARRAY8",
-))  # fmt: skip
+_LITERALS = """
+    INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING
+    SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES
+    SHORT_BINBYTES BINBYTES8 BYTEARRAY8
+"""
+_LITERAL_NAMES = frozenset(_LITERALS.split())
 _NEW_VALUES: Mapping[str, Callable[[], Any]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
@@ -57,19 +59,6 @@ _DAMAGE = (
     AssertionError,
     MemoryError,
 )
-
-
-class Stream(Protocol):
-    """Source of a pickle: a file, `io.BytesIO` or `mmap.mmap`."""
-
-    def read(self, n: int, /) -> bytes:
-        """Return up to n bytes."""
-
-    def readline(self) -> bytes:
-        """Return bytes up to the end of a line."""
-
-    def tell(self) -> int:
-        """Return the position in the file."""
 
 
 @dataclass(slots=True)
@@ -106,7 +95,7 @@ class Unpickled:
 
 
 def interpret(
-    stream: Stream,
+    stream: BytesIO | mmap,
     source: str,
     *,
     constructors: Mapping[str, Constructor] = CONSTRUCTORS,
@@ -152,16 +141,16 @@ class _Machine:
         self.position = 0
         self.steps = 0
 
-    def run(self, stream: Stream) -> Any:
+    def run(self, stream: BytesIO | mmap) -> Any:
         """Carry out the instructions of one pickle and return its value."""
         for opcode, argument, position in pickletools.genops(stream):  # type: ignore[arg-type]
-            self.position = position or 0
+            self.position = position or 0  # for the message about damage
             self._spend(1)
             name = opcode.name
             self.opcodes.add(name)
             if name == "STOP":
                 break
-            if name in _LITERALS:
+            if name in _LITERAL_NAMES:
                 self.stack.append(argument)
             elif name in _NEW_VALUES:
                 self.stack.append(_NEW_VALUES[name]())
@@ -190,7 +179,7 @@ class _Machine:
         """Remove and return the last values."""
         if self._n_available() < count:
             raise ValueError("an instruction takes more values than there are")
-        taken = self.stack[-count:]
+        taken = self.stack[-count:]  # count is 1 or more
         del self.stack[-count:]
         return taken
 
@@ -211,7 +200,7 @@ class _Machine:
         return taken
 
     def _op_proto(self, version: int) -> None:
-        if version > 5:
+        if version > 5:  # of Python 3.8
             raise ValueError(f"pickle protocol {version} is unknown")
 
     def _op_frame(self, _: Any) -> None:
@@ -289,7 +278,7 @@ class _Machine:
         values = self._since_mark()
         target = self._top()
         if isinstance(target, set):
-            target.update(map(checked_key, values))
+            target.update(map(checked_key, values))  # hashing may be hostile
         else:
             self._changed(target, "adds to").items.extend(values)
 
@@ -330,12 +319,12 @@ class _Machine:
         constructor = self.constructors.get(python3_name(name))
         value = None
         if constructor and not kwargs and not function.called:
-            self._spend(construction_steps(args))
-            value = constructor(args)
+            self._spend(construction_steps(args))  # before it is built
+            value = constructor(args)  # None: not what it takes
         if value is None:
             value = Inert(name, args, kwargs)
             if len(use.examples) < _MAX_EXAMPLES:
-                use.examples.append(value)
+                use.examples.append(value)  # for the report
         self.stack.append(value)
 
     def _changed(self, target: Any, action: str) -> Inert:
@@ -357,7 +346,7 @@ class _Machine:
         self._push_global(f"{module}.{attribute}")
 
     def _op_ext1(self, code: int) -> None:
-        self._push_global(f"copyreg.extension_{code}")
+        self._push_global(f"copyreg.extension_{code}")  # the registry is not looked up
 
     _op_ext2 = _op_ext4 = _op_ext1
 
@@ -365,7 +354,7 @@ class _Machine:
         function, args = self._take(2)
         self._call(function, args, {})
 
-    _op_newobj = _op_reduce
+    _op_newobj = _op_reduce  # cls.__new__(cls, *args) is a call, too
 
     def _op_newobj_ex(self, _: Any) -> None:
         self._call(*self._take(3))

@@ -19,7 +19,7 @@ _UNPACK = "Unpack it first, and open the checkpoint in it"
 _TAR = f"{_UNPACK}; if PyTorch before 0.2 wrote it, load it with PyTorch and save it"
 _WEB_PAGE = ("<!doctype", "<html", "<?xml", "<head", "<error")
 _SERVER_ERROR = ('{"error', '{"message', '{"detail')
-_COMPRESSED = (b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+_COMPRESSED = (b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # bzip2, xz, Zstandard
 
 
 def _starts(*prefixes: bytes) -> Callable[[bytes], bool]:
@@ -42,13 +42,14 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], str, str], ...] = (
     (_starts(b"\x1f\x8b"), "a gzip file", _UNPACK),
     (_starts(*_COMPRESSED), "a compressed file", _UNPACK),
     (_starts(b"7z\xbc\xaf", b"Rar!"), "a 7-Zip or RAR archive", _UNPACK),
-    (lambda head: head[257:262] == b"ustar", "a tar archive", _TAR),
+    (lambda head: head[257:262] == b"ustar", "a tar archive", _TAR),  # POSIX.1-1988
     (
         _starts(b"\x89HDF\r\n\x1a\n"),
         "an HDF5 file",
         "Keras models are read by `ecgnb port`",
     ),
     (_starts(b"\x93NUMPY"), "a NumPy array (.npy)", "Read it with numpy.load"),
+    # end of directory
     (_starts(b"PK\x05\x06"), "an empty zip file", "Download or copy it again"),
     (
         lambda head: not any(head),

@@ -55,13 +55,14 @@ def _plain(value: Any, done: dict[int, Any], level: int) -> Any:
 def _configuration(value: Inert) -> Any:
     """Return the contents of an omegaconf or argparse object, any other as it is."""
     state = value.state
-    if isinstance(state, dict) and value.name.startswith("omegaconf."):
-        if "_content" in state:  # DictConfig, ListConfig
-            return state["_content"]
-        return state.get("_val", value)  # a node
-    if isinstance(state, dict) and value.name == "argparse.Namespace":
+    if not isinstance(state, dict):
+        return value
+    if value.name == "argparse.Namespace":
         return state
-    return value
+    if not value.name.startswith("omegaconf."):
+        return value
+    node = state.get("_val", value)
+    return state.get("_content", node)  # of DictConfig and ListConfig
 
 
 def walk(value: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -71,18 +72,18 @@ def walk(value: Any) -> Iterator[tuple[str, Any, Any]]:
         The path of the object's container, keys joined by dots; its own key or index;
         and the object.
     """
-    waiting: list[tuple[str, Any, Any, int]] = [("", "", value, 0)]
-    seen: dict[int, Any] = {}  # keeps the objects alive, so that ids stay theirs
-    while waiting:
-        path, name, item, level = waiting.pop()
+    stack: list[tuple[str, Any, Any, int]] = [("", "", value, 0)]
+    entered: dict[int, Any] = {}  # keeps the objects alive, so that ids stay theirs
+    while stack:
+        path, name, item, level = stack.pop()
         yield path, name, item
-        if id(item) in seen or level > _MAX_LEVELS:
+        if id(item) in entered or level > _MAX_LEVELS:
             continue
-        children = list(_children(item))
+        children = list(_children(item))  # a dict may be in itself
         if children:
-            seen[id(item)] = item
-        for key, child in reversed(children):
-            waiting.append((join_path(path, name), key, child, level + 1))
+            entered[id(item)] = item
+        for key, child in reversed(children):  # the first is on top of the stack
+            stack.append((join_path(path, name), key, child, level + 1))
 
 
 def _children(item: Any) -> Iterable[tuple[Any, Any]]:
@@ -93,7 +94,8 @@ def _children(item: Any) -> Iterable[tuple[Any, Any]]:
     if not isinstance(item, Inert):
         return ()
     state = item.state if isinstance(item.state, dict) else {"state": item.state}
-    return [*state.items(), *enumerate(item.args or ()), *enumerate(item.items)]
+    args = enumerate(item.args or ())
+    return [*state.items(), *args, *enumerate(item.items)]
 
 
 def join_path(path: str, name: Any) -> str:

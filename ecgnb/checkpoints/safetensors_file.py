@@ -45,7 +45,7 @@ def looks_like_safetensors(head: bytes, size: int) -> bool:
     length = int.from_bytes(head[:8], "little")
     if head[8:9] != b"{" or not 2 <= length <= MAX_HEADER:
         return False
-    return length + 8 <= size or head[9:10] in b'"}'
+    return length + 8 <= size or head[9:10] in b'"}'  # cut: begins as JSON
 
 
 def read_safetensors(path: Path) -> Container:
@@ -56,19 +56,21 @@ def read_safetensors(path: Path) -> Container:
     """
     size = path.stat().st_size
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
+        length = int.from_bytes(file.read(8), "little")  # of the header
         require_complete(path, size, length + 8)
         header = _parse_header(path, file.read(length))
-    header.pop("__metadata__", None)
-    extents, tensors = {}, {}
+    header.pop("__metadata__", None)  # text for people, no tensor
+    extents = {}
+    tensors = {}
     for name, entry in header.items():
         try:
-            extents[name], tensors[name] = _read_entry(name, entry, length + 8)
+            extent, ref = _read_entry(name, entry, length + 8)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise CheckpointError(
                 f"The tensor {brief(name)} in {path} is damaged: {str(error)[:200]}."
             ) from error
-        require_complete(path, size, extents[name].start + extents[name].n_bytes)
+        require_complete(path, size, extent.start + extent.n_bytes)
+        extents[name], tensors[name] = extent, ref
     return Container("safetensors", Unpickled(tensors, {}, set()), extents)
 
 
@@ -88,7 +90,7 @@ def _parse_header(path: Path, text: bytes) -> dict[str, Any]:
 def _read_entry(name: str, entry: Any, data: int) -> tuple[Extent, TensorRef]:
     """Return position and shape of a tensor; ``data`` is the first byte of all data."""
     dtype, shape = _DTYPES[entry["dtype"]], entry["shape"]
-    begin, end = entry["data_offsets"]
+    begin, end = entry["data_offsets"]  # bytes, from the end of the header
     if len(shape) > MAX_AXES:
         raise ValueError(f"it has {len(shape)} axes")
     for number in (begin, end, *shape):
@@ -97,8 +99,11 @@ def _read_entry(name: str, entry: Any, data: int) -> tuple[Extent, TensorRef]:
     n_bytes = end - begin
     if n_bytes != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"a {dtype} of shape {shape} does not have {n_bytes:,} bytes")
-    stride = [1] * len(shape)
-    for axis in range(len(shape) - 2, -1, -1):
-        stride[axis] = stride[axis + 1] * max(shape[axis + 1], 1)
+    stride: list[int] = []
+    step = 1  # row-major, as `torch.Tensor.contiguous` has it
+    for axis_size in reversed(shape):
+        stride.insert(0, step)
+        step *= max(axis_size, 1)
     ref = tensor_ref(StorageRef(name, dtype, n_bytes), dtype, 0, shape, stride)
-    return Extent(data + begin, n_bytes, alignment=min(dtype.itemsize, 8)), ref
+    alignment = min(dtype.itemsize, 8)
+    return Extent(data + begin, n_bytes, alignment=alignment), ref

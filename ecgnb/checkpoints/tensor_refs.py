@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,12 +20,12 @@ _STORAGE_DTYPES = {
     "Short": torch.int16, "Char": torch.int8, "Byte": torch.uint8, "Bool": torch.bool,
     "ComplexDouble": torch.complex128, "ComplexFloat": torch.complex64,
 }  # fmt: skip
-#: Dtype by a storage's class in a pickle; those of a GPU have the same bytes.
-STORAGES: Mapping[str, torch.dtype] = {
-    **{f"torch.{name}Storage": dtype for name, dtype in _STORAGE_DTYPES.items()},
-    **{f"torch.cuda.{name}Storage": dtype for name, dtype in _STORAGE_DTYPES.items()},
-}
-UNTYPED_STORAGE = "torch.storage.UntypedStorage"
+#: Dtype by a storage's class in a pickle; those of a GPU have the same bytes, and an
+#: untyped one has bytes alone.
+STORAGES = {"torch.storage.UntypedStorage": torch.uint8}
+for _name, _dtype in _STORAGE_DTYPES.items():
+    STORAGES[f"torch.{_name}Storage"] = _dtype
+    STORAGES[f"torch.cuda.{_name}Storage"] = _dtype
 
 #: Dtypes by the name that a pickle has beside an untyped storage.
 DTYPES: Mapping[str, torch.dtype] = {
@@ -41,7 +41,7 @@ MAX_AXES = 64  # the limit of PyTorch
 #: A view may repeat its storage (`expand`): up to so many elements it is read although
 #: the file has fewer.
 _MAX_REPEATED = 2**24
-_MAX_SIZE = 2**62
+_MAX_SIZE = 2**62  # sums of two stay within int64
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ class StorageRef:
 
     Attributes:
         key: its name in the file.
-        dtype: of its elements; ``None`` where the pickle has none.
+        dtype: of its elements; uint8 where the pickle has none.
         n_bytes: its size by the pickle.
         start: first byte in the storage called ``key``; files of old PyTorch have views
             of storages.
     """
 
     key: str
-    dtype: torch.dtype | None
+    dtype: torch.dtype
     n_bytes: int
     start: int = 0
 
@@ -93,11 +93,11 @@ class TensorRef:
     @property
     def end(self) -> int:
         """First byte of the storage behind the last element."""
-        if not self.numel:
+        if not self.numel:  # no last element
             return self.offset * self.dtype.itemsize
         last = self.offset
         for size, stride in zip(self.shape, self.stride, strict=True):
-            last += (size - 1) * stride
+            last += (size - 1) * stride  # elements
         return (last + 1) * self.dtype.itemsize
 
 
@@ -154,24 +154,21 @@ def storage_ref(key: Any) -> StorageRef | None:
     """
     if not isinstance(key, tuple) or len(key) not in (5, 6) or key[0] != "storage":
         return None
-    kind, name, numel = key[1], key[2], key[4]
-    if not isinstance(kind, Inert):
+    _, kind, name, _, numel, *views = key
+    if not isinstance(kind, Inert) or kind.name not in STORAGES:
         return None
-    dtype = STORAGES.get(kind.name)
-    if dtype is None and kind.name != UNTYPED_STORAGE:
-        return None
-    itemsize = dtype.itemsize if dtype else 1
+    dtype = STORAGES[kind.name]
     if not isinstance(name, str) or not _is_size(numel):
         raise ValueError(f"the storage {brief(name)} has {brief(numel)} elements")
-    view = key[5] if len(key) == 6 else None
-    if view is None:
-        return StorageRef(name, dtype, numel * itemsize)
+    if not views or views[0] is None:
+        return StorageRef(name, dtype, numel * dtype.itemsize)
+    view = views[0]
     if not isinstance(view, tuple) or len(view) != 3 or not _are_sizes(view[1:]):
         raise ValueError(f"a view of the storage {brief(name)} is no view")
-    _, start, length = view
+    _, start, length = view  # elements
     if start + length > numel:
         raise ValueError(f"a view of the storage {brief(name)} is not within it")
-    return StorageRef(name, dtype, length * itemsize, start * itemsize)
+    return StorageRef(name, dtype, length * dtype.itemsize, start * dtype.itemsize)
 
 
 def tensor_ref(
@@ -198,14 +195,14 @@ def tensor_ref(
             f"a tensor of shape {list(shape)} ends at byte {ref.end:,} of the storage "
             f"{brief(storage.key)}, which has {storage.n_bytes:,}"
         )
+    # empty axes do not hide the others
     n_elements = math.prod(max(size, 1) for size in shape)
     if n_elements > max(storage.n_bytes, _MAX_REPEATED):
         raise ValueError(
             f"a tensor of shape {list(shape)} repeats a storage of "
             f"{storage.n_bytes:,} bytes"
         )
-    start = offset + storage.start // dtype.itemsize
-    return TensorRef(dtype, ref.shape, ref.stride, start, storage.key)
+    return replace(ref, offset=offset + storage.start // dtype.itemsize)
 
 
 def _is_size(value: Any) -> bool:
@@ -227,17 +224,18 @@ def _rebuild_tensor(args: tuple[Any, ...]) -> TensorRef | None:
     if len(args) < 4 or not isinstance(args[0], StorageRef) or any(args[6:]):
         return None
     storage, offset, shape, stride = args[:4]
-    return tensor_ref(storage, storage.dtype or torch.uint8, offset, shape, stride)
+    return tensor_ref(storage, storage.dtype, offset, shape, stride)
 
 
 def _rebuild_tensor_v3(args: tuple[Any, ...]) -> TensorRef | None:
     """Build from the arguments of `_rebuild_tensor` with a dtype before metadata."""
-    if len(args) < 7 or not isinstance(args[0], StorageRef) or any(args[7:]):
+    if len(args) < 7 or not isinstance(args[0], StorageRef):
         return None
-    storage, offset, shape, stride = args[:4]
-    if not isinstance(args[6], Inert) or args[6].name not in DTYPES:
+    *others, dtype = args[:7]
+    if not isinstance(dtype, Inert) or dtype.name not in DTYPES:
         return None
-    return tensor_ref(storage, DTYPES[args[6].name], offset, shape, stride)
+    others[0] = replace(args[0], dtype=DTYPES[dtype.name])
+    return _rebuild_tensor((*others, *args[7:]))
 
 
 def _rebuild_parameter(args: tuple[Any, ...]) -> TensorRef | None:
@@ -249,11 +247,12 @@ def _rebuild_from_type(args: tuple[Any, ...]) -> TensorRef | None:
     """Build from ``(function, class, its arguments, attributes)``, no attributes."""
     if len(args) != 4 or not isinstance(args[2], tuple):
         return None
-    function, kind = args[:2]
+    function, kind, arguments, _ = args
     if not isinstance(function, Inert) or not isinstance(kind, Inert):
         return None
-    build = _REBUILD.get(function.name)
-    return build(args[2]) if build and kind.name in _CLASSES else None
+    if function.name not in _REBUILD or kind.name not in _CLASSES:
+        return None
+    return _REBUILD[function.name](arguments)
 
 
 _CLASSES = ("torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer")

@@ -30,7 +30,7 @@ from ecgnb.core.errors import CheckpointError, first_few
 SIGNATURE = b"PK\x03\x04"
 #: Size of the header before an entry, and the position in it of two lengths, name and
 #: extra field (APPNOTE 4.3.7).
-_HEADER, _LENGTHS = 30, 26
+_HEADER, _LENGTHS = 30, 26  # bytes
 
 #: Errors of `zipfile` for a damaged table of contents.
 _DAMAGE = (
@@ -69,7 +69,8 @@ class _Archive:
     def __init__(
         self, path: Path, file: BinaryIO, entries: list[zipfile.ZipInfo]
     ) -> None:
-        self.path, self.file, self.size = path, file, path.stat().st_size
+        self.path = path
+        self.file = file
         self.entries = {entry.filename: entry for entry in entries}
         self.extents: dict[str, Extent] = {}
         if len(self.entries) < len(entries):
@@ -80,7 +81,7 @@ class _Archive:
 
     def read(self) -> Container:
         """Interpret the values; return them with the positions of the storages."""
-        order = b"little"
+        order = b"little"  # of PyTorch before 2.1, which does not note it
         if f"{self.folder}/byteorder" in self.entries:
             order = self._content("byteorder")
         if order != b"little":
@@ -108,14 +109,15 @@ class _Archive:
                 folders.append(folder)
         if len(folders) != 1:
             raise CheckpointError(f"{self.path} is {_describe(names)}.")
-        program = (f"{folders[0]}/code/", f"{folders[0]}/constants.pkl")
+        folder = folders[0]
+        program = (f"{folder}/code/", f"{folder}/constants.pkl")
         if any(name.startswith(program) for name in names):
             raise CheckpointError(
                 f"{self.path} is a TorchScript archive: a program with weights, which "
                 "only torch.jit.load can use, by running it. If you trust it, load it "
                 "there and torch.save its state_dict(); else request the state_dict."
             )
-        return folders[0]
+        return folder
 
     def _content(self, name: str) -> bytes:
         """Return the bytes of a small entry, checked."""
@@ -133,8 +135,8 @@ class _Archive:
         """Return the position of an entry's bytes, from the header before it."""
         entry = self.entries[name]
         is_stored = entry.compress_type == zipfile.ZIP_STORED
-        encrypted = entry.flag_bits & 1
-        if not is_stored or encrypted or entry.compress_size != entry.file_size:
+        is_encrypted = entry.flag_bits & 1  # APPNOTE 4.4.4
+        if not is_stored or is_encrypted or entry.compress_size != entry.file_size:
             raise CheckpointError(
                 f"{brief(name)} in {self.path} is compressed or encrypted, which "
                 "torch.save never does: somebody packed the checkpoint anew. Unpack it "
@@ -149,8 +151,10 @@ class _Archive:
                 "should be."
             )
         name_length, extra_length = struct.unpack_from("<HH", header, _LENGTHS)
+        # the extra field aligns the data
         start = offset + _HEADER + name_length + extra_length
-        require_complete(self.path, self.size, start + entry.file_size)
+        require_complete(self.path, self.path.stat().st_size, start + entry.file_size)
+        # CRC-32 of the central directory
         return Extent(start, entry.file_size, entry.CRC)
 
     def _resolve(self, key: Any) -> StorageRef | None:
@@ -188,7 +192,7 @@ def _describe(names: list[str]) -> str:
     for name in names:
         if name.endswith(SUFFIXES):
             return f"a zip file with {brief(name)} in it; unpack it and open that file"
-    contents = first_few([brief(name) for name in names], 3) if names else "nothing"
+    contents = first_few(list(map(brief, names)), 3) or "nothing"
     return (
         "a zip file, but no checkpoint of torch.save: data.pkl is missing; it has "
         f"{contents}"

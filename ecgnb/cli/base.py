@@ -1,7 +1,7 @@
 """Click group of the `ecgnb` command; decorators and output that its commands share.
 
 A command is one function in a module of this package, registered by `command`; the
-modules are found by themselves. Commands import what they need inside the function, so
+modules are found by themselves. Commands import what is slow inside the function, so
 that ``ecgnb --help`` needs neither torch nor pandas.
 """
 
@@ -59,8 +59,15 @@ group = ecgnb_command.group
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON in place of a table."
 )
+#: Options of commands that read recordings.
+fs_option = click.option(
+    "--fs", type=float, help="Rate in Hz, for files that do not state it."
+)
+units_option = click.option(
+    "--units", help="Unit such as uV, for files that do not state it."
+)
 
-
+#: How the help writes the value of a parameter, by its type.
 _METAVARS = {
     str: "TEXT",
     int: "INTEGER",
@@ -81,6 +88,7 @@ class ParameterCommand(click.Command):
         options, parameters = [], []
         for option in self.get_params(ctx):
             record = option.get_help_record(ctx)
+            # The docstring explains the arguments.
             if record is None or not isinstance(option, click.Option):
                 continue
             if str(option.name).upper() in parameter_types():

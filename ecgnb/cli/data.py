@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from ecgnb.cli.base import command, json_option, print_json, print_table
+from ecgnb.cli.base import (
+    command,
+    fs_option,
+    json_option,
+    print_json,
+    print_table,
+    units_option,
+)
 
 
 @command()
@@ -20,7 +25,7 @@ def download(name: str, folder: str | None) -> None:
     """
     from ecgnb.data.catalog.download_dataset import download as download_dataset
 
-    print(download_dataset(name, Path(folder or f"data/{name}")))
+    print(download_dataset(name, folder or f"data/{name}"))
 
 
 @command()
@@ -35,7 +40,7 @@ def mapping(name: str, folder: str, output: str, label_set: str) -> None:
     """
     from ecgnb.data.catalog import build_mapping
 
-    print(build_mapping(name, Path(folder), Path(output), label_set=label_set))
+    print(build_mapping(name, folder, output, label_set=label_set))
 
 
 @command()
@@ -46,25 +51,31 @@ def demo(folder: str, records: int, seed: int) -> None:
     """Generate synthetic recordings as WFDB files with labels."""
     from ecgnb.data.demo.cohort_files import DemoConfig, make_demo
 
-    print(make_demo(Path(folder), DemoConfig(n_records=records, seed=seed)))
+    print(make_demo(folder, DemoConfig(n_records=records, seed=seed)))
 
 
 @command()
 @click.argument("file")
-@click.option("--fs", type=float, help="Rate in Hz, for files that do not state it.")
-@click.option("--units", help="Unit such as uV, for files that do not state it.")
+@fs_option
+@units_option
 @json_option
 def inspect(file: str, fs: float | None, units: str | None, as_json: bool) -> None:
     """Show what is in a recording."""
     from ecgnb.data.readers.reading import read_recording
 
     recording = read_recording(file, fs=fs, units=units)
+    # As text, because dates have no form in JSON.
     metadata = {name: str(value) for name, value in recording.metadata.items()}
     if as_json:
-        shape = {"fs": recording.fs, "n_samples": recording.n_samples}
-        leads = list(recording.leads)
-        record_id = recording.record_id
-        print_json({"record_id": record_id, **shape, "leads": leads, **metadata})
+        print_json(
+            {
+                "record_id": recording.record_id,
+                "fs": recording.fs,
+                "n_samples": recording.n_samples,
+                "leads": list(recording.leads),
+                **metadata,
+            }
+        )
         return
     print(recording)
     for name, value in metadata.items():

@@ -38,7 +38,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _fail(message: str, exit_code: int) -> int:
     print(f"ecgnb: {message}", file=sys.stderr)
     return exit_code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

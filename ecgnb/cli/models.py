@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -37,9 +38,13 @@ def inspect_checkpoint(file: str, tensors: bool, as_json: bool) -> None:
     if not as_json:
         print(inspection.text(all_tensors=tensors))
         return
-    rows = table_rows(inspection.tensors)
-    functions = table_rows(inspection.globals)
-    print_json({**inspection.summary, "globals": functions, "tensors": rows})
+    print_json(
+        {
+            **inspection.summary,
+            "globals": table_rows(inspection.globals),
+            "tensors": table_rows(inspection.tensors),
+        }
+    )
 
 
 @command(cls=VariadicCommand)
@@ -71,14 +76,7 @@ def inspect_checkpoint(file: str, tensors: bool, as_json: bool) -> None:
     show_default=True,
     help="Of any probability, for a lower precision.",
 )
-def bundle(
-    model: str,
-    out: str,
-    classes: tuple[str, ...],
-    precision: str,
-    recordings: tuple[str, ...],
-    max_change: float,
-) -> None:
+def bundle(model: str, out: str, **options: Any) -> None:
     """Write any model as one folder that predicts anywhere, with a model card.
 
     MODEL is a run, the folder of a bundle or a port, a checkpoint of a foundation
@@ -86,15 +84,8 @@ def bundle(
     """
     from ecgnb.stages.bundling import make_bundle
 
-    report = make_bundle(
-        model,
-        out,
-        classes=classes,
-        precision=precision,
-        recordings=recordings,
-        max_change=max_change,
-    )
-    if report is not None:
+    report = make_bundle(model, out, **options)
+    if report is not None:  # of a lower precision
         print(f"{report}\n")
     for name in ("bundle.json", "model.safetensors", "README.md"):
         print(Path(out) / name)

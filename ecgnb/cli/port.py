@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ecgnb.cli.base import group, json_option, print_json, print_table, table_rows
 from ecgnb.core.console import filled, terminal_width
 from ecgnb.core.errors import ConfigError, PortError
-
-if TYPE_CHECKING:
-    from ecgnb.port.inspection.inspect_keras import KerasInspection
-    from ecgnb.port.proof.reference import Reference
+from ecgnb.core.files import atomic_write
 
 _TABLE_NOTE = (
     "max|d|: largest difference; relative: to the layer's scale; float64: the port "
@@ -28,16 +24,16 @@ weights_option = click.option(
 )
 
 
-def _reference_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    function = click.option(
-        "--python",
-        metavar="PYTHON",
-        help="Interpreter that has Keras, to run the file in (verify: default "
-        "ECGNB_KERAS_PYTHON, then this one).",
-    )(function)
-    return click.option(
-        "--reference", metavar="GOLDEN.npz", help="Outputs of Keras, from a file."
-    )(function)
+reference_option = click.option(
+    "--reference", metavar="GOLDEN.npz", help="Outputs of Keras, from a file."
+)
+
+python_option = click.option(
+    "--python",
+    metavar="PYTHON",
+    help="Interpreter that has Keras, to run the file in (verify: default "
+    "ECGNB_KERAS_PYTHON, then this one).",
+)
 
 
 def _refuse_both(reference: str | None, python: str | None) -> None:
@@ -80,23 +76,20 @@ def inspect_files(
         layer, out = dump
         print(dump_weights(files[0], layer, out, weights=weights))
         return
-    inspections: list[KerasInspection] = []
-    problems = []
+    inspections, problems = [], []
     for file in files:
         try:
             inspections.append(inspect_keras(file, weights))
         except PortError as error:
             problems.append(str(error))
     if as_json:
-        print_json([_inspection_as_json(inspection) for inspection in inspections])
+        print_json(
+            [{**item.summary, "layers": table_rows(item.table)} for item in inspections]
+        )
     else:
         print("\n\n".join(map(str, inspections)))
-    if problems:
+    if problems:  # after the files that could be read were shown
         raise PortError("\n".join(problems))
-
-
-def _inspection_as_json(inspection: KerasInspection) -> dict[str, Any]:
-    return {**inspection.summary, "layers": table_rows(inspection.table)}
 
 
 @port.command()
@@ -116,7 +109,8 @@ def _inspection_as_json(inspection: KerasInspection) -> dict[str, Any]:
     help="Axes of the signal: batch, time, channel as in Keras, or channel before "
     "time.",
 )
-@_reference_options
+@reference_option
+@python_option
 @click.option(
     "--contract",
     metavar="NAME|FILE",
@@ -128,7 +122,7 @@ def _inspection_as_json(inspection: KerasInspection) -> dict[str, Any]:
 )
 @click.option("--notes", default="", help="Licence and attribution of the weights.")
 def convert(
-    file: str, reference: str | None, python: str | None, **options: Any
+    file: str, out: str, reference: str | None, python: str | None, **options: Any
 ) -> None:
     """Write a Keras model as a folder with a PyTorch model.
 
@@ -138,12 +132,10 @@ def convert(
     from ecgnb.port.proof.reference import Reference
 
     _refuse_both(reference, python)
-    expected: Reference | str | None = reference
+    expected: Any = reference  # a file, a `Reference` or nothing
     if python:
-        weights = options["weights"]
-        expected = Reference.from_keras(file, weights=weights, python=python)
-    folder = options.pop("out")
-    conversion = convert_model(file, folder, reference=expected, **options)
+        expected = Reference.from_keras(file, weights=options["weights"], python=python)
+    conversion = convert_model(file, out, reference=expected, **options)
     for name in ("model.py", "model.safetensors", "port.json", "report.html"):
         print(conversion.folder / name)
     if conversion.comparison is None:
@@ -153,13 +145,14 @@ def convert(
         )
         return
     print("\n" + filled(str(conversion.comparison), terminal_width()))
-    conversion.comparison.raise_if_failed()
+    conversion.comparison.raise_if_failed()  # the folder is kept to look into
 
 
 @port.command()
 @click.argument("path")
 @weights_option
-@_reference_options
+@reference_option
+@python_option
 @click.option("--plot", metavar="OUT.png", help="Draw the difference of every layer.")
 @json_option
 def verify(
@@ -202,7 +195,7 @@ def verify(
         print(filled(str(comparison), width))
     if plot:
         _save_figure(comparison.plot(), Path(plot))
-        click.echo(plot, err=as_json)
+        click.echo(plot, err=as_json)  # standard output holds nothing but the JSON
     if not comparison.passed:
         raise PortError(
             f"The port of {path} does not agree with its reference; see above."
@@ -210,9 +203,7 @@ def verify(
 
 
 def _save_figure(figure: Any, path: Path) -> None:
-    from ecgnb.core.files import atomic_write
-
     if path.suffix.lower() != ".png":
         raise ConfigError(f"--plot writes PNG; {path.name!r} does not end in .png.")
     with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+        figure.savefig(temporary, dpi=150)  # dots per inch

@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ecgnb.cli.base import command, json_option, print_json, print_table, table_rows
+from ecgnb.cli.base import (
+    command,
+    fs_option,
+    json_option,
+    print_json,
+    print_table,
+    table_rows,
+    units_option,
+)
 from ecgnb.core.errors import ConfigError, EcgnbError
+from ecgnb.core.files import write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,8 +47,8 @@ _MOST_CLASSES, _HIGHEST = 8, 3
     show_default=True,
     help="Name of a run, folder of a bundle, or a checkpoint.",
 )
-@click.option("--fs", type=float, help="Rate in Hz, for files that do not state it.")
-@click.option("--units", help="Unit such as uV, for files that do not state it.")
+@fs_option
+@units_option
 @click.option("--windows", is_flag=True, help="Also show the windows of each file.")
 @click.option("--out", metavar="FOLDER", help="Write tables and a record here.")
 @click.option("--embeddings", is_flag=True, help="With --out: write embeddings.npy.")
@@ -48,44 +57,40 @@ _MOST_CLASSES, _HIGHEST = 8, 3
 def predict(
     files: tuple[str, ...],
     run_name: str,
-    fs: float | None,
-    units: str | None,
     windows: bool,
     out: str | None,
     embeddings: bool,
     csv_file: str | None,
     as_json: bool,
+    **reading: Any,
 ) -> None:
     """Predict recordings with a trained model.
 
     FILES are recordings (WFDB, MATLAB, CSV or NumPy files), or folders with
     recordings in or below them.
     """
-    from ecgnb.core.files import write_csv
-    from ecgnb.stages.predict import infer_recordings
-    from ecgnb.stages.predict import predict as predict_files
+    from ecgnb.stages import predict as stage
 
     if embeddings and not out:
         raise ConfigError(
             "--embeddings writes embeddings.npy beside its windows.csv: add --out "
             "FOLDER."
         )
-    options: dict[str, Any] = {"run": run_name, "fs": fs, "units": units}
     tables = {}
     with redirect_stdout(sys.stderr):  # progress lines are no part of the table
-        if out or windows:
-            inference = infer_recordings(files, embeddings=embeddings, **options)
-            tables["recordings"] = inference.table
+        if not out and not windows:
+            table = stage.predict(files, run_name, **reading)
+        else:
+            inference = stage.infer_recordings(files, run_name, embeddings, **reading)
+            table = inference.table
             if windows:
                 tables["windows"] = inference.windows
             if out:
                 print(f"results in {inference.save(out)}")
-        else:
-            tables["recordings"] = predict_files(files, **options)
     if csv_file:
-        write_csv(csv_file, tables["recordings"])
-    _print_tables(tables, as_json)
-    if (tables["recordings"]["problem"].fillna("") != "").all():
+        write_csv(csv_file, table)
+    _print_tables({"recordings": table, **tables}, as_json)
+    if (table["problem"].fillna("") != "").all():
         raise EcgnbError(
             "None of the recordings could be used; the column `problem` has the reason."
         )
@@ -99,8 +104,8 @@ def _print_tables(tables: dict[str, pd.DataFrame], as_json: bool) -> None:
         rows = {name: table_rows(table) for name, table in tables.items()}
         print_json(rows if len(rows) > 1 else rows["recordings"])
         return
-    for number, table in enumerate(tables.values()):
-        if number > 0:
+    for name, table in tables.items():
+        if name != "recordings":
             print()
         print_table(_highest_probabilities(table))
 
@@ -117,5 +122,6 @@ def _highest_probabilities(table: pd.DataFrame) -> pd.DataFrame:
 
     title = f"highest {_HIGHEST} of {len(classes)}"
     narrow = table.drop(columns=[*classes, "prediction"], errors="ignore")
+    # beside the name of the recording
     narrow.insert(1, title, table[classes].apply(highest, axis=1))
     return narrow

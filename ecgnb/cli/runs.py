@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -15,6 +16,9 @@ from ecgnb.cli.base import (
     run_parameters,
 )
 from ecgnb.core.errors import ConfigError
+from ecgnb.run.config import RunConfig
+from ecgnb.run.run import Run
+from ecgnb.run.session import find_run, list_runs, log_to, open_run, project_root
 
 #: Columns of the history that `ecgnb train` prints.
 _HISTORY = ["epoch", "train_loss", "valid_loss", "macro_f1", "macro_auroc", "seconds"]
@@ -33,8 +37,7 @@ def run(parameters: dict[str, Any], notebook: str | None, output: str | None) ->
     """
     from ecgnb.run.headless import notebook_run, run_notebook
 
-    executed = run_notebook(parameters, notebook, output)
-    print(f"\nexecuted notebook  {executed}")
+    print(f"\nexecuted notebook  {run_notebook(parameters, notebook, output)}")
     opened = notebook_run(parameters, notebook)
     if opened is not None:
         for title, path in opened.result_paths().items():
@@ -50,7 +53,6 @@ def train(parameters: dict[str, Any], run: str) -> None:
     RUN is the name of an existing run; without it, the parameters decide.
     """
     from ecgnb.run.preflight import preflight
-    from ecgnb.run.session import find_run, log_to, open_run
     from ecgnb.stages.cohort import load_cohort
     from ecgnb.stages.prepare import prepare
     from ecgnb.stages.split import split
@@ -63,6 +65,7 @@ def train(parameters: dict[str, Any], run: str) -> None:
             "Give the name of a run or parameters, not both: a run keeps the "
             "parameters it was created with."
         )
+    # None is "not set": the run of the defaults, not the latest one.
     opened = find_run(run) if run else open_run(parameters or {"PROFILE": None})
     log_to(opened)
 
@@ -72,9 +75,10 @@ def train(parameters: dict[str, Any], run: str) -> None:
         prepare(opened)
         split(opened)
 
+    # The other processes of torchrun wait for it.
     on_rank_zero(prepare_training, opened.config.training, opened.folder)
     train_run(opened)
-    if is_first_process():
+    if is_first_process():  # one table, however many processes
         print_table(opened.history[_HISTORY])
 
 
@@ -86,10 +90,7 @@ def preflight(parameters: dict[str, Any], as_json: bool) -> None:
     from ecgnb.core.compatibility import refuse_broken
 
     refuse_broken()  # first, because a broken package may not even import
-    from ecgnb.run.config import RunConfig
     from ecgnb.run.preflight import preflight as check
-    from ecgnb.run.run import Run
-    from ecgnb.run.session import project_root
 
     config = RunConfig.from_parameters(parameters)
     print_table(check(Run(project_root(), config)), as_json)
@@ -103,18 +104,14 @@ def list_parameters(
     parameters: dict[str, Any], run_name: str | None, as_json: bool
 ) -> None:
     """List all parameters: resolved value, where it came from, meaning."""
-    from ecgnb.run.config import RunConfig
-    from ecgnb.run.session import find_run
-
     if run_name:
         config = find_run(run_name).config
     else:
         config = RunConfig.from_parameters(parameters)
     table = config.table()
     if not as_json:
-        table["value"] = table["value"].map(
-            lambda value: json.dumps(value, ensure_ascii=False)
-        )
+        as_json_text = functools.partial(json.dumps, ensure_ascii=False)
+        table["value"] = table["value"].map(as_json_text)
     print_table(table, as_json)
 
 
@@ -123,7 +120,4 @@ def list_parameters(
 @json_option
 def runs(run: str, as_json: bool) -> None:
     """List the runs of this project, or the stages of one RUN."""
-    from ecgnb.run.session import find_run, list_runs
-
-    table = find_run(run).stages_table() if run else list_runs()
-    print_table(table, as_json)
+    print_table(find_run(run).stages_table() if run else list_runs(), as_json)

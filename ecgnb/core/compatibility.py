@@ -94,9 +94,10 @@ def installed_versions() -> dict[str, str]:
     """Return the versions of Python and of all packages that are checked, where
     installed.
     """
-    names = {item.name for item in _requirements()}
-    names.update(known.package for known in KNOWN)
-    versions = {"python": ".".join(map(str, sys.version_info[:3]))}
+    names = {known.package for known in KNOWN}
+    names.update(requirement.name for requirement in _all_requirements())
+    # Without "rc1" or "+", as platform.python_version() may have them.
+    versions = {"python": "{}.{}.{}".format(*sys.version_info)}
     for name in sorted(names):
         try:
             versions[name] = importlib.metadata.version(name)
@@ -124,18 +125,15 @@ def judge_versions(installed: Mapping[str, str]) -> Iterator[Verdict]:
                 finding += f" with {known.other} {installed[known.other]}"
             finding += f": {known.problem} ({known.source})."
             yield Verdict(known.status, finding, known.advice)
-    required = _required()
-    for requirement in required:
-        if not _satisfied(requirement, installed):
-            name = requirement.name
-            with_problems.add(name)
-            version = installed.get(name, "is not installed")
-            finding = f"{name} {version}: {NAME} needs {name}{requirement.specifier}."
-            yield Verdict("fail", finding, f'pip install "{requirement}"')
     good = [f"python {installed['python']}"]
-    for requirement in required:
-        if requirement.name not in with_problems:
-            good.append(f"{requirement.name} {installed[requirement.name]}")
+    for requirement in _requirements():
+        name, versions = requirement.name, requirement.specifier
+        version = installed.get(name, "is not installed")
+        if not _is_installed(name, versions, installed):
+            finding = f"{name} {version}: {NAME} needs {name}{versions}."
+            yield Verdict("fail", finding, f'pip install "{requirement}"')
+        elif name not in with_problems:
+            good.append(f"{name} {version}")
     yield Verdict("pass", f"no known problem with {', '.join(good)}")
 
 
@@ -145,30 +143,31 @@ def judge_extras(installed: Mapping[str, str]) -> Verdict:
     """
     present, missing = [], []
     for extra in extras():
-        requirements = extra_requirements(extra)
-        if all(_satisfied(requirement, installed) for requirement in requirements):
+        if all(
+            _is_installed(requirement.name, requirement.specifier, installed)
+            for requirement in extra_requirements(extra)
+        ):
             present.append(extra)
         else:
             missing.append(extra)
     finding = f"installed: {', '.join(present) or 'none'}"
-    if not missing:
-        return Verdict("pass", finding)
-    return Verdict(
-        "pass",
-        f"{finding}; not installed: {', '.join(missing)}",
-        f'Where you need them: pip install "{NAME}[{",".join(missing)}]"',
-    )
+    advice = ""
+    if missing:
+        finding += f"; not installed: {', '.join(missing)}"
+        advice = f'Where you need them: pip install "{NAME}[{",".join(missing)}]"'
+    return Verdict("pass", finding, advice)
 
 
 def refuse_broken() -> None:
     """Raise an `EcgnbError` if an installed version stops a run; none of the packages
     is imported for it.
     """
-    verdicts = judge_versions(installed_versions())
-    failed = [verdict for verdict in verdicts if verdict.status == "fail"]
-    if failed:
-        lines = [f"- {verdict.finding} {verdict.what_to_do}" for verdict in failed]
-        raise EcgnbError("This installation cannot work as it is:\n" + "\n".join(lines))
+    lines = ["This installation cannot work as it is:"]
+    for verdict in judge_versions(installed_versions()):
+        if verdict.status == "fail":
+            lines.append(f"- {verdict.finding} {verdict.what_to_do}")
+    if len(lines) > 1:
+        raise EcgnbError("\n".join(lines))
 
 
 def extras() -> list[str]:
@@ -184,47 +183,40 @@ def extras() -> list[str]:
 
 def extra_requirements(extra: str) -> list[Requirement]:
     """Return what an extra installs on this machine, beyond what is always required."""
-    required = _required()
+    required = _requirements()
+    return [other for other in _requirements(extra) if other not in required]
+
+
+def _requirements(extra: str = "") -> list[Requirement]:
+    """Return what is required on this machine with an extra; "" is none."""
     requirements = []
-    for requirement in _requirements():
-        marker = requirement.marker  # such as: extra == "port"
-        if requirement in required or marker is None:
-            continue
-        if marker.evaluate({"extra": extra}):
+    for requirement in _all_requirements():
+        marker = requirement.marker  # such as: sys_platform == "win32", extra == "port"
+        if marker is None or marker.evaluate({"extra": extra}):
             requirements.append(requirement)
     return requirements
 
 
-def _required() -> list[Requirement]:
-    """Return what the package requires on this machine without any extra."""
-    required = []
-    for requirement in _requirements():
-        marker = requirement.marker  # such as: sys_platform == "win32"
-        if marker is None or marker.evaluate({"extra": ""}):
-            required.append(requirement)
-    return required
-
-
-def _requirements() -> list[Requirement]:
-    """Return all requirements of the installed package, none if it is not installed."""
+def _all_requirements() -> list[Requirement]:
+    """Return the requirements of the installed package on any machine and with any
+    extra, none if it is not installed.
+    """
     try:
-        texts = importlib.metadata.requires(NAME) or []
+        return list(map(Requirement, importlib.metadata.requires(NAME) or []))
     except importlib.metadata.PackageNotFoundError:
         return []
-    return [Requirement(text) for text in texts]
 
 
 def _applies(known: Known, installed: Mapping[str, str]) -> bool:
-    if not _within(known.versions, installed.get(known.package)):
+    if not _is_installed(known.package, SpecifierSet(known.versions), installed):
         return False
-    return not known.other or _within(known.other_versions, installed.get(known.other))
+    other_versions = SpecifierSet(known.other_versions)
+    return not known.other or _is_installed(known.other, other_versions, installed)
 
 
-def _satisfied(requirement: Requirement, installed: Mapping[str, str]) -> bool:
-    return _within(str(requirement.specifier), installed.get(requirement.name))
-
-
-def _within(versions: str, version: str | None) -> bool:
-    return version is not None and SpecifierSet(versions).contains(
-        version, prereleases=True
-    )
+def _is_installed(
+    name: str, versions: SpecifierSet, installed: Mapping[str, str]
+) -> bool:
+    version = installed.get(name)
+    # A prerelease counts too: 2.10.0rc1 of PyTorch has what 2.10 has.
+    return version is not None and versions.contains(version, prereleases=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -31,14 +31,17 @@ def text_table(table: pd.DataFrame, width: int | None = None) -> str:
         width: characters per line, to which the longest cells are wrapped; None wraps
             nothing.
     """
-    cells = table.map(_cell)
+    cells = table.map(_cell).where(table.notna(), "")
     cells = cells.loc[:, (cells != "").any()]
     rows = [list(map(str, cells.columns)), *cells.to_numpy().tolist()]
-    columns = list(zip(*rows, strict=True))
-    widths = [max(map(len, column)) for column in columns]
+    widths, longest_words = [], []
+    for column in zip(*rows, strict=True):
+        widths.append(max(map(len, column)))
+        words = " ".join(column).split()
+        longest_words.append(max(map(len, words), default=0))
     if width:
-        longest_words = [max(map(len, " ".join(column).split())) for column in columns]
-        _shrink(widths, longest_words, width - 2 * len(widths) + 2)
+        gaps = 2 * (len(widths) - 1)  # two spaces between columns
+        _shrink(widths, longest_words, width - gaps)
     lines: list[str] = []
     for row in rows:
         lines += _wrapped_row(row, widths)
@@ -51,14 +54,11 @@ def _shrink(widths: list[int], longest_words: list[int], total: int) -> None:
     """
     for limits in (longest_words, [_MIN_WIDTH] * len(widths)):
         while sum(widths) > total:
-            # Columns at their limit count as empty.
-            room = [
-                w if w > limit else 0 for w, limit in zip(widths, limits, strict=True)
-            ]
-            widest = max(room)
-            if widest == 0:
+            wide = [i for i, limit in enumerate(limits) if widths[i] > limit]
+            if not wide:
                 break
-            widths[room.index(widest)] -= 1
+            widest = max(wide, key=widths.__getitem__)
+            widths[widest] -= 1
 
 
 def _wrapped_row(row: list[str], widths: list[int]) -> list[str]:
@@ -67,19 +67,14 @@ def _wrapped_row(row: list[str], widths: list[int]) -> list[str]:
         textwrap.wrap(cell, width, break_on_hyphens=False)
         for cell, width in zip(row, widths, strict=True)
     ]
-    lines = list(zip_longest(*wrapped, fillvalue="")) or [("",) * len(row)]
-    texts = []
-    for line in lines:
-        padded = [part.ljust(width) for part, width in zip(line, widths, strict=True)]
-        texts.append("  ".join(padded).rstrip())
-    return texts
+    lines = []
+    for parts in zip_longest(*wrapped, fillvalue=""):
+        padded = map(str.ljust, parts, widths)
+        lines.append("  ".join(padded).rstrip())
+    return lines or [""]  # of a row without text
 
 
 def _cell(value: Any) -> str:
-    import pandas as pd  # here, because `ecgnb --help` needs no pandas
-
-    if value is None or value is pd.NA or value != value:
-        return ""
     return f"{value:.3f}" if isinstance(value, float) else printable(str(value))
 
 
@@ -90,18 +85,15 @@ def printable(text: str) -> str:
     >>> printable("conv1d\x1b[2J")
     'conv1d?[2J'
     """
-    return re.sub(r"[^\x20-\x7e]", _question_mark, " ".join(text.split()))
-
-
-def _question_mark(match: re.Match[str]) -> str:
-    return match[0] if match[0].isprintable() else "?"
+    one_line = " ".join(text.split())
+    return "".join(char if char.isprintable() else "?" for char in one_line)
 
 
 def text_facts(facts: dict[str, Any], width: int | None = None) -> str:
     """Return one fact per line: the name, then the value, wrapped at ``width``
     characters and aligned.
     """
-    left = max((len(name) for name in facts), default=0) + 2
+    left = max(map(len, facts), default=0) + 2
     room = max(width - left, 2 * _MIN_WIDTH) if width else _NO_TERMINAL
     lines = []
     for name, value in facts.items():
@@ -109,7 +101,7 @@ def text_facts(facts: dict[str, Any], width: int | None = None) -> str:
         for paragraph in str(value).split("\n"):
             for part in textwrap.wrap(paragraph, room) or [""]:
                 lines.append(f"{title:<{left}}{part}".rstrip())
-                title = ""
+                title = ""  # only in front of the first line
     return "\n".join(lines)
 
 
@@ -122,7 +114,7 @@ def filled(text: str, width: int) -> str:
 
 
 def html_table(
-    table: pd.DataFrame, formatters: Mapping[str, Callable[[Any], str]] | None = None
+    table: pd.DataFrame, formatters: dict[Any, Callable[[Any], str]] | None = None
 ) -> str:
     """Return a table for a notebook: left-aligned, without an index."""
     text = table.to_html(
@@ -130,7 +122,8 @@ def html_table(
         na_rep="",
         justify="left",
         escape=True,
-        formatters=dict(formatters or {}),
+        formatters=formatters,
     )
+    # In the cells, because the style sheets of notebooks align and wrap them.
     style = "text-align:left; white-space:nowrap"
     return re.sub("<(t[dh])>", rf"<\1 style='{style}'>", text)

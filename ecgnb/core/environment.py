@@ -60,15 +60,17 @@ def describe_gpus() -> list[dict[str, Any]]:
     if torch.cuda.is_available():
         gpus = []
         for index in range(torch.cuda.device_count()):
-            free, total = torch.cuda.mem_get_info(index)
-            name = torch.cuda.get_device_name(index)
-            memory = {
-                "memory_gb": round(total / 1e9, 1),
-                "free_gb": round(free / 1e9, 1),
-            }
-            gpus.append({"name": name, **memory})
+            free, total = torch.cuda.mem_get_info(index)  # bytes
+            gpus.append(
+                {
+                    "name": torch.cuda.get_device_name(index),
+                    "memory_gb": round(total / 1e9, 1),
+                    "free_gb": round(free / 1e9, 1),
+                }
+            )
         return gpus
     if torch.backends.mps.is_available():
+        # It shares the memory of the machine.
         return [{"name": "Apple GPU (mps)", "memory_gb": None, "free_gb": None}]
     return []
 

@@ -16,7 +16,9 @@ def first_few(items: Sequence[object], count: int = 5) -> str:
     """
     text = ", ".join(map(str, items[:count]))
     more = len(items) - count
-    return f"{text} and {more} more" if more > 0 else text
+    if more > 0:
+        text += f" and {more} more"
+    return text
 
 
 class EcgnbError(Exception):

@@ -53,14 +53,13 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         _flush_to_disk(temporary)
         _set_default_permissions(temporary)
         _replace(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, FileNotFoundError | FileError):
-            raise
-        if isinstance(error, OSError):
-            raise _file_error(path, error) from error
+    except (FileNotFoundError, FileError):
         raise
+    except OSError as error:
+        raise _file_error(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):  # it is gone after a success
+            temporary.unlink()
 
 
 def _set_default_permissions(file: Path) -> None:
@@ -113,7 +112,7 @@ def _replace(source: Path, target: Path, attempts: int = 5) -> None:
         except PermissionError:
             if os.name != "nt" or attempt == attempts - 1:
                 raise
-            time.sleep(0.05 * 2**attempt)
+            time.sleep(0.05 * 2**attempt)  # 50 ms, doubled each time
 
 
 def remove_leftovers(folder: str | Path) -> int:
@@ -151,7 +150,7 @@ def _may_be_running(pid: int) -> bool:
     if os.name == "nt":  # os.kill would end the process there
         return True
     try:
-        os.kill(pid, 0)
+        os.kill(pid, 0)  # signal 0 only checks
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:  # it is running, for another user
@@ -167,6 +166,7 @@ def _is_zombie(pid: int) -> bool:
         state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
+    # pid (command) state ...; the command may contain spaces and parentheses
     return state.rpartition(")")[2].split()[:1] == ["Z"]
 
 
@@ -185,6 +185,15 @@ def write_json(path: str | Path, value: Any) -> None:
 def read_json(path: str | Path) -> Any:
     """Read a JSON file written in UTF-8."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def read_dict(path: str | Path) -> dict[str, Any]:
+    """Read a small JSON file, {} where it is missing, damaged or no object."""
+    try:
+        content = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def write_csv(path: str | Path, table: pd.DataFrame) -> None:
@@ -214,7 +223,7 @@ def sha256_file(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes as hex digits."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
+        while block := file.read(1 << 20):  # 1 MiB
             digest.update(block)
     return digest.hexdigest()
 

@@ -8,8 +8,8 @@ import json
 import math
 import os
 import re
-import types
 import typing
+from collections.abc import Callable
 from typing import Any
 
 from ecgnb.core.errors import ConfigError
@@ -31,12 +31,9 @@ def field_help(config: type) -> dict[str, str]:
     'resamples behind each interval'
     """
     docstring = inspect.getdoc(config) or ""
-    section = re.search(r"^Attributes:\n(.*?)(?=^\S|\Z)", docstring, re.M | re.S)
-    if section is None:
-        return {}
-    entries = re.findall(
-        r"^ {4}(\w+): (.*?)(?=^ {4}\w+: |\Z)", section.group(1), re.M | re.S
-    )
+    _, _, section = docstring.partition("\nAttributes:\n")
+    section = re.split(r"^\S", section, maxsplit=1, flags=re.M)[0]
+    entries = re.findall(r"^ {4}(\w+): (.*?)(?=^ {4}\w+: |\Z)", section, re.M | re.S)
     texts = {}
     for name, text in entries:
         plain = text.replace("``", "")  # markup of Sphinx, noise in a terminal
@@ -46,7 +43,9 @@ def field_help(config: type) -> dict[str, str]:
 
 def choices_of(hint: Any) -> tuple[Any, ...]:
     """Return the values of a ``Literal`` type, () for any other type."""
-    return typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+    if typing.get_origin(hint) is not typing.Literal:
+        return ()
+    return typing.get_args(hint)
 
 
 def check_choices(config: Any) -> None:
@@ -82,17 +81,8 @@ def convert(name: str, value: Any, hint: Any) -> Any:
     if kind is typing.Literal:
         _check_choice(name, value, typing.get_args(hint))
         return value
-    if kind in (tuple, list):
-        item_hint, *_ = typing.get_args(hint) or (Any,)
-        return _convert_sequence(name, value, item_hint)
-    if kind is dict:
-        return _convert_dict(name, value)
-    if kind in (types.UnionType, typing.Union):  # X | None; None is never passed
-        return convert(name, value, typing.get_args(hint)[0])
-    if hint is bool:
-        return _convert_bool(name, value)
-    if hint in (int, float):
-        return _convert_number(name, value, hint)
+    if kind in _CONVERTERS:
+        return _CONVERTERS[kind](name, value, hint)
     if hint is str and isinstance(value, str | os.PathLike):
         return os.fspath(value)
     raise _wrong_type(name, value, hint)
@@ -107,8 +97,8 @@ def _convert_number(name: str, value: Any, hint: type) -> Any:
         raise ConfigError(
             f"{name} is {value!r}; it needs a finite number, such as 1.0."
         )
-    # int(2.5) is 2, and True is an integer in Python.
-    if isinstance(value, bool) or (not isinstance(value, str) and number != value):
+    is_exact = isinstance(value, str) or number == value  # int(2.5) is 2
+    if isinstance(value, bool) or not is_exact:  # True is an integer in Python
         raise _wrong_type(name, value, hint)
     return number
 
@@ -121,7 +111,7 @@ def _wrong_type(name: str, value: Any, hint: Any) -> ConfigError:
     )
 
 
-def _convert_bool(name: str, value: Any) -> bool:
+def _convert_bool(name: str, value: Any, _: Any) -> bool:
     if isinstance(value, bool):
         return value
     text = value.strip().lower() if isinstance(value, str) else ""
@@ -130,22 +120,24 @@ def _convert_bool(name: str, value: Any) -> bool:
     return text == "true"
 
 
-def _convert_sequence(name: str, value: Any, item_hint: Any) -> tuple[Any, ...]:
+def _convert_sequence(name: str, value: Any, hint: Any) -> tuple[Any, ...]:
     if isinstance(value, str) and value.strip().startswith("["):  # JSON
         value = _parse_json(name, value)
     elif isinstance(value, str):
-        value = [part.strip() for part in re.split(r"[,|]", value) if part.strip()]
+        parts = map(str.strip, re.split(r"[,|]", value))
+        value = list(filter(None, parts))  # "a,,b" has two parts
     if not isinstance(value, list | tuple):
         raise ConfigError(
             f"{name} is {value!r}; it needs a list such as ['a', 'b'] or the text "
             "'a,b'."
         )
+    item_hint, *_ = typing.get_args(hint) or (Any,)
     if item_hint is Any:
         return tuple(value)
     return tuple(convert(f"an item of {name}", item, item_hint) for item in value)
 
 
-def _convert_dict(name: str, value: Any) -> dict[str, Any]:
+def _convert_dict(name: str, value: Any, _: Any) -> dict[str, Any]:
     if isinstance(value, str):
         value = _parse_json(name, value) if value.strip() else {}
     if not isinstance(value, dict):
@@ -163,3 +155,14 @@ def _parse_json(name: str, text: str) -> Any:
         raise ConfigError(
             f"{name} is {text!r}, which is no valid JSON: {error}."
         ) from error
+
+
+#: Functions of the parameter's name, a value and the type hint.
+_CONVERTERS: dict[Any, Callable[..., Any]] = {
+    bool: _convert_bool,
+    int: _convert_number,
+    float: _convert_number,
+    list: _convert_sequence,
+    tuple: _convert_sequence,
+    dict: _convert_dict,
+}

@@ -25,11 +25,13 @@ def mode() -> str:
     chosen = os.environ.get("ECGNB_PROGRESS", "")
     if chosen in ("bar", "lines", "quiet"):
         return chosen
-    if "ipykernel" not in sys.modules:
-        return "bar" if sys.stderr.isatty() else "lines"
-    # JupyterLab, VS Code and Colab set one of these; nbclient and papermill set none.
-    live = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")
-    return "bar" if any(name in os.environ for name in live) else "lines"
+    if "ipykernel" in sys.modules:
+        # JupyterLab, VS Code and Colab set one of these; papermill sets none.
+        live = {"JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG"}
+        is_watched = not live.isdisjoint(os.environ)
+    else:
+        is_watched = sys.stderr.isatty()
+    return "bar" if is_watched else "lines"
 
 
 def say(line: str) -> None:
@@ -40,7 +42,7 @@ def say(line: str) -> None:
 
 
 def progress(
-    items: Iterable[T], total: int | None = None, title: str = "", leave: bool = False
+    items: Iterable[T], total: int | None = None, title: str = ""
 ) -> Iterator[T]:
     """Iterate over ``items`` and show the progress.
 
@@ -53,7 +55,7 @@ def progress(
     if display == "bar":
         from tqdm.auto import tqdm  # here, because a headless run needs no widgets
 
-        yield from tqdm(items, total=total, desc=title, leave=leave)
+        yield from tqdm(items, total=total, desc=title, leave=False)
     elif display == "lines":
         yield from _with_lines(items, total, title)
     else:

@@ -15,14 +15,12 @@ from ecgnb.core.errors import ConfigError
 T = TypeVar("T")
 
 
-def nearest(name: str, known: list[str] | tuple[str, ...], count: int = 3) -> list[str]:
+def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """Return up to ``count`` of the ``known`` names that are most like ``name``, best
     first.
     """
     lowered = {other.lower(): other for other in known}
-    matches = difflib.get_close_matches(
-        name.lower(), list(lowered), n=count, cutoff=0.5
-    )
+    matches = difflib.get_close_matches(name.lower(), lowered, n=count, cutoff=0.5)
     return [lowered[match] for match in matches]
 
 
@@ -33,8 +31,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("xresnet", ["xresnet1d18", "resnet1d"])
     " Did you mean 'resnet1d' or 'xresnet1d18'?"
     """
-    near = nearest(str(name), list(known))
-    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    names = " or ".join(map(repr, nearest(str(name), known)))
+    return f" Did you mean {names}?" if names else ""
 
 
 def import_submodules(package_name: str) -> None:
@@ -143,28 +141,29 @@ def build_from_spec(registry: Registry[type[T]], spec: Any) -> T:
         )
     name = spec["name"]
     entry: Any = registry.get(name)
-    options = {key: value for key, value in spec.items() if key != "name"}
-    _check_options(f"The {registry.kind} {name!r}", entry, options)
-    for key, value in options.items():
-        if isinstance(value, list):  # as JSON has it; the dataclasses have tuples
-            options[key] = tuple(value)
+    options = {}
+    for key, value in spec.items():
+        if key != "name":  # JSON has lists where the dataclasses have tuples
+            options[key] = tuple(value) if isinstance(value, list) else value
+    title = f"The {registry.kind} {name!r}"
+    _check_options(title, entry, options)
     try:
         return entry(**options)
     except TypeError as error:  # text where a number is compared
         raise ConfigError(
-            f"The {registry.kind} {name!r} cannot be built with {options!r}: {error}."
+            f"{title} cannot be built with {options!r}: {error}."
         ) from error
 
 
 def _check_options(title: str, entry: Any, options: Mapping[str, Any]) -> None:
-    known = {field.name: field for field in fields(entry)}
+    known = [field.name for field in fields(entry)]
     for option in options:
         if option not in known:
             hint = did_you_mean(option, known)
             raise ConfigError(
                 f"{title} has no option {option!r}.{hint} It has: {', '.join(known)}."
             )
-    for name, field in known.items():
-        optional = (field.default, field.default_factory) != (MISSING, MISSING)
-        if name not in options and not optional:
-            raise ConfigError(f"{title} needs the option {name!r}.")
+    for field in fields(entry):
+        is_required = field.default is field.default_factory is MISSING
+        if is_required and field.name not in options:
+            raise ConfigError(f"{title} needs the option {field.name!r}.")

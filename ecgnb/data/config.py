@@ -139,7 +139,7 @@ class PrepareConfig:
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """How the records are parted.
+    """How the records are split.
 
     Attributes:
         split: "stratified" by label; "official" folds of the data set; "kfold"

@@ -37,6 +37,7 @@ def as_manifest(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFram
     columns: dict[str, pd.Series] = {}
     for name, kind in COLUMNS.items():
         if kind == "str":
+            # a column of missing numbers takes text only as objects
             columns[name] = table[name].astype(object).fillna("").astype("str")
         else:
             dtype = pd.api.types.pandas_dtype(kind)

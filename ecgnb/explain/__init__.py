@@ -4,7 +4,6 @@ relevance propagation.
 
 from ecgnb.core.registry import import_submodules
 from ecgnb.explain.averaged_gradients import (
-    completeness_gap,
     integrated_gradients,
     smoothgrad,
     vargrad,
@@ -33,7 +32,6 @@ from ecgnb.figures.attributions import plot_attribution, positive_relevance
 __all__ = [
     "EXPLAINERS",
     "attention_saliency",
-    "completeness_gap",
     "explain",
     "grad_cam",
     "gradient",

@@ -31,8 +31,7 @@ def integrated_gradients(
     al. 2017, equation 1).
 
     The integral is taken by the midpoint rule. In the limit the attributions of a
-    record sum to the logit's change from the baseline to the input; see
-    `completeness_gap`.
+    record sum to the logit's change from the baseline to the input.
 
     Args:
         model: gives logits ``[B, K]``.
@@ -55,54 +54,16 @@ def integrated_gradients(
         spans = list(map(torch.sub, case.inputs, starts))
 
         def version(step: int) -> Tensors:
-            fraction = (step + 0.5) / steps
+            fraction = (step + 0.5) / steps  # midpoint rule
             line = zip(starts, spans, strict=True)
             return tuple(start + fraction * span for start, span in line)
 
-        sums = [torch.zeros_like(x) for x in case.inputs]
+        sums = list(map(torch.zeros_like, case.inputs))
         for gradients in _gradients_of_versions(case, version, steps):
             for total, gradient in zip(sums, gradients, strict=True):
-                total += gradient.sum(0)
+                total += gradient.sum(0)  # over the versions of a chunk
         integrals = zip(spans, sums, strict=True)
         return case.pack(tuple(span * total / steps for span, total in integrals))
-
-
-def completeness_gap(
-    model: nn.Module,
-    inputs: Inputs,
-    attribution: Inputs,
-    target: Target = None,
-    *,
-    baseline: Baseline = 0.0,
-) -> Tensor:
-    """Return each record's sum of attributions - (logit of the input - logit of the
-    baseline): 0 when they are complete.
-
-    Args:
-        model: as for `integrated_gradients`.
-        inputs: as for `integrated_gradients`.
-        attribution: result of a method for these inputs.
-        target: as in the call of that method.
-        baseline: as in the call of that method.
-
-    Returns:
-        ``[B]``, in logits.
-
-    Raises:
-        ConfigError: the baseline or the attribution does not fit; else see
-            `ecgnb.explain.base.prepared`.
-    """
-    parts = attribution if isinstance(attribution, tuple) else (attribution,)
-    shapes = [list(part.shape) for part in parts]
-    with prepared(model, inputs, target) as case, torch.no_grad():
-        input_shapes = [list(x.shape) for x in case.inputs]
-        if shapes != input_shapes:
-            raise ConfigError(
-                f"The attribution has shapes {shapes}, the inputs {input_shapes}."
-            )
-        starts = _baselines(baseline, case.inputs)
-        change = case.scores(*case.inputs) - case.scores(*starts)
-        return torch.stack([part.flatten(1).sum(1) for part in parts]).sum(0) - change
 
 
 @EXPLAINERS.register("smoothgrad")
@@ -179,25 +140,29 @@ def _noisy_moments(
     generator = torch.Generator().manual_seed(seed)
     deviations = []
     for x in case.inputs:
-        deviation = noise * (x.flatten(1).amax(1) - x.flatten(1).amin(1))
-        deviations.append(deviation.view(-1, *[1] * (x.ndim - 1)))
+        values = x.flatten(1)
+        deviation = noise * (values.amax(1) - values.amin(1))  # [B]
+        shape = (-1, *[1] * (x.ndim - 1))  # broadcasts over the record
+        deviations.append(deviation.view(shape))
 
     def version(_: int) -> Tensors:
         noisy = []
         for x, deviation in zip(case.inputs, deviations, strict=True):
+            # one for all records
             normal = torch.randn(x.shape[1:], generator=generator).to(x)
             noisy.append(x + deviation * normal)
         return tuple(noisy)
 
-    means = [torch.zeros_like(x) for x in case.inputs]
-    squares = [torch.zeros_like(x) for x in case.inputs]
+    means = list(map(torch.zeros_like, case.inputs))
+    squares = list(map(torch.zeros_like, case.inputs))
     seen = 0
     for gradients in _gradients_of_versions(case, version, samples):
-        count = len(gradients[0])
+        count = len(gradients[0])  # versions in this chunk
         for mean, square, gradient in zip(means, squares, gradients, strict=True):
             chunk_mean = gradient.mean(0)
             shift = chunk_mean - mean
             within = (gradient - chunk_mean).square().sum(0)
+            # of the chunk's mean and all before
             between = shift.square() * (seen * count / (seen + count))
             square += within + between
             mean += shift * (count / (seen + count))
@@ -212,25 +177,28 @@ def _gradients_of_versions(
     them at a time.
     """
     n_records = len(case.inputs[0])
-    numbers = torch.arange(count)
+    numbers = torch.arange(count)  # of the versions
     for chunk in numbers.split(max(1, MAX_RECORDS // n_records)):
         versions = [version(number) for number in chunk.tolist()]
-        stacked = [torch.cat(parts) for parts in zip(*versions, strict=True)]
+        stacked = map(torch.cat, zip(*versions, strict=True))  # [k * B, ...]
         gradients = case.gradients(*stacked)
         yield tuple(x.unflatten(0, (len(versions), n_records)) for x in gradients)
 
 
 def _baselines(baseline: Baseline, inputs: Tensors) -> Tensors:
-    starts = baseline if isinstance(baseline, tuple) else (baseline,) * len(inputs)
+    values = baseline if isinstance(baseline, tuple) else (baseline,) * len(inputs)
+    starts = []
     try:
-        pairs = zip(starts, inputs, strict=True)
-        return tuple(torch.as_tensor(start).to(x).expand_as(x) for start, x in pairs)
+        for value, x in zip(values, inputs, strict=True):
+            start = torch.as_tensor(value).to(x)
+            starts.append(start.expand_as(x))
     except (RuntimeError, ValueError, TypeError) as error:
         raise ConfigError(
             "The baseline does not fit inputs of shapes "
             f"{[list(x.shape) for x in inputs]}: {error}. Give a number, or tensors "
             "that broadcast to the inputs."
         ) from error
+    return tuple(starts)
 
 
 def _check_count(name: str, value: int) -> None:

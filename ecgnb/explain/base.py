@@ -48,31 +48,29 @@ class Case:
     target: Tensor
     several: bool
 
-    def scores(self, *inputs: Tensor) -> Tensor:
-        """Return the target's logit, ``[n * B]``, of n versions of the batch one after
-        the other.
-        """
-        logits = self.model(*inputs)
-        versions = len(logits) // len(self.target)
-        return logits.gather(1, self.target.repeat(versions)[:, None])[:, 0]
-
     def gradients(self, *inputs: Tensor) -> Tensors:
         """Return the gradient of the target's logit for each input; zeros where it does
         not depend on it.
+
+        The inputs are the batch, or n versions of it one after the other ``[n * B,
+        ...]``.
         """
         leaves = [x.detach().requires_grad_() for x in inputs]
-        total = self.scores(*leaves).sum()
+        logits = self.model(*leaves)
+        n_versions = len(logits) // len(self.target)
+        targets = self.target.repeat(n_versions)
+        # records do not influence each other
+        total = logits.gather(1, targets[:, None]).sum()
         if not total.requires_grad:
-            return tuple(torch.zeros_like(x) for x in inputs)
+            return tuple(map(torch.zeros_like, inputs))
         return torch.autograd.grad(
             total, leaves, allow_unused=True, materialize_grads=True
         )
 
     def pack(self, parts: Tensors) -> Inputs:
         """Return one tensor, or a tuple if the caller passed a tuple of inputs."""
-        if self.several:
-            return tuple(part.detach() for part in parts)
-        return parts[0].detach()
+        detached = tuple(part.detach() for part in parts)
+        return detached if self.several else detached[0]
 
 
 @contextlib.contextmanager
@@ -92,7 +90,7 @@ def prepared(model: nn.Module, inputs: Inputs, target: Target) -> Iterator[Case]
     """
     model = logits_of(model)
     several = isinstance(inputs, tuple)
-    parts = inputs if isinstance(inputs, tuple) else (inputs,)
+    parts = inputs if isinstance(inputs, tuple) else (inputs,)  # one tensor per input
     _check_inputs(parts)
     modes = {module: module.training for module in model.modules()}
     # cuDNN has no backward pass of recurrent layers in evaluation mode.
@@ -103,6 +101,7 @@ def prepared(model: nn.Module, inputs: Inputs, target: Target) -> Iterator[Case]
     try:
         model.eval()
         with torch.inference_mode(False), torch.enable_grad(), cudnn:
+            # a model may write into them
             copies = tuple(part.detach().clone() for part in parts)
             with torch.no_grad():
                 logits = model(*copies)
@@ -119,15 +118,14 @@ def logits_of(model: Any) -> nn.Module:
     else the model.
     """
     logits = getattr(model, "logits", None)
-    if isinstance(logits, fx.GraphModule):
-        return logits
-    if isinstance(model, nn.Module):
-        # A child named "logits" is the model's last layer.
-        is_layer = any(logits is child for child in model.children())
-        if is_layer or not isinstance(logits, nn.Module):
-            return model
+    is_module = isinstance(model, nn.Module)
     if isinstance(logits, nn.Module):
-        return logits
+        # A child named "logits" is the model's last layer.
+        is_layer = is_module and logits in model.children()
+        if isinstance(logits, fx.GraphModule) or not is_layer:
+            return logits
+    if is_module:
+        return model
     raise ConfigError(
         f"A model to explain must be a torch.nn.Module, not {type(model).__name__}."
     )
@@ -174,7 +172,7 @@ def _check_logits(logits: Any, n_records: int) -> None:
 def _target_classes(target: Target, logits: Tensor) -> Tensor:
     n_records, n_classes = logits.shape
     if target is None:
-        return logits.argmax(dim=1)
+        return logits.argmax(dim=1)  # the predicted class
     classes = torch.as_tensor(target, device=logits.device)
     if classes.dtype != torch.int64 or classes.shape not in ((), (n_records,)):
         raise ConfigError(
@@ -185,4 +183,4 @@ def _target_classes(target: Target, logits: Tensor) -> Tensor:
         raise ConfigError(
             f"target is {target!r}; the model has the classes 0 to {n_classes - 1}."
         )
-    return classes.expand(n_records)
+    return classes.expand(n_records)  # [B]

@@ -12,6 +12,7 @@ from torch import fx, nn
 from ecgnb.core.errors import ConfigError
 from ecgnb.core.registry import did_you_mean
 from ecgnb.explain.base import EXPLAINERS, Case, Inputs, Target, prepared
+from ecgnb.explain.kinds import module_of
 
 _PROBABILITIES = (
     nn.Softmax,
@@ -97,21 +98,20 @@ def _last_operation(model: nn.Module) -> Any:
     """
     if not isinstance(model, fx.GraphModule):
         leaves = [module for module in model.modules() if not list(module.children())]
-        return type(leaves[-1])
-    output = next(node for node in reversed(model.graph.nodes) if node.op == "output")
+        return type(leaves[-1])  # in the order of definition
+    *_, output = model.graph.nodes  # it is always the last node
     last = output.all_input_nodes[0]
-    if last.op == "call_module":
-        return type(model.get_submodule(str(last.target)))
-    return last.target
+    module = module_of(last, model)
+    return last.target if module is None else type(module)
 
 
 def _warn_of_zero_gradients(case: Case) -> None:
-    gradients = case.gradients(*case.inputs)
-    largest = torch.stack([gradient.flatten(1).abs().amax(1) for gradient in gradients])
-    zero = int((largest.amax(0) == 0).sum())
-    if zero:
+    gradients = [gradient.flatten(1) for gradient in case.gradients(*case.inputs)]
+    largest = torch.cat(gradients, dim=1).abs().amax(1)  # [B], over all inputs
+    n_zero = int((largest == 0).sum())
+    if n_zero:
         warnings.warn(
-            f"The gradient of the logit is zero everywhere for {zero} of "
+            f"The gradient of the logit is zero everywhere for {n_zero} of "
             f"{len(case.target)} records: small changes of the input change nothing, "
             "and gradients explain nothing. The model is saturated there, or its input "
             "is not of the kind (leads, unit, scaling) that it was trained on.",

@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from ecgnb.core.errors import ConfigError
 from ecgnb.core.registry import did_you_mean
 from ecgnb.explain.base import EXPLAINERS, Case, Inputs, Target, prepared
-from ecgnb.explain.kinds import AVERAGES, module_kind, node_kind
+from ecgnb.explain.kinds import AVERAGES, module_kind, module_of, node_kind
 from ecgnb.models.base import Backbone
 
 #: Time axis of each layout: ``[B, C, T]``, or ``[B, T, C]`` as in Keras. The nodes of a
@@ -82,13 +82,14 @@ def grad_cam(
         raise ConfigError(f"layout is {layout!r}; give 'nct', 'keras' or None.")
     with prepared(model, inputs, target) as case:
         if layer is None and isinstance(case.model, Backbone):
-            layer = case.model.feature_info[-1]["name"]
+            layer = case.model.feature_info[-1]["name"]  # the last stage or layer
             if layout is None and case.model.channels_last:
                 layout = "keras"
         logits, maps = _run(case, layer, layout)
         feature_map = _select(maps, layer)
-        score = logits.gather(1, case.target[:, None]).sum()
+        score = logits.gather(1, case.target[:, None]).sum()  # of all records
         values, time_axis = feature_map.values, feature_map.time_axis
+        # of the map's shape
         (gradient,) = torch.autograd.grad(score, values, allow_unused=True)
         if gradient is None:
             which = "the last feature map" if layer is None else f"the layer {layer!r}"
@@ -96,11 +97,12 @@ def grad_cam(
                 f"The logit does not depend on the output of {which}; name a layer on "
                 "the way to the output."
             )
-        weights = gradient.mean(time_axis, keepdim=True)
-        coarse = (weights * values).sum(3 - time_axis).clamp(min=0)
-        length = _n_samples(case)
-        fine = F.interpolate(coarse[:, None], size=length, mode="linear")
-        return fine[:, 0].detach()
+        weights = gradient.mean(time_axis, keepdim=True)  # one per channel
+        channel_axis = 3 - time_axis
+        coarse = (weights * values).sum(channel_axis).clamp(min=0)  # [B, T']
+        n_samples = _n_samples(case)
+        evidence = F.interpolate(coarse[:, None], size=n_samples, mode="linear")
+        return evidence[:, 0].detach()
 
 
 def _run(
@@ -113,8 +115,10 @@ def _run(
     leaves = [x.requires_grad_() for x in case.inputs]
     maps: dict[str, FeatureMap] = {}
     if isinstance(case.model, fx.GraphModule):
-        calls = [node for node in case.model.graph.nodes if node.op.startswith("call")]
-        names = {node.name for node in calls} | {str(node.target) for node in calls}
+        names = set()
+        for node in case.model.graph.nodes:
+            if node.op.startswith("call"):
+                names |= {node.name, str(node.target)}  # both name its map
         if layer is None or layer in names:
             return _GraphMaps(case.model, maps, layout).run(*leaves), maps
     with _module_maps(case.model, layer, layout, maps):
@@ -134,17 +138,20 @@ class _GraphMaps(fx.Interpreter):
         value = super().run_node(n)
         if isinstance(value, Tensor) and n.op.startswith("call"):
             layout = self.layout or str(n.meta.get("layout", "nct"))
-            feature_map = FeatureMap(value, _TIME_AXES.get(layout, 2), self._pools(n))
+            time_axis = _TIME_AXES.get(layout, 2)
+            feature_map = FeatureMap(value, time_axis, self._pools(n))
             for name in {n.name, str(n.target)}:
                 _add(self.maps, name, feature_map)
         return value
 
     def _pools(self, n: fx.Node) -> bool:
         n_inputs = len(n.all_input_nodes)
-        if n.op == "call_module":
-            return _module_pools(self.module.get_submodule(str(n.target)), n_inputs)
+        module = module_of(n, self.module)
+        if module is not None:
+            return _module_pools(module, n_inputs)
         kind = node_kind(n, self.module)
-        return kind in ("rearrange", "winner") or (kind == "linear" and n_inputs == 1)
+        is_mean = kind == "linear" and n_inputs == 1
+        return is_mean or kind in ("rearrange", "winner")
 
 
 @contextlib.contextmanager
@@ -156,15 +163,17 @@ def _module_maps(
     """
     modules = dict(model.named_modules())
     if layer is not None and layer not in modules:
-        hint = did_you_mean(layer, [name for name in modules if name])
+        hint = did_you_mean(layer, list(modules)[1:])  # without the model itself, ""
         raise ConfigError(
             f"The model has no layer {layer!r}.{hint} model.named_modules() lists them."
         )
 
+    time_axis = _TIME_AXES[layout or "nct"]
+
     def keep(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
         if isinstance(output, Tensor):
             pooled = _module_pools(module, len(inputs))
-            _add(maps, name, FeatureMap(output, _TIME_AXES[layout or "nct"], pooled))
+            _add(maps, name, FeatureMap(output, time_axis, pooled))
 
     names = [name for name in modules if not list(modules[name].children())]
     if layer is not None:
@@ -185,23 +194,25 @@ def _module_pools(module: nn.Module, n_inputs: int) -> bool:
     """Return whether a module only pools, drops or rearranges; one that adds several
     inputs makes a map of its own.
     """
-    kind = module_kind(module)
+    kind = module_kind(module)  # None for an unknown one
     if kind == "linear":
         has_weights = bool(list(module.parameters()))
-        return isinstance(module, AVERAGES) or (n_inputs == 1 and not has_weights)
+        rearranges = n_inputs == 1 and not has_weights
+        return isinstance(module, AVERAGES) or rearranges
     dropped = isinstance(module, nn.Identity | nn.modules.dropout._DropoutNd)
     return dropped or kind in ("rearrange", "winner")
 
 
 def _select(maps: dict[str, FeatureMap], layer: str | None) -> FeatureMap:
     if layer is None:
-        usable = [m for m in maps.values() if m.has_time and not m.pooled]
+        candidates = maps.values()
+        usable = [x for x in candidates if x.has_time and not x.pooled]
         if not usable:
             raise ConfigError(
                 "The model has no feature map [B, C, T]; name the layer, or choose "
                 "another method."
             )
-        return usable[-1]
+        return usable[-1]  # the one nearest to the head
     feature_map = maps.get(layer)
     if feature_map is None or not feature_map.has_time:
         output = "made no tensor"
@@ -216,10 +227,11 @@ def _select(maps: dict[str, FeatureMap], layer: str | None) -> FeatureMap:
 
 def _n_samples(case: Case) -> int:
     """Return the number of samples of the first input."""
-    sizes = case.inputs[0].shape[1:]
-    if isinstance(case.model, fx.GraphModule) and len(sizes) == 2:
+    shape = case.inputs[0].shape
+    if isinstance(case.model, fx.GraphModule) and len(shape) == 3:
         nodes = case.model.graph.nodes
         signal = next(node for node in nodes if node.op == "placeholder")
-        if signal.meta.get("layout") in _TIME_AXES:
-            return sizes[_TIME_AXES[signal.meta["layout"]] - 1]
-    return max(sizes)
+        layout = signal.meta.get("layout")
+        if layout in _TIME_AXES:
+            return shape[_TIME_AXES[layout]]
+    return max(shape[1:])  # time is the longer axis

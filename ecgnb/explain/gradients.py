@@ -22,7 +22,7 @@ def sign(x: Tensor, mu: float = 0.0) -> Tensor:
     """Return +1 where ``x >= mu``, else -1: unlike ``torch.sign``, 0 counts as +1
     (Gumpfer et al. 2023).
     """
-    return (x >= mu).to(x.dtype) * 2 - 1
+    return (x >= mu).to(x.dtype) * 2 - 1  # True is 1
 
 
 @EXPLAINERS.register("gradient")
@@ -49,8 +49,8 @@ def gradient(model: nn.Module, inputs: Inputs, target: Target = None) -> Inputs:
 def gradient_x_input(model: nn.Module, inputs: Inputs, target: Target = None) -> Inputs:
     """Return gradient times input, in logits; arguments and errors as `gradient`."""
     with prepared(model, inputs, target) as case:
-        pairs = zip(case.gradients(*case.inputs), case.inputs, strict=True)
-        return case.pack(tuple(gradient * x for gradient, x in pairs))
+        gradients = case.gradients(*case.inputs)
+        return case.pack(tuple(map(torch.mul, gradients, case.inputs)))
 
 
 @EXPLAINERS.register("gradient_x_sign")
@@ -73,8 +73,9 @@ def gradient_x_sign(
         ConfigError: see `ecgnb.explain.base.prepared`.
     """
     with prepared(model, inputs, target) as case:
-        pairs = zip(case.gradients(*case.inputs), case.inputs, strict=True)
-        return case.pack(tuple(gradient * sign(x, mu) for gradient, x in pairs))
+        gradients = case.gradients(*case.inputs)
+        signs = [sign(x, mu) for x in case.inputs]
+        return case.pack(tuple(map(torch.mul, gradients, signs)))
 
 
 @EXPLAINERS.register("guided_backprop")
@@ -104,6 +105,7 @@ def _guided(model: nn.Module) -> Iterator[None]:
         )
     with ExitStack() as restored:
         for module in activations:
+            # removed at the exit
             hook = module.register_full_backward_hook(_clip_gradients)
             restored.enter_context(hook)
             if getattr(module, "inplace", False):
@@ -143,14 +145,18 @@ def attention_saliency(model: Backbone, x: Tensor, layer: int = -1) -> Tensor:
             f"{type(model).__name__} has no attention. Choose another method, such as "
             "'grad_cam'."
         )
-    weights = attention(x)
+    weights = attention(x)  # [B, depth, T' (queries), T' (keys)]
     depth = weights.shape[1]
     if not -depth <= layer < depth:
         raise ConfigError(
             f"layer={layer}: the model has the layers 0 to {depth - 1}, or -{depth} to "
             "-1."
         )
-    steps = weights[:, layer].amax(dim=2)
-    low, high = steps.amin(1, keepdim=True), steps.amax(1, keepdim=True)
-    scaled = (steps - low) / (high - low).clamp(min=torch.finfo(steps.dtype).tiny)
-    return F.interpolate(scaled[:, None], size=x.shape[2], mode="linear")[:, 0]
+    attended = weights[:, layer].amax(dim=2)  # [B, T'], maximum over keys
+    low = attended.amin(1, keepdim=True)
+    span = attended.amax(1, keepdim=True) - low
+    tiny = torch.finfo(attended.dtype).tiny  # no 0 / 0 for constant attention
+    scaled = (attended - low) / span.clamp(min=tiny)
+    n_samples = x.shape[2]
+    saliency = F.interpolate(scaled[:, None], size=n_samples, mode="linear")
+    return saliency[:, 0]  # [B, T]

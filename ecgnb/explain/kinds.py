@@ -103,7 +103,9 @@ _CALLS = {
         "dropout to float double"
     ),
 }
-_KIND_OF_CALL = {name: kind for kind, names in _CALLS.items() for name in names.split()}
+_KIND_OF_CALL: dict[str, str] = {}
+for _kind, _names in _CALLS.items():
+    _KIND_OF_CALL.update(dict.fromkeys(_names.split(), _kind))
 #: Where the functions of a graph come from; others of the same name are unknown.
 _LIBRARIES = (torch, F, operator, builtins)
 
@@ -132,7 +134,7 @@ def module_kind(module: nn.Module) -> str | None:
     if isinstance(module, _BatchNorm):
         # Without running statistics a record's output depends on the whole batch.
         return "linear" if module.running_mean is not None else None
-    if isinstance(module, nn.Upsample):
+    if isinstance(module, nn.Upsample):  # other modes interpolate
         return "rearrange" if module.mode == "nearest" else "linear"
     for kind, classes in _MODULES.items():
         if isinstance(module, classes):
@@ -140,10 +142,18 @@ def module_kind(module: nn.Module) -> str | None:
     return None
 
 
+def module_of(node: fx.Node, root: nn.Module) -> nn.Module | None:
+    """Return the module that a node calls, ``None`` if it calls none."""
+    if node.op == "call_module":
+        return root.get_submodule(str(node.target))
+    return None
+
+
 def node_kind(node: fx.Node, root: nn.Module) -> str | None:
     """Return the kind of a node of a graph, or ``None`` if it is unknown."""
-    if node.op == "call_module":
-        return module_kind(root.get_submodule(str(node.target)))
+    module = module_of(node, root)
+    if module is not None:
+        return module_kind(module)  # its attribute or the table
     return _KIND_OF_CALL.get(call_name(node))
 
 
@@ -172,14 +182,13 @@ def is_gate(node: fx.Node, root: nn.Module) -> bool:
     """
     while node_kind(node, root) == "rearrange" and len(node.all_input_nodes) == 1:
         node = node.all_input_nodes[0]
-    if node.op == "call_module":
-        return isinstance(root.get_submodule(str(node.target)), _GATE_MODULES)
-    return call_name(node) in _GATE_CALLS
+    is_gate_module = isinstance(module_of(node, root), _GATE_MODULES)
+    return is_gate_module or call_name(node) in _GATE_CALLS
 
 
 def describe(node: fx.Node, root: nn.Module) -> str:
     """Return a node's name and class for messages."""
-    if node.op == "call_module":
-        module = root.get_submodule(str(node.target))
+    module = module_of(node, root)
+    if module is not None:
         return f"{str(node.target)!r} ({type(module).__name__})"
     return f"{node.name!r} ({getattr(node.target, '__name__', node.target)})"

@@ -21,7 +21,7 @@ some per cent. Compare in float64.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, fx, nn
@@ -30,7 +30,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from ecgnb.core.errors import ConfigError
 from ecgnb.explain.base import EXPLAINERS, Case, Inputs, Target, Tensors, prepared
-from ecgnb.explain.kinds import describe, is_gate, is_linear, node_kind
+from ecgnb.explain.kinds import describe, is_gate, is_linear, module_of, node_kind
 from ecgnb.explain.rules import (
     AlphaBeta,
     Epsilon,
@@ -46,7 +46,7 @@ from ecgnb.explain.tracing import Recording, trace
 _TOLERANCE = 1e-3
 
 #: Nodes and the relevance that arrives at them.
-Relevances = Sequence[tuple[fx.Node, Tensor]]
+Relevances = Iterable[tuple[fx.Node, Tensor]]
 
 
 def lrp(
@@ -82,7 +82,7 @@ def lrp(
         with torch.no_grad():
             logits = recording.run(*case.inputs)
         _check_logits(case, logits)
-        is_target = nn.functional.one_hot(case.target, logits.shape[1]).bool()
+        is_target = nn.functional.one_hot(case.target, logits.shape[1]).bool()  # [B, K]
         start = torch.where(is_target, logits, 0.0)
         propagation = _Propagation(recording, rule, input_rule or rule)
         return case.pack(propagation.to_inputs(start))
@@ -113,17 +113,20 @@ class _Propagation:
     def to_inputs(self, start: Tensor) -> Tensors:
         """Return the relevance of each input, zeros where none arrives."""
         nodes = list(self.recording.graph.nodes)
-        self.relevance[nodes[-1].all_input_nodes[0]] = start
+        self.relevance[nodes[-1].all_input_nodes[0]] = start  # of the logits
         for node in reversed(nodes):
             is_call = node.op not in ("placeholder", "get_attr")
             if node in self.items or (node in self.relevance and is_call):
-                for source, part in self._step(node):
+                for source, share in self._step(node):
                     if source in self.relevance:
-                        part = self.relevance[source] + part
-                    self.relevance[source] = part
-        inputs = [node for node in nodes if node.op == "placeholder"]
-        zeros = [torch.zeros_like(self.recording.values[node]) for node in inputs]
-        return tuple(map(self.relevance.get, inputs, zeros))
+                        share = self.relevance[source] + share  # it has several users
+                    self.relevance[source] = share
+        inputs = []
+        for node in nodes:
+            if node.op == "placeholder":
+                zeros = torch.zeros_like(self.recording.values[node])
+                inputs.append(self.relevance.get(node, zeros))
+        return tuple(inputs)
 
     def _step(self, node: fx.Node) -> Relevances:
         """Return the relevance that a node passes to its sources."""
@@ -137,13 +140,13 @@ class _Propagation:
         if not sources:  # computed from integers, such as a mask: relevance ends here
             return []
         if kind == "linear" and is_linear(node, sources):
-            return self._linear(node, sources, relevance)
+            return self._linear(node, relevance)
         if kind == "elementwise" and len(sources) == 1:
-            return [(sources[0], relevance)]
+            return [(sources[0], relevance)]  # unchanged
         if kind == "product":
             signal = self._signal(node, sources)
             shape = self.recording.values[signal].shape
-            return [(signal, relevance.sum_to_size(shape))]
+            return [(signal, relevance.sum_to_size(shape))]  # a signal may be broadcast
         if kind not in ("rearrange", "winner"):
             raise self._no_rule(node)
         if isinstance(self.recording.values[sources[0]], Tensor):
@@ -166,25 +169,23 @@ class _Propagation:
             sources: its inputs.
             relevance: by item of its output; ``None`` for an output that is a tensor.
         """
-        values = [self.recording.values[source].detach() for source in sources]
-        leaves = [value.requires_grad_() for value in values]
-        output = self.recording.replay(node, dict(zip(sources, leaves, strict=True)))
+        leaves = {}
+        for source in sources:
+            leaves[source] = self.recording.values[source].detach().requires_grad_()
+        output = self.recording.replay(node, leaves)
         outputs = [output if item is None else output[item] for item in relevance]
-        moved = torch.autograd.grad(outputs, leaves, list(relevance.values()))
-        return list(zip(sources, moved, strict=True))
+        values = list(leaves.values())
+        moved = torch.autograd.grad(outputs, values, list(relevance.values()))
+        return zip(sources, moved, strict=True)
 
-    def _linear(
-        self, node: fx.Node, sources: list[fx.Node], relevance: Tensor
-    ) -> Relevances:
-        """Share relevance by the rule; a normalisation behind a layer is merged with
-        it.
-        """
-        layer_node, module = self._merged(node)
-        if layer_node is not None:
-            node, sources = layer_node, self.recording.sources(layer_node)
-        weights = {} if module is None else dict(module.named_parameters())
-        rule: Rule = Epsilon(0.0)
+    def _linear(self, node: fx.Node, relevance: Tensor) -> Relevances:
+        """Share relevance by the rule."""
+        node, module = self._merged(node)
+        sources = self.recording.sources(node)
+        weights = dict(module.named_parameters()) if module is not None else {}
+        rule: Rule = Epsilon(0.0)  # of sums and averages
         if weights:
+            # first layer
             rule = self.rule if node in self.behind_layers else self.input_rule
 
         def run(inputs: Sequence[Tensor], weights: Weights) -> Tensor:
@@ -193,37 +194,37 @@ class _Propagation:
 
         layer = Layer(describe(node, self.root), run, weights)
         inputs = [self.recording.values[source] for source in sources]
-        return list(zip(sources, rule(layer, inputs, relevance), strict=True))
+        return zip(sources, rule(layer, inputs, relevance), strict=True)
 
-    def _merged(self, node: fx.Node) -> tuple[fx.Node | None, nn.Module | None]:
-        """Return the layer that a normalisation is merged with, if any, and the module
-        to run.
+    def _merged(self, node: fx.Node) -> tuple[fx.Node, nn.Module | None]:
+        """Return the node and the module to run: for a normalisation behind a layer
+        that layer, merged with it.
         """
-        if node.op != "call_module":
-            return None, None
-        module = self.root.get_submodule(str(node.target))
+        module = module_of(node, self.root)
         if not isinstance(module, _BatchNorm):
-            return None, module
+            return node, module
         source = node.all_input_nodes[0]
-        if source.op == "call_module" and len(source.users) == 1:
-            layer = self.root.get_submodule(str(source.target))
-            rank = self.recording.values[source].ndim
+        if len(source.users) == 1:
+            layer = module_of(source, self.root)
             if isinstance(layer, nn.Conv1d | nn.Conv2d):
                 return source, fuse_conv_bn_eval(layer, module)
+            rank = self.recording.values[source].ndim
+            # else its last axis is not the channels
             if isinstance(layer, nn.Linear) and rank == 2:
                 return source, fuse_linear_bn_eval(layer, module)
-        return None, _Affine(module, self.recording.values[node].ndim)
+        return node, _Affine(module, self.recording.values[node].ndim)
 
     def _signal(self, node: fx.Node, sources: list[fx.Node]) -> fx.Node:
         """Return the operand of a product that takes the relevance."""
         signals = [source for source in sources if not is_gate(source, self.root)]
-        signals = signals or sources
+        signals = signals or sources  # all are gates
         sizes = [self.recording.values[signal].numel() for signal in signals]
-        if sizes.count(max(sizes)) > 1:
+        largest = max(sizes)  # a gate has fewer elements and is broadcast
+        if sizes.count(largest) > 1:
             raise self._no_rule(
                 node, "it multiplies two signals of one size, and neither is a gate"
             )
-        return signals[sizes.index(max(sizes))]
+        return signals[sizes.index(largest)]
 
     def _nodes_behind_layers(self) -> set[fx.Node]:
         """Return the nodes that have a layer with weights between themselves and an
@@ -237,10 +238,11 @@ class _Propagation:
         return behind
 
     def _has_weights(self, node: fx.Node) -> bool:
-        if node.op != "call_module" or node_kind(node, self.root) != "linear":
+        module = module_of(node, self.root)
+        if module is None or node_kind(node, self.root) != "linear":
             return False
-        module = self.root.get_submodule(str(node.target))
-        return isinstance(module, _BatchNorm) or any(True for _ in module.parameters())
+        # One without factor and shift scales all the same.
+        return isinstance(module, _BatchNorm) or bool(list(module.parameters()))
 
     def _no_rule(
         self, node: fx.Node, reason: str = "no rule is known for it"
@@ -262,9 +264,9 @@ class _Affine(nn.Module):
         assert norm.running_mean is not None and norm.running_var is not None
         gamma = 1.0 if norm.weight is None else norm.weight
         beta = 0.0 if norm.bias is None else norm.bias
-        factor = (norm.running_var + norm.eps).rsqrt() * gamma
+        factor = (norm.running_var + norm.eps).rsqrt() * gamma  # [C]
         shift = beta - norm.running_mean * factor
-        shape = (-1, *[1] * (rank - 2))
+        shape = (-1, *[1] * (rank - 2))  # [C, 1] for [B, C, T]
         self.weight = nn.Parameter(factor.detach().view(shape))
         self.bias = nn.Parameter(shift.detach().view(shape))
 

@@ -14,7 +14,7 @@ only without biases. Where z is 0, its relevance is lost.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import torch
@@ -41,16 +41,16 @@ class Layer:
 
     name: str
     run: Callable[[Tensors, Weights], Tensor]
-    weights: Weights = field(default_factory=dict)
+    weights: Weights
 
     def linearise(
-        self, inputs: Tensors, weights: Weights | None = None
+        self, inputs: Tensors, weights: Weights
     ) -> tuple[Tensor, Callable[[Tensor], Tensors]]:
         """Return the layer's output and its vector-Jacobian product, a function from
         numbers of the output's shape to numbers of the inputs' shapes.
         """
         leaves = [x.detach().requires_grad_() for x in inputs]
-        z = self.run(leaves, weights or {})
+        z = self.run(leaves, weights)  # output of the layer
         return z.detach(), lambda s: torch.autograd.grad(z, leaves, s)
 
     def changed(self, change: Change, change_bias: Change) -> Weights:
@@ -66,7 +66,7 @@ class Layer:
             if name.split(".")[-1].startswith("bias"):
                 changed[name] = change_bias(weight.detach())
             else:
-                n_weights += 1
+                n_weights += 1  # all but biases
                 changed[name] = change(weight.detach())
         if n_weights > 1:
             raise ConfigError(
@@ -85,7 +85,8 @@ class Rule(Protocol):
 
 def divide(relevance: Tensor, z: Tensor) -> Tensor:
     """Return ``relevance / z``, 0 where z is 0."""
-    return torch.where(z == 0, 0.0, relevance / torch.where(z == 0, 1.0, z))
+    divisor = torch.where(z == 0, 1.0, z)
+    return torch.where(z == 0, 0.0, relevance / divisor)
 
 
 @dataclass(frozen=True)
@@ -108,14 +109,13 @@ class Epsilon:
 
     def factors(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
         """Return what each input is multiplied with."""
-        z, backward = layer.linearise(inputs)
+        z, backward = layer.linearise(inputs, {})
         epsilon = self._epsilon_of(inputs, z.ndim)
         return backward(divide(relevance, z + epsilon * sign(z)))
 
     def __call__(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
         """Return the inputs times their factors."""
-        factors = self.factors(layer, inputs, relevance)
-        return [x * factor for x, factor in zip(inputs, factors, strict=True)]
+        return list(map(torch.mul, inputs, self.factors(layer, inputs, relevance)))
 
     def _epsilon_of(self, inputs: Tensors, rank: int) -> float | Tensor:
         return self.epsilon
@@ -134,8 +134,9 @@ class EpsilonStd(Epsilon):
     epsilon: float = 0.5
 
     def _epsilon_of(self, inputs: Tensors, rank: int) -> Tensor:
-        values = torch.cat([x.flatten(1) for x in inputs], dim=1)
-        return (self.epsilon * values.std(1, correction=0)).view(-1, *[1] * (rank - 1))
+        values = torch.cat([x.flatten(1) for x in inputs], dim=1)  # [B, n_values]
+        epsilon = self.epsilon * values.std(1, correction=0)
+        return epsilon.view(-1, *[1] * (rank - 1))  # [B, 1, ...]
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,8 @@ class AlphaBeta:
     beta: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (self.beta >= 0 and abs(self.alpha - self.beta - 1) < 1e-9):
+        is_conserving = abs(self.alpha - self.beta - 1) < 1e-9
+        if not (self.beta >= 0 and is_conserving):
             raise ConfigError(
                 f"alpha={self.alpha!r}, beta={self.beta!r}: beta must be at least 0, "
                 "and alpha - beta must be 1."
@@ -162,42 +164,14 @@ class AlphaBeta:
         """Return alpha times the shares by positive contributions, less beta times
         those by negative ones.
         """
-        plus, minus = [_plus(x) for x in inputs], [_minus(x) for x in inputs]
         # Products of two negative numbers are positive contributions.
-        plus_weights = layer.changed(_plus, _plus)
-        minus_weights = layer.changed(_minus, torch.zeros_like)
-        positive = _shared(layer, plus, plus_weights, minus, minus_weights, relevance)
-        if self.beta == 0:
-            return [self.alpha * share for share in positive]
-        plus_weights = layer.changed(_minus, _minus)
-        minus_weights = layer.changed(_plus, torch.zeros_like)
-        negative = _shared(layer, plus, plus_weights, minus, minus_weights, relevance)
-        pairs = zip(positive, negative, strict=True)
-        return [self.alpha * share - self.beta * less for share, less in pairs]
-
-
-@dataclass(frozen=True)
-class WSquare:
-    """LRP-w2 (Montavon et al. 2017, "Explaining nonlinear classification decisions"):
-    shares by the squared weights.
-    """
-
-    def __call__(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
-        """Return shares by squared weights, whatever the inputs are."""
-        weights = layer.changed(torch.square, torch.zeros_like)
-        return _by_weights(layer, weights, inputs, relevance)
-
-
-@dataclass(frozen=True)
-class Flat:
-    """LRP-flat (Lapuschkin et al. 2017): every input that reaches an output gets the
-    same share of it.
-    """
-
-    def __call__(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
-        """Return equal shares, whatever the inputs and weights are."""
-        weights = layer.changed(torch.ones_like, torch.zeros_like)
-        return _by_weights(layer, weights, inputs, relevance)
+        shares = _shares(layer, inputs, relevance, _plus, _minus)
+        shares = [self.alpha * share for share in shares]
+        if self.beta == 0:  # spares two runs of the layer
+            return shares
+        negative_shares = _shares(layer, inputs, relevance, _minus, _plus)
+        pairs = zip(shares, negative_shares, strict=True)
+        return [share - self.beta * negative for share, negative in pairs]
 
 
 @dataclass(frozen=True)
@@ -212,38 +186,35 @@ class Sign:
         rule: computes the other factor.
     """
 
-    rule: Epsilon = field(default_factory=EpsilonStd)
+    rule: Epsilon
 
     def __call__(self, layer: Layer, inputs: Tensors, relevance: Tensor) -> Tensors:
         """Return the signs of the inputs times their factors."""
         factors = self.rule.factors(layer, inputs, relevance)
-        return [sign(x) * factor for x, factor in zip(inputs, factors, strict=True)]
+        return list(map(torch.mul, map(sign, inputs), factors))
 
 
-def _shared(
+def _shares(
     layer: Layer,
-    plus: Tensors,
-    plus_weights: Weights,
-    minus: Tensors,
-    minus_weights: Weights,
+    inputs: Tensors,
     relevance: Tensor,
+    for_plus: Change,
+    for_minus: Change,
 ) -> Tensors:
-    """Distribute relevance by the contributions to the sum of two runs of a layer."""
+    """Distribute relevance by the contributions of one sign: positive inputs with the
+    weights ``for_plus`` plus negative inputs with the weights ``for_minus``.
+    """
+    plus = list(map(_plus, inputs))
+    minus = list(map(_minus, inputs))
+    # The bias counts once, in the first run.
+    plus_weights = layer.changed(for_plus, for_plus)
+    minus_weights = layer.changed(for_minus, torch.zeros_like)
     z_plus, backward_plus = layer.linearise(plus, plus_weights)
     z_minus, backward_minus = layer.linearise(minus, minus_weights)
     ratio = divide(relevance, z_plus + z_minus)
-    factors = zip(backward_plus(ratio), backward_minus(ratio), strict=True)
-    shares = []
-    for x_plus, x_minus, (f_plus, f_minus) in zip(plus, minus, factors, strict=True):
-        shares.append(x_plus * f_plus + x_minus * f_minus)
-    return shares
-
-
-def _by_weights(
-    layer: Layer, weights: Weights, inputs: Tensors, relevance: Tensor
-) -> Tensors:
-    z, backward = layer.linearise([torch.ones_like(x) for x in inputs], weights)
-    return backward(divide(relevance, z))
+    plus_shares = map(torch.mul, plus, backward_plus(ratio))
+    minus_shares = map(torch.mul, minus, backward_minus(ratio))
+    return list(map(torch.add, plus_shares, minus_shares))
 
 
 def _plus(x: Tensor) -> Tensor:

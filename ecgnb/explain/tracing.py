@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from ecgnb.core.errors import ConfigError
-from ecgnb.explain.kinds import module_kind
+from ecgnb.explain.kinds import module_kind, module_of
 from ecgnb.models.base import Backbone
 
 
@@ -29,6 +29,7 @@ class _Tracer(fx.Tracer):
             return True
         if isinstance(m, nn.Sequential | fx.GraphModule):
             return False
+        # torch.nn is one node
         return self.of_graph or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(
@@ -77,7 +78,7 @@ class Recording(fx.Interpreter):
     """
 
     def __init__(self, graph: fx.GraphModule) -> None:
-        super().__init__(graph, garbage_collect_values=False)
+        super().__init__(graph, garbage_collect_values=False)  # `replay` needs them
         self.root = graph
         self.values: dict[fx.Node, Any] = {}
         self.dependent: set[fx.Node] = set()
@@ -99,11 +100,11 @@ class Recording(fx.Interpreter):
         """Return a node's inputs that are floating point and depend on the model's
         inputs.
         """
-        return [
-            source
-            for source in node.all_input_nodes
-            if source in self.dependent and _is_floating(self.values[source])
-        ]
+        sources = []
+        for source in node.all_input_nodes:
+            if source in self.dependent and _is_floating(self.values[source]):
+                sources.append(source)
+        return sources
 
     def replay(
         self,
@@ -121,10 +122,11 @@ class Recording(fx.Interpreter):
             weights: replace the module's parameters of these names.
         """
         args, kwargs = self._arguments(node, {**self.values, **replaced})
-        if node.op != "call_module":
+        module = module or module_of(node, self.root)
+        if module is None:
             return getattr(self, node.op)(node.target, args, kwargs)
-        module = module or self.root.get_submodule(str(node.target))
         if weights:
+            # in place of its own
             return functional_call(module, dict(weights), args, kwargs)
         return module(*args, **kwargs)
 
@@ -142,5 +144,5 @@ def _forward_unchecked(backbone: Backbone, x: Tensor) -> Tensor:
 
 def _is_floating(value: Any) -> bool:
     if isinstance(value, tuple | list):
-        return any(_is_floating(item) for item in value)
+        return any(map(_is_floating, value))
     return isinstance(value, Tensor) and value.is_floating_point()

@@ -85,9 +85,10 @@ def load_ecg_fm(
     weights = _read_weights(checkpoint)
     merged = _merge(_read_config(checkpoint.contents), config or {})
     options = architecture(_shapes(weights), merged)
+    # unknown for other numbers
     leads = LEADS if options["n_leads"] == len(LEADS) else ()
     keep_freed_memory()
-    with torch.device("meta"):
+    with torch.device("meta"):  # shapes without values
         model = EcgFM(
             n_samples=N_SAMPLES, fs=FS, leads=leads, task="multilabel", **options
         )
@@ -146,7 +147,7 @@ def _find_file(name: str | Path, revision: str | None) -> tuple[Path, str, str]:
         raise ConfigError(
             f"revision={revision!r} is for names on the hub; {name} is a local file."
         )
-    return Path(name), "", ""
+    return Path(name), "", ""  # no repository, no commit
 
 
 def _read_weights(checkpoint: Checkpoint) -> Weights:
@@ -173,13 +174,12 @@ def _find_tensors(checkpoint: Checkpoint) -> dict[str, TensorRef]:
     """Return the trainer's ``model``, or the whole file if it is a state dict."""
     contents, path = checkpoint.contents, checkpoint.path
     tensors = None
+    top = type(contents).__name__
     if isinstance(contents, dict):
         is_state_dict = "" in checkpoint.state_dicts()
         tensors = contents if is_state_dict else contents.get("model")
+        top = ", ".join(map(str, contents))
     if not isinstance(tensors, dict) or not tensors:
-        top = type(contents).__name__
-        if isinstance(contents, dict):
-            top = ", ".join(map(str, contents))
         raise CheckpointError(
             f"{path} has no model of fairseq-signals, whose tensors are under 'model'; "
             f"it has {top[:200]}. `ecgnb checkpoint inspect` shows more."
@@ -218,21 +218,22 @@ def _merge(config: dict[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
 
 def _require_shapes(model: EcgFM, weights: Weights, path: Path) -> None:
     """Refuse a missing, an unexpected or a wrongly shaped tensor."""
-    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    faults: dict[str, list[str]] = {
-        "missing": [],
-        "unexpected": [],
-        "of another shape": [],
-    }
-    for key in expected:
-        if key not in weights:
-            faults["missing"].append(original_name(key, model.n_classes > 0))
+    expected = model.state_dict()  # on the meta device: shapes alone
+    fine_tuned = model.n_classes > 0
+    absent = [key for key in expected if key not in weights]
+    missing = [original_name(key, fine_tuned) for key in absent]
+    unexpected, reshaped = [], []
     for key, (name, ref) in weights.items():
         if key not in expected:
-            faults["unexpected"].append(name)
-        elif ref.shape != expected[key]:
-            shapes = f"{list(ref.shape)} instead of {list(expected[key])}"
-            faults["of another shape"].append(f"{name} {shapes}")
+            unexpected.append(name)
+        elif ref.shape != expected[key].shape:
+            shapes = f"{list(ref.shape)} instead of {list(expected[key].shape)}"
+            reshaped.append(f"{name} {shapes}")
+    faults = {
+        "missing": missing,
+        "unexpected": unexpected,
+        "of another shape": reshaped,
+    }
     texts = [f"{fault}: {first_few(names)}" for fault, names in faults.items() if names]
     if texts:
         raise CheckpointError(
@@ -248,7 +249,7 @@ def _read_float32(checkpoint: Checkpoint, ref: TensorRef, name: str) -> torch.Te
             f"The tensor {name} in {checkpoint.path} is {tensor.dtype}; weights are "
             "floating point."
         )
-    tensor = tensor.float().contiguous()
+    tensor = tensor.float().contiguous()  # no copy of float32
     # The sum is the faster test; a finite tensor may also overflow it.
     if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
         raise CheckpointError(

@@ -8,7 +8,6 @@ configuration beside the file is never read: the published one is stale.
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +22,7 @@ REQUIRED = ("encoder_attention_heads", "conv_feature_layers", "layer_norm_first"
 #: Values of this implementation; any other one is another network.
 EXPECTED: dict[str, Any] = {
     "extractor_mode": "default",
-    "quantize_input": False,
+    "quantize_input": False,  # else a codebook in front of the encoder
     "same_quantizer": False,
     "target_glu": False,
     "activation_fn": "gelu",
@@ -64,21 +63,22 @@ def architecture(shapes: Shapes, config: Mapping[str, Any]) -> dict[str, Any]:
     _check_kind(config, options["n_classes"] > 0)
     options["conv_layers"] = _conv_layers(shapes, str(config["conv_feature_layers"]))
     options["n_heads"] = _n_heads(config, options["dim"])
-    options["norm_first"] = config["layer_norm_first"]
-    if not isinstance(options["norm_first"], bool):
+    norm_first = options["norm_first"] = config["layer_norm_first"]
+    if not isinstance(norm_first, bool):
         raise CheckpointError(
             f"The checkpoint's configuration has layer_norm_first="
-            f"{options['norm_first']!r}; True or False is expected."
+            f"{norm_first!r}; True or False is expected."
         )
     for key, option in REDUNDANT.items():
-        if key in config and config[key] != options[option]:
+        expected, configured = options[option], config.get(key, options[option])
+        if configured != expected:
             raise CheckpointError(
                 f"The checkpoint contradicts itself: its tensors have {option}="
-                f"{options[option]!r}, its configuration {key}={config[key]!r}. "
+                f"{expected!r}, its configuration {key}={configured!r}. "
                 "Somebody changed one of them; take the file from its source again."
             )
     codebook = (config.get("latent_groups"), config.get("latent_vars"))
-    expected = options.get("codebook", codebook)[:2]
+    expected = options.get("codebook", codebook)[:2]  # without its width
     if codebook != expected and None not in codebook:
         raise CheckpointError(
             f"The checkpoint contradicts itself: its codebook has (groups, entries) "
@@ -101,15 +101,17 @@ def _check_kind(config: Mapping[str, Any], fine_tuned: bool) -> None:
 
 
 def _n_heads(config: Mapping[str, Any], dim: int) -> int:
-    value = config["encoder_attention_heads"]
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    n_heads = config["encoder_attention_heads"]
+    if type(n_heads) is not int or n_heads < 1:  # a bool is an int
         raise CheckpointError(
-            f"The checkpoint's configuration has encoder_attention_heads={value!r}, no "
-            "whole number above 0."
+            f"The checkpoint's configuration has encoder_attention_heads={n_heads!r}, "
+            "no whole number above 0."
         )
-    if dim % value:
-        raise CheckpointError(f"{value} attention heads do not divide the width {dim}.")
-    return value
+    if dim % n_heads:
+        raise CheckpointError(
+            f"{n_heads} attention heads do not divide the width {dim}."
+        )
+    return n_heads
 
 
 def _probability(config: Mapping[str, Any], key: str) -> float:
@@ -133,19 +135,17 @@ def _refuse_others(config: Mapping[str, Any]) -> None:
             "'[(256, 2, 2)] * 4', 'layer_norm_first': False})."
         )
     for key, expected in EXPECTED.items():
-        if config.get(key, expected) != expected:
+        value = config.get(key, expected)
+        if value != expected:
             raise CheckpointError(
-                f"The checkpoint's configuration has {key}={config[key]!r}; ECG-FM as "
+                f"The checkpoint's configuration has {key}={value!r}; ECG-FM as "
                 f"implemented here has {expected!r}. Loading it would give other "
                 "numbers than the original."
             )
 
 
 def _from_shapes(shapes: Shapes) -> dict[str, Any]:
-    layers = set()
-    for name in shapes:
-        if match := re.match(r"layers\.(\d+)\.", name):
-            layers.add(int(match[1]))
+    layers = {name.split(".")[1] for name in shapes if name.startswith("layers.")}
     dim, group_width, kernel = _shape(shapes, "position.direction", 3)
     options: dict[str, Any] = {
         "n_leads": _shape(shapes, "stem.convs.0.weight", 3)[1],
@@ -154,15 +154,15 @@ def _from_shapes(shapes: Shapes) -> dict[str, Any]:
         "ffn": _shape(shapes, "layers.0.up.weight", 2)[0],
         "conv_bias": "stem.convs.0.bias" in shapes,
         "position_kernel": kernel,
-        "position_groups": dim // group_width,
-        "n_classes": 0,
+        "position_groups": dim // group_width,  # each has as many channels out as in
+        "n_classes": 0,  # pretrained
     }
     if "head.classifier.weight" in shapes:
         options["n_classes"] = _shape(shapes, "head.classifier.weight", 2)[0]
     if "pretraining.codebook.vectors" in shapes:
         _, entries, width = _shape(shapes, "pretraining.codebook.vectors", 3)
         projection, joined = _shape(shapes, "pretraining.project_target.weight", 2)
-        groups = joined // width
+        groups = joined // width  # `joined` is the width of all groups
         options["codebook"] = (groups, entries // groups, joined)
         options["projection"] = projection
     return options
@@ -190,7 +190,7 @@ def _conv_layers(shapes: Shapes, text: str) -> list[tuple[int, int, int]]:
     while (name := f"stem.convs.{len(sizes)}.weight") in shapes:
         channels, _, kernel = _shape(shapes, name, 3)
         sizes.append((channels, kernel))
-    if [layer[:2] for layer in layers] != sizes:
+    if [layer[:2] for layer in layers] != sizes:  # the stride is in no shape
         raise CheckpointError(
             "The checkpoint contradicts itself: its convolutions have (channels, "
             f"kernel) {sizes}, its configuration conv_feature_layers={text!r}."
@@ -212,7 +212,7 @@ def parse_conv_layers(text: str) -> list[tuple[int, int, int]]:
     try:
         layers = _value(ast.parse(text[:1000], mode="eval").body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        layers = None
+        layers = None  # refused below
     is_list = isinstance(layers, list) and 0 < len(layers) <= _MAX_LAYERS
     if not is_list or not all(map(_is_layer, layers)):
         raise CheckpointError(
@@ -235,6 +235,7 @@ def _value(node: ast.expr) -> Any:
     if isinstance(node.op, ast.Add) and isinstance(right, list):
         return left + right
     if isinstance(node.op, ast.Mult) and isinstance(right, int):
+        # no list that fills the memory
         return left * right if right <= _MAX_LAYERS else None
     return None
 
@@ -242,4 +243,5 @@ def _value(node: ast.expr) -> Any:
 def _is_layer(layer: Any) -> bool:
     if not isinstance(layer, tuple) or len(layer) != 3:
         return False
+    # a bool is an int, too
     return all(type(size) is int and size > 0 for size in layer)

@@ -66,13 +66,11 @@ def renamed(names: Iterable[str]) -> dict[str, str]:
         key = _model_name(name, fine_tuned)
         if key is None:
             unknown.append(name)
-        elif key in originals:
+        elif originals.setdefault(key, name) != name:
             raise CheckpointError(
                 f"The tensors {originals[key]!r} and {name!r} of the checkpoint mean "
                 f"the same weight, {key}."
             )
-        else:
-            originals[key] = name
     if unknown:
         contents = "unexpected tensors" if originals else "no tensor of ECG-FM but"
         raise CheckpointError(
@@ -97,7 +95,7 @@ def _model_name(name: str, fine_tuned: bool) -> str | None:
     table: Sequence[tuple[str, str]] = TABLE
     if fine_tuned and name.startswith(ENCODER):
         name = name.removeprefix(ENCODER)
-    elif fine_tuned:
+    elif fine_tuned:  # only the head has no prefix
         table = (HEAD,)
     for template, key in table:
         if match := _pattern(template).fullmatch(name):
@@ -107,5 +105,5 @@ def _model_name(name: str, fine_tuned: bool) -> str | None:
 
 @functools.cache
 def _pattern(template: str) -> re.Pattern[str]:
-    pattern = re.escape(template).replace(r"\{i\}", r"(?P<i>\d+)")
+    pattern = re.escape(template).replace(r"\{i\}", r"(?P<i>\d+)")  # a layer's number
     return re.compile(pattern.replace(r"\{p\}", "(?P<p>weight|bias)"))

@@ -41,8 +41,8 @@ def stand_in(
         **options: of `EcgFM`, such as ``**SMALL``; by default the published size.
     """
     if not n_classes:
-        options.setdefault("codebook", (2, 320, 256))
-    with torch.random.fork_rng(devices=[]):
+        options.setdefault("codebook", (2, 320, 256))  # of the published model
+    with torch.random.fork_rng(devices=[]):  # the caller's generator is unchanged
         torch.manual_seed(seed)
         model = EcgFM(
             n_leads=12,

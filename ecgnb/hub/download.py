@@ -35,7 +35,7 @@ WAIT_S = 1.0
 TIMEOUT_S = 60.0
 
 _BLOCK = 1 << 20  # bytes: 1 MiB, so that progress counts MiB
-_RETRIED_STATUS = (408, 425, 429, 500, 502, 503, 504)
+_RETRIED_STATUS = (408, 425, 429, 500, 502, 503, 504)  # overload and time-outs
 
 
 class ChecksumError(EcgnbError):
@@ -119,11 +119,8 @@ def download_file(
         stop or threading.Event(),
     )
     with _readable_errors(job.name):
-        if (
-            checksum
-            and target.is_file()
-            and file_checksum(target, checksum) == checksum
-        ):
+        is_comparable = checksum and target.is_file()
+        if is_comparable and file_checksum(target, checksum) == checksum:
             return False
         target.parent.mkdir(parents=True, exist_ok=True)
         if not checksum:
@@ -138,7 +135,7 @@ def download_file(
             _fetch_remaining(job, size)
         if checksum:
             _require_checksum(job, checksum)
-        os.replace(part, target)
+        os.replace(part, target)  # atomic: complete or not there
     return True
 
 
@@ -175,7 +172,7 @@ def _require_checksum(job: _Job, checksum: str) -> None:
 
 @contextlib.contextmanager
 def _readable_errors(name: str) -> Iterator[None]:
-    """Turn errors of the network and the disk into ours, with the file's name."""
+    """Turn errors of the network and the disk into those of ecgnb, with the name."""
     again = "run the same again; what has arrived is kept"
     try:
         yield
@@ -192,14 +189,13 @@ def _readable_errors(name: str) -> Iterator[None]:
             f"{again}."
         ) from error
     except OSError as error:
+        message = (
+            f"{name} cannot be written: {error}. Choose a folder where you may write "
+            f"and {again}."
+        )
         if error.errno in DISK_FULL:
             message = (
                 f"The disk is full: {name} cannot be written. Make room and {again}."
-            )
-        else:
-            message = (
-                f"{name} cannot be written: {error}. Choose a folder where you may "
-                f"write and {again}."
             )
         raise FileError(message, error.errno) from error
 
@@ -221,6 +217,7 @@ def _fetch_remaining(job: _Job, size: int | None) -> None:
             problem: Exception = error
         except _IncompleteError as error:
             problem = error
+        # new bytes: start counting again
         failures = 1 if job.n_bytes > before else failures + 1
         if failures >= ATTEMPTS or job.stop.wait(WAIT_S * 2 ** (failures - 1)):
             raise problem
@@ -231,10 +228,10 @@ def _attempt(job: _Job) -> None:
     offset = job.n_bytes
     headers = {"User-Agent": "ecgnb", **job.headers, "Accept-Encoding": "identity"}
     if offset:
-        headers["Range"] = f"bytes={offset}-"
+        headers["Range"] = f"bytes={offset}-"  # RFC 9110, 14.2
     request = urllib.request.Request(job.url, headers=headers)
     try:
-        opener = urllib.request.build_opener(_Redirects)
+        opener = urllib.request.build_opener(_Redirects)  # in place of urllib's handler
         response = opener.open(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         if error.code == 416 and offset:  # nothing beyond offset: complete, or another
@@ -246,6 +243,7 @@ def _attempt(job: _Job) -> None:
         raise _IncompleteError(f"no answer ({reason})") from error
     with response:
         content_range = response.headers.get("Content-Range", "")
+        # partial content
         if response.status == 206 and not content_range.startswith(f"bytes {offset}-"):
             job.part.unlink(missing_ok=True)
             raise _IncompleteError("the server sent another range than requested")
@@ -256,8 +254,8 @@ def _attempt(job: _Job) -> None:
 
 def _write(response: http.client.HTTPResponse, job: _Job, offset: int) -> None:
     """Append to the part from ``offset`` what the server sends."""
-    length = response.headers.get("Content-Length")
-    expected = int(length) if length and re.fullmatch(r"\d+", length) else None
+    length = response.headers.get("Content-Length", "")
+    expected = int(length) if re.fullmatch(r"\d+", length) else None
     arrived = 0
     blocks: Iterator[bytes] = iter(lambda: _read(response), b"")
     if job.show_progress:

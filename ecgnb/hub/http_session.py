@@ -59,7 +59,7 @@ def offline() -> bool:
 def hub_session(
     repository: str, revision: str | None = None, file: str = ""
 ) -> Iterator[None]:
-    """Run a block that uses the hub; its errors become ours, bars are shown or not.
+    """Run a block that uses the hub, with the errors of ecgnb and its progress bars.
 
     Raises:
         MissingExtraError: huggingface-hub is not installed.
@@ -144,10 +144,10 @@ def _status_error(
     from huggingface_hub import errors
 
     status = error.response.status_code
-    reason = error.response.headers.get("X-Error-Message", "")
-    used_token = (
-        "the token in HF_TOKEN" if token() else "no token (HF_TOKEN is not set)"
-    )
+    reason = error.response.headers.get("X-Error-Message", "")  # the hub's own words
+    used_token = "no token (HF_TOKEN is not set)"
+    if token():
+        used_token = "the token in HF_TOKEN"
     if isinstance(error, errors.GatedRepoError):
         return EcgnbError(
             f"{repository} is gated, and it was requested with {used_token}. Request "
@@ -176,7 +176,7 @@ def _status_error(
             f"it was requested with {used_token}. Check the name, and for a private "
             "one HF_TOKEN. If a local file was meant: it does not exist."
         )
-    if status == 403:
+    if status == 403:  # known, and not allowed
         return ConfigError(
             f"The Hugging Face hub does not allow this with {repository} to "
             f"{used_token}. Set HF_TOKEN to a token that may read it, or write it for "
@@ -220,5 +220,5 @@ def _quote(message: object) -> str:
     """Return the start of a message, without the token should it be repeated there."""
     text = str(message)
     if secret := token():
-        text = text.replace(secret, "...")
-    return text[:_MAX_SHOWN]
+        text = text.replace(secret, "...")  # never into a log
+    return text[:_MAX_SHOWN]  # an answer may be a whole page

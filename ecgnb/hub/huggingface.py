@@ -17,7 +17,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ecgnb.core.errors import CheckpointError, ConfigError
-from ecgnb.core.files import sha256_file
 from ecgnb.core.progress import say
 from ecgnb.hub.download import ChecksumError, download_file, file_checksum
 from ecgnb.hub.http_session import hub_session, offline, token
@@ -27,7 +26,7 @@ WEIGHTS = (".pt", ".safetensors")
 
 _PART, _FILE = r"\w[\w.-]{0,95}", r"\w[^/\\:\n]{0,95}"
 _NAME = re.compile(rf"({_PART}/{_PART})(?:/((?:{_FILE}/)*{_FILE}))?", re.ASCII)
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")  # not a branch or tag
 #: ETag of a large file (SHA-256) or of a small one (git's SHA-1).
 _CHECKSUM = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
 #: Suffixes that make a two-part name a local file rather than a repository.
@@ -43,14 +42,12 @@ class Fetched:
         repository: "owner/repository".
         file: its path within the repository.
         revision: the commit it is from, 40 hex digits.
-        sha256: of the bytes in ``path``.
     """
 
     path: Path
     repository: str
     file: str
     revision: str
-    sha256: str
 
 
 def is_hub_name(text: str) -> bool:
@@ -65,7 +62,7 @@ def is_hub_name(text: str) -> bool:
     repository, file = match[1], match[2]
     if file:
         return file.endswith(WEIGHTS)
-    return not repository.endswith(_LOCAL_SUFFIXES)
+    return not repository.endswith(_LOCAL_SUFFIXES)  # runs/model.pt
 
 
 def fetch(name: str, revision: str | None = None) -> Fetched:
@@ -101,13 +98,13 @@ def fetch(name: str, revision: str | None = None) -> Fetched:
     with hub_session(repository, revision, file):
         file = file or _only_weights(repository, revision)
         path, checksum = _locate(repository, file, revision)
-        sha256 = _verify(path, _checksum_in_cache(path) or checksum)
+        _verify(path, _checksum_in_cache(path) or checksum)
     commit = _snapshot_folder(path, file).name
     if revision is None:
         say(
             f"{repository}: commit {commit}; pass revision={commit!r} to keep this one."
         )
-    return Fetched(path, repository, file, commit, sha256)
+    return Fetched(path, repository, file, commit)
 
 
 def fetch_folder(
@@ -152,12 +149,11 @@ def _list_files(repository: str, revision: str | None) -> list[str]:
         except HTTPError as error:
             if isinstance(error, HfHubHTTPError):  # an answer, and not the network
                 raise
-    snapshot = snapshot_download(
+    folder = snapshot_download(
         repository, revision=revision, token=token(), local_files_only=True
     )
-    folder = Path(snapshot)
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return sorted(path.relative_to(folder).as_posix() for path in files)
+    paths = [path for path in Path(folder).rglob("*") if path.is_file()]
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
 def _locate(repository: str, file: str, revision: str | None) -> tuple[Path, str]:
@@ -175,13 +171,12 @@ def _locate(repository: str, file: str, revision: str | None) -> tuple[Path, str
     from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
     names: dict[str, Any] = {"repo_id": repository, "filename": file}
+    options: dict[str, Any] = {**names, "revision": revision, "token": token()}
+    # a path, None or a marker
     cached = try_to_load_from_cache(**names, revision=revision)
     is_cached = isinstance(cached, str)
     if offline() or (is_cached and _COMMIT.fullmatch(revision or "")):
-        path = hf_hub_download(
-            **names, revision=revision, token=token(), local_files_only=True
-        )
-        return Path(path), ""
+        return Path(hf_hub_download(**options, local_files_only=True)), ""
     try:
         url = hf_hub_url(**names, revision=revision)
         metadata = get_hf_file_metadata(url, token=token())
@@ -194,13 +189,13 @@ def _locate(repository: str, file: str, revision: str | None) -> tuple[Path, str
             "the cache."
         )
         return Path(cached), ""
-    etag, commit = metadata.etag or "", metadata.commit_hash
-    checksum = etag if _CHECKSUM.fullmatch(etag) else ""
+    commit = metadata.commit_hash
+    checksum = _as_checksum(metadata.etag or "")
     blob = _blob_path(repository, checksum)
     in_cache = try_to_load_from_cache(**names, revision=commit)
     if checksum and commit and not isinstance(in_cache, str):
         _download_blob(names, commit, blob, metadata.size)
-    path = Path(hf_hub_download(**names, revision=revision, token=token()))
+    path = Path(hf_hub_download(**options))
     if checksum and not path.is_symlink():
         blob.unlink(missing_ok=True)  # the library copied it: one copy is enough
     return path, checksum
@@ -224,7 +219,7 @@ def _download_blob(
 
     name = f"{names['repo_id']}/{names['filename']}"
     lock = blob.parents[2] / ".locks" / blob.parents[1].name / f"{blob.name}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.parent.mkdir(parents=True, exist_ok=True)  # where the library has its locks
     with WeakFileLock(lock):
         if blob.exists():
             return
@@ -245,16 +240,20 @@ def _download_blob(
 
 def _checksum_in_cache(path: Path) -> str:
     """Return the checksum the cache knows a file by: the name of its link's target."""
-    name = path.readlink().name if path.is_symlink() else ""
-    return name if _CHECKSUM.fullmatch(name) else ""
+    return _as_checksum(path.readlink().name) if path.is_symlink() else ""
 
 
-def _verify(path: Path, checksum: str) -> str:
-    """Return a file's SHA-256; raise where its checksum is known and another."""
+def _as_checksum(text: str) -> str:
+    return text if _CHECKSUM.fullmatch(text) else ""
+
+
+def _verify(path: Path, checksum: str) -> None:
+    """Raise where a file's checksum is known and another."""
+    if not checksum:
+        return
     actual = file_checksum(path, like=checksum)
-    if checksum and actual != checksum:
+    if actual != checksum:
         raise CheckpointError(
             f"The bytes of {path} have the checksum {actual[:16]}..., the hub's is "
             f"{checksum[:16]}.... Delete {path.resolve()} and fetch it again."
         )
-    return actual if len(actual) == 64 else sha256_file(path)

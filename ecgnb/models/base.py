@@ -112,7 +112,7 @@ class Backbone(nn.Module, ABC):
         super().__init__()
         sizes = (n_leads, n_samples, fs, n_classes)
         for word, value in zip(_REQUIRED, sizes, strict=True):
-            if not value > 0:
+            if not value > 0:  # also refuses NaN
                 raise ConfigError(
                     f"{word} of a model must be above 0; it is {value!r}."
                 )
@@ -188,7 +188,7 @@ class Backbone(nn.Module, ABC):
         groups: dict[str, list[str]] = {prefix: [] for prefix in prefixes}
         for name, _ in self.named_parameters():
             matching = [prefix for prefix in prefixes if name.startswith(prefix)]
-            groups[max(matching, key=len)].append(name)
+            groups[max(matching, key=len)].append(name)  # "" matches every name
         return list(groups.values())
 
     def reset_classifier(self, n_classes: int) -> None:
@@ -197,7 +197,7 @@ class Backbone(nn.Module, ABC):
             raise ConfigError(
                 f"n_classes of a classifier must be above 0; it is {n_classes!r}."
             )
-        old = cast(nn.Linear, self.head.classifier)
+        old = cast(nn.Linear, self.head.classifier)  # device and dtype are kept
         self.head.classifier = nn.Linear(
             old.in_features, n_classes, device=old.weight.device, dtype=old.weight.dtype
         )
@@ -220,28 +220,26 @@ class Backbone(nn.Module, ABC):
                 f"{kind.__name__} has no name: register it with "
                 "@MODELS.register('...')."
             )
-        spec: dict[str, Any] = {"name": names[0]}
-        for word in Words.__annotations__:
-            spec[word] = getattr(self, word)
-        for option, default in options_of(kind).items():
-            spec[option] = self._arguments.get(option, default)
-        return _to_lists(spec)
+        words = {word: getattr(self, word) for word in Words.__annotations__}
+        options = options_of(kind)
+        for option in options.keys() & self._arguments.keys():
+            options[option] = self._arguments[option]
+        return _to_lists({"name": names[0], **words, **options})
 
     def _resolve_indices(self, indices: int | Sequence[int] | None) -> list[int]:
         """Return the entries of ``feature_info`` that ``indices`` means, ascending."""
         count = len(self.feature_info)
+        known = range(count)
         if indices is None:
-            return list(range(count))
-        if isinstance(indices, int):
-            resolved = list(range(count - indices, count))
-        else:
-            resolved = [index + count if index < 0 else index for index in indices]
-        if not set(resolved) <= set(range(count)):
+            return list(known)
+        selected = range(-indices, 0) if isinstance(indices, int) else indices
+        if not set(selected) <= set(range(-count, count)):
             raise ConfigError(
                 f"{type(self).__name__} has {count} feature maps; indices={indices!r} "
                 "are others."
             )
-        return sorted(set(resolved))
+        # from first to last, without repeats
+        return sorted({known[index] for index in selected})
 
 
 class StagedBackbone(Backbone):
@@ -279,7 +277,7 @@ class StagedBackbone(Backbone):
         stride of each stage.
         """
         self.feature_info = []
-        reduction = stem_stride
+        reduction = stem_stride  # samples per step so far
         for index, (width, stride) in enumerate(zip(channels, strides, strict=True)):
             reduction *= stride
             self.feature_info.append(
@@ -327,6 +325,7 @@ def options_of(kind: type[Backbone]) -> dict[str, Any]:
     """Return a model's options other than `Words`, with their defaults."""
     options = {}
     for parameter in inspect.signature(kind.__init__).parameters.values():
+        # some models spell them out
         is_option = parameter.name not in Words.__annotations__
         if is_option and parameter.kind is parameter.KEYWORD_ONLY:
             options[parameter.name] = parameter.default
@@ -344,7 +343,7 @@ def _to_lists(value: Any) -> Any:
 
 #: Numbers of two settings in glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_KEPT_BYTES = 256 * 2**20
+_KEPT_BYTES = 256 * 2**20  # 256 MiB
 _MAX_HEAP_BYTES = 32 * 2**20  # of one allocation; the limit of glibc
 
 
@@ -366,5 +365,5 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # only glibc has it
     if mallopt is None:
         return False
-    kept = mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
-    return bool(kept and mallopt(_MMAP_THRESHOLD, _MAX_HEAP_BYTES))
+    is_set = mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+    return bool(is_set and mallopt(_MMAP_THRESHOLD, _MAX_HEAP_BYTES))

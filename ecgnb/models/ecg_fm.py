@@ -21,11 +21,11 @@ from ecgnb.models.ecg_fm_parts import (
     ConvLayer,
     ConvStem,
     MeanHead,
-    PositionalConv,
     Pretraining,
     TransformerLayer,
     draw_weights,
 )
+from ecgnb.models.positional_conv import PositionalConv
 
 
 class PaddingWarning(UserWarning):
@@ -87,7 +87,7 @@ class EcgFM(Backbone):
         n_classes = words.pop("n_classes")
         super().__init__(n_classes=n_classes or 1, **words)
         self.n_classes = int(n_classes)  # only this model may have 0: no classifier
-        features = conv_layers[-1][0]
+        features = conv_layers[-1][0]  # C, channels of the stem's output
         self.stem = ConvStem(self.n_leads, conv_layers, conv_bias)
         self.stem_norm = nn.LayerNorm(features)
         self.project = nn.Linear(features, dim) if features != dim else nn.Identity()
@@ -95,8 +95,9 @@ class EcgFM(Backbone):
         self.norm_first = norm_first
         self.norm = nn.LayerNorm(dim)
         self.drop = nn.Dropout(dropout)
-        self.layers = nn.ModuleList(
-            TransformerLayer(
+        self.layers = nn.ModuleList()
+        for _ in range(depth):
+            layer = TransformerLayer(
                 dim,
                 n_heads,
                 ffn,
@@ -105,18 +106,19 @@ class EcgFM(Backbone):
                 attention_dropout=attention_dropout,
                 activation_dropout=activation_dropout,
             )
-            for _ in range(depth)
-        )
+            self.layers.append(layer)
         self.pretraining = None
         if codebook:
             self.pretraining = Pretraining(dim, features, codebook, projection)
         self.head = MeanHead(dim, self.n_classes)
         draw_weights(self)
+        # samples per token
         reduction = math.prod(stride for _, stride in self.stem.steps)
-        self.feature_info = [
-            FeatureInfo(name=f"layers.{index}", channels=dim, reduction=reduction)
-            for index in range(depth)
-        ]
+        self.feature_info = []
+        for index in range(depth):
+            self.feature_info.append(
+                FeatureInfo(name=f"layers.{index}", channels=dim, reduction=reduction)
+            )
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """Return logits ``[B, n_classes]``; probabilities are their sigmoid.
@@ -131,13 +133,7 @@ class EcgFM(Backbone):
             ConfigError: another number of leads, a signal that is too short, or a model
                 without a classifier.
         """
-        tokens, _, padding = self._encode(x, [], padding_mask)
-        return self.head(_zero_padding(tokens, padding))
-
-    def probabilities(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        """Return sigmoid or softmax of the logits, ``[B, n_classes]``, by ``task``."""
-        logits = self(x, padding_mask)
-        return logits.sigmoid() if self.task == "multilabel" else logits.softmax(-1)
+        return self.head(self.forward_features(x, padding_mask))
 
     def embed(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """Return the mean of the tokens without padding, ``[B, D]``.
@@ -165,7 +161,9 @@ class EcgFM(Backbone):
                 parts.
         """
         tokens, _, padding = self._encode(x, [], padding_mask, masked)
-        return _zero_padding(tokens, padding) if self.n_classes else tokens
+        if self.n_classes:
+            tokens = _zero_padding(tokens, padding)
+        return tokens
 
     def forward_intermediates(
         self,
@@ -194,7 +192,7 @@ class EcgFM(Backbone):
         for layer in cast("list[TransformerLayer]", self.layers):
             weights.append(layer.attention_weights(tokens, attended))
             tokens = layer(tokens, attended)
-        return torch.stack(weights, dim=1)
+        return torch.stack(weights, dim=1)  # [B, depth, T', T']
 
     def stem_features(self, x: Tensor) -> Tensor:
         """Return the normalised features of the stem, ``[B, T', C]``.
@@ -212,7 +210,7 @@ class EcgFM(Backbone):
                 f"trained on {self.n_samples} samples at {self.fs:g} Hz; pad it to "
                 "that."
             )
-        return self.stem_norm(self.stem(x).transpose(1, 2))
+        return self.stem_norm(self.stem(x).transpose(1, 2))  # [B, T', C]
 
     def codes(self, x: Tensor) -> Tensor:
         """Return the code of each token and group, int64 ``[B, T', groups]``.
@@ -248,8 +246,8 @@ class EcgFM(Backbone):
         if not mask.any():
             return None
         n_tokens = self.stem.n_tokens((~mask).sum(1))
-        if (n_tokens < 1).any():
-            rows = torch.nonzero(n_tokens < 1)[:, 0].tolist()
+        rows = torch.nonzero(n_tokens < 1)[:, 0].tolist()
+        if rows:
             raise ConfigError(
                 f"The records {rows} of the batch are nothing but padding. Leave them "
                 "out."
@@ -262,15 +260,16 @@ class EcgFM(Backbone):
             stacklevel=3,
         )
         steps = torch.arange(self.stem.n_tokens(mask.shape[1]), device=mask.device)
-        return steps >= n_tokens[:, None]
+        return steps >= n_tokens[:, None]  # [B, T']
 
     def reset_classifier(self, n_classes: int) -> None:
         """Replace the classifier, and remove the parts of the pretraining."""
         if self.head.classifier is None and n_classes > 0:
+            # replaced below
             self.head.classifier = nn.Linear(self.head.dim, 1).to(self.norm.weight)
         super().reset_classifier(n_classes)
         self.pretraining = None
-        self._arguments["codebook"] = None
+        self._arguments["codebook"] = None  # for `spec`
 
     def layer_groups(self) -> list[list[str]]:
         """Return the parameters of stem, embedding, each layer and head; see
@@ -293,7 +292,7 @@ class EcgFM(Backbone):
         for index, layer in enumerate(self.layers):
             tokens = layer(tokens, attended)
             if index in selected:
-                maps.append(tokens.transpose(1, 2))
+                maps.append(tokens.transpose(1, 2))  # [B, D, T']
         if self.norm_first:
             tokens = self.norm(tokens)
         return tokens, maps, padding
@@ -318,6 +317,7 @@ class EcgFM(Backbone):
                     "checkpoints have one."
                 )
             embedding = self.pretraining.mask_embedding
+            # as wav2vec 2.0, before positions
             tokens = torch.where(masked[..., None], embedding, tokens)
         tokens = tokens + self.position(tokens)
         tokens = _zero_padding(tokens, padding)
@@ -348,8 +348,9 @@ def _check_mask(mask: Tensor) -> Tensor:
                 "padding_mask differs between the leads of a record; they must share "
                 "one length."
             )
-        mask = mask[:, 0]
-    if (mask[:, :-1] & ~mask[:, 1:]).any():
+        mask = mask[:, 0]  # [B, T]
+    recorded = ~mask
+    if (mask[:, :-1] & recorded[:, 1:]).any():  # padding followed by a sample
         raise ConfigError(
             "padding_mask marks samples before recorded ones; padding must be at the "
             "end."

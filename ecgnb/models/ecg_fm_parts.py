@@ -1,4 +1,4 @@
-"""Layers of ECG-FM: convolution stem, positional convolution, transformer, codebook.
+"""Layers of ECG-FM: convolution stem, transformer, codebook.
 
 They give the same numbers as the original trainer (fairseq-signals; wav2vec 2.0,
 Baevski et al. 2020).
@@ -6,64 +6,15 @@ Baevski et al. 2020).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecgnb.core.errors import ConfigError
-
-
-class SpectralConv:
-    """Convolution by FFT-like matrix products, for sequences of one length.
-
-    ``y[t] = sum_k w[k] x[t + k - K // 2]`` with zeros outside.
-
-    Args:
-        weight: ``[D, D / groups, K]`` as of `torch.nn.Conv1d`.
-        groups: channels of different groups do not mix.
-        n_steps: T, length of the sequences.
-    """
-
-    def __init__(self, weight: Tensor, groups: int, n_steps: int) -> None:
-        _, width, kernel = weight.shape
-        dtype = weight.dtype
-        before = kernel // 2
-        # zero-pad so that the circular convolution does not wrap around
-        period = n_steps + before
-        frequencies = torch.arange(period // 2 + 1, dtype=torch.float64)
-        steps = torch.arange(n_steps, dtype=torch.float64)
-        cosine, sine = _waves(frequencies, steps, period)
-        # A real signal has each frequency twice, except 0 and half the rate.
-        count = ((frequencies > 0) & (2 * frequencies < period)) + 1
-        share = count.double()[:, None] / period
-        self.analysis = torch.cat([cosine, -sine]).to(dtype)
-        synthesis = torch.cat([share * cosine, -share * sine])
-        self.synthesis = synthesis.T.contiguous().to(dtype)
-        taps = torch.arange(kernel, dtype=torch.float64) - before
-        cosine, sine = _waves(frequencies, taps, period)
-        flat = weight.flatten(0, 1).T
-        response = torch.complex(cosine.to(dtype) @ flat, sine.to(dtype) @ flat)
-        response = response.view(len(frequencies), groups, -1, width)
-        self.response = response.transpose(2, 3).contiguous()
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Map ``[B, T, D]`` to the same shape."""
-        n_frequencies, groups, width, _ = self.response.shape
-        parts = (self.analysis @ x).view(len(x), 2, n_frequencies, groups, width)
-        spectrum = torch.complex(parts[:, 0], parts[:, 1]).permute(1, 2, 0, 3)
-        product = (spectrum @ self.response).permute(2, 0, 1, 3).flatten(2)
-        return self.synthesis @ torch.cat([product.real, product.imag], dim=1)
-
-
-def _waves(frequencies: Tensor, times: Tensor, period: int) -> tuple[Tensor, Tensor]:
-    """Return cosines and sines, ``[n_frequencies, n_times]``."""
-    angle = torch.outer(frequencies, times) * (2 * math.pi / period)
-    return angle.cos(), angle.sin()
-
+from ecgnb.models.positional_conv import PositionalConv
 
 #: Channels, kernel and stride of one convolution of the stem.
 ConvLayer = Sequence[int]
@@ -91,112 +42,23 @@ class ConvStem(nn.Module):
             self.steps.append((kernel, stride))
             c_in = channels
         first = layers[0][0]
-        self.norm = nn.GroupNorm(first, first)
+        self.norm = nn.GroupNorm(first, first)  # one group per channel
         self.act = nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map signals ``[B, n_leads, T]`` to ``[B, C, T']``."""
         for index, conv in enumerate(self.convs):
             x = conv(x)
-            x = self.act(x if index else self.norm(x))
+            if index == 0:
+                x = self.norm(x)
+            x = self.act(x)
         return x
 
     def n_tokens(self, n_samples: Count) -> Count:
         """Return the number of tokens of a signal; below 1 if it is too short."""
         for kernel, stride in self.steps:
-            n_samples = (n_samples - kernel) // stride + 1
+            n_samples = (n_samples - kernel) // stride + 1  # no padding
         return n_samples
-
-
-class PositionalConv(nn.Module):
-    """Relative positions: ``gelu(conv(x))``, grouped, over time (Mohamed et al. 2019).
-
-    The weight is a direction times a gain for each tap of the kernel (weight
-    normalisation over the other two axes, Salimans and Kingma 2016). On a CPU without
-    gradients `SpectralConv` computes it, which is faster.
-
-    Args:
-        dim: D, channels in and out.
-        kernel: taps.
-        groups: channels of different groups do not mix.
-    """
-
-    def __init__(self, dim: int, kernel: int, groups: int) -> None:
-        super().__init__()
-        if dim % groups:
-            raise ConfigError(f"position_groups={groups} must divide dim={dim}.")
-        self.groups = groups
-        self.direction = nn.Parameter(torch.empty(dim, dim // groups, kernel))
-        self.gain = nn.Parameter(torch.empty(1, 1, kernel))
-        self.bias = nn.Parameter(torch.zeros(dim))
-        self.act = nn.GELU()
-        self._cache: _Spectral | None = None
-
-    def weight(self) -> Tensor:
-        """Return the kernel ``[D, D / groups, taps]``."""
-        norm = self.direction.norm(dim=(0, 1), keepdim=True)
-        return self.direction * (self.gain / norm)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``[B, T', D]`` to the same shape."""
-        on_cpu = x.device.type == "cpu"
-        if torch.is_grad_enabled() or not on_cpu or torch.compiler.is_compiling():
-            return self.act(self.direct(x))
-        with torch.autocast("cpu", enabled=False):  # complex numbers are float32
-            precise = x.to(torch.promote_types(x.dtype, torch.float32))
-            conv = self._spectral_conv(x.shape[1], precise.dtype)
-            return self.act(conv(precise).add_(self.bias)).to(x.dtype)
-
-    def direct(self, x: Tensor) -> Tensor:
-        """Convolve ``[B, T', D]`` by `torch.nn.functional.conv1d`."""
-        y = F.conv1d(
-            x.transpose(1, 2),
-            self.weight(),
-            self.bias,
-            padding=self.direction.shape[-1] // 2,
-            groups=self.groups,
-        )
-        # an even kernel gives one step too many, at the end
-        return y[..., : x.shape[1]].transpose(1, 2)
-
-    def _spectral_conv(self, n_steps: int, dtype: torch.dtype) -> SpectralConv:
-        """Return the cached convolution, computed again when a weight has changed.
-
-        The values are compared: a fused optimizer changes them without a new version.
-        """
-        cache = self._cache
-        if cache is None or not cache.matches(
-            n_steps, dtype, self.direction, self.gain
-        ):
-            conv = SpectralConv(self.weight().to(dtype), self.groups, n_steps)
-            cache = self._cache = _Spectral(
-                n_steps, dtype, self.direction.clone(), self.gain.clone(), conv
-            )
-        return cache.conv
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the cache out of copies and pickles."""
-        return {**self.__dict__, "_cache": None}
-
-
-class _Spectral(NamedTuple):
-    """A convolution, and the arguments that it was computed from."""
-
-    n_steps: int
-    dtype: torch.dtype
-    direction: Tensor
-    gain: Tensor
-    conv: SpectralConv
-
-    def matches(
-        self, n_steps: int, dtype: torch.dtype, direction: Tensor, gain: Tensor
-    ) -> bool:
-        if (self.n_steps, self.dtype) != (n_steps, dtype):
-            return False
-        kind = (direction.dtype, direction.device)
-        if (self.direction.dtype, self.direction.device) != kind:
-            return False
-        return torch.equal(self.direction, direction) and torch.equal(self.gain, gain)
 
 
 class SelfAttention(nn.Module):
@@ -232,19 +94,23 @@ class SelfAttention(nn.Module):
             attn_mask=attended,
             dropout_p=dropout,
         )
-        return self.out(values.transpose(1, 2).flatten(2))
+        joined = values.transpose(1, 2).flatten(2)  # heads side by side, [B, T', D]
+        return self.out(joined)
 
     def weights(self, x: Tensor, attended: Tensor | None) -> Tensor:
         """Return attention weights, the mean over heads, ``[B, T' (queries), T'
         (keys)]``.
         """
-        query, key = self._heads(self.query(x)), self._heads(self.key(x))
-        scores = (query @ key.transpose(2, 3)) * query.shape[-1] ** -0.5
+        query = self._heads(self.query(x))  # [B, n_heads, T', D / n_heads]
+        key = self._heads(self.key(x))
+        scale = query.shape[-1] ** -0.5
+        scores = (query @ key.transpose(2, 3)) * scale
         if attended is not None:
-            scores = scores.masked_fill(~attended, float("-inf"))
-        return scores.float().softmax(-1).mean(1)
+            scores = scores.masked_fill(~attended, float("-inf"))  # softmax gives 0
+        return scores.float().softmax(-1).mean(1)  # float32 also under autocast
 
     def _heads(self, x: Tensor) -> Tensor:
+        # [B, n_heads, T', width]
         return x.unflatten(2, (self.n_heads, -1)).transpose(1, 2)
 
 
@@ -286,10 +152,14 @@ class TransformerLayer(nn.Module):
     def forward(self, x: Tensor, attended: Tensor | None = None) -> Tensor:
         """Map ``[B, T', D]`` to the same shape; ``attended`` as in `SelfAttention`."""
         if self.norm_first:
-            x = x + self.drop(self.attention(self.attention_norm(x), attended))
-            return x + self.drop(self._ffn(self.ffn_norm(x)))
-        x = self.attention_norm(x + self.drop(self.attention(x, attended)))
-        return self.ffn_norm(x + self.drop(self._ffn(x)))
+            change = self.attention(self.attention_norm(x), attended)
+            x = x + self.drop(change)
+            change = self._ffn(self.ffn_norm(x))
+            return x + self.drop(change)
+        change = self.attention(x, attended)
+        x = self.attention_norm(x + self.drop(change))
+        change = self._ffn(x)
+        return self.ffn_norm(x + self.drop(change))
 
     def attention_weights(self, x: Tensor, attended: Tensor | None = None) -> Tensor:
         """Return attention weights ``[B, T', T']`` of the input ``[B, T', D]``."""
@@ -330,10 +200,11 @@ class Codebook(nn.Module):
         ``features`` are ``[..., C]``.
         """
         scores = self.scores(features).unflatten(-1, (self.groups, self.entries))
-        return scores.argmax(-1)
+        return scores.argmax(-1)  # no Gumbel noise, as in evaluation
 
     def quantized(self, codes: Tensor) -> Tensor:
         """Return the vectors ``[..., width]`` of codes ``[..., groups]``."""
+        # The entries of all groups follow each other.
         first = torch.arange(self.groups, device=codes.device) * self.entries
         return self.vectors[0, codes + first].flatten(-2)
 
@@ -354,8 +225,8 @@ class Pretraining(nn.Module):
         self, dim: int, features: int, codebook: Sequence[int], projection: int
     ) -> None:
         super().__init__()
-        groups, entries, width = codebook
-        self.mask_embedding = nn.Parameter(torch.empty(dim))
+        groups, entries, width = codebook  # width is that of all groups together
+        self.mask_embedding = nn.Parameter(torch.empty(dim))  # drawn by `draw_weights`
         self.codebook = Codebook(features, groups, entries, width)
         self.project_target = nn.Linear(width, projection)
         self.project_prediction = nn.Linear(dim, projection)
@@ -380,7 +251,8 @@ class MeanHead(nn.Module):
         As in the original, each channel's sum is divided by the number of its values
         that are not 0; without any, the result is 0 (in the original NaN).
         """
-        return features.sum(1) / (features != 0).sum(1).clamp(min=1)
+        count = (features != 0).sum(1)  # [B, D]
+        return features.sum(1) / count.clamp(min=1)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits ``[B, n_classes]`` of tokens ``[B, T', D]``.
@@ -408,13 +280,14 @@ def draw_weights(model: nn.Module) -> None:
         if any(parameter.is_meta for parameter in module.parameters(recurse=False)):
             continue
         if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.02)
+            nn.init.normal_(module.weight, std=0.02)  # of BERT
             nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Conv1d):
             nn.init.kaiming_normal_(module.weight)
         elif isinstance(module, PositionalConv):
-            kernel, dim = module.direction.shape[2], len(module.bias)
+            dim, _, kernel = module.direction.shape
             nn.init.normal_(module.direction, std=(4 / (kernel * dim)) ** 0.5)
+            # weight = direction
             module.gain.copy_(module.direction.norm(dim=(0, 1), keepdim=True))
         elif isinstance(module, Codebook):
             nn.init.uniform_(module.vectors)

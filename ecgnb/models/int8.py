@@ -55,12 +55,13 @@ class Int8Linear(nn.Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
-        self.in_features, self.out_features = in_features, out_features
-        self.register_buffer(
-            "weight", torch.zeros(out_features, in_features, dtype=torch.int8)
-        )
+        self.in_features = in_features
+        self.out_features = out_features
+        weight = torch.zeros(out_features, in_features, dtype=torch.int8)
+        self.register_buffer("weight", weight)
         self.register_buffer("scale", torch.ones(out_features))
         self.register_buffer("bias", torch.zeros(out_features) if bias else None)
+        # weight, its version, packed
         self._packed: tuple[Tensor, int, Tensor] | None = None
 
     @classmethod
@@ -80,9 +81,9 @@ class Int8Linear(nn.Module):
             )
         has_bias = linear.bias is not None
         layer = cls(linear.in_features, linear.out_features, has_bias)
-        layer = layer.to(weight.device)
         step, rounded = _round(weight, WEIGHT_LEVELS)
-        layer.scale, layer.weight = step[:, 0], rounded.to(torch.int8)
+        layer.scale = step[:, 0]  # [out_features]
+        layer.weight = rounded.to(torch.int8)
         if has_bias:
             layer.bias = linear.bias.detach().float().clone()
         return layer
@@ -101,16 +102,17 @@ class Int8Linear(nn.Module):
 
     def dequantised(self) -> Tensor:
         """Return the rounded weights, float32 ``[out_features, in_features]``."""
-        return self.weight * self.scale[:, None]
+        return self.weight * self.scale[:, None]  # scale is per row
 
     def product(self, x: Tensor) -> Tensor:
         """Compute :meth:`forward` of float32, without a gradient."""
-        step, rounded = _round(x.reshape(-1, self.in_features), INPUT_LEVELS)
+        rows = x.reshape(-1, self.in_features)
+        step, rounded = _round(rows, INPUT_LEVELS)  # [n, 1], [n, in_features]
         if x.device.type == "cpu" and kernel_is_exact():
             unsigned = rounded.add_(_OFFSET).to(torch.uint8)
             sums = _multiply(unsigned, self._packed_weight(), self.scale)
         else:
-            sums = self._float_sums(rounded)
+            sums = self._float_sums(rounded)  # GPUs, and CPUs whose kernel saturates
         y = sums * step if self.bias is None else torch.addcmul(self.bias, sums, step)
         return y.view(*x.shape[:-1], self.out_features)
 
@@ -118,9 +120,11 @@ class Int8Linear(nn.Module):
         """Return the weight in the kernel's layout, cached until it changes."""
         if self.weight.is_inference():  # an inference tensor does not count versions
             return _pack(self.weight)
-        cache, version = self._packed, self.weight._version
+        version = self.weight._version
+        cache = self._packed  # read once: another thread may replace it
         if cache is None or cache[0] is not self.weight or cache[1] != version:
-            cache = self._packed = (self.weight, version, _pack(self.weight))
+            cache = (self.weight, version, _pack(self.weight))
+            self._packed = cache
         return cache[2]
 
     def _float_sums(self, rounded: Tensor) -> Tensor:
@@ -150,7 +154,7 @@ class _StraightThrough(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0] @ ctx.layer.dequantised(), None
+        return gradients[0] @ ctx.layer.dequantised(), None  # none for the layer
 
 
 @functools.cache
@@ -160,19 +164,20 @@ def kernel_is_exact() -> bool:
     Tried once, on random and on the largest integers.
     """
     generator = torch.Generator().manual_seed(0)
-    inputs = _random_integers(INPUT_LEVELS, 8, generator)
-    weight = _random_integers(WEIGHT_LEVELS, 64, generator)
-    inputs[0], weight[0], weight[1] = INPUT_LEVELS, WEIGHT_LEVELS, -WEIGHT_LEVELS
+    integers = torch.randint(-127, 128, (72, 256), generator=generator)
+    inputs = integers[:8].clamp(-INPUT_LEVELS, INPUT_LEVELS)
+    weight = integers[8:]
+    # products whose pairs come closest to saturation
+    inputs[0] = INPUT_LEVELS
+    weight[0] = WEIGHT_LEVELS
+    weight[1] = -WEIGHT_LEVELS
     unsigned = (inputs + _OFFSET).to(torch.uint8)
     try:
-        sums = _multiply(unsigned, _pack(weight.to(torch.int8)), torch.ones(64))
+        packed = _pack(weight.to(torch.int8))
+        sums = _multiply(unsigned, packed, torch.ones(64))
     except (AttributeError, RuntimeError):  # no oneDNN, or another signature
         return False
     return torch.equal(sums.long(), inputs @ weight.T)
-
-
-def _random_integers(levels: int, n_rows: int, generator: torch.Generator) -> Tensor:
-    return torch.randint(-levels, levels + 1, (n_rows, 256), generator=generator)
 
 
 def _round(rows: Tensor, levels: int) -> tuple[Tensor, Tensor]:
@@ -180,13 +185,14 @@ def _round(rows: Tensor, levels: int) -> tuple[Tensor, Tensor]:
 
     NaN and infinity end up in the step size.
     """
-    step = rows.abs().amax(1, keepdim=True).div_(levels).clamp_(min=_TINY)
+    largest = rows.abs().amax(1, keepdim=True)
+    step = largest.div_(levels).clamp_(min=_TINY)  # no 0 / 0 in a row of zeros
     return step, (rows / step).round_()
 
 
 def _pack(weight: Tensor) -> Tensor:
     packed: Tensor = torch.ops.onednn.qlinear_prepack(weight, None)
-    return packed
+    return packed  # opaque layout of the processor
 
 
 def _multiply(inputs: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
@@ -194,6 +200,7 @@ def _multiply(inputs: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
 
     Inputs are uint8, the packed weights int8.
     """
+    # of the weights, which are symmetric
     zero_points = torch.zeros(1, dtype=torch.int32)
     no_bias, output_scale, output_zero_point = None, 1.0, 0
     sums: Tensor = torch.ops.onednn.qlinear_pointwise(

@@ -26,7 +26,7 @@ class BatchNorm(nn.BatchNorm1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``[B, C]`` or ``[B, C, T]``."""
-        if self.training and x.numel() == x.shape[1]:
+        if self.training and x.numel() == x.shape[1]:  # one value per channel
             return F.batch_norm(
                 x,
                 self.running_mean,
@@ -47,6 +47,7 @@ def make_norm(norm: str, channels: int) -> nn.Module:
     if norm == "batch":
         return BatchNorm(channels)
     if norm == "group":
+        # groups must divide the channels
         return nn.GroupNorm(math.gcd(8, channels), channels)
     raise ConfigError(
         f"There is no norm {norm!r}; choose {' or '.join(map(repr, NORMS))}."
@@ -84,9 +85,15 @@ class ConvNorm(nn.Sequential):
             )
         super().__init__()
         self.conv = nn.Conv1d(
-            c_in, c_out, kernel, stride, padding=kernel // 2, bias=False
+            # the norm has a bias
+            c_in,
+            c_out,
+            kernel,
+            stride,
+            padding=kernel // 2,
+            bias=False,
         )
-        nn.init.kaiming_normal_(self.conv.weight)
+        nn.init.kaiming_normal_(self.conv.weight)  # He et al. 2015, for ReLU
         self.norm = make_norm(norm, c_out)
         if activation is not None:
             self.act = activation()
@@ -108,6 +115,7 @@ def make_shortcut(c_in: int, c_out: int, stride: int, norm: str = "batch") -> nn
     """
     path = nn.Sequential()
     if stride != 1:
+        # as long as a convolution's output
         path.pool = nn.AvgPool1d(stride, ceil_mode=True)
     if c_in != c_out:
         path.project = ConvNorm(c_in, c_out, 1, norm=norm, activation=None)
@@ -163,11 +171,15 @@ class PoolHead(nn.Module):
         width = channels * 2 if pool == "avgmax" else channels
         self.neck = nn.Sequential()
         if hidden is not None:
-            self.neck.append(BatchNorm(width))
-            self.neck.append(nn.Dropout(dropout / 2))
-            self.neck.append(nn.Linear(width, hidden))
-            self.neck.append(nn.ReLU())
-            self.neck.append(BatchNorm(hidden))
+            self.neck.extend(
+                [
+                    BatchNorm(width),
+                    nn.Dropout(dropout / 2),
+                    nn.Linear(width, hidden),
+                    nn.ReLU(),
+                    BatchNorm(hidden),
+                ]
+            )
             width = hidden
         self.neck.append(nn.Dropout(dropout))
         self.classifier = nn.Linear(width, n_classes)
@@ -176,7 +188,7 @@ class PoolHead(nn.Module):
         """Return the classifier's input ``[B, D]`` of features ``[B, C, T']``."""
         pooled = []
         if self.pool != "max":
-            pooled.append(features.mean(-1))
+            pooled.append(features.mean(-1))  # [B, C]
         if self.pool != "avg":
             pooled.append(features.amax(-1))
         return self.neck(torch.cat(pooled, dim=1))

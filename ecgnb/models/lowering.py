@@ -87,6 +87,7 @@ def n_bytes(model: nn.Module) -> int:
 def _layers(model: Backbone, kinds: Any) -> Iterator[tuple[str, Any]]:
     """Yield the encoder's layers of these kinds by name."""
     for name, module in model.named_modules():
+        # the first part of the name is the child of the model
         if name.split(".")[0] not in _FLOAT32_PARTS and isinstance(module, kinds):
             yield name, module
 
@@ -94,7 +95,7 @@ def _layers(model: Backbone, kinds: Any) -> Iterator[tuple[str, Any]]:
 def _to_int8(model: Backbone) -> None:
     layers = {}
     for name, layer in _layers(model, nn.Linear):
-        if min(layer.in_features, layer.out_features) >= _MIN_WIDTH:
+        if min(layer.weight.shape) >= _MIN_WIDTH:
             layers[name] = layer
     if not layers:
         raise ConfigError(
@@ -111,7 +112,7 @@ def _to_int8(model: Backbone) -> None:
     # Convert all before replacing the first: a NaN leaves the model unchanged.
     converted = {name: Int8Linear.of(layer) for name, layer in layers.items()}
     for name, layer in converted.items():
-        model.set_submodule(name, layer)
+        model.set_submodule(name, layer)  # under the same name
 
 
 def _to_half(model: Backbone, precision: str) -> None:
@@ -125,9 +126,10 @@ def _to_half(model: Backbone, precision: str) -> None:
         layer.to(getattr(torch, precision))
     for module in model.modules():
         if next(module.parameters(recurse=False), None) is not None:
+            # float32 layers take float32
             module.register_forward_pre_hook(_cast_inputs)
     for part in model.children():
-        part.register_forward_hook(_cast_output)
+        part.register_forward_hook(_cast_output)  # features and logits stay float32
 
 
 def _cast_inputs(module: nn.Module, inputs: tuple[Any, ...]) -> Any:

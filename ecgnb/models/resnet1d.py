@@ -53,7 +53,7 @@ class ResNet1d(StagedBackbone):
                 f"resnet1d needs one depth per width, all above 0: widths={widths!r}, "
                 f"depths={depths!r}."
             )
-        stride = max(1, round(self.fs / _STEM_RATE))
+        stride = max(1, round(self.fs / _STEM_RATE))  # 1 at 100 Hz, 4 at 500 Hz
         c_in = widths[0]
         self.stem = nn.Sequential(
             ConvNorm(
@@ -69,19 +69,13 @@ class ResNet1d(StagedBackbone):
         strides = [1] + [2] * (len(widths) - 1)
         self.stages = nn.ModuleList()
         for width, depth, step in zip(widths, depths, strides, strict=True):
-            self.stages.append(_stage(c_in, width, depth, step, kernel, norm))
+            stage = nn.Sequential(_block(c_in, width, step, kernel, norm))
+            for _ in range(depth - 1):
+                stage.append(_block(width, width, 1, kernel, norm))
+            self.stages.append(stage)
             c_in = width
-        self.set_feature_info(2 * stride, widths, strides)
+        self.set_feature_info(2 * stride, widths, strides)  # 2 is that of the pooling
         self.head = PoolHead(widths[-1], self.n_classes, pool=pool, dropout=dropout)
-
-
-def _stage(
-    c_in: int, c_out: int, depth: int, stride: int, kernel: int, norm: str
-) -> nn.Sequential:
-    blocks = nn.Sequential(_block(c_in, c_out, stride, kernel, norm))
-    for _ in range(depth - 1):
-        blocks.append(_block(c_out, c_out, 1, kernel, norm))
-    return blocks
 
 
 def _block(c_in: int, c_out: int, stride: int, kernel: int, norm: str) -> Residual:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,32 +32,28 @@ def model_summary(model: Backbone) -> pd.DataFrame:
 
     parts = _parts(model)
     shapes: dict[str, tuple[int, ...]] = {}
-    hooks = []
-    for name, part in parts.items():
 
-        def note_shape(_: Any, inputs: Any, output: Any, name: str = name) -> None:
-            if isinstance(output, tuple):  # all feature maps: show the last
-                output = output[-1]
-            shapes[name] = tuple(output.shape[1:])
+    def note_shape(name: str, _: Any, inputs: Any, output: Any) -> None:
+        if isinstance(output, tuple):  # all feature maps: show the last
+            output = output[-1]
+        shapes[name] = tuple(output.shape[1:])  # without the batch
 
-        hooks.append(part.register_forward_hook(note_shape))
-    try:
+    with ExitStack() as hooks:
+        for name, part in parts.items():
+            hook = part.register_forward_hook(partial(note_shape, name))
+            hooks.enter_context(hook)
         flops, shapes["total"] = _run_once(model)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    counts = {name: flops.get(f"{type(model).__name__}.{name}", 0) for name in parts}
-    counts["total"] = flops.get("Global", 0)
-    rows = [
-        {
+    rows = []
+    for name, part in {**parts, "total": model}.items():
+        path = f"{type(model).__name__}.{name}" if part is not model else "Global"
+        row = {
             "part": name,
             "kind": type(part).__name__,
             "output": " x ".join(map(str, shapes.get(name, ()))),
             "parameters": sum(p.numel() for p in part.parameters()),
-            "flops": counts[name],
+            "flops": flops.get(path, 0),
         }
-        for name, part in {**parts, "total": model}.items()
-    ]
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -63,7 +61,7 @@ def _parts(model: Backbone) -> dict[str, nn.Module]:
     """Return the model's children by name, and those of a list of stages."""
     parts: dict[str, nn.Module] = {}
     for name, child in model.named_children():
-        if isinstance(child, nn.ModuleList):
+        if isinstance(child, nn.ModuleList):  # stages or layers: one row each
             for index, part in enumerate(child):
                 parts[f"{name}.{index}"] = part
         else:
@@ -78,7 +76,7 @@ def _run_once(model: Backbone) -> tuple[dict[str, int], tuple[int, ...]]:
     """
     weight = next(model.parameters())
     shape = (1, model.n_leads, model.n_samples)
-    x = torch.zeros(shape, device=weight.device, dtype=weight.dtype)
+    x = torch.zeros(shape, device=weight.device, dtype=weight.dtype)  # one recording
     training = model.training
     model.eval()
     if not model.n_classes:
@@ -89,7 +87,6 @@ def _run_once(model: Backbone) -> tuple[dict[str, int], tuple[int, ...]]:
     finally:
         model.train(training)
         vars(model.head).pop("forward", None)
-    flops = {}
-    for name, counts in counter.get_flop_counts().items():
-        flops[name] = sum(counts.values())
+    counts = counter.get_flop_counts()  # by module and operation
+    flops = {name: sum(by_operation.values()) for name, by_operation in counts.items()}
     return flops, tuple(output.shape[1:])

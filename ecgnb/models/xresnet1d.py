@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 _WIDTH = 64  # channels of all stages, before expansion
-_STEM_WIDTHS = (32, 32, 64)
 
 
 class XResNet1d(StagedBackbone):
@@ -44,39 +43,29 @@ class XResNet1d(StagedBackbone):
         **words: Unpack[Words],
     ) -> None:
         super().__init__(**words)
-        self.stem = _stem(self.n_leads, kernel)
-        strides = [1] + [2] * (len(self.blocks) - 1)
+        self.stem = nn.Sequential(
+            # ResNet-C: three small kernels
+            ConvNorm(self.n_leads, 32, kernel, stride=2),
+            ConvNorm(32, 32, kernel),
+            ConvNorm(32, _WIDTH, kernel),
+            nn.MaxPool1d(3, stride=2, padding=1),  # stem: a quarter of the rate
+        )
         width = _WIDTH * self.expansion
-        c_in = _STEM_WIDTHS[-1]
+        strides = (1, 2, 2, 2)  # all depths have four stages
+        c_in = _WIDTH
         self.stages = nn.ModuleList()
         for depth, stride in zip(self.blocks, strides, strict=True):
-            self.stages.append(_stage(c_in, depth, stride, self.expansion, kernel))
+            stage = nn.Sequential(_block(c_in, stride, self.expansion, kernel))
+            for _ in range(depth - 1):
+                stage.append(_block(width, 1, self.expansion, kernel))
+            self.stages.append(stage)
             c_in = width
-        self.set_feature_info(4, [width] * len(strides), strides)
+        self.set_feature_info(4, [width] * 4, strides)
         self.head = PoolHead(
             width, self.n_classes, pool="avgmax", hidden=hidden, dropout=dropout
         )
         nn.init.kaiming_normal_(self.head.classifier.weight)
-        nn.init.zeros_(self.head.classifier.bias)
-
-
-def _stem(n_leads: int, kernel: int) -> nn.Sequential:
-    stem = nn.Sequential()
-    c_in, stride = n_leads, 2
-    for c_out in _STEM_WIDTHS:
-        stem.append(ConvNorm(c_in, c_out, kernel, stride=stride))
-        c_in, stride = c_out, 1
-    stem.append(nn.MaxPool1d(3, stride=2, padding=1))
-    return stem
-
-
-def _stage(
-    c_in: int, depth: int, stride: int, expansion: int, kernel: int
-) -> nn.Sequential:
-    blocks = nn.Sequential(_block(c_in, stride, expansion, kernel))
-    for _ in range(depth - 1):
-        blocks.append(_block(_WIDTH * expansion, 1, expansion, kernel))
-    return blocks
+        nn.init.zeros_(self.head.classifier.bias)  # as fastai does
 
 
 def _block(c_in: int, stride: int, expansion: int, kernel: int) -> Residual:
@@ -90,6 +79,7 @@ def _block(c_in: int, stride: int, expansion: int, kernel: int) -> Residual:
     else:
         branch = nn.Sequential(
             ConvNorm(c_in, _WIDTH, 1),
+            # ResNet-B: not the 1x1 strides
             ConvNorm(_WIDTH, _WIDTH, kernel, stride=stride),
             ConvNorm(_WIDTH, width, 1, activation=None).zero_gamma(),
         )

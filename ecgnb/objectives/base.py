@@ -72,10 +72,10 @@ class Loss(NamedTuple):
         """Return value and metrics, by name, as float32 ``[1 + n_metrics]`` without
         graph.
         """
-        metrics = [self.metrics[name] for name in sorted(self.metrics)]
-        return torch.stack(
-            [tensor.detach().float() for tensor in (self.value, *metrics)]
-        )
+        scalars = [self.value.detach().float()]
+        for name in sorted(self.metrics):
+            scalars.append(self.metrics[name].detach().float())
+        return torch.stack(scalars)
 
 
 class Objective(nn.Module):
@@ -161,8 +161,7 @@ def check_options(name: str, options: Mapping[str, Any]) -> type[Objective]:
         ConfigError: there is no such objective, or it has no such option.
     """
     kind = OBJECTIVES.get(name)
-    parameters = inspect.signature(kind).parameters.values()
-    known = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    known = inspect.getfullargspec(kind).kwonlyargs
     for option in options:
         if option not in known:
             raise ConfigError(
@@ -195,10 +194,9 @@ class Learner(nn.Module):
             )
         # DDP waits for gradients of everything that a returned graph contains.
         outputs = None if loss.outputs is None else loss.outputs.detach()
-        metrics = {
-            name: torch.as_tensor(value, device=loss.value.device).detach()
-            for name, value in loss.metrics.items()
-        }
+        metrics = {}
+        for name, value in loss.metrics.items():
+            metrics[name] = torch.as_tensor(value, device=loss.value.device).detach()
         return Loss(loss.value, outputs, metrics)
 
 

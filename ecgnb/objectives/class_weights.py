@@ -8,8 +8,7 @@ from torch import Tensor
 
 from ecgnb.core.errors import ConfigError, LabelError
 
-SCHEMES: tuple[str, ...] = ("none", "balanced", "effective")
-_BETA = 0.999  # Cui et al. 2019 use 0.9 to 0.9999
+SCHEMES: tuple[str, ...] = ("none", "balanced")
 
 
 def class_weights(
@@ -24,9 +23,6 @@ def class_weights(
         task: ``"multiclass"`` or ``"multilabel"``.
         scheme: ``"none"``: all 1. ``"balanced"``: inverse to the number of records of
             the class, so that all classes have the same total weight.
-            ``"effective"``: inverse to the effective number of records,
-            (1 - 0.999**count) / (1 - 0.999), which limits the weights of very rare
-            classes (Cui et al., CVPR 2019).
 
     Returns:
         float32 ``[n_classes]`` for multiclass; ``[2, n_classes]`` for multilabel: the
@@ -50,25 +46,18 @@ def class_weights(
         raise ConfigError(
             f"There is no task {task!r}; choose 'multiclass' or 'multilabel'."
         )
-    raw = _raw_weights(counts, scheme)
+    if scheme not in SCHEMES:
+        raise ConfigError(
+            f"There is no class weighting {scheme!r}; "
+            f"choose {', '.join(map(repr, SCHEMES))}."
+        )
+    raw = np.ones(counts.shape)
+    if scheme == "balanced":
+        raw /= np.maximum(counts, 1)
     # One mean over all classes (multiclass), or over absent and present per class.
     mean = (raw * counts).sum(0) / counts.sum(0)
     weights = np.where(counts > 0, raw / mean, 1.0)
     return torch.from_numpy(weights.astype(np.float32))
-
-
-def _raw_weights(counts: np.ndarray, scheme: str) -> np.ndarray:
-    counts = np.maximum(counts, 1).astype(np.float64)
-    if scheme == "none":
-        return np.ones_like(counts)
-    if scheme == "balanced":
-        return 1.0 / counts
-    if scheme == "effective":
-        return (1.0 - _BETA) / (1.0 - _BETA**counts)
-    raise ConfigError(
-        f"There is no class weighting {scheme!r}; "
-        f"choose {', '.join(map(repr, SCHEMES))}."
-    )
 
 
 def _count_multiclass(targets: np.ndarray, n_classes: int) -> np.ndarray:

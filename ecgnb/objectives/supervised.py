@@ -91,11 +91,15 @@ class Supervised(Objective):
     @classmethod
     def build(cls, context: ObjectiveContext, **options: Any) -> Supervised:
         """Return the objective of a run, with class weights of its training split."""
-        scheme = context.config.class_weights
-        n_classes = len(context.classes)
+        class_weights = compute_class_weights(
+            context.targets,
+            len(context.classes),
+            context.task,
+            context.config.class_weights,
+        )
         return cls(
             context.task,
-            compute_class_weights(context.targets, n_classes, context.task, scheme),
+            class_weights,
             context.transforms,
             label_smoothing=context.config.label_smoothing,
             fs=context.fs,
@@ -128,27 +132,30 @@ class Supervised(Objective):
         weights = self.class_weights
         if weights is not None:
             weights = weights.to(logits)
+        smoothing = self.label_smoothing
         if self.task == "multiclass":
             losses = F.cross_entropy(
-                logits, target, reduction="none", label_smoothing=self.label_smoothing
+                logits, target, reduction="none", label_smoothing=smoothing
             )
-            return losses if weights is None else losses * weights[target]
+            if weights is not None:
+                losses = losses * weights[target]
+            return losses
         target = target.to(logits.dtype)
-        smooth = target * (1 - self.label_smoothing) + self.label_smoothing / 2
+        smooth = target * (1 - smoothing) + smoothing / 2
         losses = F.binary_cross_entropy_with_logits(logits, smooth, reduction="none")
         if weights is not None:
-            losses = losses * (weights[0] * (1 - target) + weights[1] * target)
+            absent, present = weights
+            losses = losses * (absent * (1 - target) + present * target)
         return losses.mean(-1)
 
 
 def _check_weights(task: str, weights: Tensor) -> None:
-    if task == "multiclass":
-        shape = "[n_classes]"
-        fits = weights.ndim == 1
-    else:
+    shape = "[n_classes]"
+    fits = weights.ndim == 1
+    if task == "multilabel":
         shape = "[2, n_classes]"
         fits = weights.ndim == 2 and len(weights) == 2
-    if not fits or not torch.isfinite(weights).all() or (weights < 0).any():
+    if not (fits and weights.isfinite().all() and weights.ge(0).all()):
         raise ConfigError(
             f"Class weights of a {task} task are {shape} finite numbers, none below 0; "
             f"these are {weights.tolist()}."

@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 
 from ecgnb.core.errors import ConfigError
 from ecgnb.models.base import MODELS, Backbone, FeatureInfo
+from ecgnb.port.build import output_nodes
 from ecgnb.port.network import CHANNELS_FIRST
 from ecgnb.port.ported import PortedModel, build_port, major
 from ecgnb.port.reading.calls import Config
@@ -57,19 +58,19 @@ class KerasBackbone(Backbone):
         graph = parse_graph(keras_config, major(keras_version))
         port = build_port(graph, keras_config, keras_version, "NCT")
         self._check_words(port)
-        parts = _Parts(port)
-        self.body = fx.GraphModule(port, parts.body(), "Body")
-        hidden = fx.GraphModule(port, parts.hidden(), "Hidden")
-        self.head = KerasHead(hidden, parts.classifier)
+        cut = _CutGraph(port)
+        self.body = fx.GraphModule(port, cut.body(), "Body")
+        hidden = fx.GraphModule(port, cut.hidden(), "Hidden")
+        self.head = KerasHead(hidden, cut.classifier)
         self.feature_info = [
             FeatureInfo(
                 name=f"body.{node.target}",
                 channels=channels,
-                reduction=round(self.n_samples / length),
+                reduction=round(self.n_samples / length),  # samples per step
             )
-            for node, (_, channels, length) in parts.maps
+            for node, (_, channels, length) in cut.maps
         ]
-        if parts.classifier.out_features != self.n_classes:
+        if cut.classifier.out_features != self.n_classes:  # other classes
             self.reset_classifier(self.n_classes)
 
     def forward_intermediates(
@@ -82,7 +83,7 @@ class KerasBackbone(Backbone):
 
     def _check_words(self, port: PortedModel) -> None:
         inputs, outputs = port.origin.inputs, port.origin.outputs
-        shape = next(iter(inputs.values()))
+        shape = next(iter(inputs.values()))  # [B, T, C]
         if len(inputs) != 1 or len(shape) != 3 or len(outputs) != 1:
             raise ConfigError(
                 f"The Keras model has the inputs {inputs} and {len(outputs)} outputs. "
@@ -118,19 +119,14 @@ class KerasHead(nn.Module):
         return self.classifier(self.embed(features))
 
 
-def _last_node(graph: fx.Graph) -> Any:
-    """Return the node whose value a graph of one output returns."""
-    return next(node.args[0] for node in graph.nodes if node.op == "output")
-
-
-class _Parts:
+class _CutGraph:
     """The graph of a port's logits, cut after feature maps through which everything
     passes.
     """
 
     def __init__(self, port: PortedModel) -> None:
         graph = port.logits.graph
-        self.last = _last_node(graph)
+        (self.last,) = output_nodes(graph)
         self.nodes = list(graph.nodes)
         module: Any = None
         if self.last.op == "call_module":
@@ -154,7 +150,9 @@ class _Parts:
         """
         graph = fx.Graph()
         copies: dict[fx.Node, fx.Node] = {}
-        for node in self.nodes[: self.nodes.index(self.maps[-1][0]) + 1]:
+        last_map, _ = self.maps[-1]
+        stop = self.nodes.index(last_map) + 1
+        for node in self.nodes[:stop]:
             copies[node] = graph.node_copy(node, copies.__getitem__)
         maps = [_channels_first(graph, copies[node], node) for node, _ in self.maps]
         graph.output(tuple(maps))
@@ -163,20 +161,20 @@ class _Parts:
     def hidden(self) -> fx.Graph:
         """Return the graph from the last feature map to the input of the classifier."""
         graph = fx.Graph()
-        first = self.maps[-1][0]
+        first, _ = self.maps[-1]
         features = graph.placeholder("features")
         copies = {first: _channels_first(graph, features, first)}
         start, stop = self.nodes.index(first) + 1, self.nodes.index(self.last)
         for node in self.nodes[start:stop]:
             copies[node] = graph.node_copy(node, copies.__getitem__)
-        graph.output(copies[self.last.args[0]])
+        graph.output(copies[self.last.all_input_nodes[0]])
         return graph
 
     def _feature_maps(self) -> list[FeatureMap]:
         """Return the last map of each length that all later nodes depend on, from first
         to last.
         """
-        last_use: dict[fx.Node, int] = {}
+        last_use: dict[fx.Node, int] = {}  # index of the last node that needs a node
         for index, node in enumerate(self.nodes):
             last_use.update(dict.fromkeys(node.all_input_nodes, index))
         maps: dict[int, FeatureMap] = {}
@@ -186,9 +184,9 @@ class _Parts:
             shape = node.meta.get("shape", ())
             if alive != {node} or node.op != "call_module" or len(shape) != 3:
                 continue
-            if "keras" in node.meta:
+            if "keras" in node.meta:  # not a padding before a layer
                 if node.meta["layout"] != CHANNELS_FIRST:
-                    shape = (shape[0], shape[2], shape[1])
+                    shape = (shape[0], shape[2], shape[1])  # [1, T, C] -> [1, C, T]
                 maps.pop(shape[2], None)  # of one length the last, in order
                 maps[shape[2]] = (node, shape)
         return list(maps.values())
@@ -224,15 +222,17 @@ def backbone_of(port: PortedModel) -> KerasBackbone:
         n_leads=len(contract.leads),
         n_samples=contract.n_samples,
         fs=contract.fs,
-        n_classes=port.origin.outputs[0][-1],
+        n_classes=port.origin.outputs[0][-1],  # of the file, to load its weights
         leads=contract.leads,
         task=contract.task,
     )
-    classifier = str(_last_node(port.logits.graph).target)
-    tensors = dict(port.named_parameters()) | dict(port.named_buffers())
+    (logits,) = output_nodes(port.logits.graph)
+    weights = port.state_dict()
     state = {}
     for key in model.state_dict():
-        name = key.replace("head.classifier", classifier)
-        state[key] = tensors[name.removeprefix("body.").removeprefix("head.hidden.")]
+        name = key.replace("head.classifier", str(logits.target))
+        # body and hidden are parts of the port, with its names
+        name = name.removeprefix("body.").removeprefix("head.hidden.")
+        state[key] = weights[name]
     model.load_state_dict(state, strict=True)
     return model.eval()

@@ -33,6 +33,13 @@ _TENSOR_TYPES = {
     "bool": torch.bool,
 }
 
+#: Activations in which a classifier may end, by their module.
+_LAST_ACTIVATIONS: dict[type[nn.Module], str] = {
+    nn.Softmax: "softmax",
+    nn.Sigmoid: "sigmoid",
+    nn.LogSoftmax: "log_softmax",
+}
+
 #: What a module raises on an input or option that it cannot take.
 _BUILD_ERRORS = (
     RuntimeError,
@@ -68,23 +75,27 @@ def problems_in(graph: Graph) -> list[str]:
     for path, layer in walk(graph.layers):
         problems += problems_of(path, layer)
     problems += _problems_of_calls(graph)
+    for path, layer in walk(graph.layers):
+        if layer.inner:
+            problems += _problems_of_calls(layer.inner, f"{path}/")
     problems += mask_problems(graph)
-    return list(dict.fromkeys(problems))
+    return list(dict.fromkeys(problems))  # once for a layer that is called twice
 
 
 def problems_of(path: str, layer: Layer) -> Iterator[str]:
     """Yield why a layer cannot be ported, without the layers that it holds."""
-    name = f"{path} ({layer.class_name})"
-    if layer.inner or layer.class_name == "InputLayer":
+    class_name = layer.class_name
+    if layer.inner or class_name == "InputLayer":
         return
-    if layer.class_name in ("Lambda", "op:lambda"):
+    if class_name in ("Lambda", "op:lambda"):
         yield f"{path} (Lambda): it is Python code, which is never executed from a file"
-    elif layer.class_name in LAYERS:
-        yield from (f"{name}: {problem}" for problem in rule_of(layer).problems())
+    elif class_name in LAYERS:
+        for problem in rule_of(layer).problems():
+            yield f"{path} ({class_name}): {problem}"
     else:
-        near = nearest(layer.class_name, LAYERS.available(), count=1)
+        near = nearest(class_name, LAYERS.available(), count=1)
         hint = f"; it knows {near[0]}" if near else ""
-        yield f"{name}: a class unknown to the port{hint}"
+        yield f"{path} ({class_name}): a class unknown to the port{hint}"
 
 
 def _problems_of_calls(graph: Graph, prefix: str = "") -> Iterator[str]:
@@ -96,15 +107,12 @@ def _problems_of_calls(graph: Graph, prefix: str = "") -> Iterator[str]:
         known = rule_of(layer).arguments if layer.class_name in LAYERS else frozenset()
         for name, value in call.kwargs.items():
             if name in known or value is None or value is False:
-                continue
+                continue  # honoured, or without effect
             shown = "a tensor" if any(refs_in(value)) else repr(value)
             yield (
                 f"{prefix}{call.label} ({layer.class_name}): it is called with "
                 f"{name}={shown}, unknown to the port"
             )
-    for path, layer in walk(graph.layers, prefix):
-        if layer.inner:
-            yield from _problems_of_calls(layer.inner, f"{path}/")
 
 
 class GraphWriter:
@@ -132,11 +140,17 @@ class GraphWriter:
             )
         layout = KERAS
         if input_layout == "NCT" and len(sizes) == 2:
-            layout, sizes = CHANNELS_FIRST, sizes[::-1]
+            layout, sizes = CHANNELS_FIRST, sizes[::-1]  # [T, C] -> [C, T]
         name = str(layer.config.get("dtype", "float32"))
+        # float64 is computed in float32, as PyTorch's modules are built.
         example = torch.zeros(1, *sizes, dtype=_TENSOR_TYPES.get(name, torch.int64))
         node = self.network.graph.placeholder(module_name(layer.name))
         return Value(node, example, layout)
+
+    def activations(self) -> tuple[str, ...]:
+        """Return the last activation of each output, such as ``"softmax"``."""
+        root = self.network.root
+        return tuple(before_activation(value.node, root)[1] for value in self.outputs)
 
     def write_calls(
         self, graph: Graph, values: dict[Ref, Value], path: str = "", label: str = ""
@@ -159,8 +173,8 @@ class GraphWriter:
             outputs = self._write_call(layer, call, values, path, name)
             for number, value in enumerate(outputs):
                 values[Ref(call.layer, call.index, number)] = value
-                # the output of a nested model has the name of its last layer
                 meta = value.node.meta
+                # setdefault: a nested model's output keeps the name of its last layer
                 meta.setdefault("keras", f"{name}#{number}" if number else name)
                 meta.setdefault("class_name", layer.class_name)
                 meta["layout"] = value.layout
@@ -177,13 +191,12 @@ class GraphWriter:
         def value_of(item: Any) -> Any:
             return values[item] if isinstance(item, Ref) else item
 
-        args, kwargs = (
-            map_nested(call.args, value_of),
-            map_nested(call.kwargs, value_of),
-        )
+        args = map_nested(call.args, value_of)
+        kwargs = map_nested(call.kwargs, value_of)
         path += layer.name
+        module = self._module_of(path, layer)
         nodes = self.network.graph.nodes
-        module, before = self._module_of(path, layer), len(nodes)
+        n_before = len(nodes)
         try:
             outputs = self._write_layer(layer, module, args, kwargs, path, label)
         except _BUILD_ERRORS as error:
@@ -192,7 +205,7 @@ class GraphWriter:
                 f"{type(error).__name__}: {error}. Its configuration does not fit its "
                 "input, or the port does not know this use of it."
             ) from error
-        self._claim_modules(path, list(nodes)[before:])
+        self._claim_modules(path, list(nodes)[n_before:])
         return outputs
 
     def _write_layer(
@@ -209,13 +222,20 @@ class GraphWriter:
             return self._write_nested(layer, module, args, f"{path}/", f"{label}/")
         rule = rule_of(layer)
         if not isinstance(rule, Wrapper):
-            outputs = rule.build(self.network, module, *args, **kwargs)
+            self.network.module = module
+            outputs = rule.build(self.network, *args, **kwargs)
             return outputs if isinstance(outputs, list) else [outputs]
 
         def write_child(key: str, *inputs: Any, **options: Any) -> list[Value]:
             child = layer.children[key]
-            below = f"{path}/{child.name}", f"{label}/{child.name}"
-            return self._write_layer(child, f"{module}.{key}", inputs, options, *below)
+            return self._write_layer(
+                child,
+                f"{module}.{key}",
+                inputs,
+                options,
+                f"{path}/{child.name}",
+                f"{label}/{child.name}",
+            )
 
         return rule.wrap(self.network, write_child, *args, **kwargs)
 
@@ -229,9 +249,9 @@ class GraphWriter:
         inner = layer.inner
         assert inner is not None
         inputs = args
-        if len(args) == 1 and not isinstance(args[0], Value):
-            inputs = args[0]
-        if isinstance(inputs, dict):
+        if len(args) == 1 and not isinstance(args[0], Value):  # a list or dictionary
+            (inputs,) = args
+        if isinstance(inputs, dict):  # by the name of the input layer
             inputs = [inputs[ref.layer] for ref in inner.inputs]
         if len(inputs) != len(inner.inputs):
             raise PortError(
@@ -251,12 +271,11 @@ class GraphWriter:
         """
         scope = self.network.scope
         if path not in self.modules:
-            name = module_name(layer.name)
-            taken = {*self.modules.values(), *self.network.made}
-            while scope + name in taken:
-                name += "_"
-            self.modules[path] = scope + name
-        return self.modules[path][len(scope) :]
+            module = scope + module_name(layer.name)
+            while module in (*self.modules.values(), *self.network.made):
+                module += "_"  # "a.b" and "a_b" are two layers, but one module name
+            self.modules[path] = module
+        return self.modules[path].removeprefix(scope)
 
     def _claim_modules(self, path: str, nodes: list[fx.Node]) -> None:
         """Refuse that two layers call one module, which similar names could cause."""
@@ -286,6 +305,7 @@ def write_graph(graph: Graph, input_layout: str) -> GraphWriter:
     outputs = writer.write_calls(graph, values)
     writer.outputs = [writer.network.keras(value) for value in outputs]
     nodes = tuple(value.node for value in writer.outputs)
+    # A tuple of one would make the port return a tuple, too.
     writer.network.graph.output(nodes if len(nodes) > 1 else nodes[0])
     return writer
 
@@ -303,7 +323,7 @@ def state_of(
     state: dict[str, Tensor] = {}
     for layer in graph.layers.values():
         path = prefix + layer.name
-        if path in modules:
+        if path in modules:  # a layer that is never called has no module
             state |= _state_of_layer(layer, modules, path, modules[path])
     return state
 
@@ -313,11 +333,12 @@ def _state_of_layer(
 ) -> dict[str, Tensor]:
     if layer.inner:
         return state_of(layer.inner, modules, f"{path}/")
-    tensors = rule_of(layer).state()
-    state = {f"{module}.{key}": tensor for key, tensor in tensors.items()}
+    state = {}
+    for key, tensor in rule_of(layer).state().items():
+        state[f"{module}.{key}"] = tensor
     for key, child in layer.children.items():
-        below = f"{path}/{child.name}", f"{module}.{key}"
-        state |= _state_of_layer(child, modules, *below)
+        child_path = f"{path}/{child.name}"
+        state |= _state_of_layer(child, modules, child_path, f"{module}.{key}")
     return state
 
 
@@ -344,28 +365,36 @@ def load_state(model: nn.Module, state: dict[str, Tensor]) -> None:
             f"The weights do not fit the architecture: {first_few(problems)}. They are "
             "of another model, or damaged."
         )
-    layout = torch.contiguous_format
-    copies = {key: state[key].clone(memory_format=layout) for key in expected}
+    copies = {}
+    for key in expected:  # contiguous: arrays of Keras come as transposed views
+        copies[key] = state[key].clone(memory_format=torch.contiguous_format)
     model.load_state_dict(copies, strict=True)
 
 
-def before_activation(
-    node: fx.Node, modules: dict[str, nn.Module]
-) -> tuple[fx.Node, str]:
+def output_nodes(graph: fx.Graph) -> list[fx.Node]:
+    """Return the nodes whose values a graph returns."""
+    (result,) = graph.output_node().args
+    return list(result) if isinstance(result, tuple) else [result]  # type: ignore
+
+
+def before_activation(node: fx.Node, root: nn.Module) -> tuple[fx.Node, str]:
     """Return the node whose output a last softmax or sigmoid gets, and that
     activation's name ("linear": none).
+
+    Args:
+        node: makes an output.
+        root: holds the modules of the node's graph.
     """
-    names = {nn.Softmax: "softmax", nn.Sigmoid: "sigmoid", nn.LogSoftmax: "log_softmax"}
     last = node
-    while len(last.all_input_nodes) == 1:
+    while len(last.all_input_nodes) == 1:  # through transposes and dropouts
+        (source,) = last.all_input_nodes
+        passes = last.op == "call_method" and last.target == "transpose"
         if last.op == "call_module":
-            module = modules.get(str(last.target))
-            if type(module) in names:
-                return last.all_input_nodes[0], names[type(module)]
-            passes = module is None or isinstance(module, nn.Identity | nn.Dropout)
-        else:
-            passes = last.op == "call_method" and last.target == "transpose"
+            module = root.get_submodule(str(last.target))
+            if type(module) in _LAST_ACTIVATIONS:
+                return source, _LAST_ACTIVATIONS[type(module)]
+            passes = isinstance(module, nn.Identity | nn.Dropout)
         if not passes:
             break
-        last = last.all_input_nodes[0]
+        last = source
     return node, "linear"

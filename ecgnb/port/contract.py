@@ -106,7 +106,7 @@ class Contract:
             ConfigError: naming both values.
         """
         name, shape = next(iter(inputs.items()))
-        lengths = (self.n_samples, len(self.leads))
+        lengths = (self.n_samples, len(self.leads))  # [T, C], as Keras has it
         if len(shape) == 3 and not fits(shape[1:], lengths):
             raise ConfigError(
                 f"The contract is for {lengths[0]} samples of {lengths[1]} leads; the "
@@ -119,7 +119,7 @@ class Contract:
                 f"({', '.join(self.classes)}); the model's first output has "
                 f"{outputs[0][-1]}."
             )
-        task = _TASKS.get(activations[0], self.task)
+        task = _TASKS.get(activations[0], self.task)  # linear: logits of either task
         if task != self.task:
             raise ConfigError(
                 f"The contract's task is {self.task!r}; the model's first output ends "
@@ -129,6 +129,7 @@ class Contract:
 
 
 def _check_names(field: str, names: Any) -> None:
+    # A text is a sequence of texts, too: "I" would be one lead, "II" two.
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
         raise ConfigError(
             f"The contract's {field} are {names!r}; give a list of names."
@@ -141,8 +142,8 @@ def _check_names(field: str, names: Any) -> None:
 
 
 def contract_of(
-    contract: Contract | Mapping[str, Any] | str | Path | None,
-) -> Contract | None:
+    contract: Contract | Mapping[str, Any] | str | Path,
+) -> Contract:
     """Return a contract, from its fields, a JSON file of them, or the name of a known
     one.
 
@@ -150,36 +151,33 @@ def contract_of(
         ConfigError: the name or a field is unknown, a field is missing, or the file
             cannot be read.
     """
-    if contract is None or isinstance(contract, Contract):
+    if isinstance(contract, Contract):
         return contract
-    if isinstance(contract, str | Path):
-        if Path(contract).suffix != ".json":
-            return _known_contract(str(contract))
-        contract = _read_fields(Path(contract))
+    if isinstance(contract, str | Path):  # a file, or a known name
+        name = str(contract)
+        if name in KNOWN_CONTRACTS:
+            return KNOWN_CONTRACTS[name]
+        if Path(name).suffix != ".json":
+            hint = did_you_mean(name, KNOWN_CONTRACTS)
+            raise ConfigError(
+                f"There is no contract called {name!r}.{hint} Known: "
+                f"{', '.join(KNOWN_CONTRACTS)}."
+            )
+        contract = _read_fields(Path(name))
     known = [field.name for field in fields(Contract)]
     needed = [field.name for field in fields(Contract) if field.default is MISSING]
     unknown = [name for name in contract if name not in known]
     missing = [name for name in needed if name not in contract]
     if unknown or missing:
-        problem = f"has no field {unknown[0]!r}" if unknown else ""
-        raise ConfigError(
-            f"The contract {problem or 'lacks ' + ', '.join(missing)}; its fields are "
-            f"{', '.join(known)}."
-        )
+        problem = f"lacks {', '.join(missing)}"
+        if unknown:
+            problem = f"has no field {unknown[0]!r}"
+        raise ConfigError(f"The contract {problem}; its fields are {', '.join(known)}.")
     values = dict(contract)
     for name, value in values.items():
-        if isinstance(value, list):
+        if isinstance(value, list):  # as JSON has it; the dataclass has tuples
             values[name] = tuple(value)
     return Contract(**values)
-
-
-def _known_contract(name: str) -> Contract:
-    if name in KNOWN_CONTRACTS:
-        return KNOWN_CONTRACTS[name]
-    raise ConfigError(
-        f"There is no contract called {name!r}.{did_you_mean(name, KNOWN_CONTRACTS)} "
-        f"Known: {', '.join(KNOWN_CONTRACTS)}."
-    )
 
 
 def _read_fields(file: Path) -> dict[str, Any]:
@@ -199,10 +197,10 @@ def _pathology(finding: str) -> Contract:
         leads=STANDARD_12,
         classes=(f"no {finding}", finding),
         filters=(
-            {"name": "iir_notch", "frequency": 0.05, "q": 0.05},
-            {"name": "isoelectric", "window": 0.2, "step": 0.1},
-            {"name": "iir_notch", "frequency": 50.0, "q": 0.05},
-            {"name": "butterworth", "high": 40.0, "order": 2},
+            {"name": "iir_notch", "frequency": 0.05, "q": 0.05},  # baseline wander
+            {"name": "isoelectric", "window": 0.2, "step": 0.1},  # seconds
+            {"name": "iir_notch", "frequency": 50.0, "q": 0.05},  # mains
+            {"name": "butterworth", "high": 40.0, "order": 2},  # Hz, lowpass
         ),
         crop="start",
         source=(
@@ -245,12 +243,12 @@ def contract_facts(contract: Contract) -> dict[str, str]:
     >>> contract_facts(Contract(500.0, 2000, ("I", "II"), ("AF", "no AF")))["rate"]
     '500 Hz'
     """
-    part = "middle" if contract.crop == "center" else "beginning"
+    kept = "middle" if contract.crop == "center" else "beginning"
     seconds = contract.n_samples / contract.fs
     facts = {
         "rate": f"{contract.fs:g} Hz",
         "samples": (
-            f"{contract.n_samples} ({seconds:g} s), the {part} of a longer recording"
+            f"{contract.n_samples} ({seconds:g} s), the {kept} of a longer recording"
         ),
         "leads": ", ".join(contract.leads),
         "units": contract.units,

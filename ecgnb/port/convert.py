@@ -88,7 +88,7 @@ def convert(
     comparison = compare(port, reference) if reference is not None else None
     notes = notes or (port.contract.source if port.contract else "")
     folder = save_port(port, out, class_name=class_name, notes=notes)
-    _refuse_different(port, load_port(folder))
+    _refuse_different(port, load_port(folder))  # what was written is what is used
     write_port_report(folder / "report.html", port, inspection, comparison, notes)
     return Converted(folder, port, inspection, comparison)
 
@@ -97,6 +97,7 @@ def _refuse_different(port: PortedModel, copy: PortedModel) -> None:
     """Refuse a copy with other weights or another graph."""
     weights, copied = port.state_dict(), copy.state_dict()
     same = weights.keys() == copied.keys() and str(port.graph) == str(copy.graph)
+    # Bit for bit: both come from the same float32 numbers.
     if not same or not all(torch.equal(weights[key], copied[key]) for key in weights):
         raise PortError(
             "The port was read back from its folder and is not the same. Please report "

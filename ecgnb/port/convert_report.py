@@ -11,6 +11,7 @@ from ecgnb.core.environment import package_version
 from ecgnb.figures.html_report import Section, write_report
 from ecgnb.port.contract import Contract, contract_facts
 from ecgnb.port.inspection.inspect_keras import NOT_IN_FILE, KerasInspection
+from ecgnb.port.network import size_texts
 from ecgnb.port.ported import PortedModel
 from ecgnb.port.proof.compare import Comparison
 
@@ -64,11 +65,14 @@ def write_port_report(
     verdict = "not yet"
     if comparison is not None:
         verdict = "passed" if comparison.passed else "FAILED"
+    inputs = []
+    for _, *sizes in port.origin.inputs.values():  # without the batch
+        inputs.append(" x ".join(size_texts(sizes)))
     facts = {
         "Keras": inspection.keras_version or "no version in the file",
         "layers": len(port.origin.modules),
         "parameters": inspection.parameters,
-        "input": "; ".join(map(_shape, port.origin.inputs.values())),
+        "input": "; ".join(inputs),
         "axes of the input": port.origin.input_layout,
         "verified": verdict,
     }
@@ -82,25 +86,17 @@ def write_port_report(
             notes or "The licence of the weights is not known.",
         ),
     ]
+    source = port.source
+    files = f"{source['file']} (SHA-256 {source['sha256']})"
+    if "weights" in source:
+        files += f" and {source['weights']} (SHA-256 {source['weights_sha256']})"
     footer = (
-        f"Written by ecgnb {package_version('ecgnb')} from {_source(port)}. Weights "
+        f"Written by ecgnb {package_version('ecgnb')} from {files}. Weights "
         "and architecture are those of the file; neither Keras nor TensorFlow was "
         "used. This is research software, not a medical device."
     )
     title = f"Port of {printable(inspection.file)}"
     return write_report(path, title, facts, sections, footer)
-
-
-def _shape(shape: tuple[int | None, ...]) -> str:
-    return " x ".join("any" if size is None else str(size) for size in shape[1:])
-
-
-def _source(port: PortedModel) -> str:
-    source = port.source
-    text = f"{source['file']} (SHA-256 {source['sha256']})"
-    if "weights" in source:
-        text += f" and {source['weights']} (SHA-256 {source['weights_sha256']})"
-    return text
 
 
 def _verification(comparison: Comparison | None) -> Section:
@@ -121,7 +117,7 @@ def differences(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table of a `Comparison` for reading: shapes without the batch,
     differences with two digits.
     """
-    shown = table[["layer", "class"]].map(printable)
+    shown = table[["layer", "class"]].map(printable)  # names come from the file
     shown["shape"] = ["x".join(map(str, shape[1:])) for shape in table["shape"]]
     columns = {
         "scale": ("scale", "{:.4g}"),
@@ -132,13 +128,12 @@ def differences(table: pd.DataFrame) -> pd.DataFrame:
     }
     for name, (column, digits) in columns.items():
         text = table[column].map(digits.format)
-        shown[name] = text.where(table[column].notna(), "")
+        shown[name] = text.where(table[column].notna(), "")  # NaN: not compared
     return shown.assign(verdict=table["verdict"])
 
 
 def _layers(inspection: KerasInspection) -> Section:
     table = inspection.short_table
-    table = table.loc[:, (table.astype(str) != "").any()]
     table = table.map(lambda cell: printable(cell) if isinstance(cell, str) else cell)
     caption = "Layers in the order of their calls"
     if "takes" in table:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import keyword
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,43 +77,47 @@ class Network:
         made: how each module was built, by its path.
         scope: path of the nested model that is being written, with a dot at its end;
             empty at the top.
+        module: name of the module of the layer that is being written, in the scope.
     """
 
     root: nn.Module = field(default_factory=nn.Module)
     graph: fx.Graph = field(default_factory=fx.Graph)
     made: dict[str, Made] = field(default_factory=dict)
     scope: str = ""
+    module: str = ""
 
     def apply(
         self,
-        path: str,
         kind: type[nn.Module],
         inputs: Any,
         *args: Any,
+        suffix: str = "",
         layout: str | None = None,
+        output_layout: str | None = None,
         **options: Any,
     ) -> Value:
-        """Call a module, which is built at its first call: ``kind(*args, **options)``.
+        """Call a module of the current layer, which is built at its first call:
+        ``kind(*args, **options)``.
 
         Args:
-            path: of the module, below the current scope.
-            kind: its class.
-            inputs: a value, or several (a tuple is passed as that many arguments, a
-                list as one).
+            kind: the module's class.
+            inputs: a value, or several in a tuple.
             *args: of the constructor.
-            layout: of the output; by default that of the first input.
+            suffix: of the module's name, if the layer has several.
+            layout: in which the inputs are needed; ``None`` for any.
+            output_layout: of the output; by default that of the first input.
             **options: of the constructor.
         """
-        path = self.scope + path
+        path = self.scope + self.module + suffix
         if path not in self.made:
             self.made[path] = Made(kind, args, options)
-            self.put(path, kind(*args, **options).eval())
+            self.put(path, kind(*args, **options).eval())  # examples without dropout
         inputs = inputs if isinstance(inputs, tuple) else (inputs,)
+        inputs = self._in_layout(inputs, layout)
         node = self.graph.call_module(path, _nodes(inputs))
         with torch.no_grad():
             example = self.root.get_submodule(path)(*_examples(inputs))
-        first = inputs[0][0] if isinstance(inputs[0], list) else inputs[0]
-        return Value(node, example, layout or first.layout)
+        return Value(node, example, output_layout or inputs[0].layout)
 
     def method(self, name: str, value: Value, *args: Any, layout: str = KERAS) -> Value:
         """Call a method of a tensor, such as ``transpose``."""
@@ -123,8 +128,9 @@ class Network:
         self, function: Any, *args: Any, layout: str = KERAS, **options: Any
     ) -> Value:
         """Call a function; a `Value` among the arguments, also in lists, stands for its
-        tensor.
+        tensor in ``layout``.
         """
+        args = self._in_layout(args, layout)
         node = self.graph.call_function(function, _nodes(args), _nodes(options))
         with torch.no_grad():
             example = function(*_examples(args), **_examples(options))
@@ -144,8 +150,14 @@ class Network:
             return value
         if value.transposed is None:
             value.transposed = self.method("transpose", value, 1, 2, layout=str(layout))
-            value.transposed.transposed = value
+            value.transposed.transposed = value  # a second transpose is never written
         return value.transposed
+
+    def _in_layout(self, values: Any, layout: str | None) -> Any:
+        def convert(item: Any) -> Any:
+            return self.in_layout(item, layout) if isinstance(item, Value) else item
+
+        return map_nested(values, convert)
 
     def put(self, path: str, module: nn.Module) -> None:
         """Keep a module under a dotted path."""
@@ -170,6 +182,11 @@ def module_name(name: str) -> str:
         name = f"layer_{name}"
     taken = hasattr(fx.GraphModule, name) or name in _RESERVED
     return f"{name}_" if taken or keyword.iskeyword(name) else name
+
+
+def size_texts(sizes: Sequence[int | None], free: str = "any") -> list[str]:
+    """Return the sizes of a shape as texts, ``free`` for a dimension that is free."""
+    return [free if size is None else str(size) for size in sizes]
 
 
 def _nodes(values: Any) -> Any:

@@ -62,6 +62,7 @@ def save_port(
     source = source_code(port, class_name)
     state = {}
     for name, tensor in port.state_dict().items():
+        # safetensors refuses tensors that share memory
         state[name] = tensor.detach().cpu().contiguous().clone()
     _refuse_damaged(port, state)
     with atomic_write(folder / WEIGHTS) as temporary:
@@ -70,6 +71,7 @@ def save_port(
         except SafetensorError as error:  # raised for a write that ends short
             raise OSError(str(error)) from error
     write_text(folder / SOURCE, source)
+    # Last: a folder without it, or with another checksum, is incomplete.
     write_json(folder / DESCRIPTION, _description(port, folder, notes))
     return folder
 
@@ -102,7 +104,7 @@ def load_port(folder: str | Path) -> PortedModel:
             f"{folder / DESCRIPTION} is not as it was written "
             f"({type(error).__name__}: {error}). {_AGAIN}"
         ) from error
-    load_state(port, _read_weights(folder / WEIGHTS, described))
+    load_state(port, _read_weights(folder / WEIGHTS, described))  # checks every shape
     return port
 
 
@@ -121,6 +123,7 @@ def _refuse_damaged(port: PortedModel, state: dict[str, torch.Tensor]) -> None:
             "is not written."
         )
     try:
+        # JSON turns tuples into lists and number keys into text without an error.
         kept = json.loads(json.dumps(port.origin.config, allow_nan=False))
     except (TypeError, ValueError, RecursionError):
         kept = None

@@ -23,7 +23,7 @@ from ecgnb.port.build import (
 )
 from ecgnb.port.contract import Contract, contract_of
 from ecgnb.port.layers import variables_of
-from ecgnb.port.network import Made
+from ecgnb.port.network import Made, size_texts
 from ecgnb.port.reading.calls import Config
 from ecgnb.port.reading.graph import Graph, fits, input_shape, parse_graph
 from ecgnb.port.reading.keras_file import KerasFile, read_keras, refuse_damaged
@@ -55,6 +55,12 @@ class Origin:
     outputs: tuple[tuple[int, ...], ...]
     activations: tuple[str, ...]
     made: dict[str, Made]
+
+    def in_port_layout(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the shape of an input, the batch first, as the port takes it."""
+        if self.input_layout == "NCT" and len(shape) == 3:
+            return shape[0], shape[2], shape[1]
+        return shape
 
 
 class PortedModel(fx.GraphModule):
@@ -102,7 +108,6 @@ class PortedModel(fx.GraphModule):
             ConfigError: it contradicts the model, or is incomplete.
         """
         agreed = contract_of(contract)
-        assert agreed is not None
         agreed.check(self.origin.inputs, self.origin.outputs, self.origin.activations)
         self.meta["contract"] = agreed
         return self
@@ -114,14 +119,11 @@ class PortedModel(fx.GraphModule):
         Explain these: a saturated softmax has no gradient.
         """
         graph = copy.deepcopy(self.graph)
-        modules = dict(self.named_modules())
         *others, last = graph.nodes
-        (outputs,) = last.args
-        several = isinstance(outputs, tuple)
-        nodes = outputs if several else (outputs,)
-        before = tuple(before_activation(node, modules)[0] for node in nodes)
-        last.args = (before if several else before[0],)
-        for node in reversed(others):
+        last.args = fx.map_arg(
+            last.args, lambda output: before_activation(output, self)[0]
+        )
+        for node in reversed(others):  # users first
             if not node.users and node.op != "placeholder":
                 graph.erase_node(node)
         return fx.GraphModule(self, graph, "Logits")
@@ -129,12 +131,15 @@ class PortedModel(fx.GraphModule):
     def __call__(self, *inputs: Any) -> Any:  # a forward hook would be lost in a copy
         """Check the inputs, then compute; see the class."""
         self.check_inputs(inputs)
-        dtypes = [w.dtype for w in self.parameters() if w.is_floating_point()]
+        weights = filter(torch.is_floating_point, self.parameters())
+        weight = next(weights, None)
         for name, x in zip(self.origin.inputs, inputs, strict=True):
-            if dtypes and x.is_floating_point() and x.dtype != dtypes[0]:
+            if weight is None or not x.is_floating_point():
+                continue  # token numbers have no precision
+            if x.dtype != weight.dtype:
                 raise ConfigError(
-                    f"The input {name!r} is {x.dtype}, the model {dtypes[0]}: give "
-                    f"x.to({dtypes[0]})."
+                    f"The input {name!r} is {x.dtype}, the model {weight.dtype}: give "
+                    f"x.to({weight.dtype})."
                 )
         return super().__call__(*inputs)
 
@@ -144,7 +149,7 @@ class PortedModel(fx.GraphModule):
         Raises:
             ConfigError: naming the input, its shape and the one it must have.
         """
-        layout, expected = self.origin.input_layout, self.origin.inputs
+        expected = self.origin.inputs
         if len(inputs) != len(expected):
             raise ConfigError(
                 f"The model takes {len(expected)} inputs ({', '.join(expected)}); it "
@@ -157,15 +162,14 @@ class PortedModel(fx.GraphModule):
                     f"{type(x).__name__}. An array becomes one by "
                     "torch.from_numpy(array).float()."
                 )
-            _, *sizes = shape
-            if layout == "NCT" and len(shape) == 3:
-                sizes.reverse()
+            _, *sizes = self.origin.in_port_layout(shape)  # any batch
             if not fits(sizes, x.shape[1:]):
-                text = ", ".join("any" if size is None else str(size) for size in sizes)
+                text = ", ".join(["B", *size_texts(sizes)])
                 raise ConfigError(
-                    f"The input {name!r} must be a tensor of shape [B, {text}] "
-                    f"({layout}); it was given {list(x.shape)}. Another length or lead "
-                    "order would not fail in this network, only be wrong."
+                    f"The input {name!r} must be a tensor of shape [{text}] "
+                    f"({self.origin.input_layout}); it was given {list(x.shape)}. "
+                    "Another length or lead order would not fail in this network, only "
+                    "be wrong."
                 )
 
 
@@ -209,22 +213,23 @@ def build_port(
             f"input_layout is {input_layout!r}; choose 'NTC' (batch, time, channel) or "
             "'NCT'."
         )
-    keep_freed_memory()
+    keep_freed_memory()  # a port is run often on inputs of one size
     # the modules' first weights must not advance the user's random numbers
     with torch.random.fork_rng(devices=[]):
         writer = write_graph(graph, input_layout)
     network, outputs = writer.network, writer.outputs
-    modules = dict(network.root.named_modules())
-    inputs = [ref.layer for ref in graph.inputs]
+    inputs = {}
+    for ref in graph.inputs:
+        inputs[ref.layer] = tuple(input_shape(graph.layers[ref.layer]))
     model = PortedModel(network.root, network.graph, "PortedModel")
     model.meta["origin"] = Origin(
         config=config,
         keras_version=keras_version,
         input_layout=input_layout,
         modules=writer.modules,
-        inputs={name: tuple(input_shape(graph.layers[name])) for name in inputs},
+        inputs=inputs,
         outputs=tuple(value.shape for value in outputs),
-        activations=tuple(before_activation(v.node, modules)[1] for v in outputs),
+        activations=writer.activations(),
         made=network.made,
     )
     return model.eval()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -86,6 +86,7 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    # Of the parameters that are set; equal values are equal, wherever they came from.
     _sources: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
@@ -111,13 +112,14 @@ class RunConfig:
         }
         profile = {**variables, **notebook}.get("PROFILE", cls.profile)
         convert("PROFILE", profile, parameter_types()["PROFILE"])
+        layers: dict[str, Mapping[str, Any]] = {
+            "profile": PROFILES[profile],
+            "environment": variables,
+            "notebook": notebook,
+        }
         values: dict[str, Any] = {}
         sources: dict[str, str] = {}
-        for source, layer in (
-            ("profile", PROFILES[profile]),
-            ("environment", variables),
-            ("notebook", notebook),
-        ):
+        for source, layer in layers.items():  # a later one overrides
             values |= layer
             sources |= dict.fromkeys(layer, source)
         return cls.from_resolved(values, sources)
@@ -132,10 +134,19 @@ class RunConfig:
             parameters: upper-case names to values, such as `parameters` returns.
             sources: where values came from, such as `sources` returns.
         """
-        _refuse_unknown(parameters)
+        refuse_unknown(
+            parameters,
+            parameter_types(),
+            "There is",
+            "`ecgnb parameters` lists them all.",
+        )
         arguments: dict[str, Any] = {}
-        for section, kind in _sections().items():
-            values = _section_values(kind, parameters)
+        for section, kind in _SECTIONS.items():
+            values = {}
+            for name, hint in field_types(kind).items():
+                parameter = name.upper()
+                if parameter in parameters:
+                    values[name] = convert(parameter, parameters[parameter], hint)
             arguments[section] = kind(**values)
         if "PROFILE" in parameters:  # the only parameter outside a section
             arguments["profile"] = parameters["PROFILE"]
@@ -146,7 +157,7 @@ class RunConfig:
         sections.
         """
         values: dict[str, Any] = {"PROFILE": self.profile}
-        for section, kind in _sections().items():
+        for section, kind in _SECTIONS.items():
             config = getattr(self, section)
             values |= {
                 name.upper(): getattr(config, name) for name in field_types(kind)
@@ -166,9 +177,10 @@ class RunConfig:
         import pandas as pd
 
         helps, sources = parameter_help(), self.sources()
-        rows = []
-        for name, value in self.parameters().items():
-            rows.append((name, value, sources[name], helps[name]))
+        rows = [
+            (name, value, sources[name], helps[name])
+            for name, value in self.parameters().items()
+        ]
         rows.sort(key=lambda row: SOURCES.index(row[2]))
         columns = ["parameter", "value", "source", "help"]
         return pd.DataFrame(rows, columns=columns, dtype=object)
@@ -181,20 +193,52 @@ class RunConfig:
         return fingerprint(values, 8)
 
 
+#: The dataclass of each section of `RunConfig`.
+_SECTIONS: dict[str, Any] = {
+    name: kind
+    for name, kind in field_types(RunConfig).items()
+    if dataclasses.is_dataclass(kind)
+}
+
+
 def parameter_types() -> dict[str, Any]:
     """Return the type of every parameter by its upper-case name."""
-    types = {"PROFILE": field_types(RunConfig)["profile"]}
-    for kind in _sections().values():
-        types |= {name.upper(): hint for name, hint in field_types(kind).items()}
-    return types
+    return _of_all_fields(field_types)
 
 
 def parameter_help() -> dict[str, str]:
     """Return one sentence about every parameter, from the docstrings of its section."""
-    texts = {"PROFILE": field_help(RunConfig)["profile"]}
-    for kind in _sections().values():
-        texts |= {name.upper(): text for name, text in field_help(kind).items()}
-    return texts
+    return _of_all_fields(field_help)
+
+
+def _of_all_fields(describe: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    facts = {"PROFILE": describe(RunConfig)["profile"]}
+    for kind in _SECTIONS.values():
+        facts |= {name.upper(): fact for name, fact in describe(kind).items()}
+    return facts
+
+
+def refuse_unknown(
+    parameters: Mapping[str, Any],
+    known: Mapping[str, Any],
+    subject: str,
+    otherwise: str,
+) -> None:
+    """Raise a `ConfigError` for a parameter that is not among the ``known`` ones.
+
+    Args:
+        parameters: names to values.
+        known: the names that there are.
+        subject: what lacks the parameter, such as "There is" or "x.ipynb has".
+        otherwise: advice where no known name is like the unknown one.
+    """
+    for name, value in parameters.items():
+        if name not in known:
+            near = " or ".join(nearest(name, known))
+            hint = f"Did you mean {near}?" if near else otherwise
+            raise ConfigError(
+                f"{subject} no parameter {name!r} (value {value!r}). {hint}"
+            )
 
 
 def parameters_from_namespace(namespace: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,37 +255,6 @@ def parameters_from_namespace(namespace: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in namespace.items()
         if re.fullmatch(r"[A-Z][A-Z0-9_]+", name) and isinstance(value, plain)
     }
-
-
-def _sections() -> dict[str, Any]:
-    """Return the dataclass of each section of `RunConfig`."""
-    types = field_types(RunConfig).items()
-    return {name: kind for name, kind in types if dataclasses.is_dataclass(kind)}
-
-
-def _section_values(kind: type, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the converted values of the fields of one section."""
-    values = {}
-    for name, hint in field_types(kind).items():
-        parameter = name.upper()
-        if parameter in parameters:
-            values[name] = convert(parameter, parameters[parameter], hint)
-    return values
-
-
-def _refuse_unknown(parameters: Mapping[str, Any]) -> None:
-    known = parameter_types()
-    for name, value in parameters.items():
-        if name not in known:
-            near = " or ".join(nearest(name, list(known)))
-            hint = (
-                f"Did you mean {near}?"
-                if near
-                else "`ecgnb parameters` lists them all."
-            )
-            raise ConfigError(
-                f"There is no parameter {name!r} (value {value!r}). {hint}"
-            )
 
 
 def _environment_parameters(environment: Mapping[str, str]) -> dict[str, str]:

@@ -15,8 +15,7 @@ import nbformat
 
 from ecgnb.core.errors import ConfigError, EcgnbError
 from ecgnb.core.parameters import convert
-from ecgnb.core.registry import nearest
-from ecgnb.run.config import RunConfig, parameter_types
+from ecgnb.run.config import RunConfig, parameter_types, refuse_unknown
 from ecgnb.run.run import Run
 from ecgnb.run.session import project_root
 
@@ -116,20 +115,12 @@ def check_parameters(
     """
     hints: dict[str, Any] = {name: type(value) for name, value in defaults.items()}
     opens_run = "PROFILE" in defaults
-    run_types = parameter_types()
-    for name, hint in run_types.items():
+    for name, hint in parameter_types().items():
         if opens_run or name in defaults:
             hints[name] = hint
+    refuse_unknown(parameters, hints, f"{notebook} has", f"It has: {', '.join(hints)}.")
     checked = {}
     for name, value in parameters.items():
-        if name not in hints:
-            near = nearest(name, list(hints))
-            hint = f"It has: {', '.join(hints)}."
-            if near:
-                hint = f"Did you mean {' or '.join(near)}?"
-            raise ConfigError(
-                f"{notebook} has no parameter {name!r} (value {value!r}). {hint}"
-            )
         if value is not None and hints[name] is not type(None):
             value = convert(name, value, hints[name])
         # papermill writes lists as literals, tuples as text
@@ -153,7 +144,7 @@ def notebook_run(
     return Run(project_root(), RunConfig.from_parameters({**defaults, **values}))
 
 
-def _execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> None:
+def _execute(source: Path, target: Path, parameters: dict[str, Any]) -> None:
     # Imported here: papermill takes a second, and refused parameters need none of it.
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -164,14 +155,14 @@ def _execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> None:
     try:
         with _progress_as_lines():
             papermill.execute_notebook(
-                str(source),
-                str(target),
-                parameters=dict(parameters),
+                source,
+                target,
+                parameters=parameters,
                 progress_bar=False,
                 log_output=False,
-                stdout_file=sys.stdout,
+                stdout_file=sys.stdout,  # what the cells print, line by line
                 stderr_file=sys.stderr,
-                cwd=str(project_root()),
+                cwd=project_root(),
                 kernel_name="python3",
                 language="python",
                 # Every kernel warns that it uses no encryption otherwise.
@@ -199,6 +190,6 @@ def _progress_as_lines() -> Iterator[None]:
     try:
         yield
     finally:
-        os.environ.pop(PROGRESS)
+        del os.environ[PROGRESS]
         if chosen is not None:
             os.environ[PROGRESS] = chosen

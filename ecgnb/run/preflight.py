@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def preflight(run: Run) -> pd.DataFrame:
     Raises:
         EcgnbError: a check failed; the message lists the failures and what to do.
     """
-    checks = {
+    checks: dict[str, Callable[[Run], Iterable[Verdict]]] = {
         "data": check_data,
         "labels": check_labels,
         "model": check_model,
@@ -64,22 +64,20 @@ def preflight(run: Run) -> pd.DataFrame:
         "splits": check_splits,
         "GPU": check_gpu,
         "disk": check_disk,
-        "versions": check_versions,
-        "extras": check_extras,
+        "versions": lambda _: judge_versions(installed_versions()),
+        "extras": lambda _: [judge_extras(installed_versions())],
     }
-    rows = []
+    rows, failures = [], []
     for name, check in checks.items():
-        rows += [(name, *verdict) for verdict in check(run)]
-    columns = ["check", "status", "finding", "what_to_do"]
-    table = pd.DataFrame(rows, columns=columns)
-    failed = table[table["status"] == "fail"]
-    if len(failed):
-        lines = "- " + failed["check"] + ": " + failed["finding"]
-        lines += " " + failed["what_to_do"]
+        for verdict in check(run):
+            rows.append((name, *verdict))
+            if verdict.status == "fail":
+                failures.append(f"- {name}: {verdict.finding} {verdict.what_to_do}")
+    if failures:
         raise EcgnbError(
-            "The preflight found what would stop this run:\n" + "\n".join(lines)
+            "The preflight found what would stop this run:\n" + "\n".join(failures)
         )
-    return table
+    return pd.DataFrame(rows, columns=["check", "status", "finding", "what_to_do"])
 
 
 def check_data(run: Run) -> Iterator[Verdict]:
@@ -96,7 +94,7 @@ def check_data(run: Run) -> Iterator[Verdict]:
             f"DATASET_DIR is {data.dataset_dir!r}, which is no folder ({folder}).",
             "Give the folder of recordings.",
         )
-    elif not os.access(folder, os.R_OK | os.X_OK):
+    elif not os.access(folder, os.R_OK | os.X_OK):  # to list it and open files in it
         yield Verdict("fail", f"{folder} cannot be read.", "Change its permissions.")
     elif (first := next(_recordings(folder), None)) is None:
         yield Verdict(
@@ -115,12 +113,11 @@ def check_labels(run: Run) -> Iterator[Verdict]:
         n_labelled = cohort["results"]["n_labelled"]
         n_found = cohort["results"]["n_found"]
         share = n_labelled / max(n_found, 1)
-        finding = f"{n_labelled} of {n_found} recordings have a label ({share:.0%})"
-        if share > 0.5:
-            yield Verdict("pass", finding)
-        else:
-            advice = "Check the coverage table of the cohort and the label file."
-            yield Verdict("warn", finding, advice)
+        yield _warn_if(
+            share <= 0.5,
+            f"{n_labelled} of {n_found} recordings have a label ({share:.0%})",
+            "Check the coverage table of the cohort and the label file.",
+        )
     elif data.name == "demo":
         yield Verdict("pass", "labels of the demo cohort")
     elif data.name != "folder":
@@ -178,6 +175,7 @@ def _build_transforms(run: Run) -> str:
     """Apply the transforms to zeros; return their names."""
     prepare, transforms = run.config.prepare, run.config.transforms
     pipeline = build_pipeline([*transforms.transforms, *transforms.augment])
+    # [records, leads, samples]; a data set whose leads are not named mostly has 12
     signal = torch.zeros(1, len(prepare.leads) or 12, prepare.target_samples)
     keys = torch.zeros(1, dtype=torch.int64)
     pipeline(signal, fs=prepare.target_fs, keys=keys)
@@ -190,7 +188,7 @@ def _build_without_memory(run: Run) -> torch.nn.Module:
         "n_leads": len(prepare.leads) or 12,
         "n_samples": prepare.target_samples,
         "fs": prepare.target_fs,
-        "n_classes": 2,
+        "n_classes": 2,  # any number: the labels are not read yet
     }
     with torch.device("meta"):  # shapes without numbers, however large the model
         return build_model(model.model, **{**words, **model.model_options})
@@ -203,8 +201,9 @@ def _check_start(run: Run, bundle: Bundle) -> Iterator[Verdict]:
     prepare, trained = run.config.prepare, bundle.prepare
     differences: dict[str, Any] = {}
     for name in ("target_fs", "target_samples", "crop", "resampling", "filters"):
-        if getattr(prepare, name) != getattr(trained, name):
-            differences[name.upper()] = getattr(trained, name)
+        value = getattr(trained, name)
+        if value != getattr(prepare, name):
+            differences[name.upper()] = value
     if build_pipeline(run.config.transforms.transforms) != bundle.transforms:
         differences["TRANSFORMS"] = bundle.transforms.specs()
     problem = f"START_FROM={run.config.model.start_from!r} was trained otherwise"
@@ -216,6 +215,7 @@ def _check_start(run: Run, bundle: Bundle) -> Iterator[Verdict]:
             f"{', '.join(prepare.leads)}."
         )
     other_length = "TARGET_SAMPLES" in differences and not bundle.model.any_length
+    # A network is tied to its rate and length; other differences cost accuracy.
     if "TARGET_FS" in differences or other_length:
         raise ConfigError(f"{problem}: {advice}")
     if differences:
@@ -267,19 +267,22 @@ def check_gpu(run: Run) -> Iterator[Verdict]:
     """Check GPUs and their free memory against the profile."""
     gpus = describe_gpus()
     if not gpus:
-        finding = "none; training runs on the CPU"
-        if run.config.profile == "smoke":
-            yield Verdict("pass", finding)
-        else:
-            advice = "Training a full data set takes hours; a GPU is many times faster."
-            yield Verdict("warn", finding, advice)
+        yield _warn_if(
+            run.config.profile != "smoke",
+            "none; training runs on the CPU",
+            "Training a full data set takes hours; a GPU is many times faster.",
+        )
     for gpu in gpus:
-        finding = f"{gpu['name']}, {gpu['free_gb']} GB free"
-        if gpu["free_gb"] is not None and gpu["free_gb"] < 4:
-            advice = "Close other programs on it, or lower BATCH_SIZE_GPU."
-            yield Verdict("warn", finding, advice)
-        else:
-            yield Verdict("pass", finding)
+        free_gb = gpu["free_gb"]  # None where the machine's memory is shared
+        yield _warn_if(
+            free_gb is not None and free_gb < 4,
+            f"{gpu['name']}, {free_gb} GB free",
+            "Close other programs on it, or lower BATCH_SIZE_GPU.",
+        )
+
+
+def _warn_if(problem: bool, finding: str, advice: str) -> Verdict:
+    return Verdict("warn", finding, advice) if problem else Verdict("pass", finding)
 
 
 def check_disk(run: Run) -> Iterator[Verdict]:
@@ -292,13 +295,14 @@ def check_disk(run: Run) -> Iterator[Verdict]:
     n_leads = len(prepare.leads) or 12
     n_bytes = n_records * n_leads * prepare.target_samples * 2  # int16
     if data.name == "demo":
-        n_bytes += n_records * 12 * 5000 * 2  # its WFDB files
-    needed = 1.1 * n_bytes + 200e6  # checkpoints, figures and report of the run
+        n_bytes += n_records * 12 * 5000 * 2  # its WFDB files: 10 s at 500 Hz, int16
+    needed = 1.1 * n_bytes + 200e6  # bytes: checkpoints, figures, report of the run
     free = shutil.disk_usage(run.root).free
     finding = f"{free / 1e9:.1f} GB free, about {needed / 1e9:.1f} GB needed"
     if free < needed:
-        advice = "Free some space, or lower PREPROCESS_LIMIT."
-        yield Verdict("fail", f"{finding}.", advice)
+        yield Verdict(
+            "fail", f"{finding}.", "Free some space, or lower PREPROCESS_LIMIT."
+        )
     else:
         yield Verdict("pass", finding)
 
@@ -316,13 +320,3 @@ def _recordings(folder: Path) -> Iterator[Path]:
         reader = reader_for_suffix(file.suffix)
         if reader is not None and reader.is_recording(file):
             yield file
-
-
-def check_versions(_: Run) -> Iterator[Verdict]:
-    """Check the versions of Python and the required packages."""
-    yield from judge_versions(installed_versions())
-
-
-def check_extras(_: Run) -> Iterator[Verdict]:
-    """List the optional packages that are installed."""
-    yield judge_extras(installed_versions())

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ecgnb.core.console import html_table
 from ecgnb.core.errors import StageError
-from ecgnb.core.files import fingerprint, read_json, remove_leftovers, write_json
+from ecgnb.core.files import (
+    fingerprint,
+    read_dict,
+    read_json,
+    remove_leftovers,
+    write_json,
+)
 from ecgnb.run.config import RunConfig
 
 if TYPE_CHECKING:
@@ -44,6 +52,8 @@ STAGES = {
     "evaluate": Stage("ecgnb.evaluate(run)", 1),
     "report": Stage("ecgnb.write_report(run)", 1),
 }
+#: The stage before each stage but the first.
+_BEFORE = dict(pairwise(reversed(STAGES)))
 _RECORD_KEYS = {"inputs", "previous", "files", "results", "finished"}
 
 
@@ -58,9 +68,11 @@ class Run:
 
     root: Path
     config: RunConfig
+    # Of tables and stores that several cells read; `finish` clears it.
     _cache: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
-    @property
+    # Cached: the hash takes a millisecond, and every path contains the name.
+    @functools.cached_property
     def name(self) -> str:
         """``<data set>-<profile>-<model>-<hash of the configuration>``."""
         config = self.config
@@ -101,9 +113,11 @@ class Run:
         files are still there with their sizes.
         """
         record = self.record(stage)
-        if record is None or record["inputs"] != _stage_key(stage, inputs):
-            return False
-        if self._damage(record):
+        if (
+            record is None
+            or record["inputs"] != _stage_key(stage, inputs)
+            or self._damage(record)
+        ):
             return False
         previous = self._previous_inputs(stage)
         if record["previous"] != previous:
@@ -202,9 +216,7 @@ class Run:
 
     def _previous_inputs(self, stage: str) -> str:
         """Return the hash of the inputs of the stage before this one."""
-        stages = list(STAGES)
-        position = stages.index(stage)
-        record = self.record(stages[position - 1]) if position > 0 else None
+        record = self.record(_BEFORE[stage]) if stage in _BEFORE else None
         return record["inputs"] if record else ""
 
     def _damage(self, record: Mapping[str, Any]) -> str:
@@ -266,18 +278,14 @@ class Run:
 
     @property
     def records(self) -> pd.DataFrame:
-        """The store's records with the cohort's labels, one row per stored signal in
-        the store's order.
-        """
+        """One row per stored signal, in the store's order, with the cohort's labels."""
         return self._cached(
             "records", lambda: _with_labels(self.store.records, self.manifest)
         )
 
     @property
     def coverage(self) -> pd.DataFrame:
-        """How many recordings and rows of the label file were used: ``what, count,
-        note``.
-        """
+        """Recordings and rows of the label file in use: ``what, count, note``."""
         return self._read("cohort", "coverage.csv", _read_csv)
 
     @property
@@ -323,10 +331,6 @@ class Run:
 
     # Tables for people
 
-    def parameters_table(self) -> pd.DataFrame:
-        """Return one row per parameter, see `RunConfig.table`."""
-        return self.config.table()
-
     def stages_table(self) -> pd.DataFrame:
         """Return one row per stage: ``stage, state, finished (UTC), call``.
 
@@ -348,10 +352,9 @@ class Run:
 
     def _repr_html_(self) -> str:
         """Show name, stages and parameters in a notebook; defaults are folded away."""
-        parameters = self.parameters_table()
-        parameters["value"] = [
-            json.dumps(value, ensure_ascii=False) for value in parameters["value"]
-        ]
+        parameters = self.config.table()
+        as_json = functools.partial(json.dumps, ensure_ascii=False)
+        parameters["value"] = parameters["value"].map(as_json)
         is_default = parameters["source"] == "default"
         chosen = parameters.loc[~is_default, ["parameter", "value", "source"]]
         defaults = parameters.loc[is_default, ["parameter", "value"]]
@@ -365,15 +368,6 @@ class Run:
         )
 
 
-def read_dict(file: Path) -> dict[str, Any]:
-    """Read a small JSON file, {} where it is missing or damaged."""
-    try:
-        content = read_json(file)
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def _stage_key(stage: str, inputs: Mapping[str, Any]) -> str:
     return fingerprint({"version": STAGES[stage].version, **inputs})
 
@@ -385,7 +379,7 @@ def _read_csv(file: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
     return pd.read_csv(
         file,
         dtype=dict.fromkeys(text, "str"),
-        keep_default_na=not text,
+        keep_default_na=not text,  # a class may be called "NA" or "None"
         encoding="utf-8",
     )
 

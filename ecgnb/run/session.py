@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecgnb.core.errors import CheckpointError, StageError
-from ecgnb.core.files import make_folder, read_json, write_json
+from ecgnb.core.files import make_folder, read_dict, read_json, write_json
 from ecgnb.core.progress import say
 from ecgnb.run.config import RunConfig, parameters_from_namespace
-from ecgnb.run.run import STAGES, Run, read_dict
+from ecgnb.run.run import STAGES, Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,28 +58,25 @@ def open_run(parameters: Mapping[str, Any] | None = None, **more: Any) -> Run:
     return _opened
 
 
-def find_run(name: str = "latest", done: str = "evaluate") -> Run:
+def find_run(name: str = "latest") -> Run:
     """Return a run of this project by its name or its folder, without opening it.
 
     Args:
-        name: the run; "latest" is the one that this process opened, if its stage
-            ``done`` is done, else the run in which that stage was done last.
-        done: name of a stage.
+        name: the run; "latest" is the one that this process opened, if it is evaluated,
+            else the run that was evaluated last.
 
     Raises:
         StageError: there is no such run; the message lists the existing ones.
     """
     root = project_root()
     if name == "latest":
-        return _last_done(root, done)
-    folder = Path(name)
-    if not (folder / "config.json").is_file():
-        folder = _runs_folder(root) / name
-    if not (folder / "config.json").is_file():
-        files = _runs_folder(root).glob("*/config.json")
-        known = ", ".join(sorted(file.parent.name for file in files)) or "none yet"
-        raise StageError(f"There is no run {name!r}. Runs here: {known}.")
-    return _read_run(folder.resolve())
+        return _last_evaluated(root)
+    for folder in (Path(name), _runs_folder(root) / name):
+        if (folder / "config.json").is_file():
+            return _read_run(folder.resolve())
+    files = _runs_folder(root).glob("*/config.json")
+    known = ", ".join(sorted(file.parent.name for file in files)) or "none yet"
+    raise StageError(f"There is no run {name!r}. Runs here: {known}.")
 
 
 def list_runs() -> pd.DataFrame:
@@ -88,12 +85,14 @@ def list_runs() -> pd.DataFrame:
 
     rows = []
     for config in _runs_folder(project_root()).glob("*/config.json"):
-        folder = config.parent
-        records = {file.stem: file for file in folder.glob("stages/*.json")}
-        done = [stage for stage in STAGES if stage in records]
-        changed = max(file.stat().st_mtime for file in (config, *records.values()))
+        last_stage, changed = "", config.stat().st_mtime
+        for stage in STAGES:
+            record = config.parent / "stages" / f"{stage}.json"
+            if record.is_file():
+                last_stage = stage
+                changed = max(changed, record.stat().st_mtime)
         when = datetime.fromtimestamp(changed).isoformat(sep=" ", timespec="seconds")
-        rows.append((folder.name, done[-1] if done else "", when))
+        rows.append((config.parent.name, last_stage, when))
     table = pd.DataFrame(rows, columns=["run", "last stage", "changed"])
     return table.sort_values("changed", ascending=False, ignore_index=True)
 
@@ -126,9 +125,11 @@ def _start(run: Run) -> Run:
             f"{file} does not belong to run {run.name}. Move that folder away and "
             "start again."
         )
+    # Equal configurations may have their values from other sources.
     if written != config or written.sources() != config.sources():
-        content = {"parameters": config.parameters(), "sources": config.sources()}
-        write_json(file, content)
+        write_json(
+            file, {"parameters": config.parameters(), "sources": config.sources()}
+        )
     latest = _latest_file(run.root)
     if read_dict(latest).get("run") != run.name:
         write_json(latest, {"run": run.name})
@@ -161,14 +162,14 @@ def _latest_run(root: Path) -> Run:
     return run
 
 
-def _last_done(root: Path, stage: str) -> Run:
-    if _opened and _opened.root == root and _opened.record(stage):
+def _last_evaluated(root: Path) -> Run:
+    if _opened and _opened.root == root and _opened.record("evaluate"):
         return _opened
-    records = list(_runs_folder(root).glob(f"*/stages/{stage}.json"))
+    records = list(_runs_folder(root).glob("*/stages/evaluate.json"))
     if not records:
         raise StageError(
-            f"No run in {root} has done stage {stage!r} yet. Do one first: `ecgnb run`,"
-            f" or the cells of the notebook up to {STAGES[stage].call}."
+            f"No run in {root} has done stage 'evaluate' yet. Do one first: `ecgnb "
+            f"run`, or the cells of the notebook up to {STAGES['evaluate'].call}."
         )
     newest = max(records, key=lambda file: file.stat().st_mtime)
     return _read_run(newest.parents[1])
@@ -208,17 +209,17 @@ def log_to(run: Run) -> None:
     """Send the package's log to the run's file, and to no other."""
     file = run.log_file
     logger = logging.getLogger("ecgnb")
-    handlers = [h for h in logger.handlers if isinstance(h, logging.FileHandler)]
-    if any(Path(handler.baseFilename) == file for handler in handlers):
-        return
-    for handler in handlers:
-        logger.removeHandler(handler)
-        handler.close()
+    for handler in list(logger.handlers):
+        if isinstance(handler, logging.FileHandler):
+            if Path(handler.baseFilename) == file:
+                return
+            logger.removeHandler(handler)
+            handler.close()
     make_folder(file.parent)
-    handler = _RunLog(file, encoding="utf-8", delay=True)
-    handler.setFormatter(
+    log = _RunLog(file, encoding="utf-8", delay=True)  # created at the first line
+    log.setFormatter(
         logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     )
-    logger.addHandler(handler)
+    logger.addHandler(log)
     logger.setLevel(logging.INFO)
-    logger.propagate = False
+    logger.propagate = False  # not to the handlers of a notebook or of papermill

@@ -1,31 +1,28 @@
 """Write any model as a bundle: of a run, a port, a checkpoint or the hub, in its own
 precision or a lower one.
-
-PyTorch is imported inside the functions, so that a notebook opens in a moment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ecgnb.core.errors import ConfigError
+from ecgnb.deploy.bundle_folder import save_bundle
+from ecgnb.deploy.inference import Source
+from ecgnb.deploy.opening import open_bundle
+from ecgnb.deploy.precision import PrecisionReport, lower_precision
 from ecgnb.run.run import Run
-from ecgnb.stages.predict import files_in_folders, find_bundle
-
-if TYPE_CHECKING:
-    from ecgnb.data.recording import Recording
-    from ecgnb.deploy.precision import PrecisionReport
+from ecgnb.stages.predict import Model, files_in_folders, find_bundle
 
 
 def make_bundle(
-    source: str | Path | Run,
+    source: Model,
     folder: str | Path,
     *,
     classes: Sequence[str] = (),
     precision: str = "float32",
-    recordings: str | Path | Recording | Iterable[str | Path | Recording] = (),
+    recordings: Source | Iterable[Source] = (),
     max_change: float = 0.02,
 ) -> PrecisionReport | None:
     """Write a model as a bundle: weights, architecture, preparation, labels,
@@ -49,20 +46,16 @@ def make_bundle(
         ConfigError: a lower precision without recordings, or one that changes too much.
         CheckpointError, StageError: the model cannot be found or read.
     """
-    from ecgnb.deploy.bundle_folder import save_bundle
-    from ecgnb.deploy.opening import open_bundle
-    from ecgnb.deploy.precision import lower_precision
-
     if classes and (isinstance(source, Run) or Path(source).is_dir()):
         raise ConfigError(
             "classes are the names of a checkpoint's outputs; a bundle, a run and a "
             "port bring their own."
         )
-    if classes:
+    if classes:  # only a checkpoint takes them
         bundle = open_bundle(str(source), classes=classes)
     else:
         bundle = find_bundle(source)
-    report = None
+    report = None  # there is nothing to compare in float32
     if precision != "float32":
         files = files_in_folders(recordings)
         if not files:

@@ -29,10 +29,10 @@ def load_cohort(run: Run) -> pd.DataFrame:
     config = run.config.data
     folder = cohorts.cohort_folder(config, run.root)
     cohort = cohorts.load_cohort(config, run.root, folder, run.config.prepare.target_fs)
-    manifest = cohort.manifest
+    manifest, coverage = cohort.manifest, cohort.coverage
     if config.preprocess_limit:
         manifest = limit_records(manifest, config.preprocess_limit, LIMIT_SEED)
-    table = cohort.coverage.table()
+    table = coverage.table()
     inputs = {
         "config": dataclasses.asdict(config),
         "manifest": manifest_fingerprint(manifest),
@@ -48,10 +48,10 @@ def load_cohort(run: Run) -> pd.DataFrame:
             classes=cohort.classes,
             task=cohort.task,
             folder=folder.as_posix(),
-            n_found=cohort.coverage.n_records,
-            n_labelled=cohort.coverage.n_labelled,
-            n_other=cohort.coverage.n_other,
-            n_dropped=cohort.coverage.n_dropped,
+            n_found=coverage.n_records,
+            n_labelled=coverage.n_labelled,
+            n_other=coverage.n_other,
+            n_dropped=coverage.n_dropped,
             n_recordings=len(manifest),
         )
     return table

@@ -43,14 +43,11 @@ def environment_report(run: Run) -> pd.DataFrame:
 
 def environment_table(environment: dict[str, Any]) -> pd.DataFrame:
     """Return the result of `describe_environment` as a table: ``what, value``."""
-    facts = dict(environment)
-    packages = facts.pop("packages")
-    gpus = [f"{gpu['name']} ({gpu['memory_gb']} GB)" for gpu in facts.pop("gpus")]
+    facts = {**environment, **environment["packages"]}
+    del facts["packages"]
+    gpus = [f"{gpu['name']} ({gpu['memory_gb']} GB)" for gpu in environment["gpus"]]
     facts["gpus"] = ", ".join(gpus) or "none"
-    rows = [
-        (name.replace("_", " "), str(value))
-        for name, value in {**facts, **packages}.items()
-    ]
+    rows = [(name.replace("_", " "), str(value)) for name, value in facts.items()]
     return pd.DataFrame(rows, columns=["what", "value"])
 
 
@@ -67,11 +64,11 @@ def available(kind: str | None = None) -> pd.DataFrame:
     """
     rows = []
     for registry in REGISTRIES:
+        if kind not in (None, registry.kind):
+            continue
         for name in registry:
             entry = registry.get(name)
+            # Data sets have a title, everything else a docstring.
             first_line = (entry.__doc__ or "").strip().partition("\n")[0]
             rows.append((registry.kind, name, getattr(entry, "title", first_line)))
-    table = pd.DataFrame(rows, columns=["kind", "name", "about"])
-    if kind is None:
-        return table
-    return table[table["kind"] == kind].reset_index(drop=True)
+    return pd.DataFrame(rows, columns=["kind", "name", "about"])

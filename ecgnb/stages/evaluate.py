@@ -1,13 +1,10 @@
-"""Stage 5: evaluation of the trained model on the test split.
-
-PyTorch is imported inside the functions, so that a notebook opens in a moment.
-"""
+"""Stage 5: evaluation of the trained model on the test split."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +12,10 @@ import pandas as pd
 from ecgnb.core.environment import describe_environment
 from ecgnb.core.files import sha256_file, write_csv, write_json
 from ecgnb.core.progress import say
+from ecgnb.data.catalog.cinc2020 import NORMAL_CLASS, challenge_weights
+from ecgnb.deploy.bundle import Bundle
+from ecgnb.deploy.bundle_folder import save_bundle
+from ecgnb.deploy.windows import called_classes
 from ecgnb.evaluation.bootstrap import bootstrap, bootstrap_per_class, bootstrap_score
 from ecgnb.evaluation.calibration import (
     apply_temperature,
@@ -23,6 +24,7 @@ from ecgnb.evaluation.calibration import (
     fit_temperature,
     probabilities_from_logits,
 )
+from ecgnb.evaluation.challenge import challenge_scorer
 from ecgnb.evaluation.metrics import compute_metrics
 from ecgnb.evaluation.thresholds import choose_thresholds, decide
 from ecgnb.run.run import Run
@@ -33,9 +35,10 @@ from ecgnb.stages.train import (
     build_run_objective,
     training_inputs,
 )
-
-if TYPE_CHECKING:
-    from ecgnb.training.validation import Predictions
+from ecgnb.training.checkpoint import load_best
+from ecgnb.training.devices import choose_accelerator
+from ecgnb.training.validation import Predictions, predict_logits
+from ecgnb.transforms.pipeline import build_pipeline
 
 #: Challenges with published weights of their scored classes: data set, year.
 YEARS = {"cinc2020": 2020, "cinc2021": 2021}
@@ -70,27 +73,25 @@ def evaluate(run: Run) -> pd.DataFrame:
     model, objective = load_best_model(run)
     valid = predict_split(run, model, objective, "valid")
     test = predict_split(run, model, objective, "test")
-    temperature = fit_temperature(valid.logits, valid.targets, run.task)
-    chosen = choose_thresholds(
-        valid.targets, _calibrated(run, valid, temperature), run.task
-    )
-    thresholds = None if chosen is None else chosen.tolist()
-    probabilities = _calibrated(run, test, temperature)
+    classes, task = run.classes, run.task
+    temperature = fit_temperature(valid.logits, valid.targets, task)  # > 1: too sure
+    calibrated = _calibrated(valid, task, temperature)
+    chosen = choose_thresholds(valid.targets, calibrated, task)
+    thresholds = None if chosen is None else chosen.tolist()  # None for multiclass
+    probabilities = _calibrated(test, task, temperature)  # [n, n_classes]
+    sizes = {part: len(rows) for part, rows in run.splits.parts.items()}
     metrics = {
-        **compute_metrics(
-            test.targets, probabilities, run.classes, run.task, thresholds
-        ),
+        **compute_metrics(test.targets, probabilities, classes, task, thresholds),
         **_intervals(run, test.targets, probabilities, thresholds),
         "temperature": temperature,
         "thresholds": thresholds,
-        "split": {
-            **{part: len(rows) for part, rows in run.splits.parts.items()},
-            "leaks": run.require("split")["leaks"],
-        },
-        "uncalibrated": _calibration_numbers(run, test),
+        "split": {**sizes, "leaks": run.require("split")["leaks"]},
+        "uncalibrated": _calibration_numbers(test, task),
     }
-    table = _prediction_table(run, test, probabilities, thresholds)
-    write_csv(run.path("predictions.csv"), table)
+    write_csv(
+        run.path("predictions.csv"),
+        _prediction_table(run, test, probabilities, thresholds),
+    )
     write_json(run.path("metrics.json"), metrics)
     _write_bundle(run, model, metrics)
     run.finish("evaluate", inputs, files=RESULTS)
@@ -113,7 +114,8 @@ def headline_table(run: Run) -> pd.DataFrame:
     """Return the headline numbers of a run with their intervals: ``metric, value, low,
     high``.
     """
-    return pd.DataFrame(run.metrics["intervals"])[["metric", "value", "low", "high"]]
+    columns = ["metric", "value", "low", "high"]
+    return pd.DataFrame(run.metrics["intervals"], columns=columns)
 
 
 def per_class_table(run: Run) -> pd.DataFrame:
@@ -125,8 +127,6 @@ def load_best_model(run: Run) -> tuple[Any, Any]:
     """Return the run's model, in evaluation mode, and its objective, with the weights
     of the best epoch.
     """
-    from ecgnb.training.checkpoint import load_best
-
     run.require("train")
     model = build_run_model(run, report=lambda line: None)  # the training printed it
     objective = build_run_objective(run, model)
@@ -136,27 +136,25 @@ def load_best_model(run: Run) -> tuple[Any, Any]:
 
 def predict_split(run: Run, model: Any, objective: Any, part: str) -> Predictions:
     """Return the logits of one split ("valid", "test"), before any calibration."""
-    from ecgnb.training.devices import choose_accelerator
-    from ecgnb.training.validation import predict_logits
-
     device = choose_accelerator(run.config.training.device)
-    loader = build_loader(run, part, device=device)
-    predictions = predict_logits(model, loader, objective)
+    predictions = predict_logits(
+        model, build_loader(run, part, device=device), objective
+    )
+    # Calibration and metrics are computed in float64.
     return predictions._replace(logits=predictions.logits.astype(np.float64))
 
 
-def _calibrated(run: Run, predictions: Predictions, temperature: float) -> np.ndarray:
+def _calibrated(predictions: Predictions, task: str, temperature: float) -> np.ndarray:
     logits = apply_temperature(predictions.logits, temperature)
-    return probabilities_from_logits(logits, run.task)
+    return probabilities_from_logits(logits, task)
 
 
-def _calibration_numbers(run: Run, predictions: Predictions) -> dict[str, float]:
+def _calibration_numbers(predictions: Predictions, task: str) -> dict[str, float]:
     """Return Brier score and calibration error without temperature, for comparison."""
-    probabilities = probabilities_from_logits(predictions.logits, run.task)
-    targets = predictions.targets
+    arguments = (predictions.targets, _calibrated(predictions, task, 1.0), task)
     return {
-        "brier": brier_score(targets, probabilities, run.task),
-        "ece": expected_calibration_error(targets, probabilities, run.task),
+        "brier": brier_score(*arguments),
+        "ece": expected_calibration_error(*arguments),
     }
 
 
@@ -172,7 +170,7 @@ def _intervals(
     options: dict[str, Any] = {
         "n_resamples": config.bootstrap_resamples,
         "confidence": config.confidence,
-        "groups": patient_groups(run.records.iloc[run.splits.test]),
+        "groups": patient_groups(run.records.iloc[run.splits.test]),  # int64 [n]
     }
     headline = [bootstrap(*inputs, **options)]
     decisions = decide(probabilities, run.task, thresholds)
@@ -196,19 +194,15 @@ def challenge_scorer_of(
     It is defined for the data sets of the Challenges with all their scored classes, in
     any order.
     """
-    from ecgnb.data.catalog.cinc2020 import NORMAL_CLASS, challenge_weights
-    from ecgnb.evaluation.challenge import challenge_scorer
-
     year = YEARS.get(run.config.data.name)
     if year is None or run.task != "multilabel":
         return None
     classes, weights = challenge_weights(year)
-    if set(run.classes) != set(classes):
+    if set(run.classes) != set(classes):  # no score for a part of them
         return None
     order = [classes.index(name) for name in run.classes]
-    return challenge_scorer(
-        targets, decisions, weights[np.ix_(order, order)], run.classes, NORMAL_CLASS
-    )
+    weights = weights[np.ix_(order, order)]  # [true class, decision]
+    return challenge_scorer(targets, decisions, weights, run.classes, NORMAL_CLASS)
 
 
 def _prediction_table(
@@ -217,45 +211,39 @@ def _prediction_table(
     probabilities: np.ndarray,
     thresholds: list[float] | None,
 ) -> pd.DataFrame:
-    from ecgnb.deploy.windows import called_classes
-
+    classes = list(run.classes)
     records = run.records.iloc[run.splits.test].reset_index(drop=True)
     called = called_classes(run.classes, run.task, probabilities, thresholds)
+    # "AF|MI" and "MI|AF" are the same.
     correct = [
         set(prediction.split("|")) == set(label.split("|"))
         for prediction, label in zip(called, records["label"], strict=True)
     ]
     table = records[["dataset", "record_id", "patient_id", "path", "label"]]
     table = table.assign(prediction=called, correct=correct)
-    names = [f"probability_{name}" for name in run.classes]
-    scores = pd.DataFrame(probabilities, columns=names)
-    logits = pd.DataFrame(
-        test.logits, columns=[f"logit_{name}" for name in run.classes]
-    )
+    scores = pd.DataFrame(probabilities, columns=classes).add_prefix("probability_")
+    logits = pd.DataFrame(test.logits, columns=classes).add_prefix("logit_")
     return pd.concat([table, scores, logits], axis=1)
 
 
 def _write_bundle(run: Run, model: Any, metrics: dict[str, Any]) -> None:
-    from ecgnb.deploy.bundle import Bundle
-    from ecgnb.deploy.bundle_folder import save_bundle
-    from ecgnb.transforms.pipeline import build_pipeline
-
-    provenance = {
-        "run": run.name,
-        "dataset": run.config.data.name,
-        "parameters": run.config.parameters(),
-        "best_checkpoint_sha256": sha256_file(run.path("checkpoints", "best.ckpt")),
-        "environment": describe_environment(run.root),
-    }
+    best = run.path("checkpoints", "best.ckpt")
     bundle = Bundle(
         model=model,
         classes=run.classes,
         task=run.task,
+        # LEADS may be empty; a bundle names the leads that were stored.
         prepare=dataclasses.replace(run.config.prepare, leads=run.store.leads),
-        transforms=build_pipeline(list(run.config.transforms.transforms)),
+        transforms=build_pipeline(run.config.transforms.transforms),
         thresholds=tuple(metrics["thresholds"] or ()),
         temperature=metrics["temperature"],
         metrics={"intervals": metrics["intervals"], "split": metrics["split"]},
-        provenance=provenance,
+        provenance={
+            "run": run.name,
+            "dataset": run.config.data.name,
+            "parameters": run.config.parameters(),
+            "best_checkpoint_sha256": sha256_file(best),
+            "environment": describe_environment(run.root),
+        },
     )
     save_bundle(bundle, run.path("bundle"))

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from ecgnb.core.errors import LabelError
 from ecgnb.core.registry import did_you_mean
 from ecgnb.data.readers.reading import read_recording
 from ecgnb.data.recording import Recording
 from ecgnb.data.signal.recording_filters import build_filters
-from ecgnb.deploy.inference import predict_recordings
+from ecgnb.deploy.bundle import Bundle
+from ecgnb.deploy.inference import Source, predict_recordings
 from ecgnb.deploy.windows import model_input, windows_of
 from ecgnb.explain import attention_saliency, explain
-from ecgnb.run.run import Run
-from ecgnb.stages.predict import find_bundle
-
-if TYPE_CHECKING:
-    import torch
-
-    from ecgnb.deploy.bundle import Bundle
+from ecgnb.stages.predict import Model, find_bundle
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,16 +46,18 @@ class Explanation:
     method: str
 
     def _by_lead(self) -> np.ndarray:
+        # Grad-CAM and attention have one row for all leads.
         return np.broadcast_to(self.attribution, self.recording.signal.shape)
 
     def densest_second(self, seconds: float = 10.0) -> float:
         """Return the start of the stretch of ``seconds`` with most of the absolute
         relevance.
         """
-        window = round(seconds * self.recording.fs)
+        window = round(seconds * self.recording.fs)  # samples
         over_time = np.abs(self._by_lead()).sum(axis=0)
         if len(over_time) <= window:
             return 0.0
+        # Sums of all windows as differences of one cumulative sum.
         total = np.concatenate([[0.0], np.cumsum(over_time, dtype=np.float64)])
         return int((total[window:] - total[:-window]).argmax()) / self.recording.fs
 
@@ -69,7 +66,7 @@ class Explanation:
         where it is largest.
         """
         values = np.clip(self._by_lead(), 0.0, None)
-        total = float(values.sum()) or 1.0
+        total = float(values.sum()) or 1.0  # no sample may raise the score
         return pd.DataFrame(
             {
                 "lead": self.recording.leads,
@@ -79,19 +76,25 @@ class Explanation:
         )
 
 
-def read_source(source: str | Path | Recording, reading: dict[str, Any]) -> Recording:
-    """Read a file; a `Recording` is returned as it is. Options that are None are left
-    out.
-    """
+def read_source(source: Source, reading: dict[str, Any]) -> Recording:
+    """Read a file; a `Recording` is returned as it is."""
     if isinstance(source, Recording):
         return source
-    options = {name: value for name, value in reading.items() if value is not None}
-    return read_recording(source, **options)
+    return read_recording(source, **reading)
+
+
+def predict_one(
+    bundle: Bundle, recording: Recording
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Return the table of `predict_recordings`, and the probabilities by class."""
+    table = predict_recordings(bundle, recording)
+    row = table.iloc[0]
+    return table, {name: float(row[name]) for name in bundle.classes}
 
 
 def explain_recording(
-    source: str | Path | Recording,
-    run: str | Path | Run = "latest",
+    source: Source,
+    run: Model = "latest",
     method: str | None = None,
     target: str | None = None,
     **reading: Any,
@@ -117,8 +120,7 @@ def explain_recording(
     """
     bundle = find_bundle(run)
     recording = read_source(source, reading)
-    row = predict_recordings(bundle, recording).iloc[0]
-    probabilities = {name: float(row[name]) for name in bundle.classes}
+    table, probabilities = predict_one(bundle, recording)
     if target is None:
         target = max(probabilities, key=probabilities.__getitem__)
     if target not in bundle.classes:
@@ -130,20 +132,17 @@ def explain_recording(
         transformer = bundle.model.channels_last
         method = "integrated_gradients" if transformer else "lrp_epsilon_std"
     number = bundle.classes.index(target)
-
-    def explain_window(x: torch.Tensor) -> Any:
-        return explain(bundle.model, x, method, number)
-
-    attribution = _over_windows(bundle, recording, explain_window)
-    seen = _seen_recording(bundle, recording)
-    return Explanation(
-        seen, attribution, target, probabilities, row["prediction"], method
+    attribution = _over_windows(
+        bundle, recording, lambda x: explain(bundle.model, x, method, number)
     )
+    seen = _seen_recording(bundle, recording)
+    prediction = table["prediction"].iloc[0]
+    return Explanation(seen, attribution, target, probabilities, prediction, method)
 
 
 def attend_recording(
-    source: str | Path | Recording,
-    run: str | Path | Run = "latest",
+    source: Source,
+    run: Model = "latest",
     layer: int = -1,
     **reading: Any,
 ) -> Explanation:
@@ -167,26 +166,23 @@ def attend_recording(
     """
     bundle = find_bundle(run)
     recording = read_source(source, reading)
-
-    def attend_window(x: torch.Tensor) -> torch.Tensor:
-        return attention_saliency(bundle.model, x, layer)
-
-    saliency = _over_windows(bundle, recording, attend_window)
-    return Explanation(
-        _seen_recording(bundle, recording), saliency, "", {}, "", "attention"
+    saliency = _over_windows(
+        bundle, recording, lambda x: attention_saliency(bundle.model, x, layer)
     )
+    seen = _seen_recording(bundle, recording)
+    return Explanation(seen, saliency, "", {}, "", "attention")
 
 
 def _over_windows(
     bundle: Bundle,
     recording: Recording,
-    explain_window: Callable[[torch.Tensor], torch.Tensor],
+    explain_window: Callable[[torch.Tensor], Any],
 ) -> np.ndarray:
     """Explain each window and join the results along time, without padding."""
     parts = []
     for window in windows_of(bundle, recording):
         attribution = explain_window(model_input(bundle, window))[0]
-        recorded = attribution[..., slice(*window.valid)]
+        recorded = attribution[..., slice(*window.valid)]  # [(n_leads,) n_samples]
         parts.append(recorded.float().cpu().numpy())
     return np.concatenate(parts, axis=-1)
 
@@ -197,12 +193,14 @@ def _seen_recording(bundle: Bundle, recording: Recording) -> Recording:
     """
     prepare = bundle.prepare
     filters = build_filters(prepare.filters, prepare.target_fs)
-    kept = []
-    for spec, built in zip(prepare.filters, filters, strict=True):
-        if built.keeps_unit:
-            kept.append(spec)
-    in_millivolts = replace(bundle, prepare=replace(prepare, filters=tuple(kept)))
+    kept = tuple(
+        spec
+        for spec, built in zip(prepare.filters, filters, strict=True)
+        if built.keeps_unit
+    )
+    in_millivolts = replace(bundle, prepare=replace(prepare, filters=kept))
     windows = windows_of(in_millivolts, recording)
+    # [n_leads, samples], without the padding of a short window
     parts = [window.signal[:, slice(*window.valid)] for window in windows]
     return replace(
         recording,

@@ -24,6 +24,7 @@ from ecgnb.figures import FIGURES
 from ecgnb.figures.paper import plot_ecg
 from ecgnb.figures.style import figure_style
 from ecgnb.run.run import Run
+from ecgnb.stages.evaluate import per_class_table
 
 
 def draw_figure(run: Run, name: str) -> tuple[Figure, pd.DataFrame]:
@@ -72,7 +73,7 @@ def stored_recording(run: Run, row: int) -> Recording:
     """Read a row of the store as a `Recording`, without its padding."""
     store = run.store
     record = store.records.iloc[row]
-    first, stop = int(record["valid_start"]), int(record["valid_stop"])
+    first, stop = int(record["valid_start"]), int(record["valid_stop"])  # samples
     return Recording(
         signal=store.read([row])[0][:, first:stop],
         fs=store.fs,
@@ -109,45 +110,56 @@ def _intervals(run: Run) -> pd.DataFrame:
 def _label_counts(run: Run) -> pd.DataFrame:
     flags = run.manifest["label"].str.get_dummies("|")
     counts = flags.reindex(columns=list(run.classes), fill_value=0).sum()
-    return pd.DataFrame({"class": counts.index, "records": counts.to_numpy()})
+    return counts.rename_axis("class").reset_index(name="records")
 
 
 def _label_coverage(run: Run) -> pd.DataFrame:
     cohort = run.require("cohort")
-    counts = {
-        "with a label": cohort["n_labelled"],
-        "without: called OTHER": cohort["n_other"],
-        "without: dropped": cohort["n_dropped"],
-    }
-    return pd.DataFrame({"kind": list(counts), "records": list(counts.values())})
+    rows = [
+        ("with a label", cohort["n_labelled"]),
+        ("without: called OTHER", cohort["n_other"]),
+        ("without: dropped", cohort["n_dropped"]),
+    ]
+    return pd.DataFrame(rows, columns=["kind", "records"])
 
 
 def _examples(run: Run) -> dict[str, Recording]:
     labels = run.records["label"].str.split("|").explode()
     first_rows = labels.index.to_series().groupby(labels).first()
-    examples = {}
-    for name in run.classes:
-        if name in first_rows:
-            examples[name] = stored_recording(run, int(first_rows[name]))
-    return examples
+    return {
+        name: stored_recording(run, int(first_rows[name]))
+        for name in run.classes
+        if name in first_rows
+    }
 
 
+def _metric(name: str) -> Callable[[Run], Any]:
+    return lambda run: run.metrics[name]
+
+
+#: Values that are properties of a run.
+_PROPERTIES = (
+    "task",
+    "classes",
+    "manifest",
+    "records",
+    "splits",
+    "history",
+    "predictions",
+    "metrics",
+)
+#: Values that are entries of its metrics; there are no thresholds in multi-class tasks.
+_METRICS = ("n_records", "confidence", "temperature", "thresholds")
 #: Name to value of a run: what the parameters of a registered figure may be named.
 VALUES: dict[str, Callable[[Run], Any]] = {
+    **{name: attrgetter(name) for name in _PROPERTIES},
+    **{name: _metric(name) for name in _METRICS},
     "run": lambda run: run,
-    "task": attrgetter("task"),
-    "classes": attrgetter("classes"),
-    "manifest": attrgetter("manifest"),
     "label_counts": _label_counts,  # class, records
     "label_coverage": _label_coverage,  # kind, records
-    "records": attrgetter("records"),
     "examples": _examples,  # class name to its first prepared Recording
-    "splits": attrgetter("splits"),
-    "history": attrgetter("history"),
     "best_epoch": lambda run: run.require("train")["best_epoch"],
     # The test split: arrays [n_records, n_classes], where not noted otherwise.
-    "predictions": attrgetter("predictions"),
-    "n_records": lambda run: run.metrics["n_records"],
     "targets": _targets,  # class numbers [n_records] in multi-class tasks
     "truth": _truth,  # bool
     "logits": lambda run: _columns(run, "logit"),
@@ -156,10 +168,6 @@ VALUES: dict[str, Callable[[Run], Any]] = {
     ),
     "probabilities": lambda run: _columns(run, "probability"),
     "decisions": _decisions,  # as `targets`
-    "metrics": attrgetter("metrics"),
-    "per_class": lambda run: pd.DataFrame(run.metrics["per_class"]),
+    "per_class": per_class_table,
     "intervals": _intervals,  # class, metric, value, low, high
-    "confidence": lambda run: run.metrics["confidence"],
-    "thresholds": lambda run: run.metrics["thresholds"],  # None in multi-class tasks
-    "temperature": lambda run: run.metrics["temperature"],
 }

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 
 from ecgnb.core.errors import CheckpointError
+from ecgnb.data.catalog import find_records
+from ecgnb.data.readers.wfdb_header import header_path
+from ecgnb.data.recording import Recording
+from ecgnb.deploy.bundle import Bundle
+from ecgnb.deploy.bundle_folder import load_bundle
+from ecgnb.deploy.inference import Inference, Source, infer, predict_recordings
+from ecgnb.deploy.opening import is_bundle, open_bundle
+from ecgnb.hub.huggingface import WEIGHTS
 from ecgnb.run.run import Run
 from ecgnb.run.session import find_run
 
-if TYPE_CHECKING:
-    from ecgnb.data.recording import Recording
-    from ecgnb.deploy.bundle import Bundle
-    from ecgnb.deploy.inference import Inference, Source
-
-# Imports inside functions keep `import ecgnb` and a notebook's first cell light: models
-# and readers are imported when something is predicted.
+#: A run, its name or "latest", or the path of a model or its name on the hub.
+Model: TypeAlias = str | Path | Run
 
 
 def predict(
-    sources: str | Path | Recording | Iterable[str | Path | Recording],
-    run: str | Path | Run = "latest",
-    **reading: Any,
+    sources: Source | Iterable[Source], run: Model = "latest", **reading: Any
 ) -> pd.DataFrame:
     """Predict one or many recordings in one line.
 
@@ -49,15 +50,13 @@ def predict(
 
     >>> ecgnb.predict("my_recording.csv", fs=500)  # doctest: +SKIP
     """
-    from ecgnb.deploy.inference import predict_recordings
-
     files = files_in_folders(sources)
-    return predict_recordings(find_bundle(run), files, **_without_none(reading))
+    return predict_recordings(find_bundle(run), files, **reading)
 
 
 def infer_recordings(
-    sources: str | Path | Recording | Iterable[str | Path | Recording],
-    run: str | Path | Run = "latest",
+    sources: Source | Iterable[Source],
+    run: Model = "latest",
     embeddings: bool = False,
     **reading: Any,
 ) -> Inference:
@@ -78,14 +77,11 @@ def infer_recordings(
 
     >>> ecgnb.infer_recordings("recordings").save("results")  # doctest: +SKIP
     """
-    from ecgnb.deploy.inference import infer
-
     files = files_in_folders(sources)
-    options = _without_none(reading)
-    return infer(find_bundle(run), files, embeddings=embeddings, **options)
+    return infer(find_bundle(run), files, embeddings=embeddings, **reading)
 
 
-def find_bundle(run: str | Path | Run) -> Bundle:
+def find_bundle(run: Model) -> Bundle:
     """Load the bundle of a run, or a model by its path or name on the hub.
 
     Raises:
@@ -94,12 +90,8 @@ def find_bundle(run: str | Path | Run) -> Bundle:
         ConfigError: a port has no contract, or a checkpoint's labels have no known
             names.
     """
-    from ecgnb.deploy.bundle_folder import load_bundle
-    from ecgnb.deploy.opening import is_bundle, open_bundle
-    from ecgnb.hub.huggingface import WEIGHTS
-
     if isinstance(run, str | Path):
-        path = Path(run)
+        path = Path(run)  # or the name of a run, or of a model on the hub
         looks_like_path = path.suffix in WEIGHTS or len(path.parts) > 1
         if is_bundle(run) or (looks_like_path and not path.exists()):
             return open_bundle(run)  # raises for a path that does not exist
@@ -108,14 +100,9 @@ def find_bundle(run: str | Path | Run) -> Bundle:
                 f"The folder {run} is neither a bundle nor a port. `ecgnb port "
                 "convert` writes ports."
             )
-    if not isinstance(run, Run):
         run = find_run(str(run))
     run.require("evaluate")
     return load_bundle(run.path("bundle"))
-
-
-def _without_none(reading: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in reading.items() if value is not None}
 
 
 def files_in_folders(sources: Source | Iterable[Source]) -> Source | list[Source]:
@@ -124,16 +111,14 @@ def files_in_folders(sources: Source | Iterable[Source]) -> Source | list[Source
     Raises:
         ReadError: ``empty``, when a folder contains none.
     """
-    from ecgnb.data.recording import Recording
-
     if isinstance(sources, Recording):
         return sources
     if isinstance(sources, str | Path):
-        return _recordings_below(Path(sources)) if _is_folder(sources) else sources
+        return _recordings_below(sources) if _is_folder(sources) else sources
     files: list[Source] = []
     for source in sources:
         if not isinstance(source, Recording) and _is_folder(source):
-            files += _recordings_below(Path(source))
+            files += _recordings_below(source)
         else:
             files.append(source)
     return files
@@ -141,12 +126,9 @@ def files_in_folders(sources: Source | Iterable[Source]) -> Source | list[Source
 
 def _is_folder(source: str | Path) -> bool:
     """Return whether this is a folder, and not a WFDB record of the same name."""
-    from ecgnb.data.readers.wfdb_header import header_path
-
+    # A record "100" is the file 100.hea; a folder 100 may be beside it.
     return Path(source).is_dir() and not header_path(source).is_file()
 
 
-def _recordings_below(folder: Path) -> list[Source]:
-    from ecgnb.data.catalog import find_records
-
-    return [Path(path) for path in find_records("folder", folder)["path"]]
+def _recordings_below(folder: str | Path) -> list[Source]:
+    return list(map(Path, find_records("folder", folder)["path"]))

@@ -19,6 +19,7 @@ def prepare(run: Run) -> pd.DataFrame:
     """
     run.require("cohort")
     config = run.config.prepare
+    # Of recordings and preparation, so that runs share a store.
     fingerprint = store_fingerprint(run.manifest, config)
     folder = run.root / "artifacts" / "stores" / f"{run.config.data.name}-{fingerprint}"
     store = prepare_store(run.manifest, config, folder)
@@ -40,11 +41,12 @@ def preparation_table(run: Run) -> pd.DataFrame:
     ``what, recordings``.
     """
     store = run.store
-    flags = store.records["flags"].str.split(";").explode().str.split(":").str[0]
-    counts = {"stored": len(store)}
-    for name, count in flags[flags != ""].value_counts().items():
-        counts[f"stored, flag {name}"] = int(count)
-    for name, count in store.rejected["reason"].value_counts().items():
-        counts[f"rejected, {name}"] = int(count)
-    counts.setdefault("rejected", len(store.rejected))
-    return pd.DataFrame({"what": list(counts), "recordings": list(counts.values())})
+    # "clipped_leads:V1;cropped:12 s" has two flags, each with its detail
+    flags = store.records["flags"].str.split(";").explode().str.partition(":")[0]
+    counts = [
+        pd.Series({"stored": len(store)}),
+        flags[flags != ""].value_counts().add_prefix("stored, flag "),
+        store.rejected["reason"].value_counts().add_prefix("rejected, "),
+        pd.Series({"rejected": len(store.rejected)}),
+    ]
+    return pd.concat(counts).rename_axis("what").reset_index(name="recordings")

@@ -43,7 +43,7 @@ def write_report(run: Run) -> pd.DataFrame:
     parameters and environment.
 
     Returns:
-        The paths of the results within the project's folder: ``what, where``.
+        The results as ``what, folder, file``; folders are within the project's folder.
     """
     run.require("evaluate")
     run.require_current("evaluate", evaluation_inputs(run))
@@ -63,9 +63,12 @@ def write_report(run: Run) -> pd.DataFrame:
         footer=f"Run {run.name}, made with ecgnb {package_version('ecgnb')}.",
     )
     run.finish("report", {"train": run.require("train")["identity"]})
-    paths = run.result_paths()
-    where = [path.relative_to(run.root).as_posix() for path in paths.values()]
-    return pd.DataFrame({"what": list(paths), "where": where})
+    rows = []
+    for what, path in run.result_paths().items():
+        # In two columns, because pandas cuts cells after 50 characters in a notebook.
+        relative = path.relative_to(run.root)
+        rows.append((what, relative.parent.as_posix(), relative.name))
+    return pd.DataFrame(rows, columns=["what", "folder", "file"])
 
 
 def draw_figures(run: Run, section: str) -> tuple[list[tuple[str, Any]], str]:
@@ -76,6 +79,7 @@ def draw_figures(run: Run, section: str) -> tuple[list[tuple[str, Any]], str]:
         figure that could not be drawn, with the reason.
     """
     figures, failures = [], []
+    # Figures without an order come last.
     for name in sorted(FIGURES, key=lambda name: FIGURES.about(name).get("order", 1e9)):
         about = FIGURES.about(name)
         if SECTIONS.get(about.get("needs", ""), "Evaluation") != section:
@@ -96,10 +100,10 @@ def _summary(run: Run) -> dict[str, Any]:
     headline = headline_table(run).set_index("metric").astype(float)
     facts: dict[str, Any] = {}
     for name in ("macro_auroc", "macro_f1", "accuracy", "f_max"):
-        if name in headline.index:
+        if name in headline.index:  # the task decides which there are
             facts[_metric_label(name)] = format_interval(*headline.loc[name])
     facts["test recordings"] = metrics["n_records"]
-    facts["classes"] = ", ".join(run.classes) if classes <= 8 else classes
+    facts["classes"] = ", ".join(run.classes) if classes <= 8 else classes  # one line
     facts["leaks between splits"] = metrics["split"]["leaks"]
     return facts
 
@@ -109,20 +113,20 @@ def _metric_label(metric: str) -> str:
     return label.replace("f1", "F1").replace("f max", "F-max")
 
 
+def _section(run: Run, title: str, text: str = "", tables: Any = ()) -> Section:
+    """Return a section with its registered figures."""
+    figures, failures = draw_figures(run, title)
+    return Section(title, f"{text}\n\n{failures}", tables, figures)
+
+
 def _data_section(run: Run) -> Section:
     rejected = run.store.rejected[["record_id", "reason", "message"]]
-    tables = [
-        (
-            "Labels: how many recordings have one, and what became of the others",
-            run.coverage,
-        ),
-        ("Preparation", preparation_table(run)),
-    ]
+    labels = "Labels: how many recordings have one, and what became of the others"
+    tables = [(labels, run.coverage), ("Preparation", preparation_table(run))]
     if len(rejected):
         shown = rejected.head(REJECTED_SHOWN)
         tables.append((f"Rejected recordings ({len(shown)} of {len(rejected)})", shown))
-    figures, failures = draw_figures(run, "Data")
-    return Section("Data", failures, tables, figures)
+    return _section(run, "Data", tables=tables)
 
 
 def _split_section(run: Run) -> Section:
@@ -131,9 +135,8 @@ def _split_section(run: Run) -> Section:
     if leaks:
         text = f"{leaks} LEAKS between the splits."
     text = " ".join([text, *run.splits.report.get("warnings", [])])
-    tables = [("Recordings of each class in each part", split_table(run))]
-    figures, failures = draw_figures(run, "Splits")
-    return Section("Splits", f"{text}\n\n{failures}", tables, figures)
+    table = ("Recordings of each class in each part", split_table(run))
+    return _section(run, "Splits", text, [table])
 
 
 def _training_section(run: Run) -> Section:
@@ -144,8 +147,7 @@ def _training_section(run: Run) -> Section:
         f"the weights of epoch {best_epoch} were kept (best {_metric_label(monitor)} "
         "on validation)."
     )
-    figures, failures = draw_figures(run, "Training")
-    return Section("Training", f"{text}\n\n{failures}", figures=figures)
+    return _section(run, "Training", text)
 
 
 def _evaluation_section(run: Run) -> Section:
@@ -155,20 +157,17 @@ def _evaluation_section(run: Run) -> Section:
     text = " ".join([text, *metrics["warnings"]])
     headline = headline_table(run)
     headline["metric"] = headline["metric"].map(_metric_label)
-    calibration = []
-    for name, before in metrics["uncalibrated"].items():
-        calibration.append((_metric_label(name), before, metrics["headline"][name]))
-    calibration.append(("temperature", 1.0, metrics["temperature"]))
+    rows = []
+    for name, before in metrics["uncalibrated"].items():  # Brier score, ECE
+        rows.append((_metric_label(name), before, metrics["headline"][name]))
+    rows.append(("temperature", 1.0, metrics["temperature"]))
+    calibration = pd.DataFrame(rows, columns=["number", "before", "after"])
     tables = [
         ("Headline numbers", headline),
         ("Each class", per_class_table(run)),
-        (
-            "Calibration",
-            pd.DataFrame(calibration, columns=["number", "before", "after"]),
-        ),
+        ("Calibration", calibration),
     ]
-    figures, failures = draw_figures(run, "Evaluation")
-    return Section("Evaluation", f"{text}\n\n{failures}", tables, figures)
+    return _section(run, "Evaluation", text, tables)
 
 
 def _example_section(run: Run) -> Section:
@@ -189,12 +188,15 @@ def _parameter_section(run: Run) -> Section:
     parameters = run.config.parameters()
     if run.config.model.start_from:  # which replaces both
         del parameters["MODEL"], parameters["MODEL_OPTIONS"]
-    table = pd.DataFrame({"parameter": list(parameters), "value": parameters.values()})
-    table["value"] = table["value"].map(str)
+    values = map(str, parameters.values())
+    table = pd.DataFrame({"parameter": list(parameters), "value": list(values)})
     environment = environment_table(describe_environment(run.root))
     text = (
         "The same parameters, recordings and versions give the same numbers on the "
         "same machine."
     )
-    tables = [("Parameters", table), ("Environment", environment)]
-    return Section("Parameters and environment", text, tables)
+    return Section(
+        "Parameters and environment",
+        text,
+        [("Parameters", table), ("Environment", environment)],
+    )

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from ecgnb.core.files import atomic_write
 from ecgnb.core.registry import did_you_mean
-from ecgnb.data.recording import Recording
+from ecgnb.deploy.inference import Source
 from ecgnb.figures import FIGURES
 from ecgnb.figures.attributions import plot_attribution
 from ecgnb.figures.paper import plot_ecg
@@ -27,16 +27,33 @@ from ecgnb.figures.plots import plot_starts
 from ecgnb.figures.style import png_bytes, save_figure
 from ecgnb.models.summary import model_summary
 from ecgnb.run.run import Run
-from ecgnb.stages.explanation import attend_recording, explain_recording, read_source
+from ecgnb.stages.explanation import (
+    attend_recording,
+    explain_recording,
+    predict_one,
+    read_source,
+)
 from ecgnb.stages.figure_values import draw_figure, draw_test_example
-from ecgnb.stages.predict import find_bundle, predict
+from ecgnb.stages.predict import Model, find_bundle
 from ecgnb.stages.train import build_run_model
 
 if TYPE_CHECKING:
     from ecgnb.port.proof.compare import Comparison
 
+#: The functions below, beside one for each registered figure.
+_FUNCTIONS = (
+    "model",
+    "test_examples",
+    "recording",
+    "explanation",
+    "attention",
+    "comparison_of_starts",
+    "comparison",
+)
+
 
 def __getattr__(name: str) -> Callable[[Run], pd.DataFrame]:
+    # Made at each access, so that a figure registered in a notebook is found, too.
     if name not in FIGURES:
         raise AttributeError(
             f"module {__name__!r} has no attribute {name!r}."
@@ -55,9 +72,7 @@ def __getattr__(name: str) -> Callable[[Run], pd.DataFrame]:
 
 
 def __dir__() -> list[str]:
-    functions = [model, test_examples, recording, explanation, attention]
-    functions += [comparison_of_starts, comparison]
-    return sorted([*FIGURES, *(function.__name__ for function in functions)])
+    return sorted([*FIGURES, *_FUNCTIONS])
 
 
 def model(run: Run) -> pd.DataFrame:
@@ -78,7 +93,7 @@ def test_examples(run: Run, count: int = 2) -> pd.DataFrame:
     confidence = predictions.filter(regex="^probability_").max(axis=1)
     order = confidence.sort_values(ascending=False, kind="stable").index
     correct = predictions["correct"][order].astype(bool)
-    positions = []
+    positions = []  # rows of predictions.csv; None where one kind has run out
     for right, wrong in zip_longest(order[correct], order[~correct]):
         positions += [right, wrong]
     chosen = [position for position in positions if position is not None][:count]
@@ -89,13 +104,11 @@ def test_examples(run: Run, count: int = 2) -> pd.DataFrame:
     return predictions.loc[chosen].drop(columns=logits)
 
 
-def recording(
-    source: str | Path, run: str | Path | Run = "latest", **reading: Any
-) -> pd.DataFrame:
+def recording(source: Source, run: Model = "latest", **reading: Any) -> pd.DataFrame:
     """Show a new recording on paper with the prediction of a run or bundle.
 
     Args:
-        source: a file.
+        source: a file or a `Recording`.
         run: a run, its name, "latest", or the path of a model (see `ecgnb.predict`).
         **reading: what the file does not state, such as ``fs=500``.
 
@@ -103,19 +116,17 @@ def recording(
         The prediction, see `ecgnb.predict`.
     """
     signal = read_source(source, reading)
-    table = predict(signal, run=run)
-    row = table.iloc[0]
-    probabilities = {name: float(row[name]) for name in find_bundle(run).classes}
+    table, probabilities = predict_one(find_bundle(run), signal)
     figure, _ = plot_ecg(
-        signal, probabilities=probabilities, predicted=row["prediction"]
+        signal, probabilities=probabilities, predicted=table["prediction"].iloc[0]
     )
     _display(figure)
     return table
 
 
 def explanation(
-    source: str | Path | Recording,
-    run: str | Path | Run = "latest",
+    source: Source,
+    run: Model = "latest",
     method: str | None = None,
     target: str | None = None,
     save_to: str | Path | None = None,
@@ -149,8 +160,8 @@ def explanation(
 
 
 def attention(
-    source: str | Path | Recording,
-    run: str | Path | Run = "latest",
+    source: Source,
+    run: Model = "latest",
     layer: int = -1,
     save_to: str | Path | None = None,
     **reading: Any,
@@ -177,7 +188,7 @@ def attention(
         start=result.densest_second(),
     )
     _display(figure, save_to)
-    samples = np.arange(len(result.attribution))
+    samples = np.arange(len(result.attribution))  # one attention for all leads
     seconds = (samples / result.recording.fs).astype(int)
     by_second = pd.Series(result.attribution).groupby(seconds)
     return by_second.agg(["mean", "max"]).rename_axis("second").reset_index()
@@ -207,7 +218,7 @@ def _display(figure: Figure, save_to: str | Path | None = None) -> None:
     if save_to is not None:
         with atomic_write(Path(save_to)) as temporary:
             temporary.write_bytes(png_bytes(figure))
-    if "ipykernel" in sys.modules:
+    if "ipykernel" in sys.modules:  # a script has nowhere to display it
         from IPython.display import Image, display
 
         display(Image(png_bytes(figure), alt=figure.get_suptitle()))

@@ -28,8 +28,9 @@ def split(run: Run) -> pd.DataFrame:
     if not run.is_done("split", inputs):
         records = run.records
         _require_two_labels(records["label"])
-        targets = encode(records.set_index("record_id")["label"], run.classes, run.task)
-        splits = make_splits(records, targets, run.config.split, run.classes)
+        splits = make_splits(
+            records, targets_of(run, records), run.config.split, run.classes
+        )
         write_splits(run.path("splits.json"), splits, records, inputs["store"])
         run.finish(
             "split",
@@ -65,18 +66,27 @@ def split_inputs(run: Run) -> dict[str, Any]:
     }
 
 
+def targets_of(run: Run, records: pd.DataFrame) -> np.ndarray:
+    """Return the targets of records: int64 ``[n]``, or float32 ``[n, n_classes]`` for
+    multilabel.
+    """
+    labels = records.set_index("record_id")["label"]  # names the record in errors
+    return encode(labels, run.classes, run.task)
+
+
 def split_table(run: Run) -> pd.DataFrame:
     """Count each class in each part; the last rows are totals, patients and leaks."""
     records, parts = run.records, run.splits.parts
-    one_hot = records["label"].str.get_dummies("|")
+    one_hot = records["label"].str.get_dummies("|")  # a column per class that occurs
     one_hot = one_hot.reindex(columns=list(run.classes), fill_value=0)
     patients = patient_groups(records)
-    table = pd.DataFrame(
-        {part: one_hot.iloc[rows].sum() for part, rows in parts.items()}
-    )
-    table.loc["recordings"] = [len(rows) for rows in parts.values()]
-    table.loc["patients"] = [len(np.unique(patients[rows])) for rows in parts.values()]
-    table["all"] = table.sum(axis=1)
+    counts = {}
+    for part, rows in parts.items():
+        counts[part] = one_hot.iloc[rows].sum()
+        counts[part]["recordings"] = len(rows)
+        counts[part]["patients"] = len(np.unique(patients[rows]))
+    table = pd.DataFrame(counts)
+    table["all"] = table.sum(axis=1)  # before the leaks, which are in two parts
     table.loc["in two parts"] = run.require("split")["leaks"]
     return table.rename_axis("class").reset_index()
 
@@ -85,6 +95,6 @@ def patient_groups(records: pd.DataFrame) -> np.ndarray:
     """Return a group number per recording, int64 ``[n]``: recordings of one patient
     share it, a recording of an unknown patient has its own.
     """
-    alone = "record " + records["record_id"]
+    alone = "record " + records["record_id"]  # a group of its own
     is_known = records["patient_id"] != ""
     return pd.factorize(records["patient_id"].where(is_known, alone))[0]

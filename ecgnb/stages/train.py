@@ -1,7 +1,4 @@
-"""Stage 4: training.
-
-PyTorch is imported inside the functions, so that a notebook opens in a moment.
-"""
+"""Stage 4: training."""
 
 from __future__ import annotations
 
@@ -9,23 +6,31 @@ import dataclasses
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import pandas as pd
+import torch
 
 from ecgnb.core.errors import ConfigError
-from ecgnb.core.files import fingerprint, sha256_file, write_json
+from ecgnb.core.files import fingerprint, read_dict, sha256_file, write_json
 from ecgnb.core.progress import say
-from ecgnb.data.labels.targets import encode
-from ecgnb.run.run import Run, read_dict
+from ecgnb.data.loading.loaders import Loader
+from ecgnb.data.loading.sampler import balanced_weights
+from ecgnb.deploy.bundle import Bundle
+from ecgnb.deploy.opening import open_bundle
+from ecgnb.hub.huggingface import fetch, is_hub_name
+from ecgnb.models import build_model
+from ecgnb.models.base import Words
+from ecgnb.objectives import OBJECTIVES, ObjectiveContext, build_objective
+from ecgnb.objectives.base import Objective
+from ecgnb.run.run import Run
 from ecgnb.run.session import find_run, log_to
-from ecgnb.stages.split import patient_groups, split_inputs
-
-if TYPE_CHECKING:
-    from ecgnb.deploy.bundle import Bundle
-    from ecgnb.objectives.base import Objective
-    from ecgnb.training.callbacks import Callback
+from ecgnb.stages.split import patient_groups, split_inputs, targets_of
+from ecgnb.training.callbacks import Callback, build_callbacks
+from ecgnb.training.devices import make_fabric
+from ecgnb.training.launch import launch
+from ecgnb.training.loop import fit
+from ecgnb.transforms.pipeline import build_pipeline
 
 #: Inputs of the training whose checkpoints are beside it.
 MADE_FROM = "made_from.json"
@@ -50,21 +55,16 @@ def train(
         The history, one row per epoch; None when ``when`` is another profile.
     """
     if when is not None and when != run.config.profile:
-        say(f"PROFILE is {run.config.profile!r}: the {when} training is not asked for.")
+        say(f"Skipped: this cell trains PROFILE {when!r}, not {run.config.profile!r}.")
         return None
     inputs = training_inputs(run)
     if not run.is_done("train", inputs):
-        from ecgnb.objectives import OBJECTIVES
-        from ecgnb.training.callbacks import build_callbacks
-        from ecgnb.training.launch import launch
-
         config = run.config.training
         # Classes and instances, not names: another process imports the modules that
         # define (and register) them.
         objective = OBJECTIVES.get(config.objective)
         observers = build_callbacks([*config.callbacks, *callbacks])
-        folder = run.folder.as_posix()
-        launch(train_rank, config, folder, inputs, objective, observers)
+        launch(train_rank, config, str(run.folder), inputs, objective, observers)
     return run.history
 
 
@@ -77,12 +77,10 @@ def train_rank(
     """Train in this process, one of several when the run has more than one device;
     rank 0 marks the stage as done.
     """
-    from ecgnb.training.devices import make_fabric
-    from ecgnb.training.loop import fit
-
     run = find_run(folder)
     log_to(run)
     config = run.config.training
+    # Without it, several processes wait for gradients that the loss does not give.
     fabric = make_fabric(
         config, find_unused_parameters=not objective_class.uses_all_parameters
     )
@@ -91,10 +89,10 @@ def train_rank(
         "rank": fabric.global_rank,
         "world_size": fabric.world_size,
     }
-    identity = fingerprint(inputs)
+    identity = fingerprint(inputs)  # in the checkpoints: `fit` resumes no others
     if fabric.is_global_zero:
         set_aside(run, inputs)
-    fabric.barrier()
+    fabric.barrier()  # no process looks for checkpoints before they are moved
     model = build_run_model(run)
     result = fit(
         model,
@@ -134,8 +132,8 @@ def set_aside(run: Run, inputs: dict[str, Any]) -> None:
     before = read_dict(file) or inputs
     changed = [
         name
-        for name in inputs
-        if fingerprint(before.get(name)) != fingerprint(inputs[name])
+        for name, value in inputs.items()
+        if fingerprint(before.get(name)) != fingerprint(value)
     ]
     if changed:
         kept = folder.with_name(f"checkpoints-{fingerprint(before, 8)}")
@@ -143,7 +141,7 @@ def set_aside(run: Run, inputs: dict[str, Any]) -> None:
             f"{' and '.join(changed)} changed since the last training; its checkpoints "
             f"are kept in {kept.name}."
         )
-        if kept.exists():
+        if kept.exists():  # the data changed back and forth
             shutil.rmtree(kept)
         folder.rename(kept)
     write_json(file, inputs)
@@ -152,13 +150,14 @@ def set_aside(run: Run, inputs: dict[str, Any]) -> None:
 def training_inputs(run: Run) -> dict[str, Any]:
     """Return everything that decides which weights come out."""
     run.require("split")
+    split = split_inputs(run)
     model = dataclasses.asdict(run.config.model)
-    if run.config.model.start_from:
+    if run.config.model.start_from:  # another file may have the same name later
         model["start_weights"] = _start_weights_sha256(run.config.model.start_from)
     return {
-        "split": run.require_current("split", split_inputs(run))["fingerprint"],
-        "store": run.require("prepare")["content"],
-        "labels": fingerprint(run.records["label"].tolist()),
+        "split": run.require_current("split", split)["fingerprint"],
+        "store": split["store"],
+        "labels": split["labels"],
         "classes": run.classes,
         "task": run.task,
         "model": model,
@@ -168,8 +167,6 @@ def training_inputs(run: Run) -> dict[str, Any]:
 
 
 def _start_weights_sha256(start_from: str) -> str:
-    from ecgnb.hub.huggingface import fetch, is_hub_name
-
     path = fetch(start_from).path if is_hub_name(start_from) else Path(start_from)
     weights = path if path.is_file() else path / "model.safetensors"
     if not weights.is_file():
@@ -188,11 +185,6 @@ def build_run_model(run: Run, report: Callable[[str], None] = say) -> Any:
         run: with its recordings prepared.
         report: receives a line for each difference to the model of START_FROM.
     """
-    import torch
-
-    from ecgnb.models import build_model
-    from ecgnb.models.base import Words
-
     store, config = run.store, run.config.model
     fixed = sorted(set(config.model_options) & set(Words.__annotations__))
     if fixed:
@@ -200,7 +192,7 @@ def build_run_model(run: Run, report: Callable[[str], None] = say) -> Any:
             f"MODEL_OPTIONS names {', '.join(fixed)}, which the recordings decide. "
             "Leave it out."
         )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):  # the caller's random state is kept
         torch.manual_seed(run.config.training.seed)
         if config.start_from:
             return start_model(run, report)
@@ -224,12 +216,10 @@ def start_model(run: Run, report: Callable[[str], None] = say) -> Any:
             the run's recordings have.
         CheckpointError: the folder contains no bundle, or a damaged one.
     """
-    from ecgnb.deploy.opening import open_bundle
-
     folder = run.config.model.start_from
     bundle = open_bundle(folder)
     fixed = ["TARGET_FS", "LEADS"]
-    if not bundle.model.any_length:
+    if not bundle.model.any_length:  # it takes one length
         fixed.insert(1, "TARGET_SAMPLES")
     differences = _differences(run, bundle)
     wrong = [differences[name] for name in fixed if name in differences]
@@ -242,8 +232,8 @@ def start_model(run: Run, report: Callable[[str], None] = say) -> Any:
         if name in differences:
             report(f"The model in {folder} was trained with other {differences[name]}.")
     model = bundle.model
-    model.n_samples = run.store.n_samples
-    if (bundle.classes, bundle.task) != (tuple(run.classes), run.task):
+    model.n_samples = run.store.n_samples  # a model of any length takes them
+    if (bundle.classes, bundle.task) != (run.classes, run.task):
         old = "it had none before"
         if bundle.classes:
             old = f"instead of the one for {', '.join(bundle.classes)}"
@@ -255,37 +245,29 @@ def start_model(run: Run, report: Callable[[str], None] = say) -> Any:
 
 def _differences(run: Run, bundle: Bundle) -> dict[str, str]:
     """Describe by parameter how the run's recordings differ from those of a bundle."""
-    from ecgnb.transforms.pipeline import build_pipeline
-
-    config, prepare = run.config.prepare, bundle.prepare
+    # LEADS may be empty: the leads are then those of the data set.
+    prepare = dataclasses.replace(run.config.prepare, leads=run.store.leads)
     transforms = build_pipeline(run.config.transforms.transforms)
-    pairs: dict[str, tuple[Any, Any]] = {
-        "TARGET_FS": (prepare.target_fs, config.target_fs),
-        "TARGET_SAMPLES": (prepare.target_samples, config.target_samples),
-        "LEADS": (prepare.leads, tuple(run.store.leads)),
-        "RESAMPLING": (prepare.resampling, config.resampling),
-        "FILTERS": (prepare.filters, config.filters),
-        "TRANSFORMS": (bundle.transforms, transforms),
-    }
-    return {
-        name: f"{name}: {expected!r}, the run has {actual!r}"
-        for name, (expected, actual) in pairs.items()
-        if expected != actual
-    }
+    pairs: dict[str, Any] = {"transforms": (bundle.transforms, transforms)}
+    for name in ("target_fs", "target_samples", "leads", "resampling", "filters"):
+        pairs[name] = (getattr(bundle.prepare, name), getattr(prepare, name))
+    differences = {}
+    for name, (expected, actual) in pairs.items():
+        if expected != actual:
+            text = f"{name.upper()}: {expected!r}, the run has {actual!r}"
+            differences[name.upper()] = text
+    return differences
 
 
 def build_run_objective(run: Run, model: Any) -> Objective:
     """Build the run's objective for a model with its initial weights."""
-    from ecgnb.objectives import ObjectiveContext, build_objective
-    from ecgnb.transforms.pipeline import build_pipeline
-
     config = run.config.training.for_task(run.task)
     transforms = run.config.transforms
     context = ObjectiveContext(
         model=model,
         task=run.task,
-        classes=tuple(run.classes),
-        targets=targets_of(run, run.splits.train),
+        classes=run.classes,
+        targets=targets_of(run, run.records.iloc[run.splits.train]),
         transforms=build_pipeline([*transforms.transforms, *transforms.augment]),
         fs=run.store.fs,
         config=config,
@@ -303,24 +285,21 @@ def build_loader(run: Run, part: str, *, shuffle: bool = False, **process: Any) 
         shuffle: use the sampler of the configuration, for training.
         **process: ``device``, ``rank`` and ``world_size``.
     """
-    from ecgnb.data.loading.loaders import Loader
-    from ecgnb.data.loading.sampler import balanced_weights
-
     rows = getattr(run.splits, part)
-    targets = targets_of(run, rows)
+    records = run.records.iloc[rows]
+    targets = targets_of(run, records)
     config = run.config.training
     is_weighted = shuffle and config.sampler == "weighted"
+    patients = None
     if config.sampler == "patient":
-        patients = patient_groups(run.records.iloc[rows])
-    else:
-        patients = None
+        patients = patient_groups(records)
     return Loader(
         run.store,
         rows,
         targets,
         batch_size=config.batch_size(process.get("device", "cpu")),
         seed=config.seed,
-        shuffle=shuffle and not is_weighted,
+        shuffle=shuffle and not is_weighted,  # weighted: drawn with replacement
         weights=balanced_weights(targets) if is_weighted else None,
         patients=patients,
         records_per_patient=config.records_per_patient,
@@ -328,11 +307,3 @@ def build_loader(run: Run, part: str, *, shuffle: bool = False, **process: Any) 
         windows_per_record=config.windows_per_record,
         **process,
     )
-
-
-def targets_of(run: Run, rows: np.ndarray) -> np.ndarray:
-    """Return the targets of some rows of the store: int64 ``[n]``, or float32 ``[n,
-    n_classes]`` for multilabel.
-    """
-    records = run.records.iloc[rows]
-    return encode(records.set_index("record_id")["label"], run.classes, run.task)

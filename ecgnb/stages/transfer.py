@@ -5,27 +5,27 @@ splits.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from ecgnb.core.progress import say
+from ecgnb.deploy.bundle import Bundle
+from ecgnb.deploy.opening import open_bundle
+from ecgnb.models.base import options_of
 from ecgnb.run.run import Run
 from ecgnb.run.session import open_run
 from ecgnb.stages.cohort import load_cohort
-from ecgnb.stages.evaluate import evaluate
+from ecgnb.stages.evaluate import evaluate, headline_table
 from ecgnb.stages.prepare import prepare
 from ecgnb.stages.split import split
 from ecgnb.stages.train import train
-
-if TYPE_CHECKING:
-    from ecgnb.deploy.bundle import Bundle
 
 #: Ways to start: whether with the pretrained weights, and parameters of the training.
 WAYS: dict[str, tuple[bool, dict[str, Any]]] = {
     "linear probe, pretrained encoder": (True, {"FREEZE": "body"}),
     "linear probe, random encoder": (False, {"FREEZE": "body"}),
-    "fine-tuned": (True, {"LAYER_DECAY": 0.75}),
+    "fine-tuned": (True, {"LAYER_DECAY": 0.75}),  # rate * 0.75 per layer from the top
     "trained from scratch": (False, {}),
 }
 
@@ -51,8 +51,6 @@ def compare_starts(
         One row per way: ``start, macro_auroc, low, high, macro_f1, records_per_s, run``
         on the test split, the interval over patients.
     """
-    from ecgnb.deploy.opening import open_bundle  # imports PyTorch
-
     bundle = open_bundle(start_from)
     common = {**preparation_of(bundle), **(parameters or {}), **more}
     architecture = _architecture(bundle)
@@ -81,8 +79,7 @@ def _architecture(bundle: Bundle) -> dict[str, Any]:
     """Return the parameters of a run that trains the same network from random
     weights.
     """
-    from ecgnb.models.base import options_of
-
+    # The codebook serves the pretraining only.
     spec = {**bundle.model.spec(), "codebook": None}
     options = {
         name: spec[name]
@@ -93,13 +90,13 @@ def _architecture(bundle: Bundle) -> dict[str, Any]:
 
 
 def _results(run: Run) -> dict[str, Any]:
-    intervals = {row["metric"]: row for row in run.metrics["intervals"]}
-    auroc = intervals["macro_auroc"]
+    headline = headline_table(run).set_index("metric")
+    auroc = headline.loc["macro_auroc"]
     return {
         "macro_auroc": auroc["value"],
         "low": auroc["low"],
         "high": auroc["high"],
-        "macro_f1": intervals["macro_f1"]["value"],
-        "records_per_s": float(run.history["records_per_s"].mean()),
+        "macro_f1": headline.loc["macro_f1", "value"],
+        "records_per_s": run.history["records_per_s"].mean(),
         "run": run.name,
     }

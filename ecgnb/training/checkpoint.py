@@ -72,11 +72,11 @@ def check_identity(path: Path, saved: dict[str, Any], expected: dict[str, Any]) 
     Raises:
         CheckpointError: they differ; the message names each difference.
     """
-    differences = [
-        f"{name} was {saved.get(name)!r}, is {expected.get(name)!r}"
-        for name in {**saved, **expected}
-        if saved.get(name) != expected.get(name)
-    ]
+    differences = []
+    for name in saved | expected:
+        before, now = saved.get(name), expected.get(name)
+        if before != now:
+            differences.append(f"{name} was {before!r}, is {now!r}")
     if differences:
         raise CheckpointError(
             f"The checkpoint {path} belongs to another configuration: "
@@ -102,18 +102,18 @@ def load_weights(
         module.load_state_dict(weights, strict=True)
     except RuntimeError as error:
         expected = module.state_dict()
-        differences = {
-            "missing": sorted(set(expected) - set(weights)),
-            "unexpected": sorted(set(weights) - set(expected)),
+        names_of = {
+            "missing": sorted(expected.keys() - weights.keys()),
+            "unexpected": sorted(weights.keys() - expected.keys()),
             "other shape": _other_shapes(expected, weights),
         }
-        listed = [
-            f"{kind}: {first_few(names, 3)}"
-            for kind, names in differences.items()
-            if names
-        ]
+        differences = []
+        for kind, names in names_of.items():
+            if names:
+                differences.append(f"{kind}: {first_few(names, 3)}")
+        listed = "; ".join(differences)
         raise CheckpointError(
-            f"The checkpoint {path} is of another model ({'; '.join(listed)}). Build "
+            f"The checkpoint {path} is of another model ({listed}). Build "
             "the model with the options that it was trained with, or delete "
             f"{Path(path).parent} and train anew."
         ) from error
@@ -124,8 +124,9 @@ def _other_shapes(
 ) -> list[str]:
     lines = []
     for name, tensor in expected.items():
-        if name in weights and weights[name].shape != tensor.shape:
-            shape, wanted = tuple(weights[name].shape), tuple(tensor.shape)
+        wanted = tuple(tensor.shape)
+        shape = tuple(weights.get(name, tensor).shape)
+        if shape != wanted:
             lines.append(f"{name} {shape} instead of {wanted}")
     return lines
 

@@ -26,6 +26,8 @@ _AT_LEAST = {
     "devices": 1,
     "checkpoint_every_steps": 0,
 }
+#: Criterion of the best checkpoint for each task; the loss without labels.
+_MONITORS = {"multiclass": "macro_f1", "multilabel": "macro_auroc"}
 #: Fields that do not change which weights come out.
 _NOT_IDENTITY = ("checkpoint_every_steps", "device", "devices", "callbacks")
 
@@ -116,7 +118,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_choices(self)
         for name, lowest in _AT_LEAST.items():
-            _check_at_least(name, getattr(self, name), lowest)
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= lowest):
+                raise ConfigError(
+                    f"{name} is {value!r}; it must be a finite number of at least "
+                    f"{lowest}."
+                )
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise ConfigError(
                 f"lr is {self.lr!r}; it must be greater than 0, for instance 1e-3."
@@ -149,19 +156,15 @@ class TrainConfig:
         """Return the configuration with each ``"auto"`` resolved for a task; "" is a
         task without labels.
         """
-        class_weights, monitor = self.class_weights, self.monitor
-        if class_weights == "auto":
+        changes: dict[str, Any] = {}
+        if self.class_weights == "auto":
             # Weighted sampling shows rare classes more often already; weights on top
             # would correct twice.
             balanced = task == "multiclass" and self.sampler != "weighted"
-            class_weights = "balanced" if balanced else "none"
-        if monitor == "auto" and task == "multiclass":
-            monitor = "macro_f1"
-        elif monitor == "auto" and task == "multilabel":
-            monitor = "macro_auroc"
-        elif monitor == "auto":
-            monitor = "loss"
-        return replace(self, class_weights=class_weights, monitor=monitor)
+            changes["class_weights"] = "balanced" if balanced else "none"
+        if self.monitor == "auto":
+            changes["monitor"] = _MONITORS.get(task, "loss")
+        return replace(self, **changes)
 
     def identity(self) -> dict[str, Any]:
         """Return the values that decide which weights come out, to compare a checkpoint
@@ -171,13 +174,6 @@ class TrainConfig:
         for name in _NOT_IDENTITY:
             del values[name]
         return values
-
-
-def _check_at_least(name: str, value: float, lowest: int) -> None:
-    if not (math.isfinite(value) and value >= lowest):
-        raise ConfigError(
-            f"{name} is {value!r}; it must be a finite number of at least {lowest}."
-        )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from itertools import chain
 
 from torch import nn
@@ -32,7 +31,7 @@ def parameter_groups(model: nn.Module, option: str) -> list[list[nn.Parameter]]:
     parameters = dict(model.named_parameters())
     groups = model.layer_groups()  # type: ignore[operator]
     names = list(chain(*groups))
-    if Counter(names) != Counter(parameters.keys()):
+    if sorted(names) != sorted(parameters):
         wrong = sorted(parameters.keys() ^ set(names)) or ["names that come twice"]
         raise ConfigError(
             f"{kind}.layer_groups() must name each parameter once; it differs in "
@@ -62,9 +61,9 @@ def freeze(model: nn.Module, part: str) -> None:
             f"freeze='stem': {kind} has no stem apart from its body. "
             "Use freeze='body', or ''."
         )
-    frozen_groups = groups[:1] if part == "stem" else groups[:-1]
-    frozen = set(chain(*frozen_groups))
-    others = set(model.parameters()) - frozen
+    n_frozen = 1 if part == "stem" else len(groups) - 1
+    frozen = chain(*groups[:n_frozen])
+    others = chain(*groups[n_frozen:])
     if not any(parameter.requires_grad for parameter in others):
         raise ConfigError(
             f"freeze={part!r} leaves nothing of {kind} to train. "

@@ -33,7 +33,7 @@ from ecgnb.training.devices import deterministic, make_fabric, seed_dropout
 from ecgnb.training.freezing import freeze, set_frozen_to_eval
 from ecgnb.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from ecgnb.training.state import DRY_RUN_BATCHES, Files, State, Training, best_score
-from ecgnb.training.validation import validate, validation_scores
+from ecgnb.training.validation import Predictions, validate, validation_scores
 
 #: Steps between two reads of the losses, which make a GPU wait.
 COLLECT_EVERY = 16
@@ -126,11 +126,7 @@ def fit(
         device: Any = train_loader.device.type
         fabric = make_fabric(replace(config, device=device))
     _check_loaders(fabric, train_loader, valid_loader, config, classes)
-    freeze(model, config.freeze)
-    learner = Learner(model, objective).to(fabric.device)
-    fused = not fabric.strategy.precision.state_dict()  # empty: no gradient scaler
-    optimizer = make_optimizer(model, config, objective=objective, fused=fused)
-    learner, optimizer = fabric.setup(learner, optimizer)
+    learner, optimizer = _set_up(fabric, model, objective, config)
     training = Training(
         fabric=fabric,
         learner=learner,
@@ -144,10 +140,12 @@ def fit(
         labels={"classes": list(classes), "task": task},
         identity=expected,
         run=run,
-        callbacks=(EpochLines(), *callbacks) if fabric.is_global_zero else (),
     )
+    if fabric.is_global_zero:
+        training.callbacks = (EpochLines(), *callbacks)
     if checkpoint:
         training.restore(checkpoint)
+
     # The generator of the caller stays as it was; the loop seeds it for each batch.
     with deterministic(), torch.random.fork_rng(devices=[]):
         if training.state.step == 0:
@@ -159,6 +157,17 @@ def fit(
         training.notify("on_train_end")
     fabric.barrier()
     return _result(files, training.state, config)
+
+
+def _set_up(
+    fabric: Any, model: nn.Module, objective: Objective, config: TrainConfig
+) -> tuple[Any, Any]:
+    """Return model and objective as one learner, and its optimizer, on the device."""
+    freeze(model, config.freeze)
+    learner = Learner(model, objective).to(fabric.device)
+    fused = not fabric.strategy.precision.state_dict()  # empty: no gradient scaler
+    optimizer = make_optimizer(model, config, objective=objective, fused=fused)
+    return fabric.setup(learner, optimizer)
 
 
 def train_epoch(training: Training) -> None:
@@ -176,7 +185,7 @@ def train_epoch(training: Training) -> None:
             train_step(training, batches)
             state.step += 1
             state.batch += len(batches)
-            if training.n_pending == COLLECT_EVERY:
+            if len(training.pending) == COLLECT_EVERY:
                 training.collect()
             with torch.no_grad():
                 training.objective.on_step_end(
@@ -192,12 +201,12 @@ def train_epoch(training: Training) -> None:
 def _grouped(batches: Iterator[Batch], training: Training) -> Iterator[list[Batch]]:
     """Yield the batches of each optimizer step, with a progress bar on rank 0."""
     state, size = training.state, training.config.grad_accum_steps
-    steps = training.steps_per_epoch - math.ceil(state.batch / size)
-    numbers: Any = range(steps)
+    finished = math.ceil(state.batch / size)
+    steps: Any = range(finished, training.steps_per_epoch)
     if training.fabric.is_global_zero:
         title = f"epoch {state.epoch + 1}/{training.epochs}"
-        numbers = progress(numbers, total=steps, title=title)
-    for _ in numbers:
+        steps = progress(steps, title=title)
+    for _ in steps:
         yield list(islice(batches, size))
 
 
@@ -209,22 +218,23 @@ def train_step(training: Training, batches: list[Batch]) -> None:
     processes.
     """
     fabric, config, objective = training.fabric, training.config, training.objective
-    step = training.state.step
+    learner = training.learner
+    seed, step = config.seed, training.state.step
     n_records = sum(batch.n_global for batch in batches)
     scalars: Any = 0.0
     for number, batch in enumerate(batches):
-        seed_dropout(mix(config.seed, step, number, fabric.global_rank), fabric.device)
-        views = objective.views(batch, seed=config.seed, step=step, train=True)
+        seed_dropout(mix(seed, step, number, fabric.global_rank), fabric.device)
+        views = objective.views(batch, seed=seed, step=step, train=True)
         # 0 on a rank that borrowed a record to take part in the exchange of gradients
         weight = batch.n_local / n_records
-        is_last = number == len(batches) - 1
-        with fabric.no_backward_sync(training.learner, enabled=not is_last):
-            loss = compute_loss(training.learner, objective, views)
+        is_last = batch is batches[-1]
+        with fabric.no_backward_sync(learner, enabled=not is_last):
+            loss = compute_loss(learner, objective, views)
             # DDP averages the gradients over the processes, but this is a sum.
             fabric.backward(loss.value * weight * fabric.world_size)
         scalars = scalars + loss.scalars() * weight
     norm = fabric.clip_gradients(
-        training.learner,
+        learner,
         training.optimizer,
         max_norm=config.clip_norm or math.inf,
         error_if_nonfinite=False,
@@ -240,52 +250,28 @@ def finish_epoch(training: Training) -> None:
     next epoch.
     """
     state, config = training.state, training.config
-    training_seconds = training.update_clock()
-    epoch = state.epoch + 1
-    row: dict[str, Any] = {"epoch": epoch}
-    row["train_loss"] = state.loss_sum / state.n_records
-    row |= _validation_row(training)
-    row["lr"] = learning_rate(state.step - 1, training.total_steps, config)
-    row["seconds"] = training.update_clock()
-    row["records_per_s"] = state.n_records / training_seconds
-    row["gpu_memory_mb"] = _gpu_memory_mb(training.fabric.device)
+    row = _validated_row(training)
     state.history.append(row)
-
-    monitor = training.monitor
-    is_first_epoch = state.epoch == 0 and training.fabric.is_global_zero
-    if monitor != config.monitor and is_first_epoch:
-        say(
-            f"{type(training.objective).__name__} returns no outputs for "
-            f"{config.monitor}: the best epoch is the one with the lowest loss."
-        )
-    score = -row["valid_loss"] if monitor == "loss" else row[monitor]
-    # The first epoch is kept even when its score is undefined (NaN), so that there is
-    # always a best one.
-    if score > state.best_score or state.best_epoch == 0:
-        state.best_epoch, state.stale_epochs = epoch, 0
-        if math.isfinite(score):
-            state.best_score = score
-        training.save_best()
-    else:
-        state.stale_epochs += 1
+    _keep_best(training, row)
     with torch.no_grad():
-        training.objective.on_epoch_end(training.model, epoch)
+        training.objective.on_epoch_end(training.model, row["epoch"])
     training.notify("on_epoch_end", row)
 
     state.seconds += row["seconds"]
     state.epoch += 1
-    state.batch, state.n_records = 0, 0
-    state.loss_sum, state.metric_sums, state.epoch_seconds = 0.0, {}, 0.0
+    state.batch = state.n_records = 0
+    state.loss_sum = state.epoch_seconds = 0.0
+    state.metric_sums = {}
     patience = config.early_stopping_patience
-    state.done = state.epoch >= training.epochs or 0 < patience <= state.stale_epochs
+    is_stale = 0 < patience <= state.stale_epochs
+    state.done = is_stale or state.epoch >= training.epochs
     training.save()
 
 
-def _validation_row(training: Training) -> dict[str, Any]:
-    """Return loss, scores and metrics over the validation split; rank 0 computes the
-    scores, so that all ranks decide alike.
-    """
+def _validated_row(training: Training) -> dict[str, Any]:
+    """Return the row of the history: losses, scores and metrics of both splits."""
     state, config = training.state, training.config
+    training_seconds = training.update_clock()
     result = validate(
         training.fabric,
         training.learner,
@@ -300,16 +286,58 @@ def _validation_row(training: Training) -> dict[str, Any]:
             "the training loss is finite. The last step may have diverged: lower lr or "
             "clip_norm, or set mixed_precision='no'."
         )
-    scores: dict[str, float] = {}
-    predictions, labels = result.predictions, training.labels
-    if predictions and labels["classes"] and training.fabric.is_global_zero:
-        scores = validation_scores(predictions.targets, predictions.logits, **labels)
-    row = {"valid_loss": result.loss, **training.fabric.broadcast(scores)}
+    row = {
+        "epoch": state.epoch + 1,
+        "train_loss": state.loss_sum / state.n_records,
+        "valid_loss": result.loss,
+        **_scores(training, result.predictions),
+    }
     for name, total in state.metric_sums.items():
         row[f"train_{name}"] = total / state.n_records
     for name, value in result.metrics.items():
         row[f"valid_{name}"] = value
+    row["lr"] = learning_rate(state.step - 1, training.total_steps, config)
+    row["seconds"] = training.update_clock()
+    row["records_per_s"] = state.n_records / training_seconds
+    row["gpu_memory_mb"] = 0.0
+    device = training.fabric.device
+    if device.type == "cuda":
+        row["gpu_memory_mb"] = torch.cuda.max_memory_allocated(device) / 1e6
     return row
+
+
+def _scores(training: Training, predictions: Predictions | None) -> dict[str, float]:
+    """Return scores of the validation split; rank 0 computes them, so that all ranks
+    decide alike.
+    """
+    scores: dict[str, float] = {}
+    labels = training.labels
+    if predictions and labels["classes"] and training.fabric.is_global_zero:
+        scores = validation_scores(predictions.targets, predictions.logits, **labels)
+    return training.fabric.broadcast(scores)
+
+
+def _keep_best(training: Training, row: dict[str, Any]) -> None:
+    """Write ``best.ckpt`` when the epoch of ``row`` is the best one so far."""
+    state = training.state
+    monitor, configured = training.monitor, training.config.monitor
+    is_first = state.epoch == 0
+    if monitor != configured and is_first and training.fabric.is_global_zero:
+        say(
+            f"{type(training.objective).__name__} returns no outputs for "
+            f"{configured}: the best epoch is the one with the lowest loss."
+        )
+    score = -row["valid_loss"] if monitor == "loss" else row[monitor]
+    # The first epoch is kept even when its score is undefined (NaN), so that there is
+    # always a best one.
+    if score > state.best_score or state.best_epoch == 0:
+        state.best_epoch = row["epoch"]
+        state.stale_epochs = 0
+        if math.isfinite(score):
+            state.best_score = score
+        training.save_best()
+    else:
+        state.stale_epochs += 1
 
 
 def _read_last(files: Files, expected: dict[str, Any]) -> dict[str, Any] | None:
@@ -358,9 +386,3 @@ def _check_loaders(
             f"monitor={config.monitor!r} needs the names of the classes. "
             "Pass classes, or monitor='loss'."
         )
-
-
-def _gpu_memory_mb(device: torch.device) -> float:
-    if device.type != "cuda":
-        return 0.0
-    return torch.cuda.max_memory_allocated(device) / 1e6

@@ -52,7 +52,7 @@ def make_optimizer(
         groups = _decay_groups(layer, config, config.layer_decay**depth) + groups
     if objective is not None:
         groups += _decay_groups(list(objective.parameters()), config, 1.0)
-    kinds = {p.device.type for group in groups for p in group["params"]}
+    kinds = {parameter.device.type for parameter in model.parameters()}
     fused = fused and kinds <= {"cpu", "cuda"}
     return torch.optim.AdamW(groups, lr=config.lr, fused=fused)
 
@@ -64,12 +64,12 @@ def _decay_groups(
     trained = [p for p in parameters if p.requires_grad]
     weights = [p for p in trained if p.ndim >= 2]
     others = [p for p in trained if p.ndim < 2]
-    groups = []
-    for chosen, decay in ((weights, config.weight_decay), (others, 0.0)):
-        if chosen:
-            rates = {"lr": config.lr * scale, "lr_scale": scale}
-            groups.append({"params": chosen, "weight_decay": decay, **rates})
-    return groups
+    rates = {"lr": config.lr * scale, "lr_scale": scale}
+    groups = [
+        {"params": weights, "weight_decay": config.weight_decay, **rates},
+        {"params": others, "weight_decay": 0.0, **rates},
+    ]
+    return [group for group in groups if group["params"]]
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -120,8 +120,9 @@ def _cosine(start: float, end: float, progress: float) -> float:
 
 
 def _one_cycle(step: int, total_steps: int) -> float:
-    peak, last = RISE * total_steps - 1, total_steps - 1
-    low, end = 1 / START_DIVISOR, 1 / START_DIVISOR / END_DIVISOR
+    peak = RISE * total_steps - 1
+    low = 1 / START_DIVISOR
     if step <= peak:
         return _cosine(low, 1.0, step / peak)
-    return _cosine(1.0, end, (step - peak) / (last - peak))
+    progress = (step - peak) / (total_steps - 1 - peak)
+    return _cosine(1.0, low / END_DIVISOR, progress)

@@ -111,6 +111,7 @@ class Training:
         callbacks: observers, each an `ecgnb.training.callbacks.Callback`.
         state: position of the training.
         lr: learning rate of the last step.
+        pending: results of the steps since the last `collect`, on the device.
     """
 
     fabric: Any
@@ -129,7 +130,7 @@ class Training:
     state: State = field(default_factory=State)
     lr: float = math.nan
     _step_loss: Tensor | None = None
-    _pending: list[tuple[Tensor, Tensor, int]] = field(default_factory=list)
+    pending: list[tuple[Tensor, Tensor, int]] = field(default_factory=list)
     _metric_names: list[str] = field(default_factory=list)
     _clock: float = field(default_factory=time.monotonic)
 
@@ -201,12 +202,7 @@ class Training:
             )
         self._metric_names = metric_names
         self._step_loss = values[0]
-        self._pending.append((values, norm, n_records))
-
-    @property
-    def n_pending(self) -> int:
-        """Steps since the last `collect`."""
-        return len(self._pending)
+        self.pending.append((values, norm, n_records))
 
     def collect(self) -> None:
         """Add the results of the last steps to the sums of the epoch.
@@ -215,10 +211,10 @@ class Training:
             EcgnbError: a loss or a gradient is NaN or infinite. All processes raise it
                 together.
         """
-        if not self._pending:
+        if not self.pending:
             return
-        values, norms, counts = zip(*self._pending, strict=True)
-        self._pending = []
+        values, norms, counts = zip(*self.pending, strict=True)
+        self.pending = []
         # One transfer from the device for all steps.
         rows = torch.stack(values).tolist()
         lengths = torch.stack(norms).tolist()

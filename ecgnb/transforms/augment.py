@@ -62,18 +62,20 @@ class Augment(Transform):
         """Draw ``"active"`` (bool ``[B]``) and ``_draw``; see `Transform.sample`."""
         states = record_states(keys, seed=seed, step=step, stream=stream)
         active = uniform(states, stream=0) < self.p
-        return {"active": active, **self._draw(states, int(shape[-2]))}
+        n_leads = int(shape[-2])
+        return {"active": active, **self._draw(states, n_leads)}
 
     def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
-        """Return the changed batch; see `Transform`."""
         rows = params["active"].nonzero().squeeze(1)
         if len(rows) == 0:
             return x
         active = {name: value[rows] for name, value in params.items()}
-        active_mask = None if mask is None else mask[rows]
-        return x.index_copy(0, rows, self._change(x[rows], active, fs, active_mask))
+        if mask is not None:
+            mask = mask[rows]
+        changed = self._change(x[rows], active, fs, mask)
+        return x.index_copy(0, rows, changed)
 
 
 @TRANSFORMS.register("gaussian_noise")
@@ -92,7 +94,8 @@ class GaussianNoise(Augment):
     ) -> Tensor:
         shape = tuple(x.shape[1:])
         # One record at a time: the integers of the hash stay in the CPU cache.
-        noise = [normal(state, shape, stream=2) for state in params["state"].split(1)]
+        states = params["state"].split(1)
+        noise = [normal(state, shape, stream=2) for state in states]
         scaled = torch.cat(noise) * params["sd"][:, None, None]
         return x + scaled.to(x.dtype)
 
@@ -124,7 +127,8 @@ class BaselineWander(Augment):
     def _change(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
-        return x + _waves(params, x.shape[-1], self.required_fs(fs)).to(x.dtype)
+        drift = _waves(params, x.shape[-1], self.required_fs(fs))
+        return x + drift.to(x.dtype)
 
 
 @TRANSFORMS.register("powerline")
@@ -143,7 +147,8 @@ class Powerline(Augment):
 
     def _draw(self, states: Tensor, n_leads: int) -> Params:
         harmonic = torch.arange(1, N_WAVES + 1, device=states.device)
-        mains = torch.where(uniform(states, (1,), 1) < 0.5, 50.0, 60.0)
+        is_50_hz = uniform(states, (1,), 1) < 0.5
+        mains = torch.where(is_50_hz, 50.0, 60.0)
         amplitude = uniform(states, (N_WAVES,), 3) * self.amplitude
         return {
             "frequency": mains * harmonic,
@@ -158,7 +163,8 @@ class Powerline(Augment):
         fs = self.required_fs(fs)
         below_nyquist = params["frequency"] < fs / 2
         params = {**params, "amplitude": params["amplitude"] * below_nyquist}
-        return x + _waves(params, x.shape[-1], fs).to(x.dtype)
+        hum = _waves(params, x.shape[-1], fs)
+        return x + hum.to(x.dtype)
 
 
 @TRANSFORMS.register("amplitude_scale")
@@ -180,7 +186,8 @@ class AmplitudeScale(Augment):
     def _change(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
-        return x * params["factor"][:, :, None].to(x.dtype)
+        factor = params["factor"][:, :, None]  # [B, n_leads or 1, 1]
+        return x * factor.to(x.dtype)
 
 
 @TRANSFORMS.register("lead_dropout")
@@ -200,7 +207,8 @@ class LeadDropout(Augment):
     def _change(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
-        return x.masked_fill(~params["keep"][:, :, None], 0.0)
+        dropped = ~params["keep"]  # [B, n_leads]
+        return x.masked_fill(dropped[:, :, None], 0.0)
 
 
 @TRANSFORMS.register("time_mask")
@@ -214,8 +222,8 @@ class TimeMask(Augment):
 
     def _draw(self, states: Tensor, n_leads: int) -> Params:
         return {
-            "fraction": uniform(states, stream=1) * self.max_fraction,
-            "position": uniform(states, stream=2),
+            "fraction": uniform(states, (1,), stream=1) * self.max_fraction,
+            "position": uniform(states, (1,), stream=2),
         }
 
     def _change(
@@ -223,10 +231,10 @@ class TimeMask(Augment):
     ) -> Tensor:
         start, count = valid_bounds(mask, x)
         length = (params["fraction"] * count).long()
-        begin = start + (params["position"] * (count - length + 1)).long()
-        end = begin + length
+        choices = count - length + 1
+        begin = start + (params["position"] * choices).long()
         time = torch.arange(x.shape[-1], device=x.device)
-        masked = (time >= begin[:, None]) & (time < end[:, None])
+        masked = (time >= begin) & (time < begin + length)  # [B, n_samples]
         return x.masked_fill(masked[:, None, :], 0.0)
 
 
@@ -240,31 +248,34 @@ class TimeShift(Augment):
     max_seconds: float = bounded(0.5, low=0)
 
     def _draw(self, states: Tensor, n_leads: int) -> Params:
-        signed = uniform(states, stream=1) * 2 - 1
+        signed = uniform(states, (1,), stream=1) * 2 - 1
         return {"seconds": signed * self.max_seconds}
 
     def _change(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
         start, count = valid_bounds(mask, x)
-        start, count = start[:, None], count.clamp(min=1)[:, None]
-        shift = (params["seconds"] * self.required_fs(fs)).round().long()[:, None]
+        shift = params["seconds"] * self.required_fs(fs)
+        shift = shift.round().long()  # samples
         time = torch.arange(x.shape[-1], device=x.device)
         # Padding also moves; the caller sets it to 0.
-        return take_samples(x, start + (time - start - shift).remainder(count))
+        position = (time - start - shift).remainder(count.clamp(min=1))
+        return take_samples(x, start + position)
 
 
 def _waves(params: Params, n_samples: int, fs: float) -> Tensor:
     """Return ``[B, n_leads, n_samples]``: each record's sum of sinusoids times the gain
     of each lead.
     """
-    time = torch.arange(n_samples, device=params["phase"].device) / fs
+    gain = params["gain"]  # [B, n_leads]
+    time = torch.arange(n_samples, device=gain.device) / fs  # seconds
     total = torch.zeros_like(time)
-    for k in range(N_WAVES):
-        wave = slice(k, k + 1)  # keeps the dimension: [B, 1]
-        cycles = params["frequency"][:, wave] * time + params["phase"][:, wave]
-        total = total + _sine(cycles) * params["amplitude"][:, wave]
-    return params["gain"][:, :, None] * total[:, None, :]
+    names = ("frequency", "phase", "amplitude")
+    columns = [params[name].split(1, dim=1) for name in names]  # of [B, 1]
+    for frequency, phase, amplitude in zip(*columns, strict=True):
+        cycles = frequency * time + phase
+        total = total + _sine(cycles) * amplitude
+    return gain[:, :, None] * total[:, None, :]
 
 
 def _sine(cycles: Tensor) -> Tensor:
@@ -275,7 +286,8 @@ def _sine(cycles: Tensor) -> Tensor:
     """
     folded = cycles - (cycles + 0.5).floor()  # [-0.5, 0.5)
     half = torch.copysign(torch.full_like(folded, 0.5), folded)
-    quarter = torch.where(folded.abs() > 0.25, half - folded, folded)
+    is_outer = folded.abs() > 0.25
+    quarter = torch.where(is_outer, half - folded, folded)
     square = quarter * quarter
     # Taylor coefficients of sin(2 pi u) up to u**9; |u| <= 1/4.
     total = torch.full_like(square, 42.05869394489765)

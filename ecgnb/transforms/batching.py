@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -36,8 +37,11 @@ class FlatBatch:
 
     def restore(self, x: Tensor) -> Any:
         """Return ``x`` with shape, dtype and type of the input, padding set to 0."""
-        x = zero_padding(x, self.mask).reshape(self.shape).to(self.dtype)
-        return x.detach().numpy() if self.is_numpy else x
+        x = zero_padding(x, self.mask)
+        x = x.reshape(self.shape).to(self.dtype)
+        if self.is_numpy:
+            return x.detach().numpy()
+        return x
 
 
 def flatten(signal: Any, mask: Any = None) -> FlatBatch:
@@ -53,7 +57,9 @@ def flatten(signal: Any, mask: Any = None) -> FlatBatch:
             the mask does not fit.
     """
     is_numpy = not isinstance(signal, Tensor)
-    x = torch.from_numpy(_writable(signal)) if is_numpy else signal
+    x = signal
+    if is_numpy:
+        x = torch.from_numpy(_writable(signal))
     if x.ndim < 2 or not x.is_floating_point():
         raise ConfigError(
             "Transforms require floating signals [..., n_leads, n_samples]; this is "
@@ -65,7 +71,8 @@ def flatten(signal: Any, mask: Any = None) -> FlatBatch:
         x = x.float()
     if mask is not None:
         mask = _flat_mask(mask, x)
-    return FlatBatch(x.reshape(-1, *shape[-2:]), mask, shape, dtype, is_numpy)
+    x = x.reshape(-1, *shape[-2:])
+    return FlatBatch(x, mask, shape, dtype, is_numpy)
 
 
 def flat_keys(keys: Any, shape: tuple[int, ...]) -> Tensor:
@@ -75,7 +82,7 @@ def flat_keys(keys: Any, shape: tuple[int, ...]) -> Tensor:
         ConfigError: their number is not that of the records in a signal of ``shape``.
     """
     flat = torch.as_tensor(keys, dtype=torch.int64).reshape(-1)
-    n_records = int(np.prod(shape[:-2], dtype=np.int64))
+    n_records = math.prod(shape[:-2])
     if len(flat) != n_records:
         raise ConfigError(
             f"There are {len(flat)} keys for {n_records} records; use one key per "
@@ -88,24 +95,27 @@ def zero_padding(x: Tensor, mask: Tensor | None) -> Tensor:
     """Return ``x`` ``[B, n_leads, n_samples]``, 0 where ``mask`` ``[B, n_samples]`` is
     False.
     """
-    return x if mask is None else x.masked_fill(~mask[:, None, :], 0.0)
+    if mask is None:
+        return x
+    return x.masked_fill(~mask[:, None, :], 0.0)
 
 
 def valid_bounds(mask: Tensor | None, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the first valid sample and the number of samples from it to the last one.
 
     Returns:
-        Two int64 tensors ``[B]``, or ``[1]`` when there is no mask.
+        Two int64 tensors ``[B, 1]``, or ``[1, 1]`` when there is no mask.
     """
     n_samples = x.shape[-1]
     if mask is None:
-        start = torch.zeros(1, dtype=torch.int64, device=x.device)
+        start = torch.zeros(1, 1, dtype=torch.int64, device=x.device)
         return start, torch.full_like(start, n_samples)
-    not_empty = mask.any(-1)
+    not_empty = mask.any(-1, keepdim=True)
     numbers = mask.to(torch.uint8)
-    first = numbers.argmax(-1)
-    last = n_samples - numbers.flip(-1).argmax(-1)
-    return first * not_empty, (last - first) * not_empty
+    first = numbers.argmax(-1, keepdim=True)  # the first of equal ones
+    padding_after = numbers.flip(-1).argmax(-1, keepdim=True)
+    count = n_samples - padding_after - first
+    return first, count * not_empty
 
 
 def take_samples(x: Tensor, index: Tensor) -> Tensor:
@@ -114,7 +124,8 @@ def take_samples(x: Tensor, index: Tensor) -> Tensor:
     """
     if len(index) == 1:
         return x.index_select(-1, index[0])
-    return x.gather(-1, index[:, None, :].expand(-1, x.shape[1], -1))
+    index = index[:, None, :].expand(-1, x.shape[1], -1)
+    return x.gather(-1, index)
 
 
 def _flat_mask(mask: Any, x: Tensor) -> Tensor:

@@ -27,9 +27,9 @@ def low_pass(cutoff: float, width: float, fs: float) -> np.ndarray:
         width: of the transition around the cutoff, in Hz.
         fs: sampling rate in Hz.
     """
-    half = _half_length(width, fs)
-    n = np.arange(-half, half + 1)
-    kernel = np.sinc(2 * cutoff / fs * n) * np.hamming(len(n))
+    n = _sample_numbers(width, fs)
+    sinc = np.sinc(2 * cutoff / fs * n)
+    kernel = sinc * np.hamming(len(n))
     return kernel / kernel.sum()
 
 
@@ -44,11 +44,11 @@ def band_stop(frequency: float, width: float, fs: float) -> np.ndarray:
     """Return a symmetric kernel with gain 0 at ``frequency`` and 1 at a distance of
     ``width`` (both in Hz).
     """
-    half = _half_length(width, fs)
-    n = np.arange(-half, half + 1)
+    n = _sample_numbers(width, fs)
     wave = np.cos(2 * np.pi * frequency / fs * n)
     window = np.hamming(len(n))
-    return _impulse_minus(window * wave / (window * wave**2).sum())
+    gain = (window * wave**2).sum()  # of the windowed wave, at its frequency
+    return _impulse_minus(window * wave / gain)
 
 
 def filter_zero_phase(x: Tensor, kernel: np.ndarray, mask: Tensor | None) -> Tensor:
@@ -65,8 +65,8 @@ def filter_zero_phase(x: Tensor, kernel: np.ndarray, mask: Tensor | None) -> Ten
     half = len(kernel) // 2
     extended = reflect(x, half, half, mask)
     length = next_fast_len(extended.shape[-1], real=True)
-    response = torch.from_numpy(_response(kernel.tobytes(), length)).to(x)
-    spectrum = torch.fft.rfft(extended, length) * response
+    response = torch.from_numpy(_response(kernel.tobytes(), length))
+    spectrum = torch.fft.rfft(extended, length) * response.to(x)
     filtered = torch.fft.irfft(spectrum, length)
     return filtered[..., half : half + x.shape[-1]]
 
@@ -78,18 +78,21 @@ def reflect(x: Tensor, before: int, after: int, mask: Tensor | None) -> Tensor:
     Returns:
         ``[B, n_leads, before + n_samples + after]``.
     """
+    n_samples = x.shape[-1]
     start, count = valid_bounds(mask, x)
-    start = start[:, None]
-    position = torch.arange(-before, x.shape[-1] + after, device=x.device)
+    position = torch.arange(-before, n_samples + after, device=x.device)
     # A signal and its mirror image without the two end samples are one period.
-    period = (2 * (count - 1)).clamp(min=1)[:, None]
+    period = (2 * (count - 1)).clamp(min=1)
     phase = (position - start).remainder(period)
     index = start + torch.minimum(phase, period - phase)
-    return take_samples(x, index.clamp(max=x.shape[-1] - 1))
+    return take_samples(x, index.clamp(max=n_samples - 1))
 
 
-def _half_length(width: float, fs: float) -> int:
-    return max(1, math.ceil(_HAMMING * fs / width / 2))
+def _sample_numbers(width: float, fs: float) -> np.ndarray:
+    """Return the sample numbers of a kernel, 0 in its centre."""
+    half = math.ceil(_HAMMING * fs / width / 2)
+    half = max(1, half)
+    return np.arange(-half, half + 1)
 
 
 def _impulse_minus(kernel: np.ndarray) -> np.ndarray:
@@ -106,8 +109,7 @@ def _response(kernel: bytes, length: int) -> np.ndarray:
     end.
     """
     taps = np.frombuffer(kernel)
-    half = len(taps) // 2
-    centred = np.zeros(length)
-    centred[: half + 1] = taps[half:]
-    centred[length - half :] = taps[:half]
+    padded = np.zeros(length)
+    padded[: len(taps)] = taps
+    centred = np.roll(padded, -(len(taps) // 2))
     return np.fft.rfft(centred).real.copy()

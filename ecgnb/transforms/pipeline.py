@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ecgnb.core.errors import ConfigError
 from ecgnb.core.registry import Registry, build_from_spec
-from ecgnb.transforms.batching import Array, flat_keys, flatten
+from ecgnb.transforms.batching import Array, flat_keys, flatten, zero_padding
 from ecgnb.transforms.random import stream_of
 
 #: Random parameters of a transform for each record of a batch: small tensors, first
@@ -126,11 +126,7 @@ class Transform(ABC):
         Raises:
             ConfigError: signal, mask or ``fs`` do not fit the transform.
         """
-        batch = flatten(x, mask)
-        on_device = {}
-        for name, value in (params or {}).items():
-            on_device[name] = value.to(batch.x.device)
-        return batch.restore(self.transform_batch(batch.x, on_device, fs, batch.mask))
+        return _apply_all([self], x, [params or {}], fs, mask)
 
     def __call__(self, x: Array, **options: Any) -> Array:
         """Sample, then apply; options as for :class:`Pipeline`."""
@@ -208,12 +204,11 @@ class Pipeline:
                 )
             return [{} for _ in self.transforms]
         keys = flat_keys(keys, tuple(shape))
+        size = (len(keys), *shape[-2:])
         params = []
         for transform, stream in zip(self.transforms, self._streams, strict=True):
-            size = (len(keys), *shape[-2:])
-            params.append(
-                transform.sample(size, keys, seed=seed, step=step, stream=stream)
-            )
+            drawn = transform.sample(size, keys, seed=seed, step=step, stream=stream)
+            params.append(drawn)
         return params
 
     def apply(
@@ -225,11 +220,7 @@ class Pipeline:
         mask: Any = None,
     ) -> Array:
         """Apply all transforms with ``params`` of :meth:`sample`; differentiable."""
-        batch = flatten(signal, mask)
-        x = batch.x
-        for transform, drawn in zip(self.transforms, params, strict=True):
-            x = transform.apply(x, drawn, fs=fs, mask=batch.mask)
-        return batch.restore(x)
+        return _apply_all(self.transforms, signal, params, fs, mask)
 
     def __call__(
         self,
@@ -271,17 +262,28 @@ class Pipeline:
     def __iter__(self) -> Iterator[Transform]:
         return iter(self.transforms)
 
-    def __len__(self) -> int:
-        return len(self.transforms)
-
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Pipeline) and self.transforms == other.transforms
 
-    def __hash__(self) -> int:
-        return hash(self.transforms)
-
     def __repr__(self) -> str:
         return f"Pipeline({list(self.transforms)!r})"
+
+
+def _apply_all(
+    transforms: Sequence[Transform],
+    signal: Array,
+    params: Sequence[Params],
+    fs: float | None,
+    mask: Any,
+) -> Array:
+    batch = flatten(signal, mask)
+    x = batch.x
+    for transform, drawn in zip(transforms, params, strict=True):
+        on_device = {name: value.to(x.device) for name, value in drawn.items()}
+        changed = transform.transform_batch(x, on_device, fs, batch.mask)
+        # Also where a transform returns another dtype.
+        x = zero_padding(changed, batch.mask).to(x.dtype)
+    return batch.restore(x)
 
 
 def build_pipeline(specs: Sequence[Spec] = DEFAULT_TRANSFORMS) -> Pipeline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -10,7 +11,6 @@ import numpy as np
 from torch import Tensor
 
 from ecgnb.data.signal.zscore import zscore
-from ecgnb.transforms.batching import zero_padding
 from ecgnb.transforms.filters import (
     band_stop,
     filter_zero_phase,
@@ -46,7 +46,6 @@ class ZScore(Transform):
     def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
-        """Return the changed batch; see `Transform`."""
         n_leads, n_samples = x.shape[-2:]
         axis: tuple[int, ...] = (-1,)
         rows = 1
@@ -54,26 +53,28 @@ class ZScore(Transform):
             axis, rows = (-2, -1), n_leads
         if mask is None:
             return zscore(x, axis, n_samples * rows, eps=self.eps)
-        count = (mask.sum(-1) * rows).clamp(min=1)[:, None, None]
-        return zscore(zero_padding(x, mask), axis, count, mask[:, None], self.eps)
+        mask = mask[:, None, :]
+        count = mask.sum(-1, keepdim=True) * rows
+        x = x.masked_fill(~mask, 0.0)
+        return zscore(x, axis, count.clamp(min=1), mask, self.eps)
 
 
 class KernelTransform(Transform):
     """A zero-phase filter; subclasses define the kernel for a sampling rate."""
 
+    @abstractmethod
     def kernel(self, fs: float) -> np.ndarray:
         """Return the symmetric impulse response at ``fs`` Hz.
 
         Raises:
             ConfigError: a frequency is not below half the sampling rate.
         """
-        raise NotImplementedError
 
     def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
-        """Return the changed batch; see `Transform`."""
-        return filter_zero_phase(x, self.kernel(self.required_fs(fs)), mask)
+        kernel = self.kernel(self.required_fs(fs))
+        return filter_zero_phase(x, kernel, mask)
 
     def check_below_nyquist(self, option: str, fs: float) -> None:
         """Raise a `ConfigError` when a frequency is not below half of ``fs``."""
@@ -114,14 +115,13 @@ class BandPass(KernelTransform):
         )
 
     def kernel(self, fs: float) -> np.ndarray:
-        """Return the impulse response; see `KernelTransform`."""
         kernels = []
         if self.low is not None:
             self.check_below_nyquist("low", fs)
             kernels.append(high_pass(self.low, self.low, fs))
         if self.high is not None:
             self.check_below_nyquist("high", fs)
-            width = min(self.high / 4, fs - 2 * self.high)
+            width = min(self.high / 4, fs - 2 * self.high)  # Hz
             kernels.append(low_pass(self.high, width, fs))
         return functools.reduce(np.convolve, kernels)
 
@@ -143,12 +143,12 @@ class Notch(KernelTransform):
     width: float = positive(2.0)
 
     def kernel(self, fs: float) -> np.ndarray:
-        """Return the impulse response; see `KernelTransform`."""
         self.check_below_nyquist("frequency", fs)
         kernels = []
         for k in range(1, self.harmonics + 1):
-            if self.frequency * k < fs / 2:
-                kernels.append(band_stop(self.frequency * k, self.width, fs))
+            harmonic = self.frequency * k
+            if harmonic < fs / 2:
+                kernels.append(band_stop(harmonic, self.width, fs))
         return functools.reduce(np.convolve, kernels)
 
 
@@ -169,7 +169,6 @@ class Baseline(KernelTransform):
     cutoff: float = positive(0.5)
 
     def kernel(self, fs: float) -> np.ndarray:
-        """Return the impulse response; see `KernelTransform`."""
         self.check_below_nyquist("cutoff", fs)
         return high_pass(self.cutoff, self.cutoff, fs)
 
@@ -184,7 +183,6 @@ class Clip(Transform):
     def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
-        """Return the changed batch; see `Transform`."""
         return x.clamp(-self.limit, self.limit)
 
 
@@ -202,5 +200,4 @@ class Scale(Transform):
     def transform_batch(
         self, x: Tensor, params: Params, fs: float | None, mask: Tensor | None
     ) -> Tensor:
-        """Return the changed batch; see `Transform`."""
         return x * self.factor

@@ -40,9 +40,11 @@ def record_states(
     Returns:
         int64 ``[B]`` on the device of ``keys``.
     """
-    state = torch.full_like(keys, _signed(seed), dtype=torch.int64)
-    for number in (_signed(step), keys.to(torch.int64), _signed(stream)):
-        state = _mix(state + _signed(_GOLDEN)).add_(number)
+    keys = keys.to(torch.int64)
+    state = torch.full_like(keys, _signed(seed))
+    for number in (_signed(step), keys, _signed(stream)):
+        state = _mix(state + _signed(_GOLDEN))
+        state += number
     return _mix(state)
 
 
@@ -62,8 +64,10 @@ def uniform(states: Tensor, shape: tuple[int, ...] = (), stream: int = 0) -> Ten
     """
     words = _words(states, math.prod(shape), stream)
     # The highest 24 bits: as many as a float32 has.
-    numbers = words.bitwise_right_shift_(40).bitwise_and_((1 << 24) - 1)
-    return numbers.to(torch.float32).mul_(2.0**-24).reshape(-1, *shape)
+    numbers = words.bitwise_right_shift_(40)
+    numbers.bitwise_and_(2**24 - 1)
+    uniform = numbers.to(torch.float32).mul_(2.0**-24)
+    return uniform.reshape(-1, *shape)
 
 
 def normal(states: Tensor, shape: tuple[int, ...] = (), stream: int = 0) -> Tensor:
@@ -87,7 +91,8 @@ def normal(states: Tensor, shape: tuple[int, ...] = (), stream: int = 0) -> Tens
     pairs = words.bitwise_and_(_EVEN_BYTES).add_(odd)  # four sums of two bytes
     total = pairs.mul_(_ADD_LANES).bitwise_right_shift_(48)
     centred = total.sub_(1020).to(torch.float32)  # 8 bytes with mean 127.5
-    return centred.mul_(1.0 / _BYTES_SD).reshape(-1, *shape)
+    normal = centred.mul_(1.0 / _BYTES_SD)
+    return normal.reshape(-1, *shape)
 
 
 def stream_of(name: str, occurrence: int = 0) -> int:
@@ -100,9 +105,11 @@ def stream_of(name: str, occurrence: int = 0) -> int:
 
 def _words(states: Tensor, count: int, stream: int) -> Tensor:
     """Return int64 ``[B, count]`` hashes, all 64 bits random."""
-    start = _mix(states + _signed((stream + 1) * _GOLDEN))
-    counter = torch.arange(1, count + 1, device=states.device).mul_(_signed(_GOLDEN))
-    return _mix(start[:, None] + counter[None, :])
+    offset = _signed((stream + 1) * _GOLDEN)
+    start = _mix(states + offset)
+    counter = torch.arange(1, count + 1, device=states.device)
+    counter *= _signed(_GOLDEN)
+    return _mix(start[:, None] + counter)
 
 
 def _mix(words: Tensor) -> Tensor:
@@ -115,10 +122,10 @@ def _mix(words: Tensor) -> Tensor:
 def _xor_shifted(words: Tensor, shift: int) -> Tensor:
     """Apply ``words ^= words >> shift`` as for unsigned words."""
     shifted = words.bitwise_right_shift(shift)  # of int64: copies the sign bit
-    return words.bitwise_xor_(shifted.bitwise_and_((1 << (64 - shift)) - 1))
+    shifted.bitwise_and_(2 ** (64 - shift) - 1)
+    return words.bitwise_xor_(shifted)
 
 
 def _signed(number: int) -> int:
     """Return ``number`` modulo 2**64 as the int64 with the same bits."""
-    number = int(number) & ((1 << 64) - 1)
-    return number - (1 << 64) if number >> 63 else number
+    return (int(number) + 2**63) % 2**64 - 2**63

@@ -23,16 +23,16 @@ def test_inspection_of_a_pretrained_file(golden: Path) -> None:
     assert (
         result.verdict == "tensors and plain values only: nothing in it would have run"
     )
-    places = result.places.set_index("where")
-    assert list(places.loc["model", ["tensors", "parameters", "dtypes"]]) == [
+    containers = result.containers.set_index("where")
+    assert list(containers.loc["model", ["tensors", "parameters", "dtypes"]]) == [
         55,
         114_344,
         "float32",
     ]
     assert list(
-        places.loc["last_optimizer_state.state.*", ["tensors", "parameters"]]
+        containers.loc["last_optimizer_state.state.*", ["tensors", "parameters"]]
     ) == [110, 2 * 114_344]
-    assert places.loc["model", "MB"] == pytest.approx(114_344 * 4 / 1e6)
+    assert containers.loc["model", "MB"] == pytest.approx(114_344 * 4 / 1e6)
     row = result.tensors.set_index("name").loc[
         "conv_pos.pos_conv.0.parametrizations.weight.original0"
     ]
@@ -207,7 +207,7 @@ def test_keys_too_large_to_print(tmp_path: Path) -> None:
         + b"su."
     )
     result = inspect_checkpoint(container(tmp_path / "x.pt", data, {"0": bytes(16)}))
-    assert list(result.places["where"]) == ["a number of 23999 bits", "n" * 200]
+    assert list(result.containers["where"]) == ["a number of 23999 bits", "n" * 200]
     assert len(str(result)) < 5_000
 
 
@@ -238,7 +238,7 @@ def test_safetensors_hold_tensors_only(tmp_path: Path) -> None:
     assert list(result.contents["holds"]) == [
         "dict of 2 with 2 tensors (9 numbers, 0.0 MB)"
     ]
-    assert list(result.places.loc[0, ["where", "tensors", "parameters"]]) == [
+    assert list(result.containers.loc[0, ["where", "tensors", "parameters"]]) == [
         "(top level)",
         2,
         9,

@@ -66,7 +66,6 @@ def test_a_choice_is_checked_where_the_object_is_made() -> None:
         ("", dict, {}),
         ("one", Literal["one", "two"], "one"),
         (Path("data"), str, "data"),
-        ("3", int | None, 3),
     ],
 )
 def test_text_is_converted_as_the_type_requires(

@@ -9,6 +9,8 @@ import math
 import torch
 from torch import Tensor, fx, nn
 
+from ecgnb.explain.rules import divide
+
 #: One cheap call of every registered method; a method without one fails the conformance
 #: tests.
 OPTIONS: dict[str, dict] = {
@@ -87,6 +89,16 @@ class Pad(nn.Module):
         return (
             nn.functional.pad(x, (0, 1)) if x.ndim == 3 else x
         )  # a condition that tracing cannot follow
+
+
+class Flat:
+    """LRP-flat (Lapuschkin et al. 2017), a rule from outside: every input that reaches
+    an output gets the same share of it."""
+
+    def __call__(self, layer, inputs, relevance):
+        weights = layer.changed(torch.ones_like, torch.zeros_like)
+        z, backward = layer.linearise([torch.ones_like(x) for x in inputs], weights)
+        return backward(divide(relevance, z))
 
 
 class Sum(nn.Module):

@@ -3,10 +3,8 @@ processes that the tests start."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -243,15 +241,13 @@ def kill_this_process() -> None:
     )  # SIGTERM is as hard on Windows
 
 
-if (
-    __name__ == "__main__"
-):  # the test of killed trainings starts this file: settings as JSON, folder, seconds to live, norm
-    os.environ["ECGNB_PROGRESS"] = "quiet"
-    delay = float(sys.argv[3])
+def fit_and_be_killed(
+    config: TrainConfig, folder: Path, delay: float, norm: str, errors: Path
+) -> None:
+    """Train in a process that is killed ``delay`` seconds after the training began,
+    never if that is negative; what goes wrong is written to ``errors``.
+    """
+    with open(errors, "w", encoding="utf-8") as file:
+        os.dup2(file.fileno(), 2)
     killers = (KillAfter(delay),) if delay >= 0 else ()
-    fit_fake(
-        TrainConfig(**json.loads(sys.argv[1])),
-        sys.argv[2],
-        norm=sys.argv[4],
-        callbacks=killers,
-    )
+    fit_fake(config, folder, norm=norm, callbacks=killers)

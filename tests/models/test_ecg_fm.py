@@ -7,24 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from small_ecg_fm import small_ecg_fm
 
 from ecgnb.core.errors import ConfigError
-from ecgnb.models import build_model
 from ecgnb.models.ecg_fm import EcgFM, PaddingWarning
-
-SMALL = {
-    "dim": 48,
-    "depth": 3,
-    "n_heads": 4,
-    "ffn": 96,
-    "conv_layers": ((24, 2, 2),) * 4,
-}
-
-
-def small(**options) -> EcgFM:
-    torch.manual_seed(0)
-    words = {"n_leads": 12, "n_samples": 2500, "fs": 500.0, "n_classes": 3}
-    return build_model("ecg_fm", **{**words, **SMALL, **options}).eval()
 
 
 def test_sizes_of_the_published_models():
@@ -45,14 +31,14 @@ def test_sizes_of_the_published_models():
     ("samples", "tokens"), [(2500, 156), (5000, 312), (1237, 77), (16, 1)]
 )
 def test_tokens_of_a_length(samples, tokens):
-    model = small()
+    model = small_ecg_fm()
     assert model.forward_features(torch.randn(2, 12, samples)).shape == (2, tokens, 48)
     assert model.stem.n_tokens(samples) == tokens
     assert model.stem.n_tokens(torch.tensor([samples])).tolist() == [tokens]
 
 
 def test_attention_weights_are_those_of_the_forward_pass():
-    model = small()
+    model = small_ecg_fm()
     x = torch.randn(2, 12, 800)
     weights = model.attention(x)
     assert weights.shape == (2, 3, 50, 50)
@@ -70,7 +56,7 @@ def test_attention_weights_are_those_of_the_forward_pass():
 
 
 def test_padded_keys_get_no_attention():
-    model = small()
+    model = small_ecg_fm()
     mask = torch.zeros(1, 800, dtype=torch.bool)
     mask[:, 400:] = True
     with pytest.warns(PaddingWarning):
@@ -82,7 +68,7 @@ def test_padded_keys_get_no_attention():
 def test_what_is_padding_changes_nothing_behind_the_stem():
     """Other numbers in padded samples change the stem's statistics alone; without its
     norm they change nothing."""
-    model = small()
+    model = small_ecg_fm()
     model.stem.norm = torch.nn.Identity()
     x, mask = torch.randn(1, 12, 800), torch.zeros(1, 800, dtype=torch.bool)
     mask[:, 416:] = True  # a token sees 16 samples
@@ -102,7 +88,7 @@ def test_what_is_padding_changes_nothing_behind_the_stem():
 def test_training_validates_the_weights_that_it_has():
     """A fused optimizer on the CPU changes weights without a trace; validation must see
     them all the same."""
-    model, x = small(), torch.randn(4, 12, 800)
+    model, x = small_ecg_fm(), torch.randn(4, 12, 800)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, fused=True)
     for _ in range(3):
         with torch.inference_mode():
@@ -116,7 +102,7 @@ def test_training_validates_the_weights_that_it_has():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_inference_under_autocast(dtype):
-    model, x = small(), torch.randn(2, 12, 800)
+    model, x = small_ecg_fm(), torch.randn(2, 12, 800)
     with torch.inference_mode():
         expected = model(x)
         with torch.autocast("cpu", dtype=dtype):
@@ -125,7 +111,7 @@ def test_inference_under_autocast(dtype):
 
 
 def test_several_threads_with_other_lengths():
-    model = small()
+    model = small_ecg_fm()
     lengths = [400, 800, 1200] * 4
     with torch.inference_mode():
         expected = {
@@ -158,7 +144,7 @@ def test_several_threads_with_other_lengths():
 )
 def test_masks_that_do_not_fit(mask, message):
     with pytest.raises(ConfigError, match=message):
-        small()(torch.randn(2, 12, 800), mask)
+        small_ecg_fm()(torch.randn(2, 12, 800), mask)
 
 
 def test_features_of_padded_tokens_are_zero_with_a_classifier():
@@ -166,20 +152,18 @@ def test_features_of_padded_tokens_are_zero_with_a_classifier():
     mask[:, 400:] = True
     x = torch.randn(1, 12, 800)
     with pytest.warns(PaddingWarning):
-        assert small().forward_features(x, mask)[:, 25:].abs().max() == 0
-        assert small().forward_intermediates(x, [], mask)[0][:, 25:].abs().max() == 0
-        assert small(n_classes=0).forward_features(x, mask)[:, 25:].abs().max() > 0
-
-
-def test_probabilities_follow_the_task():
-    x = torch.randn(2, 12, 800)
-    many, one = small(task="multilabel"), small(task="multiclass")
-    torch.testing.assert_close(many.probabilities(x), many(x).sigmoid())
-    torch.testing.assert_close(one.probabilities(x).sum(1), torch.ones(2))
+        assert small_ecg_fm().forward_features(x, mask)[:, 25:].abs().max() == 0
+        assert (
+            small_ecg_fm().forward_intermediates(x, [], mask)[0][:, 25:].abs().max()
+            == 0
+        )
+        assert (
+            small_ecg_fm(n_classes=0).forward_features(x, mask)[:, 25:].abs().max() > 0
+        )
 
 
 def test_a_classifier_of_no_classes_changes_nothing():
-    model = small(n_classes=0, codebook=(2, 5, 8))
+    model = small_ecg_fm(n_classes=0, codebook=(2, 5, 8))
     with pytest.raises(ConfigError, match="n_classes of a classifier must be above 0"):
         model.reset_classifier(0)
     assert model.pretraining is not None and model.head.classifier is None
@@ -195,11 +179,11 @@ def test_a_classifier_of_no_classes_changes_nothing():
 )
 def test_sizes_that_do_not_go_together(options, message):
     with pytest.raises(ConfigError, match=message):
-        small(**options)
+        small_ecg_fm(**options)
 
 
 def test_dropout_only_in_training():
-    model = small(dropout=0.2, attention_dropout=0.2, activation_dropout=0.2)
+    model = small_ecg_fm(dropout=0.2, attention_dropout=0.2, activation_dropout=0.2)
     x = torch.randn(2, 12, 800)
     assert torch.equal(model(x), model(x))
     model.train()

@@ -33,15 +33,6 @@ def test_balanced_multilabel_gives_presence_and_absence_the_same_share():
     )  # what is known as pos_weight
 
 
-def test_effective_number_golden():
-    label = np.array([0] * 100 + [1] * 10)
-    raw = np.array([0.001 / (1 - 0.999**100), 0.001 / (1 - 0.999**10)])
-    expected = raw / ((100 * raw[0] + 10 * raw[1]) / 110)
-    np.testing.assert_allclose(
-        class_weights(label, 2, "multiclass", "effective"), expected, rtol=1e-6
-    )
-
-
 @pytest.mark.parametrize("scheme", SCHEMES)
 @given(counts=st.lists(st.integers(0, 300), min_size=2, max_size=6).filter(any))
 def test_the_mean_weight_is_one(scheme, counts):

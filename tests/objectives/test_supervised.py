@@ -214,7 +214,7 @@ def test_padding_is_zero_and_of_no_influence():
 
 def test_default_transform_is_the_zscore():
     assert Supervised("multiclass").transforms == build_pipeline(["zscore"])
-    assert len(Supervised("multiclass", transforms=Pipeline([])).transforms) == 0
+    assert Supervised("multiclass", transforms=Pipeline([])).transforms == Pipeline([])
 
 
 @pytest.mark.parametrize("task", ["multiclass", "multilabel"])

@@ -20,10 +20,10 @@ def test_network_transposes_a_value_once_and_back_for_nothing() -> None:
 
 
 def test_network_calls_one_module_for_one_path() -> None:
-    net = Network(scope="inner.")
+    net = Network(scope="inner.", module="dense")
     value = Value(net.graph.placeholder("ecg"), torch.zeros(1, 5, 3))
     for _ in range(2):
-        output = net.apply("dense", nn.Linear, value, 3, 2)
+        output = net.apply(nn.Linear, value, 3, 2)
     assert output.shape == (5, 2)
     assert list(net.made) == ["inner.dense"]
     assert net.made["inner.dense"].args == (3, 2)

@@ -74,7 +74,7 @@ def test_tables_list_every_stage_and_parameter(run: Run) -> None:
     assert list(table.index) == list(STAGES)
     assert table.loc["cohort", "state"] == "done" and not table.loc["cohort", "call"]
     assert table.loc["train", "call"] == "ecgnb.train(run)"
-    parameters = run.parameters_table()
+    parameters = run.config.table()
     assert set(parameters["parameter"]) == set(run.config.parameters())
     first = parameters.set_index("parameter").iloc[:6]
     assert first.loc["SEED", "source"] == "notebook"

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from commands import Command
 from kills import KILLS
 
 import ecgnb
@@ -43,16 +43,36 @@ SMALL = {
 TIMES = ["seconds", "records_per_s"]
 
 
+def command(home: Path, *arguments: str, **parameters: object) -> Command:
+    """Start a command that may be killed."""
+    home.mkdir(exist_ok=True)
+    environment = {"ECGNB_HOME": str(home), "ECGNB_PROGRESS": "lines"}
+    output = home / "printed.txt"
+    return Command([*arguments, *options(parameters)], environment, output)
+
+
+def options(parameters: dict[str, object]) -> list[str]:
+    texts = []
+    for name, value in parameters.items():
+        texts += ["-p", name, str(value)]
+    return texts
+
+
+def kill_when(process: Command, seen: Callable[[], bool]) -> None:
+    """Kill as soon as something is seen on the disk."""
+    while process.running() and not seen():
+        os.sched_yield()
+    assert process.running(), "it ended before it could be killed"
+    process.kill()
+
+
 def start(
     home: Path,
     *arguments: str,
     module: tuple[str, ...] = ("ecgnb",),
     **parameters: object,
 ) -> subprocess.Popen:
-    """Start a command in a group of processes of its own."""
-    options = [
-        text for name, value in parameters.items() for text in ("-p", name, str(value))
-    ]
+    """Start a command as a shell does, also with torchrun as ``module``."""
     environment = {
         **os.environ,
         "ECGNB_HOME": str(home),
@@ -61,7 +81,7 @@ def start(
     }
     home.mkdir(exist_ok=True)
     return subprocess.Popen(
-        [sys.executable, "-m", *module, *arguments, *options],
+        [sys.executable, "-m", *module, *arguments, *options(parameters)],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -75,22 +95,6 @@ def finish(process: subprocess.Popen) -> str:
     printed = process.communicate(timeout=300)[0]
     assert process.returncode == 0, printed
     return printed
-
-
-def kill(process: subprocess.Popen) -> bool:
-    """Kill the whole group; tell whether it was still running."""
-    running = process.poll() is None
-    if running:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    return running
-
-
-def kill_when(process: subprocess.Popen, seen: Callable[[], bool]) -> None:
-    """Kill as soon as something is seen on the disk."""
-    while process.poll() is None and not seen():
-        os.sched_yield()
-    assert kill(process), "it ended before it could be killed"
 
 
 def opened(home: Path, monkeypatch: pytest.MonkeyPatch):
@@ -140,26 +144,26 @@ def assert_same_results(left, right) -> None:
 def test_killed_while_making_the_demo_and_while_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finish(start(tmp_path / "whole", "train", **SMALL))
+    command(tmp_path / "whole", "train", **SMALL).finish()
     home = tmp_path / "killed"
     kill_when(
-        start(home, "train", **SMALL),
+        command(home, "train", **SMALL),
         lambda: len(list(home.glob("artifacts/demo/*/records/*.dat"))) >= 10,
     )
     assert not list(home.glob("artifacts/demo/*/demo.json"))
     kill_when(
-        start(home, "train", **SMALL),
+        command(home, "train", **SMALL),
         lambda: bool(list(home.glob("artifacts/runs/*/checkpoints/last.ckpt"))),
     )
     assert not list(home.glob("artifacts/runs/*/stages/train.json"))
-    printed = finish(start(home, "train", **SMALL))
+    printed = command(home, "train", **SMALL).finish()
     assert "Going on at epoch" in printed
     assert_same_results(
         opened(tmp_path / "whole", monkeypatch), opened(home, monkeypatch)
     )
 
 
-LONG = {**SMALL, "PREPROCESS_LIMIT": 240, "EPOCHS": 8}
+LONG = {**SMALL, "PREPROCESS_LIMIT": 120, "EPOCHS": 4}
 
 
 @posix
@@ -168,7 +172,7 @@ def test_killed_at_random_moments(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property
 ) -> None:
     began = time.monotonic()
-    finish(start(tmp_path / "whole", "train", **LONG))
+    command(tmp_path / "whole", "train", **LONG).finish()
     total_seconds = time.monotonic() - began
     random = np.random.default_rng(20)
     killed_stages: Counter[str] = Counter()
@@ -176,25 +180,21 @@ def test_killed_at_random_moments(
     # Preparing is short, so one more kill is aimed at it.
     prepared = tmp_path / "prepared"
     kill_when(
-        start(prepared, "train", **LONG),
+        command(prepared, "train", **LONG),
         lambda: bool(list(prepared.glob("artifacts/stores/*/shard-020.json"))),
     )
     assert not list(prepared.glob("artifacts/stores/*/manifest.json"))
-    finish(start(prepared, "train", **LONG))
+    command(prepared, "train", **LONG).finish()
     while killed_stages.total() < KILLS:
         homes.append(tmp_path / f"killed{len(homes)}")
         while killed_stages.total() < KILLS:
-            since, process = time.time(), start(homes[-1], "train", **LONG)
-            timeout = random.uniform(0.3, total_seconds)
-            try:
-                printed = process.communicate(timeout=timeout)[0]
-            except subprocess.TimeoutExpired:
-                assert kill(process)
-                killed_stages[running_stage(homes[-1], since)] += 1
-            else:
-                assert process.returncode == 0, printed
+            since, process = time.time(), command(homes[-1], "train", **LONG)
+            if process.wait(random.uniform(0.1, total_seconds)):
+                process.finish()
                 break
-    finish(start(homes[-1], "train", **LONG))
+            process.kill()
+            killed_stages[running_stage(homes[-1], since)] += 1
+    command(homes[-1], "train", **LONG).finish()
     record_property("killed_stages", dict(killed_stages))
     whole = opened(tmp_path / "whole", monkeypatch)
     for home in (prepared, *homes):

@@ -43,12 +43,12 @@ def test_the_training_cells_run_for_their_profile_only(
     assert ecgnb.train(finished_run, when="full") is None
     assert (
         capsys.readouterr().out
-        == "PROFILE is 'smoke': the full training is not asked for.\n"
+        == "Skipped: this cell trains PROFILE 'full', not 'smoke'.\n"
     )
     assert list(ecgnb.train(finished_run, when="smoke")["epoch"]) == [1, 2]
 
 
-def test_the_log_holds_a_line_an_epoch(finished_run) -> None:
+def test_the_log_holds_one_line_per_epoch(finished_run) -> None:
     text = finished_run.log_file.read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if "train loss" in line]
     assert len(lines) == 2 and all(

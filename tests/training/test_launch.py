@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pandas as pd
 import pytest
 import torch
 import training_fakes
+from commands import START_METHOD, fast_processes
+from torch.multiprocessing import start_processes
 from training_fakes import fit_fake, make_model, note_rank, spawn_training
 
 from ecgnb.core.errors import ConfigError, EcgnbError
@@ -23,6 +26,14 @@ from ecgnb.training.launch import free_port, launch
 # record of its own.
 ONE: dict[str, Any] = {"epochs": 3, "batch_size_cpu": 12, "lr": 1e-2, "device": "cpu"}
 TWO = ONE | {"batch_size_cpu": 6, "devices": 2}
+
+
+@pytest.fixture
+def fast_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of `launch` that need not import PyTorch anew."""
+    fast_processes()
+    start = partial(start_processes, start_method=START_METHOD)
+    monkeypatch.setattr("ecgnb.training.launch.spawn", start)
 
 
 def model_of(folder: Path) -> dict[str, torch.Tensor]:
@@ -40,7 +51,9 @@ def test_two_processes_are_one_with_group_norm(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_batch_norm_trains_and_resumes_exactly(tmp_path: Path) -> None:
+def test_batch_norm_trains_and_resumes_exactly(
+    tmp_path: Path, fast_start: None
+) -> None:
     settings = TWO | {"checkpoint_every_steps": 3}
     spawn_training(settings, tmp_path / "whole", "batch", 0.2)
     history = pd.read_csv(tmp_path / "whole" / "history.csv")
@@ -59,7 +72,9 @@ def test_batch_norm_trains_and_resumes_exactly(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_are_one_with_a_frozen_body(tmp_path: Path) -> None:
+def test_two_processes_are_one_with_a_frozen_body(
+    tmp_path: Path, fast_start: None
+) -> None:
     """A frozen batch normalisation has no statistics of its own processes, and DDP
     waits for no gradient of it."""
     frozen = {"freeze": "body", "layer_decay": 0.5}

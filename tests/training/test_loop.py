@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import json
 import os
 import random
-import subprocess
-import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import training_fakes
+from commands import fast_processes
 from kills import KILLS
 from training_fakes import (
     CLASSES,
     FakeObjective,
     FakeStore,
     StopAt,
+    fit_and_be_killed,
     fit_fake,
     make_loaders,
     make_model,
@@ -165,25 +163,21 @@ def kill_and_resume(
 ) -> None:
     """Start processes that kill themselves (-9) at a random moment, until the training
     is whole; compare the bits."""
-    config = replace(CONFIG, epochs=20 * kills, checkpoint_every_steps=1, **changed)
+    config = replace(CONFIG, epochs=8 * kills, checkpoint_every_steps=1, **changed)
     seconds = fit_fake(config, tmp_path / "whole", norm=norm).seconds
     moments, killed = random.Random(seed), 0
+    errors = tmp_path / "errors.txt"
     while True:
         delay = moments.uniform(0, seconds / (kills + 1)) if killed < kills else -1
-        arguments = [
-            json.dumps(asdict(config)),
-            str(tmp_path / "killed"),
-            str(delay),
-            norm,
-        ]
-        done = subprocess.run(
-            [sys.executable, training_fakes.__file__, *arguments],
-            check=False,
-            stderr=subprocess.PIPE,
+        process = fast_processes().Process(
+            target=fit_and_be_killed,
+            args=(config, tmp_path / "killed", delay, norm, errors),
         )
-        if done.returncode == 0:
+        process.start()
+        process.join()
+        if process.exitcode == 0:
             break
-        assert "Traceback" not in done.stderr.decode()
+        assert "Traceback" not in errors.read_text(encoding="utf-8")
         killed += 1
     assert killed >= kills // 2, "too few kills landed to show anything"
     assert_same(tmp_path / "whole", tmp_path / "killed")

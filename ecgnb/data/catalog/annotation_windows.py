@@ -13,6 +13,8 @@ import numpy as np
 from ecgnb.data.catalog.base import Query, Record
 from ecgnb.data.catalog.wfdb_dataset import WfdbDataset, header_facts
 
+#: Length of a window in seconds.
+WINDOW_S = 10.0
 #: Symbol of an annotation of a rhythm, with a note such as ``(AFIB``.
 RHYTHM_SYMBOL = "+"
 #: Symbols of beats: https://archive.physionet.org/physiobank/annotations.shtml
@@ -42,19 +44,14 @@ class Annotations:
         first change have none.
         """
         ends = np.append(self.changes[1:], self.n_samples)
-        inside = np.minimum(ends, stop) - np.maximum(self.changes, start)
+        firsts = np.maximum(self.changes, start)
+        lasts = np.minimum(ends, stop)
+        inside = lasts - firsts  # samples; not positive outside of the window
         samples: dict[str, int] = {}
         for index in np.flatnonzero(inside > 0):
             rhythm = self.rhythms[index]
             samples[rhythm] = samples.get(rhythm, 0) + int(inside[index])
         return samples
-
-    def main_rhythm(self, start: int, stop: int) -> str:
-        """Return the rhythm that fills most of a window (the earlier of two equal
-        ones), "" where none is annotated.
-        """
-        durations = self.durations(start, stop)
-        return max(durations, key=durations.__getitem__, default="")
 
     def beats_in(self, start: int, stop: int) -> np.ndarray:
         """Return the symbols of the beats in a window."""
@@ -62,9 +59,17 @@ class Annotations:
         return self.symbols[first:last]
 
 
-def read_annotations(
-    path: Path, n_samples: int, before_first: str = "", extension: str = "atr"
-) -> Annotations:
+def main_rhythm(durations: dict[str, int]) -> str:
+    """Return the rhythm that fills most of a window (the earlier of two equal ones), ""
+    where none is annotated.
+
+    >>> main_rhythm({"N": 300, "AFIB": 700}), main_rhythm({})
+    ('AFIB', '')
+    """
+    return max(durations, key=durations.__getitem__, default="")
+
+
+def read_annotations(path: Path, n_samples: int, before_first: str = "") -> Annotations:
     """Read the reference annotations of a WFDB record.
 
     Args:
@@ -72,20 +77,21 @@ def read_annotations(
         n_samples: length of the recording.
         before_first: rhythm from the beginning to the first annotated one; "" for
             none.
-        extension: extension of the annotation file.
     """
     import wfdb  # slow to import, and only annotated data sets need it
 
-    annotation = wfdb.rdann(str(path.with_suffix("")), extension)
+    record_name = str(path.with_suffix(""))
+    annotation = wfdb.rdann(record_name, "atr")
     samples = np.asarray(annotation.sample, dtype=np.int64)
     symbols = np.array(annotation.symbol, dtype=str)
+    notes = annotation.aux_note
     is_beat = np.isin(symbols, list(BEAT_SYMBOLS))
     changes, rhythms = [], []
     if before_first:
         changes.append(0)
         rhythms.append(before_first)
-    for sample, symbol, note in zip(samples, symbols, annotation.aux_note, strict=True):
-        note = (note or "").strip(" \t\0")
+    for sample, symbol, note in zip(samples, symbols, notes, strict=True):
+        note = (note or "").strip(" \t\0")  # some files pad notes with zeros
         if symbol == RHYTHM_SYMBOL and note.startswith("("):
             changes.append(sample)
             rhythms.append(note[1:])
@@ -117,18 +123,22 @@ class WindowedDataset(WfdbDataset):
     """A data set of long recordings, one row per window.
 
     Attributes:
-        window_s: length of a window in seconds.
         before_first: rhythm before the first annotated one.
     """
 
-    window_s: ClassVar[float] = 10.0
     before_first: ClassVar[str] = ""
 
     @abstractmethod
     def window_labels(
-        self, annotations: Annotations, start: int, stop: int, query: Query
+        self, durations: dict[str, int], beats: np.ndarray, query: Query
     ) -> Iterable[str]:
-        """Return the labels of one window."""
+        """Return the labels of one window.
+
+        Args:
+            durations: samples that each rhythm fills.
+            beats: symbols of its beats.
+            query: the options, of which ``label_set`` selects the labels.
+        """
 
     def records(self, root: Path, query: Query) -> Iterator[Record]:
         """Yield the windows of every recording that has annotations, called
@@ -144,10 +154,11 @@ class WindowedDataset(WfdbDataset):
                 query.left_out["absent"] += 1
                 continue
             annotations = read_annotations(path, header.n_samples, self.before_first)
-            window = round(self.window_s * header.fs)
-            spans = windows(header.n_samples, window)
+            spans = windows(header.n_samples, round(WINDOW_S * header.fs))
             for index, (start, length) in enumerate(spans):
-                labels = self.window_labels(annotations, start, start + length, query)
+                durations = annotations.durations(start, start + length)
+                beats = annotations.beats_in(start, start + length)
+                labels = self.window_labels(durations, beats, query)
                 facts |= {"n_samples": length, "start": start}
                 name = f"{path.stem}-{index:04d}"
                 yield Record(name, path, labels, patient, **facts)

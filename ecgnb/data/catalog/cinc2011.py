@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
 
-from ecgnb.data.catalog.base import CATALOG, UNIFIED, Query
+from ecgnb.data.catalog.base import CATALOG, Query, with_unified
 from ecgnb.data.catalog.dataset_files import read_table, tables_beside
 from ecgnb.data.catalog.wfdb_dataset import Comments, Table, WfdbDataset
 
@@ -19,43 +18,36 @@ class Cinc2011(WfdbDataset):
     """Challenge 2011. Labels come from ``RECORDS-acceptable`` and
     ``RECORDS-unacceptable``, or from ``labels.csv``.
 
-    Recordings of 10 s. The files order the augmented leads aVR, aVF, aVL. Patients are
-    unknown.
+    Recordings of 10 s at 500 Hz. The files order the augmented leads aVR, aVF, aVL.
+    Patients are unknown.
 
     Unified labels: none, as the labels do not concern the heart.
+
+    Improving the Quality of ECGs Collected using Mobile Phones: PhysioNet/CinC
+    Challenge 2011. Silva I, Moody GB, Celi L. Comput Cardiol 2011;38:273-276.
+
+    Licence: ODC-By 1.0.
     """
 
-    name = "cinc2011"
-    title = (
-        "Improving the Quality of ECGs Collected using Mobile Phones: "
-        "PhysioNet/CinC Challenge 2011"
-    )
-    licence = "ODC-By 1.0"
-    citation = "Silva I, Moody GB, Celi L. Comput Cardiol 2011;38:273-276"
     expects = (
         "WFDB records 1002603 and so on with RECORDS-acceptable and "
         "RECORDS-unacceptable, or labels.csv"
     )
-    leads = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")
-    default_label_set = "quality"
     download = "challenge-2011/1.0.0"
-    label_sets: ClassVar[dict[str, tuple[str, ...]]] = {
-        "quality": _CLASSES,
-        "unified": UNIFIED,
-    }
+    label_sets = with_unified(quality=_CLASSES)
     pattern = re.compile(r"\d{7}")
 
     def table(self, root: Path) -> Table:
         """Return the quality of each record."""
         quality: dict[str, str] = {}
-        for path in tables_beside(root, "labels.csv")[:1]:
+        for path in tables_beside(root, "labels.csv")[:1]:  # at most one
             table = read_table(path, ("record", "quality"))
             labels = table["quality"].str.lower()
             quality.update(zip(table["record"], labels, strict=True))
         for label in _CLASSES:
             for path in tables_beside(root, f"RECORDS-{label}"):
                 for name in path.read_text(encoding="utf-8").split():
-                    quality[name.rsplit("/", 1)[-1]] = label
+                    quality[name.rpartition("/")[2]] = label
         return quality
 
     def labels(

@@ -5,20 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
 
 from ecgnb.core.errors import LabelError
-from ecgnb.data.catalog.base import CATALOG, UNIFIED, Query, unify
+from ecgnb.data.catalog.base import CATALOG, Query, with_unified
 from ecgnb.data.catalog.dataset_files import read_table, tables_beside
 from ecgnb.data.catalog.wfdb_dataset import Comments, Table, WfdbDataset
 
 _CLASSES = ("N", "A", "O", "~")
-_UNIFIED = {"N": "NORM", "A": "AF"}
+_UNIFIED = {"N": "NORM", "A": "AF", "O": "OTHER"}
 
 
 @CATALOG.register("cinc2017")
 class Cinc2017(WfdbDataset):
-    """Challenge 2017: 8,528 recordings of 9 to 61 s.
+    """Challenge 2017: 8,528 recordings of 9 to 61 s, one lead at 300 Hz.
 
     Classes: N normal rhythm, A atrial fibrillation, O other rhythm, ~ too noisy. The
     labels were revised twice: of several ``REFERENCE*.csv`` the one with the highest
@@ -27,26 +26,16 @@ class Cinc2017(WfdbDataset):
 
     Unified labels: N is NORM, A is AF, O is OTHER; a noisy recording has none. A single
     lead shows neither MI nor BBB.
+
+    AF Classification from a Short Single Lead ECG Recording: PhysioNet/CinC Challenge
+    2017. Clifford GD, et al. Comput Cardiol 2017;44. doi:10.22489/CinC.2017.065-469.
+
+    Licence: ODC-By 1.0.
     """
 
-    name = "cinc2017"
-    title = (
-        "AF Classification from a Short Single Lead ECG Recording: "
-        "PhysioNet/CinC Challenge 2017"
-    )
-    licence = "ODC-By 1.0"
-    citation = (
-        "Clifford GD, et al. Comput Cardiol 2017;44. doi:10.22489/CinC.2017.065-469"
-    )
     expects = "records A00001 and so on with REFERENCE.csv or REFERENCE-v3.csv"
-    leads = ("ECG",)
-    fs = 300.0
-    default_label_set = "challenge"
     download = "challenge-2017/1.0.0"
-    label_sets: ClassVar[dict[str, tuple[str, ...]]] = {
-        "challenge": _CLASSES,
-        "unified": UNIFIED,
-    }
+    label_sets = with_unified(challenge=_CLASSES)
     pattern = re.compile(r"A\d{5}")
 
     def table(self, root: Path) -> Table:
@@ -72,5 +61,5 @@ class Cinc2017(WfdbDataset):
         """Return the class in the reference table."""
         label = table.get(record_id, "")
         if query.label_set == "unified":
-            return unify([_UNIFIED.get(label, "")], known=label == "O")
+            return (_UNIFIED.get(label, ""),)
         return (label,)

@@ -5,22 +5,20 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable
-from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 
 from ecgnb.core.errors import ConfigError
-from ecgnb.data.catalog.base import CATALOG, UNIFIED, Query, unify
+from ecgnb.data.catalog.base import CATALOG, Query, unify, with_unified
 from ecgnb.data.catalog.dataset_files import own_table
 from ecgnb.data.catalog.wfdb_dataset import Comments, Table, WfdbDataset
 
 #: The class of sinus rhythm, "normal" for the Challenge's metric.
 NORMAL_CLASS = "NSR"
 
-_ROWS = own_table("snomed.csv")
+_TABLE = own_table("snomed.csv")
 _ROW_OF = {}  # by code, and by abbreviation in lower case
-for _row in _ROWS:
+for _row in _TABLE.to_dict("records"):
     _ROW_OF[_row["code"]] = _row
     _ROW_OF[_row["abbreviation"].lower()] = _row
 
@@ -47,7 +45,7 @@ def challenge_weights(year: int) -> tuple[tuple[str, ...], np.ndarray]:
         raise ConfigError(
             f"There are weights for the Challenges of 2020 and 2021, not of {year}."
         )
-    table = pd.DataFrame(own_table(f"cinc{year}_weights.csv")).set_index("class")
+    table = own_table(f"cinc{year}_weights.csv").set_index("class")
     classes = tuple(table.index)
     weights = table[list(classes)].to_numpy(dtype=np.float64)
     weights.flags.writeable = False  # the cache shares it among all callers
@@ -70,28 +68,23 @@ class Cinc2020(WfdbDataset):
     Unified labels: MI by the four infarction codes, AF by the five codes of atrial
     fibrillation, BBB by any bundle branch block, NORM by sinus rhythm as the only code,
     OTHER by any other code; without a code there is none.
+
+    Classification of 12-lead ECGs: PhysioNet/CinC Challenge 2020. Perez Alday EA, et
+    al. Physiol Meas 2020;41:124003. doi:10.1088/1361-6579/abc960.
+
+    Licence: CC BY 4.0.
     """
 
-    name = "cinc2020"
-    title = "Classification of 12-lead ECGs: PhysioNet/CinC Challenge 2020"
-    licence = "CC BY 4.0"
-    citation = (
-        "Perez Alday EA, et al. Physiol Meas 2020;41:124003. "
-        "doi:10.1088/1361-6579/abc960"
-    )
     expects = (
         "WFDB records A0001, Q0001, I0001, S0001, HR00001 or E00001 and so on with a "
         "#Dx: line in their headers"
     )
-    default_label_set = "scored"
     download = "challenge-2020/1.0.2"
-    label_sets: ClassVar[dict[str, tuple[str, ...]]] = {
-        "scored": challenge_weights(2020)[0],
-        "all": tuple([row["abbreviation"] for row in _ROWS]),
-        "unified": UNIFIED,
-    }
+    label_sets = with_unified(
+        scored=challenge_weights(2020)[0], all=tuple(_TABLE["abbreviation"])
+    )
     pattern = re.compile(r"(A|Q|I|S|HR|E)\d{4,5}")
-    scored_column: ClassVar[str] = "scored_2020"
+    scored_column = "scored_2020"
 
     def labels(
         self, record_id: str, comments: Comments, table: Table, query: Query
@@ -101,7 +94,7 @@ class Cinc2020(WfdbDataset):
         rows = list(filter(None, [_ROW_OF.get(code.lower()) for code in codes]))
         if query.label_set == "unified":
             unified = {row["unified"] for row in rows}
-            if len(codes) > 1:
+            if len(codes) > 1:  # sinus rhythm beside a finding is not normal
                 unified.discard("NORM")
             return unify(unified, known=bool(codes))
         column = "abbreviation" if query.label_set == "all" else self.scored_column
@@ -110,24 +103,21 @@ class Cinc2020(WfdbDataset):
 
 @CATALOG.register("cinc2021")
 class Cinc2021(Cinc2020):
-    """Challenge 2021: as `Cinc2020`, with JS (Chapman-Shaoxing and Ningbo)."""
+    """Challenge 2021: as `Cinc2020`, with JS (Chapman-Shaoxing and Ningbo).
 
-    name = "cinc2021"
-    title = (
-        "Will Two Do? Varying Dimensions in Electrocardiography: "
-        "PhysioNet/CinC Challenge 2021"
-    )
-    citation = (
-        "Reyna MA, et al. Comput Cardiol 2021;48. doi:10.23919/CinC53138.2021.9662687"
-    )
+    Will Two Do? Varying Dimensions in Electrocardiography: PhysioNet/CinC Challenge
+    2021. Reyna MA, et al. Comput Cardiol 2021;48. doi:10.23919/CinC53138.2021.9662687.
+
+    Licence: CC BY 4.0.
+    """
+
     expects = (
         "WFDB records A0001, HR00001, JS00001 and so on with a #Dx: line in their "
         "headers"
     )
     download = "challenge-2021/1.0.3"
-    label_sets: ClassVar[dict[str, tuple[str, ...]]] = {
-        **Cinc2020.label_sets,
-        "scored": challenge_weights(2021)[0],
-    }
+    label_sets = with_unified(
+        scored=challenge_weights(2021)[0], all=tuple(_TABLE["abbreviation"])
+    )
     pattern = re.compile(r"(A|Q|I|S|HR|E|JS)\d{4,5}")
     scored_column = "scored_2021"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
 import pandas as pd
 
 from ecgnb.core.errors import LabelError, ReadError
-from ecgnb.data.catalog.base import CATALOG, UNIFIED, Dataset, Query, Record, unify
+from ecgnb.data.catalog.base import CATALOG, Dataset, Query, Record, unify, with_unified
 from ecgnb.data.catalog.dataset_files import read_table, tables_beside, walk
-from ecgnb.data.readers.matlab import MatlabReader
+from ecgnb.data.readers.matlab import CPSC2018_FS, MatlabReader
+from ecgnb.data.signal.leads import STANDARD_12
 
 #: In the order of the Challenge's numbers 1 to 9.
 _CLASSES = ("NSR", "AF", "IAVB", "LBBB", "RBBB", "PAC", "PVC", "STD", "STE")
@@ -32,21 +32,15 @@ class Cpsc2018(Dataset):
 
     Unified labels: NSR is NORM, AF is AF, LBBB and RBBB are BBB, the rest OTHER. MI is
     not among the nine classes.
+
+    China Physiological Signal Challenge 2018. Liu F, et al. J Med Imaging Health Inform
+    2018;8:1368-1373. doi:10.1166/jmihi.2018.2442.
+
+    Licence: open access; CC BY 4.0 as part of the PhysioNet/CinC Challenge 2020.
     """
 
-    name = "cpsc2018"
-    title = "China Physiological Signal Challenge 2018"
-    licence = "open access; CC BY 4.0 as part of the PhysioNet/CinC Challenge 2020"
-    citation = (
-        "Liu F, et al. J Med Imaging Health Inform 2018;8:1368-1373. "
-        "doi:10.1166/jmihi.2018.2442"
-    )
     expects = "MATLAB files A0001.mat and so on with REFERENCE.csv or labels.csv"
-    default_label_set = "challenge"
-    label_sets: ClassVar[dict[str, tuple[str, ...]]] = {
-        "challenge": _CLASSES,
-        "unified": UNIFIED,
-    }
+    label_sets = with_unified(challenge=_CLASSES)
 
     def records(self, root: Path, query: Query) -> Iterator[Record]:
         """Yield the recordings of the label table that are there."""
@@ -59,7 +53,8 @@ class Cpsc2018(Dataset):
                 continue
             if query.label_set == "unified":
                 labels = unify([_UNIFIED.get(label, "") for label in labels])
-            yield Record(record, files[record], labels, fs=self.fs, leads=self.leads)
+            path = files[record]
+            yield Record(record, path, labels, fs=CPSC2018_FS, leads=STANDARD_12)
 
 
 def _labels(root: Path, expects: str) -> dict[str, tuple[str, ...]]:
@@ -80,7 +75,7 @@ def _labels(root: Path, expects: str) -> dict[str, tuple[str, ...]]:
                     f"{files[0]} labels {record} {name!r}; the classes are "
                     f"{', '.join(_CLASSES)}."
                 )
-            if name:
+            if name:  # a record has one to three labels, the other cells are empty
                 labels.append(_CLASS_OF[name])
         classes[record.strip().removesuffix(".mat")] = tuple(labels)
     return classes

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
 
-from ecgnb.data.catalog.annotation_windows import Annotations, WindowedDataset
-from ecgnb.data.catalog.base import CATALOG, UNIFIED, Query, unify
+import numpy as np
+
+from ecgnb.data.catalog.annotation_windows import WindowedDataset, main_rhythm
+from ecgnb.data.catalog.base import CATALOG, Query, with_unified
 from ecgnb.data.catalog.wfdb_dataset import Comments
 
 _CLASS_OF = {"N": "non-AF", "AFIB": "AF", "AFL": "AF"}
@@ -16,7 +17,7 @@ _CLASS_OF = {"N": "non-AF", "AFIB": "AF", "AFL": "AF"}
 
 @CATALOG.register("cpsc2021")
 class Cpsc2021(WindowedDataset):
-    """CPSC 2021: two-lead recordings in windows of 10 s end to end.
+    """CPSC 2021: leads I and II at 200 Hz, in windows of 10 s end to end.
 
     The label of a window is the rhythm that fills most of it, non-AF before the first
     annotated one. As in the Challenge, flutter counts as AF. The record ``data_P_R`` is
@@ -25,36 +26,29 @@ class Cpsc2021(WindowedDataset):
     Unified labels: AF where fibrillation (not flutter) fills most of the window, OTHER
     for the rest: a rhythm that is not AF may be normal or not, and MI and BBB are not
     annotated.
+
+    Paroxysmal Atrial Fibrillation Events Detection: China Physiological Signal
+    Challenge 2021. Wang X, et al. PhysioNet 2021. doi:10.13026/ksya-qw89.
+
+    Licence: ODC-By 1.0.
     """
 
-    name = "cpsc2021"
-    title = (
-        "Paroxysmal Atrial Fibrillation Events Detection: "
-        "China Physiological Signal Challenge 2021"
-    )
-    licence = "ODC-By 1.0"
-    citation = "Wang X, et al. PhysioNet 2021. doi:10.13026/ksya-qw89"
     expects = "WFDB records data_0_1 and so on with their annotations (.atr)"
-    leads = ("I", "II")
-    fs = 200.0
-    default_label_set = "rhythm"
     download = "cpsc2021/1.0.0"
-    label_sets: ClassVar[dict[str, tuple[str, ...]]] = {
-        "rhythm": ("non-AF", "AF"),
-        "unified": UNIFIED,
-    }
+    label_sets = with_unified(rhythm=("non-AF", "AF"))
     pattern = re.compile(r"data_(\d+)_\d+")
     before_first = "N"
 
     def window_labels(
-        self, annotations: Annotations, start: int, stop: int, query: Query
+        self, durations: dict[str, int], beats: np.ndarray, query: Query
     ) -> Iterable[str]:
         """Return whether a window is in atrial fibrillation."""
-        rhythm = annotations.main_rhythm(start, stop)
+        rhythm = main_rhythm(durations)
         if query.label_set == "unified":
-            return unify(["AF"] if rhythm == "AFIB" else [])
+            # flutter (AFL) is no fibrillation here, other than in the Challenge
+            return ("AF" if rhythm == "AFIB" else "OTHER",)
         return (_CLASS_OF.get(rhythm, ""),)
 
     def patient(self, path: Path, comments: Comments) -> str:
         """Return the first number of the record's name."""
-        return path.stem.split("_")[1]
+        return path.stem.split("_")[1]  # data_<patient>_<recording>

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import fnmatch
-import functools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,21 +17,14 @@ _TABLES = Path(__file__).parent / "tables"
 _HIDDEN = (".", "__MACOSX")
 
 
-@functools.cache
-def own_table(name: str) -> tuple[dict[str, str], ...]:
-    """Return the rows of a table of this package, by their column names."""
-    with open(_TABLES / name, encoding="utf-8", newline="") as file:
-        return tuple(csv.DictReader(line for line in file if not line.startswith("#")))
-
-
 def walk(root: Path, suffixes: Iterable[str]) -> list[Path]:
     """Return all files below ``root`` with one of the suffixes (lower case), sorted,
     without hidden ones.
     """
-    wanted = tuple(suffixes)
+    suffixes = tuple(suffixes)
     paths = []
     for folder, name in _files(root):
-        if name.lower().endswith(wanted):
+        if name.lower().endswith(suffixes):
             paths.append(Path(folder, name))
     return sorted(paths, key=Path.as_posix)
 
@@ -47,6 +38,7 @@ def _files(root: Path) -> Iterator[tuple[str, str]]:
             folders.clear()
             continue
         seen.add(real)
+        # in place: os.walk enters only what remains
         folders[:] = [name for name in folders if not name.startswith(_HIDDEN)]
         for name in names:
             if not name.startswith(_HIDDEN):
@@ -81,10 +73,9 @@ def anchor(root: Path, name: str, dataset: str) -> Path:
             f"{root} holds the data set {dataset} more than once. "
             f"Give one of {folders}.",
         )
-    if below:
-        return below[0]
-    if (root.parent / name).is_file():
-        return root.parent / name
+    for path in (*below, root.parent / name):
+        if path.is_file():
+            return path
     raise ReadError(
         "empty",
         f"{root} is no folder of the data set {dataset}: there is no {name} in it.",
@@ -112,7 +103,11 @@ def read_table(path: Path, columns: Iterable[str] = (), **options: Any) -> pd.Da
     """
     try:
         table = pd.read_csv(
-            path, dtype="str", keep_default_na=False, encoding="utf-8-sig", **options
+            path,
+            dtype="str",
+            keep_default_na=False,  # "NA" is text here
+            encoding="utf-8-sig",
+            **options,
         )
     except ValueError as error:
         raise LabelError(
@@ -125,3 +120,8 @@ def read_table(path: Path, columns: Iterable[str] = (), **options: Any) -> pd.Da
                 f"{', '.join(map(str, table.columns))}. Fetch it again."
             )
     return table
+
+
+def own_table(name: str) -> pd.DataFrame:
+    """Return a table of this package as text."""
+    return read_table(_TABLES / name, comment="#")  # its source is in the first line

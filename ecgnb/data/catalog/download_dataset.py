@@ -49,7 +49,14 @@ def download(name: str, folder: str | Path, *, base_url: str | None = None) -> P
         raise ConfigError(
             f"{base_url!r} is no web address. Give one that begins with https://."
         )
-    url = f"{base_url}/{_project(name)}"
+    project = CATALOG.get(name).download  # "ptb-xl/1.0.3"
+    if project is None:
+        known = [other for other in CATALOG if CATALOG.get(other).download]
+        raise ConfigError(
+            f"The data set {name!r} is not on PhysioNet. These can be downloaded: "
+            f"{', '.join(known)}."
+        )
+    url = f"{base_url}/{project}"
     folder = Path(folder).expanduser().resolve()
     folder.mkdir(parents=True, exist_ok=True)
     checksums = _fetch_checksums(url, folder)
@@ -71,7 +78,7 @@ def download(name: str, folder: str | Path, *, base_url: str | None = None) -> P
         try:
             for job in progress(as_completed(jobs), total=len(jobs), title=name):
                 n_fetched += job.result()
-        except BaseException:
+        except BaseException:  # also Ctrl-C: no thread goes on downloading
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
@@ -82,39 +89,24 @@ def download(name: str, folder: str | Path, *, base_url: str | None = None) -> P
     return folder
 
 
-def _project(name: str) -> str:
-    """Return project and version of a data set on PhysioNet, "ptb-xl/1.0.3"."""
-    project = CATALOG.get(name).download
-    if project is None:
-        known = ", ".join(other for other in CATALOG if CATALOG.get(other).download)
-        raise ConfigError(
-            f"The data set {name!r} is not on PhysioNet. These can be downloaded: "
-            f"{known}."
-        )
-    return project
-
-
 def _fetch_checksums(url: str, folder: Path) -> dict[str, str]:
     """Fetch the list of checksums; return SHA-256 by file name."""
     download_file(f"{url}/{CHECKSUMS}", folder / CHECKSUMS)
     checksums = {}
     for line in (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines():
-        if match := _LINE.fullmatch(line.strip()):
+        match = _LINE.fullmatch(line.strip())
+        if match:
             file = match[2].removeprefix("./")
-            _require_inside(file)
+            parts = PurePosixPath(file).parts
+            leads_out = file.startswith("/") or ".." in parts
+            if not parts or leads_out or _FORBIDDEN & set(file):
+                raise EcgnbError(
+                    f"The list of checksums names the file {file!r}, which is no path "
+                    "inside a folder."
+                )
             checksums[file] = match[1].lower()
     if not checksums:
         raise EcgnbError(
             f"{url}/{CHECKSUMS} lists no files. Check the address of the data set."
         )
     return checksums
-
-
-def _require_inside(file: str) -> None:
-    """Refuse a name that leads out of the folder."""
-    parts = PurePosixPath(file).parts
-    if not parts or file.startswith("/") or ".." in parts or _FORBIDDEN & set(file):
-        raise EcgnbError(
-            f"The list of checksums names the file {file!r}, which is no path inside a "
-            "folder."
-        )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
 
-from ecgnb.data.catalog.base import CATALOG, UNIFIED, Query, unify
+from ecgnb.data.catalog.base import CATALOG, Query, unify, with_unified
 from ecgnb.data.catalog.dataset_files import read_table, tables_beside
 from ecgnb.data.catalog.wfdb_dataset import Comments, Table, WfdbDataset
 
@@ -42,22 +41,16 @@ class Ludb(WfdbDataset):
     ischemia/scar/supp. NSTEMI", which leaves it open), AF by atrial fibrillation, BBB
     by any bundle branch block, NORM where sinus rhythm and a normal, horizontal or
     vertical axis are all that is stated, OTHER for the rest.
+
+    Lobachevsky University Electrocardiography Database. Kalyakulina AI, et al. IEEE
+    Access 2020;8:186181-186190. doi:10.1109/ACCESS.2020.3029211.
+
+    Licence: ODC-By 1.0.
     """
 
-    name = "ludb"
-    title = "Lobachevsky University Electrocardiography Database"
-    licence = "ODC-By 1.0"
-    citation = (
-        "Kalyakulina AI, et al. IEEE Access 2020;8:186181-186190. "
-        "doi:10.1109/ACCESS.2020.3029211"
-    )
     expects = "the folder data with WFDB records 1 to 200, and ludb.csv"
-    default_label_set = "rhythm"
     download = "ludb/1.0.1"
-    label_sets: ClassVar[dict[str, tuple[str, ...]]] = {
-        "rhythm": _RHYTHMS,
-        "unified": UNIFIED,
-    }
+    label_sets = with_unified(rhythm=_RHYTHMS)
     pattern = re.compile(r"\d{1,3}")
 
     def table(self, root: Path) -> Table:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
-from ecgnb.data.catalog.annotation_windows import Annotations, WindowedDataset
-from ecgnb.data.catalog.base import CATALOG, UNIFIED, Query, unify
+from ecgnb.data.catalog.annotation_windows import WindowedDataset, main_rhythm
+from ecgnb.data.catalog.base import CATALOG, Query, unify, with_unified
 from ecgnb.data.catalog.wfdb_dataset import Comments
 
 #: Normal sinus rhythm, then as the database's directory lists them: atrial
@@ -40,6 +39,8 @@ _RHYTHMS = (
 class MitDb(WindowedDataset):
     """MIT-BIH: 48 recordings of half an hour, in windows of 10 s end to end.
 
+    Two leads at 360 Hz, mostly MLII and V1.
+
     The label of a window is the rhythm that fills most of it. Each record is a patient,
     except that 201 and 202 are one person.
 
@@ -47,43 +48,35 @@ class MitDb(WindowedDataset):
     least half of its beats are conducted with bundle branch block (L or R); NORM where
     it is sinus rhythm throughout and every beat is normal; OTHER for the rest. MI is
     not annotated.
+
+    MIT-BIH Arrhythmia Database. Moody GB, Mark RG. IEEE Eng Med Biol 2001;20(3):45-50.
+    doi:10.13026/C2F305.
+
+    Licence: ODC-By 1.0.
     """
 
-    name = "mitdb"
-    title = "MIT-BIH Arrhythmia Database"
-    licence = "ODC-By 1.0"
-    citation = (
-        "Moody GB, Mark RG. IEEE Eng Med Biol 2001;20(3):45-50. doi:10.13026/C2F305"
-    )
     expects = "WFDB records 100 to 234 with their annotations (.atr)"
-    leads = ("MLII", "V1")
-    fs = 360.0
-    default_label_set = "rhythm"
     download = "mitdb/1.0.0"
-    label_sets: ClassVar[dict[str, tuple[str, ...]]] = {
-        "rhythm": _RHYTHMS,
-        "unified": UNIFIED,
-    }
+    label_sets = with_unified(rhythm=_RHYTHMS)
     pattern = re.compile(r"[12]\d\d")
 
     def window_labels(
-        self, annotations: Annotations, start: int, stop: int, query: Query
+        self, durations: dict[str, int], beats: np.ndarray, query: Query
     ) -> Iterable[str]:
         """Return the rhythm of a window, or its unified label."""
-        rhythm = annotations.main_rhythm(start, stop)
+        rhythm = main_rhythm(durations)
         if query.label_set != "unified":
             return (rhythm,)
-        beats = annotations.beats_in(start, stop)
-        rhythms = set(annotations.durations(start, stop))
         labels = []
         if rhythm == "AFIB":
             labels.append("AF")
+        # L, R: beats with left or right bundle branch block
         if len(beats) and np.isin(beats, ["L", "R"]).mean() >= 0.5:
             labels.append("BBB")
-        if len(beats) and (beats == "N").all() and rhythms == {"N"}:
+        if len(beats) and (beats == "N").all() and list(durations) == ["N"]:
             labels.append("NORM")
         return unify(labels)
 
     def patient(self, path: Path, comments: Comments) -> str:
         """Return the record's name, 201 for both records of that patient."""
-        return "201" if path.stem == "202" else path.stem
+        return "201" if path.stem == "202" else path.stem  # one person

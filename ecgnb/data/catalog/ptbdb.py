@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
 
-from ecgnb.data.catalog.base import CATALOG, UNIFIED, Query, unify
+from ecgnb.data.catalog.base import CATALOG, Query, unify, with_unified
 from ecgnb.data.catalog.wfdb_dataset import Comments, Table, WfdbDataset
-from ecgnb.data.signal.leads import STANDARD_12
 
 #: Classes, with the first words of their reasons for admission.
 _REASONS = {
@@ -32,7 +30,7 @@ _UNIFIED = {
 
 @CATALOG.register("ptbdb")
 class PtbDb(WfdbDataset):
-    """PTB Diagnostic: 549 recordings of 290 subjects.
+    """PTB Diagnostic: 549 recordings of 290 subjects at 1000 Hz.
 
     The labels are the "Reason for admission" in the headers, a clinical diagnosis;
     "n/a" is no label. The patient is the folder ``patientNNN``.
@@ -40,24 +38,16 @@ class PtbDb(WfdbDataset):
     Unified labels: infarction is MI, bundle branch block BBB, healthy control NORM, the
     rest OTHER. Whether a dysrhythmia is atrial fibrillation is unknown, so there is no
     AF.
+
+    PTB Diagnostic ECG Database. Bousseljot R, Kreiseler D, Schnabel A. Biomed Tech
+    1995;40(s1):317-318. doi:10.13026/C28C71.
+
+    Licence: ODC-By 1.0.
     """
 
-    name = "ptbdb"
-    title = "PTB Diagnostic ECG Database"
-    licence = "ODC-By 1.0"
-    citation = (
-        "Bousseljot R, Kreiseler D, Schnabel A. Biomed Tech 1995;40(s1):317-318. "
-        "doi:10.13026/C28C71"
-    )
     expects = "folders patient001 and so on with WFDB records s0010_re and so on"
-    leads = (*STANDARD_12, "Vx", "Vy", "Vz")
-    fs = 1000.0
-    default_label_set = "diagnosis"
     download = "ptbdb/1.0.0"
-    label_sets: ClassVar[dict[str, tuple[str, ...]]] = {
-        "diagnosis": tuple(_REASONS),
-        "unified": UNIFIED,
-    }
+    label_sets = with_unified(diagnosis=tuple(_REASONS))
     pattern = re.compile(r"s\d{4}\w*")
 
     def labels(
@@ -65,11 +55,8 @@ class PtbDb(WfdbDataset):
     ) -> Iterable[str]:
         """Return the class of the reason for admission."""
         reason = comments["fields"].get("reason for admission", "").lower()
-        label = ""
-        for name, beginnings in _REASONS.items():
-            if reason.startswith(beginnings):
-                label = name
-                break
+        matches = [name for name, words in _REASONS.items() if reason.startswith(words)]
+        label = matches[0] if matches else ""
         if query.label_set == "unified":
             return unify([_UNIFIED.get(label, "")], known=bool(label))
         return (label,)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
-
-import pandas as pd
 
 from ecgnb.core.errors import LabelError
-from ecgnb.data.catalog.base import CATALOG, UNIFIED, Dataset, Query, Record, unify
+from ecgnb.data.catalog.base import CATALOG, Dataset, Query, Record, unify, with_unified
 from ecgnb.data.catalog.dataset_files import anchor, own_table, read_table
+from ecgnb.data.signal.leads import STANDARD_12
 
 #: Recordings that release 1.0.3 withdrew.
 WITHDRAWN = frozenset({137, 139, 140, 141, 142, 143, 145, 456, 458, 459, 461, 462})
@@ -27,18 +25,23 @@ _COLUMNS = [
     "filename_lr",
     "filename_hr",
 ]
-_BUNDLE_BRANCH_BLOCKS = frozenset({"CRBBB", "CLBBB", "IRBBB", "ILBBB"})
 
-_TABLE = pd.DataFrame(own_table("scp_statements.csv")).set_index("statement")
+_TABLE = own_table("scp_statements.csv").set_index("statement")
 _STATEMENTS = _TABLE.to_dict("index")
+_UNIFIED = {
+    "AFIB": "AF",
+    "CRBBB": "BBB",
+    "CLBBB": "BBB",
+    "IRBBB": "BBB",
+    "ILBBB": "BBB",
+    "NORM": "NORM",
+}
+# the superclass has 14 statements, by the region of the infarction
+_UNIFIED |= dict.fromkeys(_TABLE.index[_TABLE["superclass"] == "MI"], "MI")
 
 
 def _statements(kind: str) -> tuple[str, ...]:
     return tuple(_TABLE.index[_TABLE[kind] == "1"])
-
-
-_SUBCLASSES = tuple(filter(None, _TABLE["subclass"].unique()))
-_DIAGNOSTIC = frozenset(_statements("diagnostic"))
 
 
 @CATALOG.register("ptbxl")
@@ -53,31 +56,29 @@ class PtbXl(Dataset):
 
     Unified labels: MI and NORM by superclass MI and statement NORM, AF by AFIB, BBB by
     CRBBB, CLBBB, IRBBB and ILBBB.
+
+    PTB-XL, a large publicly available electrocardiography dataset. Wagner P, et al. Sci
+    Data 2020;7:154. doi:10.1038/s41597-020-0495-6.
+
+    Licence: CC BY 4.0.
     """
 
-    name = "ptbxl"
-    title = "PTB-XL, a large publicly available electrocardiography dataset"
-    licence = "CC BY 4.0"
-    citation = "Wagner P, et al. Sci Data 2020;7:154. doi:10.1038/s41597-020-0495-6"
     expects = "ptbxl_database.csv with the folders records100 or records500"
-    default_label_set = "superclass"
-    official_folds = True
     download = "ptb-xl/1.0.3"
-    label_sets: ClassVar[dict[str, tuple[str, ...]]] = {
-        "superclass": SUPERCLASSES,
-        "subclass": _SUBCLASSES,
-        "diagnostic": _statements("diagnostic"),
-        "form": _statements("form"),
-        "rhythm": _statements("rhythm"),
-        "all": tuple(_TABLE.index),
-        "unified": UNIFIED,
-    }
+    label_sets = with_unified(
+        superclass=SUPERCLASSES,
+        subclass=tuple(filter(None, _TABLE["subclass"].unique())),
+        diagnostic=_statements("diagnostic"),
+        form=_statements("form"),
+        rhythm=_statements("rhythm"),
+        all=tuple(_TABLE.index),
+    )
 
     def records(self, root: Path, query: Query) -> Iterator[Record]:
         """Yield the recordings of ``ptbxl_database.csv`` that are there at 100 or 500
         Hz.
         """
-        database = anchor(root, "ptbxl_database.csv", self.name)
+        database = anchor(root, "ptbxl_database.csv", query.dataset)
         table = read_table(database, _COLUMNS)
         rows = table[_COLUMNS].itertuples(index=False)
         for ecg_id, patient, scp_codes, fold, low, high in rows:
@@ -95,11 +96,11 @@ class PtbXl(Dataset):
                 record_id=f"{number:05d}",
                 path=path,
                 labels=labels_of(codes, query.label_set, query.likelihood),
-                patient_id=patient.removesuffix(".0"),
+                patient_id=patient.removesuffix(".0"),  # a float in the table
                 fold=int(float(fold)) if fold else None,
                 fs=fs,
                 n_samples=round(fs * _DURATION_S),
-                leads=self.leads,
+                leads=STANDARD_12,
             )
 
 
@@ -143,23 +144,13 @@ def labels_of(
     known = [name for name in codes if name in _STATEMENTS]
     counted = []
     for name in known:
-        if name not in _DIAGNOSTIC or codes[name] >= likelihood:
+        # statements of form and rhythm carry no likelihood
+        if _STATEMENTS[name]["diagnostic"] != "1" or codes[name] >= likelihood:
             counted.append(name)
     if label_set == "unified":
-        return unify(_unified(counted), known=bool(known))
+        labels = [_UNIFIED.get(name, "") for name in counted]
+        return unify(labels, known=bool(known))
     if label_set in ("superclass", "subclass"):
-        diagnostic = [name for name in counted if name in _DIAGNOSTIC]
-        return tuple([_STATEMENTS[name][label_set] for name in diagnostic])
+        # only diagnostic statements have a class
+        return tuple(filter(None, [_STATEMENTS[name][label_set] for name in counted]))
     return tuple(counted)
-
-
-def _unified(statements: Collection[str]) -> Iterable[str]:
-    for name in statements:
-        if _STATEMENTS[name]["superclass"] == "MI":
-            yield "MI"
-        elif name == "AFIB":
-            yield "AF"
-        elif name in _BUNDLE_BRANCH_BLOCKS:
-            yield "BBB"
-        elif name == "NORM":
-            yield "NORM"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any
 
 from ecgnb.core.progress import progress
-from ecgnb.data.catalog.base import CATALOG, UNIFIED, Dataset, Query, Record
+from ecgnb.data.catalog.base import CATALOG, Dataset, Query, Record
 from ecgnb.data.catalog.dataset_files import walk
 from ecgnb.data.catalog.wfdb_dataset import header_facts, header_or_none
 from ecgnb.data.readers.base import reader_for_suffix, recording_suffixes
@@ -27,39 +25,28 @@ class Folder(Dataset):
     There are no labels; a mapping adds them (`ecgnb.data.labels.mapping`).
     """
 
-    name = "folder"
-    title = "A folder of recordings"
-    licence = "your own"
-    citation = ""
     expects = (
         "WFDB headers (.hea) with their signal files, or files of another registered "
         "reader such as .mat, .npy, .npz, .csv"
     )
-    leads = ()
-    fs = math.nan
-    label_sets: ClassVar[dict[str, tuple[str, ...]]] = {"unified": UNIFIED}
+    is_labelled = False  # a mapping adds the labels later
 
     def records(self, root: Path, query: Query) -> Iterator[Record]:
         """Yield every recording below ``root``."""
         paths = _recording_files(root)
-        segments: set[Path] = set()
-        records: dict[Path, Record] = {}
+        segments: set[Path] = set()  # headers of parts of other records
+        facts: dict[Path, dict[str, Any]] = {}
         for path in progress(paths, title=f"recordings in {root.name}"):
-            records[path] = Record("", path)
             header = header_or_none(path) if path.suffix.lower() == ".hea" else None
+            facts[path] = header_facts(header)
             if header is None:
                 continue
+            facts[path]["patient_id"] = parse_comments(header.comments)["patient_id"]
             for segment in header.segments:
                 segments.add(path.with_name(f"{segment.name}.hea"))
-            patient = parse_comments(header.comments)["patient_id"]
-            facts = header_facts(header)
-            records[path] = Record("", path, patient_id=patient, **facts)
         kept = [path for path in paths if path not in segments]
         for path, name in zip(kept, _unique_names(kept, root), strict=True):
-            yield dataclasses.replace(records[path], record_id=name)
-
-    def _check_labels(self, *_: object) -> None:
-        """Accept recordings without labels: a mapping adds them later."""
+            yield Record(name, path, **facts[path])
 
 
 def _recording_files(root: Path) -> list[Path]:
@@ -85,11 +72,8 @@ def _unique_names(paths: list[Path], root: Path) -> list[str]:
     that path with its extension.
     """
     relative = [path.relative_to(root) for path in paths]
-    stems: Counter[str] = Counter()
-    stem_paths: Counter[Path] = Counter()
-    for path in relative:
-        stems[path.stem] += 1
-        stem_paths[path.with_suffix("")] += 1
+    stems = Counter([path.stem for path in relative])
+    stem_paths = Counter([path.with_suffix("") for path in relative])
     names = []
     for path in relative:
         if stems[path.stem] == 1:
@@ -97,5 +81,5 @@ def _unique_names(paths: list[Path], root: Path) -> list[str]:
         elif stem_paths[path.with_suffix("")] == 1:
             names.append(path.with_suffix("").as_posix())
         else:
-            names.append(path.as_posix())
+            names.append(path.as_posix())  # a.csv beside a.npy
     return names

@@ -37,7 +37,7 @@ def header_facts(header: Header | None) -> dict[str, Any]:
     if header is None:
         return {}
     return {
-        "fs": header.fs or float("nan"),
+        "fs": header.fs or float("nan"),  # 0 Hz is no rate
         "n_samples": header.n_samples,
         "leads": list(map(normalise_lead, header.leads)),
     }
@@ -87,12 +87,13 @@ class WfdbDataset(Dataset):
         """Yield the headers of the data set in ``root``; count foreign ones, and those
         without their signal files.
         """
-        for path in progress(walk(root, (".hea",)), title=f"headers of {self.name}"):
+        paths = walk(root, (".hea",))
+        for path in progress(paths, title=f"headers of {query.dataset}"):
             if not self.pattern.fullmatch(path.stem):
                 query.left_out["foreign"] += 1
                 continue
             header = header_or_none(path)
-            names = header.files if header else ()
+            names = header.files if header else ()  # a damaged header stays
             if not all((path.parent / name).is_file() for name in names):
                 query.left_out["absent"] += 1
                 continue

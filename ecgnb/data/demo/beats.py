@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,22 +22,31 @@ def _read_waves() -> dict[str, dict[str, list[float]]]:
     other waves are normal. Vectors of the ectopic beat are factors of the direction of
     its focus: no P wave, T opposite to the QRS complex.
     """
-    waves: dict[str, dict[str, list[float]]] = {}
+    waves: dict[str, dict[str, list[float]]] = defaultdict(dict)
     path = Path(__file__).with_name("beat_waves.csv")
     with open(path, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             beat, name, *values = row.values()
-            waves.setdefault(beat, {})[name] = [float(value) for value in values]
+            waves[beat][name] = list(map(float, values))
     return waves
 
 
 _BEATS = _read_waves()
 #: Names of the waves of one beat, rows of `Beat.waves`.
 WAVES = tuple(_BEATS["normal"])
-P, QRS, REPOLARISATION = slice(0, 2), slice(2, 7), slice(7, 10)
+# Rows of the segments of a beat.
+P = slice(0, 2)
+QRS = slice(2, 7)
+REPOLARISATION = slice(7, 10)
 _NORMAL = np.array(list(_BEATS["normal"].values()))
-# Directions of ventricular foci: outflow tract, apex of the left ventricle, its base.
-_FOCI = np.array([[0.45, 1.15, -0.85], [-0.75, -0.90, 0.80], [-0.55, 0.80, 1.05]])
+# Directions of ventricular foci.
+_FOCI = np.array(
+    [
+        [0.45, 1.15, -0.85],  # outflow tract
+        [-0.75, -0.90, 0.80],  # apex of the left ventricle
+        [-0.55, 0.80, 1.05],  # its base
+    ]
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +61,12 @@ class Beat:
     waves: np.ndarray
 
     @cached_property
-    def qrs(self) -> tuple[float, float]:
+    def qrs(self) -> np.ndarray:
         """Onset and end of the QRS complex, in seconds from its R peak."""
-        visible = np.abs(self.waves[QRS, 3:]).max(axis=1) > 0.02  # mV
-        peak, rise, fall = self.waves[QRS, :3][visible].T
-        return float((peak - rise).min()), float((peak + fall).max())
+        waves = self.waves[QRS]
+        vectors = waves[:, 3:]  # mV
+        visible = abs(vectors).max(axis=1) > 0.02
+        return bounds(waves[visible])
 
     def at_interval(self, rr: float) -> np.ndarray:
         """Return the waves after an RR interval of ``rr`` seconds.
@@ -63,11 +74,23 @@ class Beat:
         Times of the repolarisation scale with the square root of ``rr`` (Bazett 1920).
         """
         factor = np.sqrt(np.clip(rr, 0.36, 1.44))
+        _, end_of_qrs = self.qrs
         waves = self.waves.copy()
-        end = self.qrs[1]
-        waves[REPOLARISATION, 0] = end + factor * (waves[REPOLARISATION, 0] - end)
-        waves[REPOLARISATION, 1:3] *= factor
+        late = waves[REPOLARISATION]  # a view
+        delay = late[:, 0] - end_of_qrs
+        late[:, 0] = end_of_qrs + factor * delay
+        late[:, 1:3] *= factor
         return waves
+
+
+def bounds(waves: np.ndarray) -> np.ndarray:
+    """Return first onset and last end of ``k`` waves ``[..., k, 6]``, ``[..., 2]``."""
+    peak = waves[..., 0]
+    onset = peak - waves[..., 1]
+    end = peak + waves[..., 2]
+    first_onset = onset.min(axis=-1)
+    last_end = end.max(axis=-1)
+    return np.stack([first_onset, last_end], axis=-1)
 
 
 def sinus_beat(case: Case, evolution: float) -> Beat:
@@ -89,11 +112,13 @@ def sinus_beat(case: Case, evolution: float) -> Beat:
 def ectopic_beat(case: Case) -> Beat:
     """Return a ventricular beat of the patient's focus: wide QRS, no P, inverted T."""
     focus, *deviation = case.patient.ectopic
-    direction = _FOCI[int(focus * len(_FOCI))] + deviation
-    waves = np.zeros_like(_NORMAL)
-    waves[:, :3] = _NORMAL[:, :3]
+    number = int(focus * len(_FOCI))
+    direction = _FOCI[number] + deviation
+    size = 0.7 + 0.5 * min(case.severity, 1.0)
+    waves = _NORMAL.copy()
+    waves[:, 3:] = 0
     waves = _with_waves(waves, "ectopic")
-    waves[:, 3:] *= direction * (0.7 + 0.5 * min(case.severity, 1.0))
+    waves[:, 3:] *= size * direction
     return Beat(_personal(waves, case.patient))
 
 
@@ -107,11 +132,12 @@ def _with_waves(waves: np.ndarray, beat: str) -> np.ndarray:
 
 def _personal(waves: np.ndarray, patient: Patient) -> np.ndarray:
     """Apply the patient's variation to waves and convert ms to seconds."""
-    personal = waves.copy()
     vectors = waves[:, 3:]
-    size = np.abs(vectors).max(axis=1, keepdims=True)
+    size = abs(vectors).max(axis=1, keepdims=True)
     varied = vectors * patient.wave_gains + size * patient.wave_shifts
+    personal = waves.copy()
     personal[:, 3:] = patient.gain * varied
-    for part, stretch in zip((P, QRS, REPOLARISATION), patient.wave_times, strict=True):
-        personal[part, :3] *= stretch / 1000  # ms to seconds
+    segments = (P, QRS, REPOLARISATION)
+    for segment, stretch in zip(segments, patient.wave_times, strict=True):
+        personal[segment, :3] *= stretch / 1000  # ms to seconds
     return personal

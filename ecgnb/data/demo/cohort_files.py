@@ -21,25 +21,9 @@ from ecgnb.core.files import (
     write_text,
 )
 from ecgnb.core.progress import progress
-from ecgnb.data.demo.patients import (
-    CLASSES,
-    DATASET,
-    SUBTYPES,
-    DemoConfig,
-    plan_case,
-    record_name,
-)
+from ecgnb.data.demo.patients import DATASET, DemoConfig, plan_case, record_name
 from ecgnb.data.demo.synthesise import ADC_PER_MV, synthesise, to_adc
 from ecgnb.data.recording import Recording
-
-__all__ = [
-    "CLASSES",
-    "SUBTYPES",
-    "DemoConfig",
-    "demo_fingerprint",
-    "make_demo",
-    "synthesise",
-]
 
 RECORDS_FOLDER = "records"
 MAPPING_FILE = "unified_label_mapping.csv"
@@ -80,7 +64,8 @@ def make_demo(
     Example:
         >>> make_demo("artifacts/demo", DemoConfig(n_records=64))  # doctest: +SKIP
     """
-    folder, config = Path(folder), config or DemoConfig()
+    folder = Path(folder)
+    config = config or DemoConfig()
     _refuse_another_cohort(folder, config)
     missing = _missing_records(folder, config)
     last_files = [folder / MAPPING_FILE, folder / RECORDS_FILE, folder / FINISHED_FILE]
@@ -111,10 +96,11 @@ def write_record(folder: Path, recording: Recording) -> None:
         folder: where to write; made when missing.
         recording: signal in mV; ``metadata`` needs ``age`` and ``sex``.
     """
+    name = recording.record_id
     samples = to_adc(recording.signal)
-    with atomic_write(folder / f"{recording.record_id}.dat") as temporary:
-        temporary.write_bytes(np.ascontiguousarray(samples.T, dtype="<i2").tobytes())
-    write_text(folder / f"{recording.record_id}.hea", header_text(recording, samples))
+    with atomic_write(folder / f"{name}.dat") as temporary:
+        samples.T.astype("<i2").tofile(temporary)
+    write_text(folder / f"{name}.hea", header_text(recording, samples))
 
 
 def header_text(recording: Recording, samples: np.ndarray) -> str:
@@ -176,7 +162,9 @@ def _missing_records(folder: Path, config: DemoConfig) -> list[int]:
     missing = []
     for index in range(config.n_records):
         name = record_name(index)
-        if sizes.get(f"{name}.dat") != complete or not sizes.get(f"{name}.hea"):
+        has_samples = sizes.get(f"{name}.dat") == complete
+        has_header = sizes.get(f"{name}.hea", 0) > 0
+        if not (has_samples and has_header):
             missing.append(index)
     return missing
 
@@ -188,8 +176,8 @@ def _write_records(
     if len(indices) < _MIN_RECORDS_FOR_WORKERS:
         n_jobs = 1
     pool = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-    written = pool(delayed(_make_record)(folder, index, config) for index in indices)
-    for _ in progress(written, total=len(indices), title="demo cohort"):
+    jobs = [delayed(_make_record)(folder, index, config) for index in indices]
+    for _ in progress(pool(jobs), total=len(jobs), title="demo cohort"):
         pass
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from ecgnb.data.signal.leads import STANDARD_12
-
 #: Number of electrodes: RA, LA, LL, V1 to V6.
 N_ELECTRODES = 9
 # Lead vectors of I, II, V1-V6 on Frank's axes (x left, y feet, z back): Dower, Machado
@@ -35,10 +33,11 @@ def electrode_field() -> np.ndarray:
     I = LA - RA and II = LL - RA give RA = -(I + II) / 3, LA = (2 I - II) / 3 and LL =
     (2 II - I) / 3.
     """
-    vectors = _DOWER * [1.0, 1.0, -1.0]  # Frank's z axis points to the back
-    one, two = vectors[:2]
-    limbs = [-(one + two) / 3, (2 * one - two) / 3, (2 * two - one) / 3]
-    return np.vstack([*limbs, vectors[2:]])
+    one, two, *chest = _DOWER * [1.0, 1.0, -1.0]  # Frank's z axis points to the back
+    right = -(one + two) / 3
+    left = (2 * one - two) / 3
+    foot = (2 * two - one) / 3
+    return np.vstack([right, left, foot, *chest])
 
 
 def lead_matrix() -> np.ndarray:
@@ -51,14 +50,17 @@ def lead_matrix() -> np.ndarray:
     >>> bool(np.allclose(leads[2], leads[1] - leads[0]))  # III = II - I
     True
     """
-    matrix = np.zeros((len(STANDARD_12), N_ELECTRODES))
-    right, left, foot = np.eye(N_ELECTRODES)[:3]
-    matrix[0:3] = left - right, foot - right, foot - left
-    matrix[3] = right - (left + foot) / 2
-    matrix[4] = left - (right + foot) / 2
-    matrix[5] = foot - (right + left) / 2
-    matrix[6:] = np.eye(N_ELECTRODES)[3:] - (right + left + foot) / 3
-    return matrix
+    right, left, foot, *chest = np.eye(N_ELECTRODES)
+    wilson = (right + left + foot) / 3
+    limbs = [
+        left - right,  # I
+        foot - right,  # II
+        foot - left,  # III
+        right - (left + foot) / 2,  # aVR
+        left - (right + foot) / 2,  # aVL
+        foot - (right + left) / 2,  # aVF
+    ]
+    return np.vstack([limbs, chest - wilson])
 
 
 def project(matrix: np.ndarray, signals: np.ndarray) -> np.ndarray:
@@ -82,17 +84,13 @@ def rotation(frontal: float, transverse: float, sagittal: float) -> np.ndarray:
         transverse: turns the heart to the front, which moves R > S towards V1.
         sagittal: turns the feet direction towards the front.
     """
-    return (
-        _plane_rotation(0, 1, frontal)
-        @ _plane_rotation(0, 2, transverse)
-        @ _plane_rotation(1, 2, sagittal)
-    )
-
-
-def _plane_rotation(first: int, second: int, angle: float) -> np.ndarray:
-    """Return the rotation of axis ``first`` towards axis ``second``."""
     matrix = np.eye(3)
-    matrix[first, first] = matrix[second, second] = np.cos(angle)
-    matrix[second, first] = np.sin(angle)
-    matrix[first, second] = -np.sin(angle)
+    # Rotations of the first axis towards the second: x to y, x to z, y to z.
+    planes = ((0, 1, frontal), (0, 2, transverse), (1, 2, sagittal))
+    for first, second, angle in planes:
+        turn = np.eye(3)
+        turn[first, first] = turn[second, second] = np.cos(angle)
+        turn[second, first] = np.sin(angle)
+        turn[first, second] = -np.sin(angle)
+        matrix = matrix @ turn
     return matrix

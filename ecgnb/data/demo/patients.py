@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
 from ecgnb.core.errors import ConfigError
 
@@ -28,7 +30,8 @@ SUBTYPES: dict[str, dict[str, float]] = {
 }
 # Classes of twenty consecutive patients, in random order: a small cohort has every
 # class too.
-_BLOCK = ("NORM",) * 7 + ("OTHER",) * 4 + ("AF",) * 3 + ("BBB",) * 3 + ("MI",) * 3
+_PER_BLOCK = {"NORM": 7, "OTHER": 4, "AF": 3, "BBB": 3, "MI": 3}
+_BLOCK = tuple(Counter(_PER_BLOCK).elements())
 _RECORDINGS_SHARE = (0.45, 0.75, 0.9, 1.0)  # cumulative: 1, 2, 3 or 4 recordings
 _SAME_DIAGNOSIS = 0.85  # probability that a recording shows the patient's class
 # Subtypes that a borderline normal recording may resemble.
@@ -88,8 +91,8 @@ class DemoConfig:
         for name, (low, high) in _LIMITS.items():
             value = getattr(self, name)
             kind = type(getattr(DemoConfig, name))  # int or float, of the default
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not low <= value <= high or value != kind(value):
+            is_number = type(value) is not bool and isinstance(value, int | float)
+            if not is_number or not low <= value <= high or value != kind(value):
                 noun = "a whole number" if kind is int else "a number"
                 raise ConfigError(
                     f"demo {name} is {value!r}; use {noun} from {low:g} to {high:g}."
@@ -169,14 +172,14 @@ class Case:
     borderline: bool
 
 
-def generator(config: DemoConfig, stream: int, number: int = 0) -> np.random.Generator:
+def generator(config: DemoConfig, stream: int, number: int = 0) -> Generator:
     """Return the random generator of one stream and one patient or recording."""
     return np.random.default_rng([config.seed, stream, number])
 
 
 def lognormal(
-    rng: np.random.Generator, median: Any, sigma: float, size: int | None = None
-) -> np.ndarray:
+    rng: Generator, median: Any, sigma: float, size: int | None = None
+) -> Any:
     """Draw log-normal numbers: ``median`` times the exponential of a normal number."""
     return median * np.exp(sigma * rng.standard_normal(size))
 
@@ -194,6 +197,7 @@ def plan_case(index: int, config: DemoConfig) -> Case:
     """Draw the patient and the diagnosis of recording ``index``."""
     rng = generator(config, _CASE, index)
     patient = _plan_patient(_patient_number(index, config), config)
+    # All five in one draw, so that none depends on which of them are used.
     usual, other, faint, amount, twin = rng.random(5)
     label = patient.label
     if usual >= _SAME_DIAGNOSIS:
@@ -216,9 +220,13 @@ def plan_case(index: int, config: DemoConfig) -> Case:
 
 
 def _severity(label: str, borderline: bool, amount: float) -> float:
+    if label == "NORM" and not borderline:
+        return 0.0
     if label == "NORM":
-        return 0.1 + 0.3 * amount if borderline else 0.0
-    return 0.2 + 0.35 * amount if borderline else 0.75 + 0.5 * amount
+        return 0.1 + 0.3 * amount
+    if borderline:
+        return 0.2 + 0.35 * amount
+    return 0.75 + 0.5 * amount
 
 
 def _mapped_label(label: str, index: int, config: DemoConfig) -> str:
@@ -237,7 +245,8 @@ def _patient_number(index: int, config: DemoConfig) -> int:
     """
     draws = generator(config, _COUNTS).random(index + 1)
     counts = 1 + np.searchsorted(_RECORDINGS_SHARE, draws, side="right")
-    return int(np.searchsorted(np.cumsum(counts), index, side="right"))
+    last_of_patient = np.cumsum(counts)
+    return int(np.searchsorted(last_of_patient, index, side="right"))
 
 
 def _plan_patient(number: int, config: DemoConfig) -> Patient:
@@ -252,15 +261,12 @@ def _plan_patient(number: int, config: DemoConfig) -> Patient:
         age=int(np.clip(rng.normal(mean_age, 14), 18, 94)),
         sex="female" if rng.random() < 0.48 else "male",
         label=label,
-        subtypes={
-            name: str(rng.choice(list(shares), p=list(shares.values())))
-            for name, shares in SUBTYPES.items()
-        },
+        subtypes=_draw_subtypes(rng),
         angles=np.radians([15.0, 11.0, 9.0]) * _bounded_normal(rng, 3),
-        gain=float(np.exp(0.24 * _bounded_normal(rng, 1)[0])),
+        gain=np.exp(0.24 * _bounded_normal(rng)),
         chest_gains=np.exp(0.18 * _bounded_normal(rng, 6)),
-        rate=float(np.clip(rng.normal(71, 9), 56, 93)),
-        pr=float(np.clip(rng.normal(0.155, 0.015), 0.125, 0.188)),
+        rate=np.clip(rng.normal(71, 9), 56, 93),
+        pr=np.clip(rng.normal(0.155, 0.015), 0.125, 0.188),
         wave_gains=np.exp(0.18 * _bounded_normal(rng, (10, 3))),
         wave_shifts=0.10 * _bounded_normal(rng, (10, 3)),
         wave_times=np.exp([0.08, 0.05, 0.04] * _bounded_normal(rng, 3)),
@@ -268,8 +274,14 @@ def _plan_patient(number: int, config: DemoConfig) -> Patient:
     )
 
 
-def _bounded_normal(
-    rng: np.random.Generator, size: int | tuple[int, ...]
-) -> np.ndarray:
+def _draw_subtypes(rng: Generator) -> dict[str, str]:
+    subtypes = {}
+    for label, frequencies in SUBTYPES.items():
+        names = list(frequencies)
+        subtypes[label] = str(rng.choice(names, p=list(frequencies.values())))
+    return subtypes
+
+
+def _bounded_normal(rng: Generator, size: int | tuple[int, ...] | None = None) -> Any:
     """Draw normal numbers within 2 sd; the tails would be another diagnosis."""
     return np.clip(rng.standard_normal(size), -2, 2)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import tau
 
 import numpy as np
+from numpy.random import Generator
 
 from ecgnb.data.demo.patients import Case, lognormal
 
@@ -14,6 +15,8 @@ from ecgnb.data.demo.patients import Case, lognormal
 LEAD_IN = 3.0
 #: Seconds from the onset of a normal QRS complex to its R peak.
 QRS_ONSET_TO_PEAK = 0.045
+# Growth of the PR interval up to a dropped beat, in seconds.
+_WENCKEBACH = np.array([0.0, 0.075, 0.115, 0.14, 0.155, 0.165, 0.165])
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Breathing:
 
     def at(self, seconds: np.ndarray | float) -> np.ndarray:
         """Return the lung volume, scaled to -1..1, at times in seconds."""
-        return np.sin(tau * self.hertz * np.asarray(seconds) + self.phase)
+        angle = tau * self.hertz * seconds
+        return np.sin(angle + self.phase)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +51,14 @@ class Rhythm:
     fibrillates: bool = False
 
 
-def draw_breathing(rng: np.random.Generator) -> Breathing:
+def draw_breathing(rng: Generator) -> Breathing:
     """Draw a respiration of 9 to 24 breaths per minute."""
-    hertz = float(rng.uniform(0.15, 0.4))
-    return Breathing(hertz, phase=float(rng.uniform(0, tau)))
+    hertz = rng.uniform(0.15, 0.4)
+    return Breathing(hertz, phase=rng.uniform(0, tau))
 
 
 def make_rhythm(
-    case: Case, seconds: float, breathing: Breathing, rng: np.random.Generator
+    case: Case, seconds: float, breathing: Breathing, rng: Generator
 ) -> Rhythm:
     """Draw the rhythm of a recording of ``seconds`` seconds."""
     if case.true_label == "AF":
@@ -67,14 +71,15 @@ def make_rhythm(
     return _conducted(case, p_waves, rng)
 
 
-def heart_rate(case: Case, rng: np.random.Generator) -> float:
+def heart_rate(case: Case, rng: Generator) -> float:
     """Draw beats per minute; the rate of one person varies between recordings."""
-    usual = float(lognormal(rng, case.patient.rate, 0.07))
+    usual = lognormal(rng, case.patient.rate, 0.07)
     amount = case.severity * rng.uniform(0.8, 1.2)
-    if case.true_label == "NORM" and case.resembles == "af_controlled":
-        return usual
-    if case.true_label == "NORM" and case.resembles == "sinus_tachycardia":
-        return 92 + 18 * amount
+    if case.true_label == "NORM":
+        if case.resembles == "af_controlled":
+            return usual
+        if case.resembles == "sinus_tachycardia":
+            return 92 + 18 * amount
     rates = {
         "sinus_tachycardia": 99 + 33 * amount,
         "sinus_bradycardia": 60 - 15 * amount,
@@ -85,16 +90,17 @@ def heart_rate(case: Case, rng: np.random.Generator) -> float:
         "pvc": min(usual, 90.0),
     }
     rate = rates.get(case.resembles, np.clip(usual, 55, 97))
-    return float(np.clip(rate, 34, 175))
+    return np.clip(rate, 34, 175)
 
 
 def _sinus_node(
-    case: Case, seconds: float, breathing: Breathing, rng: np.random.Generator
+    case: Case, seconds: float, breathing: Breathing, rng: Generator
 ) -> np.ndarray:
     """Return onsets of P waves: a mean rate with the three known modulations."""
     mean = 60 / heart_rate(case, rng)
     # Respiratory sinus arrhythmia decreases with age.
-    youth = np.clip((75 - case.patient.age) / 50, 0.1, 1.0)
+    youth = (75 - case.patient.age) / 50
+    youth = np.clip(youth, 0.1, 1.0)
     respiratory = mean * youth * rng.uniform(0.01, 0.06)
     if case.true_label == "NORM" and case.resembles == "af_controlled":
         respiratory += 0.3 * case.severity  # a marked sinus arrhythmia
@@ -104,47 +110,50 @@ def _sinus_node(
     times = []
     while time < seconds + 1:
         times.append(time)
-        change = respiratory * breathing.at(time)
-        change = change + mayer * np.sin(0.1 * tau * time + phase)
-        interval = mean + float(change) + 0.008 * mean * rng.standard_normal()
-        time += max(interval, 0.3)
+        pressure = np.sin(0.1 * tau * time + phase)
+        change = respiratory * breathing.at(time) + mayer * pressure
+        jitter = 0.008 * mean * rng.standard_normal()
+        time += max(mean + change + jitter, 0.3)
     return np.array(times)
 
 
 def _pr_interval(case: Case, p_waves: np.ndarray) -> float:
     """Return seconds from P onset to QRS onset; shorter at high rates."""
-    rate = 60 / float(np.diff(p_waves).mean())
-    usual = float(np.clip(case.patient.pr - 0.0005 * (rate - 70), 0.115, 0.192))
+    rate = 60 / np.diff(p_waves).mean()
+    usual = case.patient.pr - 0.0005 * (rate - 70)  # 5 ms per 10 beats per minute
+    usual = np.clip(usual, 0.115, 0.192)
     if case.resembles == "av_block_1":
         return max(usual, 0.185) + 0.075 * case.severity
     return usual
 
 
-def _conducted(case: Case, p_waves: np.ndarray, rng: np.random.Generator) -> Rhythm:
+def _conducted(case: Case, p_waves: np.ndarray, rng: Generator) -> Rhythm:
     """Return a rhythm in which a QRS complex follows every P wave."""
-    pr = _pr_interval(case, p_waves) + 0.002 * rng.standard_normal(len(p_waves))
+    jitter = 0.002 * rng.standard_normal(len(p_waves))
+    pr = _pr_interval(case, p_waves) + jitter
     return _supraventricular(p_waves + pr + QRS_ONSET_TO_PEAK, p_waves)
 
 
-def _second_degree_block(
-    case: Case, p_waves: np.ndarray, rng: np.random.Generator
-) -> Rhythm:
+def _second_degree_block(case: Case, p_waves: np.ndarray, rng: Generator) -> Rhythm:
     """Return a rhythm with dropped beats.
 
     PR grows before the drop in Mobitz I (Wenckebach) and is constant in Mobitz II.
     """
     wenckebach = rng.random() < 0.6
-    cycle = int(rng.integers(3, 6)) if case.severity > 0.6 else 7
-    position = (np.arange(len(p_waves)) + int(rng.integers(cycle))) % cycle
-    growth = np.array([0.0, 0.075, 0.115, 0.14, 0.155, 0.165]) * wenckebach  # seconds
-    pr = _pr_interval(case, p_waves) + 0.01 + growth[np.minimum(position, 5)]
+    cycle = 7  # P waves up to a dropped beat
+    if case.severity > 0.6:
+        cycle = int(rng.integers(3, 6))
+    first = rng.integers(cycle)
+    position = (first + np.arange(len(p_waves))) % cycle
+    pr = _pr_interval(case, p_waves) + 0.01
+    if wenckebach:
+        pr = pr + _WENCKEBACH[position]
     beats = p_waves + pr + QRS_ONSET_TO_PEAK
-    return _supraventricular(beats[position < cycle - 1], p_waves)
+    conducted = position < cycle - 1
+    return _supraventricular(beats[conducted], p_waves)
 
 
-def _with_premature_beats(
-    case: Case, p_waves: np.ndarray, rng: np.random.Generator
-) -> Rhythm:
+def _with_premature_beats(case: Case, p_waves: np.ndarray, rng: Generator) -> Rhythm:
     """Return a rhythm in which premature ventricular beats replace some sinus beats.
 
     The sinus node continues undisturbed and its next impulse meets a refractory heart.
@@ -152,40 +161,55 @@ def _with_premature_beats(
     intervals apart.
     """
     beats = _conducted(case, p_waves, rng).beats
-    inside = np.flatnonzero((p_waves > 0.3) & (beats < p_waves[-1] - 2.2))
-    chosen = inside[int(rng.integers(len(inside) // 2 + 1))]
-    if case.severity > 0.6:  # bigeminy, trigeminy or fewer
-        step = int(rng.choice([2, 3, 4, 6], p=[0.15, 0.2, 0.35, 0.3]))
-        chosen = inside[(inside >= chosen) & ((inside - chosen) % step == 0)]
+    is_inside = (p_waves > 0.3) & (beats < p_waves[-1] - 2.2)
+    inside = np.flatnonzero(is_inside)
+    number = rng.integers(len(inside) // 2 + 1)
+    first = inside[number]
     ectopic = np.zeros(len(beats), dtype=bool)
-    ectopic[chosen] = True
-    rr = np.diff(beats, prepend=2 * beats[0] - beats[1])
-    coupling = rng.uniform(0.55, 0.72) + 0.08 * (1 - min(case.severity, 1.0))
-    early = (1 - coupling) * rr * rng.uniform(0.97, 1.03, len(beats))
+    ectopic[first] = True
+    if case.severity > 0.6:  # bigeminy, trigeminy or fewer
+        step = rng.choice([2, 3, 4, 6], p=[0.15, 0.2, 0.35, 0.3])
+        ectopic[inside[number::step]] = True
+    rr = _rr_intervals(beats)
+    # Fraction of the interval after which the premature beat comes.
+    coupling = rng.uniform(0.55, 0.72)
+    coupling += 0.08 * (1 - min(case.severity, 1.0))
+    jitter = rng.uniform(0.97, 1.03, len(beats))
+    early = (1 - coupling) * rr * jitter
     beats[ectopic] -= early[ectopic]
     return Rhythm(beats, ectopic, rr, p_waves[~ectopic])
 
 
-def _fibrillation(case: Case, seconds: float, rng: np.random.Generator) -> Rhythm:
+def _fibrillation(case: Case, seconds: float, rng: Generator) -> Rhythm:
     """Return an irregularly irregular rhythm: independent gamma-distributed intervals.
 
     The refractory time of the AV node is the lower bound of an interval.
     """
     mean = 60 / heart_rate(case, rng)
-    variation = 0.10 + 0.13 * min(case.severity, 1.1) * rng.uniform(0.9, 1.2)
+    irregular = 0.13 * min(case.severity, 1.1)
+    variation = 0.10 + irregular * rng.uniform(0.9, 1.2)
     shortest = 0.45 * mean
-    shape = ((mean - shortest) / (variation * mean)) ** 2
-    n = int((seconds + LEAD_IN + 1) / mean * 1.5) + 10
-    rr = shortest + rng.gamma(shape, (mean - shortest) / shape, n)
+    excess = mean - shortest
+    shape = (excess / (variation * mean)) ** 2
+    expected = (seconds + LEAD_IN + 1) / mean
+    n = int(expected * 1.5) + 10  # more than are needed
+    rr = shortest + rng.gamma(shape, excess / shape, n)
     beats = -LEAD_IN + np.cumsum(rr)
-    keep = beats < seconds + 1
+    beats = beats[beats < seconds + 1]
     # The action potential adapts to several beats, not to the last interval alone.
-    intervals = (0.4 * rr + 0.6 * mean)[keep]
-    ectopic = np.zeros(len(intervals), dtype=bool)
-    return Rhythm(beats[keep], ectopic, intervals, np.empty(0), fibrillates=True)
+    intervals = 0.4 * rr[: len(beats)] + 0.6 * mean
+    ectopic = np.zeros(len(beats), dtype=bool)
+    return Rhythm(beats, ectopic, intervals, np.empty(0), fibrillates=True)
 
 
 def _supraventricular(beats: np.ndarray, p_waves: np.ndarray) -> Rhythm:
-    rr = np.diff(beats, prepend=2 * beats[0] - beats[1])
-    intervals = 0.4 * rr + 0.6 * float(np.median(rr))
-    return Rhythm(beats, np.zeros(len(beats), dtype=bool), intervals, p_waves)
+    rr = _rr_intervals(beats)
+    intervals = 0.4 * rr + 0.6 * np.median(rr)
+    ectopic = np.zeros(len(beats), dtype=bool)
+    return Rhythm(beats, ectopic, intervals, p_waves)
+
+
+def _rr_intervals(beats: np.ndarray) -> np.ndarray:
+    """Return the interval before each beat; the first beat has that of the second."""
+    before = 2 * beats[0] - beats[1]
+    return np.diff(beats, prepend=before)

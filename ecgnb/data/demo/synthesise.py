@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from math import tau
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
-from ecgnb.data.demo.beats import QRS, WAVES, Beat, P, ectopic_beat, sinus_beat
+from ecgnb.data.demo.beats import (
+    QRS,
+    WAVES,
+    Beat,
+    P,
+    bounds,
+    ectopic_beat,
+    sinus_beat,
+)
 from ecgnb.data.demo.lead_vectors import (
     electrode_field,
     lead_matrix,
@@ -65,19 +75,23 @@ def synthesise(index: int, config: DemoConfig | None = None) -> Recording:
     breathing = draw_breathing(rng)
     rhythm = make_rhythm(case, config.seconds, breathing, rng)
     sinus = sinus_beat(case, _infarct_age(case, rng))
-    waves, bounds = _waves_in_time(rhythm, sinus, ectopic_beat(case), rng)
+    ectopic = ectopic_beat(case)
+    waves, bounds_of = _waves_in_time(rhythm, sinus, ectopic, rng)
     vector = render(waves, config.n_samples, config.fs)
     seconds = np.arange(config.n_samples) / config.fs
     if rhythm.fibrillates:
         vector += _fibrillatory_waves(seconds, case, rng)
     # The filling of the lungs changes the amplitude by 1 to 6 %.
-    vector *= 1 + rng.uniform(0.01, 0.06) * breathing.at(seconds)
-    potentials = project(_patient_field(case.patient, rng), vector)
-    noise = electrode_noise(config.n_samples, config.fs, breathing, rng)
+    depth = rng.uniform(0.01, 0.06)
+    vector *= 1 + depth * breathing.at(seconds)
+    field = _patient_field(case.patient, rng)
+    potentials = project(field, vector)
+    noise = electrode_noise(seconds, breathing, rng)
     potentials += config.noise * noise
-    steps = to_adc(project(lead_matrix(), potentials))
+    leads = project(lead_matrix(), potentials)
+    signal = to_adc(leads) / ADC_PER_MV
     return Recording(
-        signal=(steps / ADC_PER_MV).astype(np.float32),
+        signal=signal.astype(np.float32),
         fs=config.fs,
         leads=STANDARD_12,
         record_id=case.record_id,
@@ -91,7 +105,7 @@ def synthesise(index: int, config: DemoConfig | None = None) -> Recording:
             "severity": case.severity,
             "age": case.patient.age,
             "sex": case.patient.sex,
-            **_landmarks(rhythm, bounds, vector, config.fs),
+            **_landmarks(rhythm, bounds_of, vector, config.fs),
         },
     )
 
@@ -116,120 +130,127 @@ def render(waves: np.ndarray, n_samples: int, fs: float) -> np.ndarray:
     Returns:
         float64 ``[3, n_samples]`` in mV.
     """
-    peak, rise, fall = waves[:, 0:1], waves[:, 1:2], waves[:, 2:3]
+    peak, rise, fall = waves.T[:3, :, None]  # each [n, 1]
     first = np.ceil((peak - rise) * fs).astype(np.int64)
-    width = int(np.ceil((rise + fall).max() * fs)) + 1
-    samples = first + np.arange(width)
+    longest = (rise + fall).max()
+    width = math.ceil(longest * fs) + 1
+    samples = first + np.arange(width)  # [n, width]
     offset = samples / fs - peak
-    phase = offset / np.where(offset < 0, rise, fall)
-    shape = np.where(np.abs(phase) < 1, 0.5 + 0.5 * np.cos(np.pi * phase), 0.0)
-    shape[(samples < 0) | (samples >= n_samples)] = 0
-    samples = np.clip(samples, 0, n_samples - 1).ravel()
+    side = np.where(offset < 0, rise, fall)
+    phase = offset / side
+    shape = 0.5 + 0.5 * np.cos(np.pi * phase)
+    inside = np.clip(samples, 0, n_samples - 1)
+    shape[abs(phase) >= 1] = 0
+    shape[samples != inside] = 0
     vector = np.empty((3, n_samples))
-    for axis in range(3):
-        amplitude = waves[:, 3 + axis, None]  # mV
-        vector[axis] = np.bincount(samples, (shape * amplitude).ravel(), n_samples)
+    for axis, amplitude in enumerate(waves.T[3:, :, None]):
+        values = shape * amplitude  # mV
+        vector[axis] = np.bincount(inside.ravel(), values.ravel(), n_samples)
     return vector
 
 
 def _waves_in_time(
-    rhythm: Rhythm, sinus: Beat, ectopic: Beat, rng: np.random.Generator
+    rhythm: Rhythm, sinus: Beat, ectopic: Beat, rng: Generator
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return all waves ``[n, 6]`` and the bounds of P, QRS and T ``[n, 2]`` in s."""
-    beats, complexes = [], []
+    templates, complexes = [], []
     for is_ectopic, interval in zip(rhythm.ectopic, rhythm.intervals, strict=True):
         beat = ectopic if is_ectopic else sinus
-        beats.append(beat.at_interval(interval))
+        templates.append(beat.at_interval(interval))
         complexes.append(beat.qrs)
-    ventricles = np.stack(beats)[:, QRS.start :]  # P waves have times of their own
-    ventricles[:, :, 0] += rhythm.beats[:, None]
-    ventricles[:, :, 3:] *= 1 + 0.015 * rng.standard_normal((len(beats), 1, 1))
+    beats = np.array(templates)  # [n_beats, 10, 6]
+    r_peaks = rhythm.beats[:, None]
+    beats[:, :, 0] += r_peaks
+    # Breathing and filling of the heart change each beat a little.
+    gains = 1 + 0.015 * rng.standard_normal(len(beats))
+    beats[:, :, 3:] *= gains[:, None, None]
+    ventricles = beats[:, QRS.start :]  # P waves have times of their own
     atria = np.repeat(sinus.waves[None, P], len(rhythm.p_waves), axis=0)
     atria[:, :, 0] += rhythm.p_waves[:, None]
-    waves = np.concatenate([atria.reshape(-1, 6), ventricles.reshape(-1, 6)])
-    t_wave = ventricles[:, WAVES.index("T") - QRS.start]
-    bounds = {
-        "P": np.stack([_onsets(atria).min(1), _ends(atria).max(1)], axis=1),
-        "QRS": rhythm.beats[:, None] + np.array(complexes),
-        "T": np.stack([_onsets(t_wave), _ends(t_wave)], axis=1),
+    t_wave = WAVES.index("T")
+    bounds_of = {
+        "P": bounds(atria),
+        "QRS": r_peaks + np.array(complexes),
+        "T": bounds(beats[:, t_wave : t_wave + 1]),
     }
-    return waves[np.abs(waves[:, 3:]).max(axis=1) > 0], bounds
+    waves = np.concatenate([*atria, *ventricles])
+    size = abs(waves[:, 3:]).max(axis=1)
+    return waves[size > 0], bounds_of
 
 
-def _onsets(waves: np.ndarray) -> np.ndarray:
-    return waves[..., 0] - waves[..., 1]
-
-
-def _ends(waves: np.ndarray) -> np.ndarray:
-    return waves[..., 0] + waves[..., 2]
-
-
-def _infarct_age(case: Case, rng: np.random.Generator) -> float:
+def _infarct_age(case: Case, rng: Generator) -> float:
     """Draw the evolution of an infarct, 0 (fresh) to 1 (old).
 
     Other classes draw a number too, so that the generator is in a similar state.
     """
     if case.true_label == "MI":
-        return float(rng.beta(0.7, 1.2))
-    return 0.5 * float(rng.random())
+        return rng.beta(0.7, 1.2)
+    return 0.5 * rng.random()
 
 
-def _fibrillatory_waves(
-    seconds: np.ndarray, case: Case, rng: np.random.Generator
-) -> np.ndarray:
+def _fibrillatory_waves(seconds: np.ndarray, case: Case, rng: Generator) -> np.ndarray:
     """Return the vector of fibrillating atria ``[3, n_samples]`` in mV.
 
     4-9 Hz with changing frequency and amplitude; strongest in V1 and II.
     """
-    direction = np.array([-0.30, 0.65, 0.75]) + 0.12 * rng.standard_normal(3)
+    direction = np.array([-0.30, 0.65, 0.75])
+    direction += 0.12 * rng.standard_normal(3)
     hertz = rng.uniform(4.6, 8.0)
-    log_size = np.clip(rng.normal(np.log(0.042), 0.4), -3.9, -2.75)  # mV
-    size = float(np.exp(log_size)) * min(0.4 + 0.6 * case.severity, 1.1)
+    log_size = rng.normal(np.log(0.042), 0.4)
+    size = np.exp(np.clip(log_size, -3.9, -2.75))  # 0.02 to 0.064 mV
+    size *= min(0.4 + 0.6 * case.severity, 1.1)
     shift = np.zeros_like(seconds)
     swell = np.ones_like(seconds)
     for slow in rng.uniform(0.15, 0.9, 3):
         angle = tau * slow * seconds
-        depth = rng.uniform(0.3, 0.9)
-        shift += depth * np.sin(angle + rng.uniform(0, tau))
-        swell += 0.2 * np.sin(angle + rng.uniform(0, tau))
+        depth = rng.uniform(0.3, 0.9)  # radians
+        first, second = rng.uniform(0, tau, 2)
+        shift += depth * np.sin(angle + first)
+        swell += 0.2 * np.sin(angle + second)
     phase = tau * hertz * seconds + shift
-    pointed = np.sin(phase) + 0.28 * np.sin(2 * phase + 0.6)  # as in flutter
+    harmonic = np.sin(2 * phase + 0.6)
+    pointed = np.sin(phase) + 0.28 * harmonic  # as in flutter
+    waves = np.outer(direction, pointed)
+    # A slower one in another direction: the vector turns.
     second_direction = direction[[1, 2, 0]] * 0.25
-    waves = direction[:, None] * pointed
-    waves = waves + second_direction[:, None] * np.sin(0.93 * phase + 1)
+    slower = np.sin(0.93 * phase + 1)
+    waves += np.outer(second_direction, slower)
     return size * swell * waves
 
 
-def _patient_field(patient: Patient, rng: np.random.Generator) -> np.ndarray:
+def _patient_field(patient: Patient, rng: Generator) -> np.ndarray:
     """Return the lead field ``[9, 3]`` of a patient's electrodes.
 
     Position of the heart and of the electrodes vary a little between recordings.
     """
-    angles = patient.angles + np.radians(2.0) * rng.standard_normal(3)
+    turn = np.radians(2.0) * rng.standard_normal(3)
+    angles = patient.angles + turn
     field = electrode_field() @ rotation(*angles)
-    gains = lognormal(rng, patient.chest_gains, 0.04, 6)
-    field[3:] *= gains[:, None]
+    chest_gains = lognormal(rng, patient.chest_gains, 0.04, 6)
+    field[3:] *= chest_gains[:, None]
     return field
 
 
 def _landmarks(
-    rhythm: Rhythm, bounds: dict[str, np.ndarray], vector: np.ndarray, fs: float
+    rhythm: Rhythm, bounds_of: dict[str, np.ndarray], vector: np.ndarray, fs: float
 ) -> dict[str, Any]:
     """Return waves and R peaks in samples; only waves that are completely recorded.
 
     The R peak is the sample at which the vector is longest.
     """
     waves = {}
-    for name, times in bounds.items():
+    for name, times in bounds_of.items():
         samples = np.rint(times * fs).astype(np.int64)
-        inside = (samples[:, 0] >= 0) & (samples[:, 1] < vector.shape[1])
+        first, last = samples.T
+        inside = (first >= 0) & (last < vector.shape[1])
         waves[name] = samples[inside]
         if name == "QRS":
             ectopic = rhythm.ectopic[inside]
     length = np.linalg.norm(vector, axis=0)
     peaks = []
     for start, stop in waves["QRS"]:
-        peaks.append(start + int(np.argmax(length[start : stop + 1])))
+        complex_ = length[start : stop + 1]
+        peaks.append(start + complex_.argmax())
     return {
         "beats": np.array(peaks, dtype=np.int64),
         "ectopic": ectopic,

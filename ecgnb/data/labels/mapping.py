@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,31 +55,31 @@ class Coverage:
 
     def table(self) -> pd.DataFrame:
         """Return a table with the columns ``what``, ``count`` and ``note``."""
-        rows = [
-            ("recordings found", self.n_records, ""),
-            ("with a label", self.n_labelled, ""),
-        ]
+        counts = {"recordings found": self.n_records, "with a label": self.n_labelled}
         for way in WAYS:
             if way in self.ways:
-                rows.append((f"found by {way}", self.ways[way], ""))
-        rows += [
-            ("without a label: OTHER", self.n_other, ""),
-            ("without a label: dropped", self.n_dropped, ""),
-        ]
+                counts[f"found by {way}"] = self.ways[way]
+        counts["without a label: OTHER"] = self.n_other
+        counts["without a label: dropped"] = self.n_dropped
+        unknown = self.unknown["record_id"].tolist()
+        notes = {"rows of unknown recordings": first_few(unknown)}
         if self.n_ambiguous:
-            note = "dropped: give paths in the mapping, or keep one rate"
-            rows.append(("ambiguous names", self.n_ambiguous, note))
+            counts["ambiguous names"] = self.n_ambiguous
+            notes["ambiguous names"] = (
+                "dropped: give paths in the mapping, or keep one rate"
+            )
         for name, count in self.not_classes.items():
-            rows.append((f"label {name!r} is no class", count, "recordings"))
-        unknown = first_few(self.unknown["record_id"].tolist())
-        rows += [
-            ("rows of the mapping", self.n_rows, ""),
-            ("rows of other data sets", self.n_foreign_rows, ""),
-            ("rows of unknown recordings", len(self.unknown), unknown),
-        ]
+            what = f"label {name!r} is no class"
+            counts[what] = count
+            notes[what] = "recordings"
+        counts["rows of the mapping"] = self.n_rows
+        counts["rows of other data sets"] = self.n_foreign_rows
+        counts["rows of unknown recordings"] = len(unknown)
         for name, count in self.classes.items():
-            rows.append((f"class {name}", count, ""))
-        return pd.DataFrame(rows, columns=["what", "count", "note"])
+            counts[f"class {name}"] = count
+        table = pd.DataFrame({"what": list(counts), "count": list(counts.values())})
+        table["note"] = [notes.get(what, "") for what in counts]
+        return table
 
 
 def apply_mapping(
@@ -113,7 +114,7 @@ def apply_mapping(
     if unmapped not in ("other", "drop"):
         raise ConfigError(f"unmapped is {unmapped!r}; give 'other' or 'drop'.")
     texts, not_classes_of = _normalise_labels(mapping["mapped_label"], classes)
-    codes, _ = pd.factorize(texts)
+    codes, _ = pd.factorize(texts)  # rows of equal labels do not contradict each other
     join, foreign = _join(manifest, mapping, codes)
     matched = join.row >= 0
     if len(manifest) and not matched.any():
@@ -121,18 +122,15 @@ def apply_mapping(
     rows = join.row[matched]
     keep = matched
     if unmapped == "other" and OTHER in classes:
-        keep = ~join.ambiguous
+        keep = ~join.ambiguous  # their label may be known, so they are not OTHER
     label = np.full(len(manifest), OTHER, dtype=object)
     label[matched] = texts[rows]
     labelled = manifest.assign(label=pd.Series(label, manifest.index, dtype="str"))
     if PATIENT in mapping:
-        patients = manifest[PATIENT].fillna("").to_numpy(dtype=object, copy=True)
-        missing = matched & (patients == "")
-        mapped = mapping[PATIENT].fillna("").to_numpy(dtype=object)
-        patients[missing] = mapped[join.row[missing]]
-        labelled[PATIENT] = pd.Series(patients, manifest.index, dtype="str")
+        labelled[PATIENT] = _patients(manifest, mapping, join.row)
     labelled = labelled[keep]
-    counts = encode(labelled["label"], classes, "multilabel").sum(0, dtype=np.int64)
+    targets = encode(labelled["label"], classes, "multilabel")  # [n, n_classes]
+    counts = targets.sum(0, dtype=np.int64)
     coverage = Coverage(
         n_records=len(manifest),
         n_labelled=int(matched.sum()),
@@ -144,13 +142,24 @@ def apply_mapping(
         unknown=mapping[~join.used & ~foreign].reset_index(drop=True),
         ways=dict(Counter(join.how[matched])),
         not_classes=_count_not_classes(
-            mapping["mapped_label"].iloc[rows],
-            not_classes_of,
-            classes,
+            mapping["mapped_label"].iloc[rows], not_classes_of, classes
         ),
         classes=dict(zip(classes, counts.tolist(), strict=True)),
     )
     return labelled, coverage
+
+
+def _patients(
+    manifest: pd.DataFrame, mapping: pd.DataFrame, row: np.ndarray
+) -> pd.Series:
+    """Return the patients of the recordings, unknown ones from their ``row`` of the
+    mapping (-1 for none).
+    """
+    patients = manifest[PATIENT].fillna("").to_numpy(dtype=object, copy=True)
+    mapped = mapping[PATIENT].fillna("").to_numpy(dtype=object)
+    missing = (row >= 0) & (patients == "")
+    patients[missing] = mapped[row[missing]]
+    return pd.Series(patients, manifest.index, dtype="str")
 
 
 def _normalise_labels(
@@ -162,7 +171,7 @@ def _normalise_labels(
     by_name = {}
     for name in reversed(classes):  # the first of classes that differ only in case
         by_name[name.casefold()] = name
-    by_name.update(zip(classes, classes, strict=True))  # an exact match counts more
+    by_name |= {name: name for name in classes}  # an exact match counts more
     codes, written = factorize_labels(labels)
     not_classes: dict[str, list[str]] = {}
     texts = []
@@ -173,7 +182,7 @@ def _normalise_labels(
             class_name = by_name.get(part) or by_name.get(part.casefold())
             if class_name:
                 known.add(class_name)
-            elif part:
+            elif part and part not in unknown:
                 unknown.append(part)
         if unknown:
             not_classes[text] = unknown
@@ -185,9 +194,7 @@ def _normalise_labels(
 
 
 def _count_not_classes(
-    labels: pd.Series,
-    not_classes: dict[str, list[str]],
-    classes: Sequence[str],
+    labels: pd.Series, not_classes: dict[str, list[str]], classes: Sequence[str]
 ) -> dict[str, int]:
     """Count the recordings of labels that are no class.
 
@@ -196,7 +203,7 @@ def _count_not_classes(
     """
     counts: Counter[str] = Counter()
     for text, count in Counter(labels).items():
-        for part in dict.fromkeys(not_classes.get(text, [])):
+        for part in not_classes.get(text, []):
             counts[part] += count
     if counts and OTHER not in classes:
         names = [f"{name!r} ({count})" for name, count in counts.items()]
@@ -209,9 +216,7 @@ def _count_not_classes(
 
 
 def _join(
-    manifest: pd.DataFrame,
-    mapping: pd.DataFrame,
-    values: np.ndarray,
+    manifest: pd.DataFrame, mapping: pd.DataFrame, values: np.ndarray
 ) -> tuple[Matches, np.ndarray]:
     """Match one data set after the other.
 
@@ -223,47 +228,56 @@ def _join(
     Returns:
         The matches, and bool, one per row: whether it is of another data set.
     """
-    join = Matches(len(manifest), len(mapping))
+    join = Matches(manifest["path"].tolist(), values)
     foreign = np.ones(len(mapping), dtype=bool)
-    entries, entry_of_row = _distinct_recordings(mapping, values)
-    datasets = _dataset_keys(manifest["dataset"])
-    for dataset in dict.fromkeys(datasets):
+    table = pd.DataFrame(
+        {
+            "dataset": mapping["dataset"].map(_dataset_key),
+            "name": mapping["record_id"].map(clean),
+        },
+        dtype=object,
+    )
+    _refuse_contradictions(mapping, table, values)
+    datasets = manifest["dataset"].map(_dataset_key)
+    for dataset in datasets.unique():
         records = np.flatnonzero(datasets == dataset)
-        candidates = entries
+        is_candidate = np.ones(len(table), dtype=bool)
         if dataset not in ANONYMOUS:
-            candidates = entries[entries["dataset"].isin([dataset, ""])]
+            is_candidate = table["dataset"].isin([dataset, ""]).to_numpy()
+        rows = np.flatnonzero(is_candidate)
+        candidates = table[is_candidate]
         names = candidates["name"]
-        rows = candidates["row"].to_numpy()
-        if names.duplicated().any():  # in several data sets: their folders differ
+        if candidates.drop_duplicates()["name"].duplicated().any():
+            # in several data sets: their folders differ
             names = candidates["dataset"] + "/" + names
         part = manifest.iloc[records]
-        ids = part["record_id"].tolist()
-        paths = part["path"].tolist()
-        matches = match(ids, paths, names.tolist(), values[rows])
+        matches = match(
+            part["record_id"].tolist(),
+            part["path"].tolist(),
+            names.tolist(),
+            values[rows],
+        )
         matched = matches.row >= 0
         join.row[records[matched]] = rows[matches.row[matched]]
         join.how[records] = matches.how
         join.ambiguous[records] = matches.ambiguous
-        foreign &= ~np.isin(entry_of_row, candidates.index)
-        join.used |= np.isin(entry_of_row, candidates.index[matches.used])
+        join.used[rows] |= matches.used
+        foreign[rows] = False
     return join, foreign
 
 
-def _distinct_recordings(
-    mapping: pd.DataFrame, values: np.ndarray
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return each recording of the mapping once, and int64, one per row of the mapping,
-    the position of its recording.
+def _refuse_contradictions(
+    mapping: pd.DataFrame, table: pd.DataFrame, values: np.ndarray
+) -> None:
+    """Raise where rows of one recording have different labels.
 
-    The table has the columns ``dataset`` and ``name`` as they are compared, and
-    ``row``, the first row of the mapping.
-
-    Raises:
-        LabelError: rows of one recording contradict each other.
+    Args:
+        mapping: the rows as written, for the message.
+        table: their ``dataset`` and ``name`` as they are compared.
+        values: int64, one per row: a code of its label.
     """
-    datasets = _dataset_keys(mapping["dataset"])
-    names = mapping["record_id"].map(clean).to_numpy(dtype=object)
-    groups = group(datasets + "\0" + names, values)
+    keys = table["dataset"] + "\0" + table["name"]  # no name contains a zero byte
+    groups = group(keys.tolist(), values)
     clashes = np.flatnonzero(~groups.agree)
     if len(clashes):
         rows = mapping["record_id"] + " = " + mapping["mapped_label"]
@@ -276,27 +290,16 @@ def _distinct_recordings(
             f"{'; '.join(examples)}. Keep one row for each, with several labels "
             "joined by '|'."
         )
-    first = groups.first
-    columns = {
-        "dataset": datasets[first],
-        "name": names[first],
-        "row": first,
-    }
-    return pd.DataFrame(columns), groups.of_row
 
 
-def _dataset_keys(names: pd.Series) -> np.ndarray:
-    """Return names of data sets as compared: letters and digits in lower case."""
-    keys = {}
-    for name in names.unique():
-        keys[name] = "".join(filter(str.isalnum, name.lower()))
-    return names.map(keys).to_numpy(dtype=object)
+@functools.cache
+def _dataset_key(name: str) -> str:
+    """Return the name of a data set as compared: letters and digits in lower case."""
+    return "".join(filter(str.isalnum, name.lower()))
 
 
 def _nothing_matched(
-    manifest: pd.DataFrame,
-    mapping: pd.DataFrame,
-    ambiguous: np.ndarray,
+    manifest: pd.DataFrame, mapping: pd.DataFrame, ambiguous: np.ndarray
 ) -> LabelError:
     if ambiguous.any():
         paths = manifest["path"][ambiguous].tolist()

@@ -55,8 +55,8 @@ def read_mapping(path: str | Path) -> pd.DataFrame:
             io.StringIO(text),
             sep=separator,
             dtype="str",
-            keep_default_na=False,
-            index_col=False,
+            keep_default_na=False,  # "NA" is text
+            index_col=False,  # a separator at the end of rows adds no index
         )
     except ValueError as error:
         raise LabelError(

@@ -40,7 +40,8 @@ def clean(name: str) -> str:
     suffix = dot + extension
     if dot and (suffix in _MORE_SUFFIXES or reader_for_suffix(suffix)):
         text = stem
-    return _RATE.sub("", text.removeprefix("./")).strip("/")
+    relative = text.removeprefix("./")
+    return _RATE.sub("", relative).strip("/")
 
 
 def without_rate(name: str) -> str:
@@ -92,8 +93,10 @@ def group(keys: Sequence[str] | np.ndarray, values: np.ndarray) -> Groups:
     """Group rows by key, and compare the values (int64, one per row) of each group."""
     of_row, distinct = pd.factorize(pd.Series(keys, dtype=object))
     # keys are numbered in the order of their first rows
-    first = np.flatnonzero(~pd.Series(of_row).duplicated())
-    differs = values != values[first[of_row]]
+    is_repeated = pd.Series(of_row).duplicated()
+    first = np.flatnonzero(~is_repeated)
+    first_values = values[first]  # int64, one per key
+    differs = values != first_values[of_row]
     agree = np.ones(len(distinct), dtype=bool)
     agree[of_row[differs]] = False
     return Groups(pd.Index(distinct), of_row, first, agree)
@@ -101,6 +104,10 @@ def group(keys: Sequence[str] | np.ndarray, values: np.ndarray) -> Groups:
 
 class Matches:
     """Which row of a mapping belongs to which recording.
+
+    Args:
+        paths: files of the recordings.
+        values: int64, one per row: a code of its label.
 
     Attributes:
         row: int64, one per recording: row of the mapping, -1 for none.
@@ -110,27 +117,18 @@ class Matches:
         used: bool, one per row of the mapping: whether it matches a recording.
     """
 
-    def __init__(self, n_records: int, n_rows: int) -> None:
+    def __init__(self, paths: Sequence[str], values: np.ndarray) -> None:
+        n_records, n_rows = len(paths), len(values)
         self.row = np.full(n_records, -1, dtype=np.int64)
         self.how = np.full(n_records, "", dtype=object)
         self.ambiguous = np.zeros(n_records, dtype=bool)
         self.used = np.zeros(n_rows, dtype=bool)
-
-
-class _Matcher(Matches):
-    """Matches that are completed by one way of comparing names after the other."""
-
-    def __init__(self, paths: Sequence[str], values: np.ndarray) -> None:
-        super().__init__(len(paths), len(values))
         self._file, _ = pd.factorize(pd.Series(paths, dtype=object))
+        self._file_of_row = np.full(n_rows, -1, dtype=np.int64)
         self._values = values
-        self._file_of_row = np.full(len(values), -1, dtype=np.int64)
 
     def add(
-        self,
-        way: str,
-        keys: Sequence[str],
-        names: Sequence[str] | np.ndarray,
+        self, way: str, keys: Sequence[str], names: Sequence[str] | np.ndarray
     ) -> None:
         """Match recordings without a row by their keys (one per recording) to names.
 
@@ -142,6 +140,7 @@ class _Matcher(Matches):
         groups = group(names, self._values)
         recordings = np.flatnonzero(self.row < 0)
         open_keys = np.asarray(keys, dtype=object)[recordings]
+        # position of each recording's key among the names, -1 for none
         key_index = groups.keys.get_indexer(pd.Index(open_keys, dtype=object))
         has_key = (key_index >= 0) & (open_keys != "")
         recordings = recordings[has_key]
@@ -154,7 +153,7 @@ class _Matcher(Matches):
         n_files = pd.Series(files).groupby(keys_of_files).nunique()
         has_one_file = n_files.reindex(key_index).to_numpy() == 1
         clear = groups.agree[key_index] & has_one_file
-        self.ambiguous[recordings] = ~clear
+        self.ambiguous[recordings] = ~clear  # a looser way may still decide
         matched = recordings[clear]
         rows = groups.first[key_index[clear]]
         self.row[matched] = rows
@@ -175,29 +174,29 @@ def match(
         ids: ids of the recordings.
         paths: their files; recordings with the same file are windows of it, and may
             share a row.
-        names: distinct names in the mapping, as `clean` returns them.
+        names: names in the mapping, as `clean` returns them.
         values: int64, one per name: a code of its label; rows of equal values do not
             contradict each other.
     """
-    matches = _Matcher(paths, values)
+    matches = Matches(paths, values)
     clean_ids = list(map(clean, ids))
     matches.add("name", clean_ids, names)
     if (matches.row >= 0).all() and matches.used.all():
         return matches
     files = list(map(clean, paths))
     folders_of_name = pd.Series(names, dtype=object).str.count("/")
-    for n_folders in sorted(set(folders_of_name) - {0}, reverse=True):
+    depths = set(folders_of_name) - {0}
+    for n_folders in sorted(depths, reverse=True):  # the longest path is the strictest
         ends = []
         for file in files:
-            folders_and_name = file.split("/")[-n_folders - 1 :]
-            if len(folders_and_name) <= n_folders:
-                folders_and_name = []
-            ends.append("/".join(folders_and_name))
+            parts = file.split("/")
+            is_deep = len(parts) > n_folders
+            ends.append("/".join(parts[-n_folders - 1 :]) if is_deep else "")
         deep_names = np.where(folders_of_name == n_folders, names, "")
         matches.add("path", ends, deep_names)
     file_names = list(map(last_part, names))
-    matches.add("file name", list(map(last_part, clean_ids)), file_names)
-    matches.add("file name", list(map(last_part, files)), file_names)
+    for texts in (clean_ids, files):
+        matches.add("file name", list(map(last_part, texts)), file_names)
     short_ids = list(map(without_zeros, clean_ids))
     short_names = list(map(without_zeros, names))
     matches.add("leading zeros", short_ids, short_names)

@@ -42,8 +42,9 @@ def encode(labels: pd.Series, classes: Sequence[str], task: str) -> np.ndarray:
     """
     if task not in ("multiclass", "multilabel"):
         raise ConfigError(f"The task is {task!r}; give 'multiclass' or 'multilabel'.")
-    codes, texts = factorize_labels(labels)
-    table = np.zeros((len(texts), len(classes)), dtype=np.float32)
+    codes, texts = factorize_labels(labels)  # few texts, many recordings
+    shape = (len(texts), len(classes))
+    table = np.zeros(shape, dtype=np.float32)
     for row, text in enumerate(texts):
         parts = list(filter(None, text.split("|")))
         unknown = [part for part in parts if part not in classes]
@@ -62,7 +63,8 @@ def encode(labels: pd.Series, classes: Sequence[str], task: str) -> np.ndarray:
         table[row] = np.isin(classes, parts)
     if task == "multilabel":
         return table[codes]
-    return table.argmax(axis=1).astype(np.int64)[codes]
+    indices = table.argmax(axis=1).astype(np.int64)
+    return indices[codes]
 
 
 def factorize_labels(labels: pd.Series) -> tuple[np.ndarray, pd.Index]:

@@ -8,9 +8,9 @@ windows make up a batch, so an epoch can be entered at any batch.
 
 from __future__ import annotations
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
@@ -51,15 +51,11 @@ class Store(Protocol):
         ...
 
     def raw(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the stored numbers ``[B, n_leads, n_samples]`` and their factors to
-        mV.
-        """
+        """Return stored numbers ``[B, n_leads, n_samples]`` and factors to mV."""
         ...
 
     def valid(self, rows: np.ndarray) -> np.ndarray:
-        """Return int64 ``[B, 2]``: the first recorded sample and the one after the
-        last.
-        """
+        """Return int64 ``[B, 2]``: first recorded sample and the one after the last."""
         ...
 
 
@@ -73,31 +69,25 @@ class Batch:
             ones.
         mask: bool ``[B, n_samples]``, true where a sample was recorded and not padded.
         index: int64 ``[B]`` rows of the store.
+        n_local: records that count: ``B``, or 0 for a record that an empty rank
+            borrowed.
+        n_global: records of the batch over all ranks.
         metadata: further tensors, one row per record: ``patient`` int64 ``[B]`` where
             the loader knows patients.
         windows: float32 ``[B, V, n_leads, window_samples]``, V windows of each record,
             or None from a loader without windows.
         window_mask: bool ``[B, V, window_samples]``, the mask of the windows.
-        n_local: records that count: ``B``, or 0 for a record that an empty rank
-            borrowed.
-        n_global: records of the batch over all ranks.
     """
 
     signal: Tensor
     target: Tensor
     mask: Tensor
     index: Tensor
+    n_local: int
+    n_global: int
     metadata: dict[str, Tensor] = field(default_factory=dict)
     windows: Tensor | None = None
     window_mask: Tensor | None = None
-    n_local: int = -1
-    n_global: int = -1
-
-    def __post_init__(self) -> None:
-        if self.n_local < 0:
-            self.n_local = len(self.index)
-        if self.n_global < 0:
-            self.n_global = self.n_local
 
     def __len__(self) -> int:
         return len(self.index)
@@ -192,9 +182,7 @@ class Loader:
         return count_batches(len(self.rows), self.batch_size, self.world_size)
 
     def batch_rows(self, epoch: int, batch: int) -> np.ndarray:
-        """Return the store rows of one batch over all ranks, int64 ``[n_global]``,
-        without reading a signal.
-        """
+        """Return the store rows of one batch over all ranks, int64 ``[n_global]``."""
         size = self.batch_size * self.world_size
         first = batch * size
         positions = self._order(epoch)[first : first + size]
@@ -212,7 +200,8 @@ class Loader:
 
     def not_finite(self, rows: np.ndarray) -> np.ndarray:
         """Return those of ``rows`` whose signals contain NaN or infinities."""
-        is_finite = np.isfinite(self.store.read(rows)).all(axis=(1, 2))
+        signal = self.store.read(rows)
+        is_finite = np.isfinite(signal).all(axis=(1, 2))
         return rows[~is_finite]
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Generator[Batch, None, None]:
@@ -222,11 +211,12 @@ class Loader:
         iterator early ends the reading thread.
         """
         order = self._order(epoch)
-        parts = [self.part(number) for number in range(start_batch, len(self))]
+        parts = [self.part(batch) for batch in range(start_batch, len(self))]
         pieces = (self._read(order[part.start : part.stop], epoch) for part in parts)
-        # a resident store is gathered on the device, without a thread
-        with closing(pieces if self.resident else prefetch(pieces)) as ready:
-            for part, piece in zip(parts, ready, strict=True):
+        if not self.resident:  # a resident store needs no thread
+            pieces = prefetch(pieces)
+        with closing(pieces):
+            for part, piece in zip(parts, pieces, strict=True):
                 yield self._batch(piece, part)
 
     def _order(self, epoch: int) -> np.ndarray:
@@ -247,11 +237,9 @@ class Loader:
         )
 
     def _read(self, positions: np.ndarray, epoch: int) -> dict[str, Tensor]:
-        """Gather some records: on the device where the store is resident, otherwise in
-        host memory, by the reading thread.
-        """
+        """Gather some records, on the device where the store is resident."""
         if self.resident:
-            chosen = self._move(torch.from_numpy(positions))
+            chosen = torch.from_numpy(positions).to(self.device)
             piece = {}
             for name, tensor in self._resident_tensors().items():
                 piece[name] = tensor.index_select(0, chosen)
@@ -291,27 +279,29 @@ class Loader:
             arrays["raw"], arrays["scales"] = self.store.raw(rows)
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
-    def _move(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.device, non_blocking=self.device.type == "cuda")
-
-    def _move_all(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {name: self._move(tensor) for name, tensor in tensors.items()}
+    def _to_device(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        moved = {}
+        on_gpu = self.device.type == "cuda"
+        for name, tensor in tensors.items():
+            moved[name] = tensor.to(self.device, non_blocking=on_gpu)
+        return moved
 
     def _fits_on_device(self) -> bool:
         if self.device.type != "cuda":
             return False
         free, _ = torch.cuda.mem_get_info(self.device)
-        needed = 2 * len(self.rows) * self.store.n_leads * self.store.n_samples  # int16
-        return needed < RESIDENT_FRACTION * free
+        n_numbers = len(self.rows) * self.store.n_leads * self.store.n_samples
+        return 2 * n_numbers < RESIDENT_FRACTION * free  # bytes of int16
 
     def _resident_tensors(self) -> dict[str, Tensor]:
         """Copy all rows to the device, on the first call."""
         if self._cache is None:
-            self._cache = self._move_all(self._gather(np.arange(len(self.rows))))
+            everything = np.arange(len(self.rows))
+            self._cache = self._to_device(self._gather(everything))
         return self._cache
 
     def _batch(self, piece: dict[str, Tensor], part: Slice) -> Batch:
-        piece = self._move_all(piece)
+        piece = self._to_device(piece)
         signal = piece.get("signal")
         if signal is None:
             signal = decode(piece["raw"], piece["scales"])
@@ -327,10 +317,9 @@ class Loader:
             batch.metadata["patient"] = piece["patient"]
         if "starts" in piece:
             starts, length = piece["starts"], self.window_samples
+            masks = cut_windows(batch.mask[:, None], starts, length)
             batch.windows = cut_windows(signal, starts, length)
-            batch.window_mask = cut_windows(batch.mask[:, None], starts, length)[
-                :, :, 0
-            ]
+            batch.window_mask = masks[:, :, 0]  # [B, V, window_samples]
         return batch
 
 
@@ -338,72 +327,54 @@ def decode(raw: Tensor, scales: Tensor) -> Tensor:
     """Convert stored numbers ``[B, n_leads, n_samples]`` to float32 mV, with factors
     ``[B]`` or ``[B, n_leads]``.
     """
-    scales = scales.to(torch.float32).reshape(len(raw), -1, 1)
+    scales = scales.to(torch.float32)
+    scales = scales.reshape(len(raw), -1, 1)  # [B, n_leads or 1, 1]
     return raw.to(torch.float32).mul_(scales)
 
 
 def valid_mask(valid: Tensor, n_samples: int) -> Tensor:
-    """Return bool ``[B, n_samples]``, true from ``valid[:, 0]`` up to and without
-    ``valid[:, 1]``.
-    """
+    """Return bool ``[B, n_samples]``: ``valid[:, 0]`` is the first true sample."""
     time = torch.arange(n_samples, device=valid.device)
-    return (time >= valid[:, :1]) & (time < valid[:, 1:])
+    start, stop = valid.split(1, dim=1)  # each [B, 1]
+    return (time >= start) & (time < stop)
 
 
 def cut_windows(signal: Tensor, starts: Tensor, length: int) -> Tensor:
-    """Cut windows out of signals.
+    """Return windows ``[B, V, n_leads, length]`` of signals.
 
     Args:
         signal: ``[B, n_leads, n_samples]``.
         starts: int64 ``[B, V]``, first samples of the windows.
         length: samples per window.
-
-    Returns:
-        ``[B, V, n_leads, length]``.
     """
-    time = starts[..., None] + torch.arange(length, device=starts.device)
     n_leads, n_windows = signal.shape[1], starts.shape[1]
-    index = time[:, :, None].expand(-1, -1, n_leads, -1)
-    return signal[:, None].expand(-1, n_windows, -1, -1).gather(-1, index)
+    offsets = torch.arange(length, device=starts.device)
+    time = starts[:, :, None, None] + offsets  # [B, V, 1, length]
+    index = time.expand(-1, -1, n_leads, -1)
+    copies = signal[:, None].expand(-1, n_windows, -1, -1)  # a view
+    return copies.gather(-1, index)
 
 
 def prefetch(items: Iterator[T], depth: int = DEPTH) -> Generator[T, None, None]:
     """Yield the items of an iterator that one thread runs up to ``depth`` items ahead.
 
     An exception of the iterator is raised here, after the items before it. When this
-    generator is closed or collected the thread ends; closing waits for the item that is
-    being read.
+    generator is closed or collected the thread ends, after the item that it is reading.
     """
-    ready: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=depth)
-    stopped = threading.Event()
-
-    def work() -> None:
-        """Fill the queue until the items end, one fails, or the consumer stops."""
+    end: Any = object()
+    with ThreadPoolExecutor(1, thread_name_prefix="ecgnb-prefetch") as reader:
+        waiting: deque[Future[Any]] = deque()
+        for _ in range(depth + 1):  # one more, which is being read
+            waiting.append(reader.submit(next, items, end))
         try:
-            for item in items:
-                ready.put(("item", item))
-                if stopped.is_set():
+            while True:
+                item = waiting.popleft().result()
+                if item is end:
                     return
-            ready.put(("end", None))
-        except BaseException as error:
-            ready.put(("error", error))
-
-    thread = threading.Thread(target=work, name="ecgnb-prefetch", daemon=True)
-    thread.start()
-    try:
-        while True:
-            kind, value = ready.get()
-            if kind == "error":
-                raise value
-            if kind == "end":
-                return
-            yield value
-    finally:
-        stopped.set()
-        while thread.is_alive():  # it may wait for room in the queue
-            while not ready.empty():
-                ready.get_nowait()
-            thread.join(timeout=0.01)
+                waiting.append(reader.submit(next, items, end))
+                yield item
+        finally:
+            reader.shutdown(cancel_futures=True)
 
 
 def _check_rows(rows: np.ndarray, n_stored: int) -> np.ndarray:

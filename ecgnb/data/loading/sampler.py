@@ -35,7 +35,8 @@ def mix(*numbers: int) -> int:
     """
     state = 0
     for number in numbers:
-        state = _finalise((state ^ (int(number) & _MASK)) + _GOLDEN & _MASK)
+        state ^= int(number) & _MASK
+        state = _finalise(state + _GOLDEN & _MASK)
     return state >> 1
 
 
@@ -87,7 +88,8 @@ def epoch_order(
     """
     if weights is None and not shuffle:
         return np.arange(n, dtype=np.int64)
-    hashes = _hashes(np.arange(n), mix(seed, epoch, _ORDER))
+    key = mix(seed, epoch, _ORDER)
+    hashes = _hashes(np.arange(n), key)
     if weights is None:
         return np.argsort(hashes, kind="stable").astype(np.int64)
     cumulated = np.cumsum(check_weights(weights, n))
@@ -189,9 +191,9 @@ def window_starts(
         int64 ``[B, count]`` first samples; with a recorded part shorter than ``length``
         a window may reach past the end of the signal.
     """
-    numbers = rows[:, None] * count + np.arange(count)
+    numbers = rows[:, None] * count + np.arange(count)  # [B, count]
     hashes = _hashes(numbers, mix(seed, epoch, _WINDOWS))
-    start, stop = valid[:, :1], valid[:, 1:]
+    start, stop = valid.T[:, :, None]  # each [B, 1]
     choices = np.maximum(stop - start - length, 0) + 1
     offsets = _uniform(hashes) * choices
     return start + offsets.astype(np.int64)
@@ -209,7 +211,8 @@ def check_weights(weights: np.ndarray, n: int) -> np.ndarray:
             f"The sampling weights have shape {weights.shape}, but there are {n} "
             "records: give one per record."
         )
-    bad = np.flatnonzero(~np.isfinite(weights) | (weights < 0))
+    is_good = np.isfinite(weights) & (weights >= 0)
+    bad = np.flatnonzero(~is_good)
     if bad.size:
         raise ConfigError(
             f"The sampling weight of record {bad[0]} is {weights[bad[0]]}. "
@@ -221,6 +224,22 @@ def check_weights(weights: np.ndarray, n: int) -> np.ndarray:
             "Give some a positive weight."
         )
     return weights
+
+
+def class_counts(targets: np.ndarray) -> np.ndarray:
+    """Return int64 ``[n, n_classes + 1]``: one column per class, then one for records
+    without any class.
+
+    Args:
+        targets: int64 ``[n]`` class numbers, or {0, 1} ``[n, n_classes]``.
+    """
+    targets = np.asarray(targets)
+    has_class = targets > 0
+    if targets.ndim == 1:
+        n_classes = targets.max(initial=-1) + 1
+        has_class = targets[:, None] == np.arange(n_classes)
+    without = ~has_class.any(axis=1)
+    return np.column_stack([has_class, without]).astype(np.int64)
 
 
 def balanced_weights(targets: np.ndarray) -> np.ndarray:
@@ -235,14 +254,9 @@ def balanced_weights(targets: np.ndarray) -> np.ndarray:
     Returns:
         float64 ``[n]`` with mean 1.
     """
-    targets = np.asarray(targets)
-    if targets.ndim == 1:
-        weights = 1.0 / np.bincount(targets)[targets]
-    else:
-        unlabelled = ~(targets > 0).any(axis=1)
-        present = np.column_stack([targets > 0, unlabelled])
-        counts = np.maximum(present.sum(axis=0), 1)
-        weights = (present / counts).max(axis=1)
+    present = class_counts(targets)
+    counts = present.sum(axis=0)
+    weights = (present / np.maximum(counts, 1)).max(axis=1)
     return weights / weights.mean()
 
 

@@ -122,21 +122,18 @@ def explained_os_errors(path: Path) -> Iterator[None]:
     """Turn an `OSError` at ``path`` into a `ReadError` with its reason."""
     try:
         yield
-    except FileNotFoundError as error:
-        raise ReadError(
-            "missing_file", f"There is no file {path}. Check the path and the folder."
-        ) from error
     except OSError as error:
-        if path.is_dir():
-            raise ReadError(
-                "directory", f"{path} is a folder. Give the path of a recording in it."
-            ) from error
-        if isinstance(error, PermissionError):
-            raise ReadError(
-                "permission",
-                f"{path} may not be read by this user. Change its permissions.",
-            ) from error
-        raise ReadError("unreadable", f"{path} cannot be opened: {error}.") from error
+        reason, message = "unreadable", f"{path} cannot be opened: {error}."
+        if isinstance(error, FileNotFoundError):
+            reason = "missing_file"
+            message = f"There is no file {path}. Check the path and the folder."
+        elif path.is_dir():  # Windows reports a folder as a PermissionError
+            reason = "directory"
+            message = f"{path} is a folder. Give the path of a recording in it."
+        elif isinstance(error, PermissionError):
+            reason = "permission"
+            message = f"{path} may not be read by this user. Change its permissions."
+        raise ReadError(reason, message) from error
 
 
 def resolve_window(request: ReadRequest, total: int, path: Path) -> Window:

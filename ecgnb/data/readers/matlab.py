@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,10 @@ from ecgnb.data.readers.base import (
     Reader,
     ReadRequest,
     explained_os_errors,
-    resolve_fs,
-    resolve_leads,
     resolve_units,
-    resolve_window,
 )
 from ecgnb.data.readers.header_comments import parse_comments
-from ecgnb.data.readers.numpy_arrays import array_to_mv, orient
+from ecgnb.data.readers.numpy_arrays import array_recording
 from ecgnb.data.recording import Recording
 
 #: Sampling rate in Hz of the China Physiological Signal Challenge 2018; its files do
@@ -48,7 +46,8 @@ class MatlabReader(Reader):
         content = _load(path)
         file_fs, file_units = None, None
         comments: list[str] = []
-        if "ECG" in content:
+        is_struct = "ECG" in content
+        if is_struct:
             file_fs, file_units = CPSC2018_FS, "mV"
             values, comments = _struct_fields(content["ECG"], path)
         elif "val" in content:
@@ -60,27 +59,19 @@ class MatlabReader(Reader):
                 f"{path} holds {', '.join(names) or 'nothing'}. "
                 "A struct 'ECG' or a matrix 'val' is needed.",
             )
-        units, unit_flags = resolve_units(request, file_units)
+        units, flags = resolve_units(request, file_units)
         values = np.asarray(values)
-        if "units_assumed" in unit_flags and values.dtype.kind in "iu":
+        if "units_assumed" in flags and values.dtype.kind in "iu":
             # 1000 ADC units per mV, the gain of the Challenges 2017, 2020 and 2021
-            units, unit_flags = "uV", ("gain_assumed",)
-        values = orient(values, request.leads, path)
-        window = resolve_window(request, values.shape[1], path)
-        fs, fs_flags = resolve_fs(request, file_fs, path)
-        leads, lead_flags = resolve_leads(request, None, len(values), path)
-        if "ECG" in content:
-            lead_flags = ()  # the data set defines the order of the leads
+            units, flags = "uV", ("gain_assumed",)
+        recording = array_recording(values, request, path, file_fs, None, units)
+        for flag in recording.flags:
+            # the data set of the structs defines the order of the leads
+            if flag != "leads_assumed" or not is_struct:
+                flags += (flag,)
         metadata = parse_comments(comments)
         del metadata["patient_id"]
-        return Recording(
-            signal=array_to_mv(values[:, window.start : window.stop], units, path),
-            fs=fs,
-            leads=leads,
-            record_id=request.record_id or path.stem,
-            metadata=metadata,
-            flags=unit_flags + fs_flags + lead_flags,
-        )
+        return dataclasses.replace(recording, metadata=metadata, flags=flags)
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -57,18 +57,41 @@ class NumpyReader(Reader):
         file_leads = None
         if "leads" in arrays:
             file_leads = tuple(map(str, np.atleast_1d(arrays["leads"])))
-        values = orient(arrays["signal"], request.leads or file_leads, path)
-        window = resolve_window(request, values.shape[1], path)
-        fs, fs_flags = resolve_fs(request, file_fs, path)
-        leads, lead_flags = resolve_leads(request, file_leads, len(values), path)
-        units, unit_flags = resolve_units(request, file_units)
-        return Recording(
-            signal=array_to_mv(values[:, window.start : window.stop], units, path),
-            fs=fs,
-            leads=leads,
-            record_id=request.record_id or path.stem,
-            flags=fs_flags + lead_flags + unit_flags,
+        return array_recording(
+            arrays["signal"], request, path, file_fs, file_leads, file_units
         )
+
+
+def array_recording(
+    values: np.ndarray,
+    request: ReadRequest,
+    path: Path,
+    file_fs: float | None,
+    file_leads: tuple[str, ...] | None,
+    file_units: str | None,
+) -> Recording:
+    """Return a recording from an array in any orientation.
+
+    Args:
+        values: the whole signal.
+        request: arguments of `read_recording`, which count more than the file's facts.
+        path: the file.
+        file_fs: sampling rate in Hz that the file states.
+        file_leads: lead names that the file states.
+        file_units: unit that the file states.
+    """
+    values = orient(values, request.leads or file_leads, path)
+    window = resolve_window(request, values.shape[1], path)
+    fs, fs_flags = resolve_fs(request, file_fs, path)
+    leads, lead_flags = resolve_leads(request, file_leads, len(values), path)
+    units, unit_flags = resolve_units(request, file_units)
+    return Recording(
+        signal=array_to_mv(values[:, window.start : window.stop], units, path),
+        fs=fs,
+        leads=leads,
+        record_id=request.record_id or path.stem,
+        flags=fs_flags + lead_flags + unit_flags,
+    )
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:

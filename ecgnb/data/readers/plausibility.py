@@ -32,24 +32,16 @@ def robust_amplitude(signal: np.ndarray) -> float:
         The amplitude in mV over the leads that vary; NaN when none does.
     """
     step = max(1, signal.shape[1] // _SAMPLES_PER_LEAD)
-    ordered = np.sort(signal[:, ::step], axis=1)
-    if np.isnan(ordered[:, -1]).any():  # NaN sorts last
-        ranges = [_percentile_range(row[~np.isnan(row)]) for row in ordered]
-    else:
-        ranges = _percentile_range(ordered.T).tolist()
-    varying = sorted([value for value in ranges if value > 0])
-    if not varying:
+    ordered = np.sort(signal[:, ::step], axis=1)  # NaN sorts last
+    n_valid = np.count_nonzero(ordered == ordered, axis=1)  # NaN differs from itself
+    cut = n_valid // 100  # samples beyond the percentiles, at each end
+    rows = np.arange(len(ordered))
+    ranges = ordered[rows, n_valid - 1 - cut] - ordered[rows, cut]
+    varying = np.sort(ranges[ranges > 0])  # neither flat leads nor those of NaN
+    if len(varying) == 0:
         return float("nan")
     middle = len(varying) // 2
     return float(varying[middle])
-
-
-def _percentile_range(ordered: np.ndarray) -> np.ndarray:
-    """Return the range of values sorted along axis 0, without 1 % at each end."""
-    if len(ordered) == 0:
-        return np.zeros(ordered.shape[1:])
-    cut = len(ordered) // 100
-    return ordered[-1 - cut] - ordered[cut]
 
 
 def amplitude_is_implausible(signal: np.ndarray) -> bool:

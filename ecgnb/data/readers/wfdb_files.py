@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from ecgnb.core.errors import ReadError
 from ecgnb.data.readers.base import explained_os_errors
-from ecgnb.data.readers.wfdb_header import Header, SignalSpec
+from ecgnb.data.readers.wfdb_header import Header
 
 #: Bytes per sample, by storage format:
 #: https://physionet.org/physiotools/wag/signal-5.htm
@@ -68,8 +68,14 @@ def signal_length(header: Header, folder: Path) -> int:
     first = header.signals[indices[0]]
     path = safe_path(folder, name, header.record_name)
     with explained_os_errors(path), open(path, "rb") as file:
-        n_bytes = max(0, _size(file, first, path) - first.byte_offset)
-    return n_bytes // _bytes_per_record_sample(header, indices, path)
+        if first.format in COMPRESSED:
+            raise ReadError(
+                "header",
+                f"The header of {path} does not state the samples of its FLAC file.",
+            )
+        n_bytes = os.fstat(file.fileno()).st_size
+    n_sample_bytes = max(0, n_bytes - first.byte_offset)
+    return n_sample_bytes // _bytes_per_record_sample(header, indices, path)
 
 
 def check_length(header: Header, folder: Path, n_samples: int) -> None:
@@ -88,7 +94,8 @@ def check_length(header: Header, folder: Path, n_samples: int) -> None:
                 continue
             # int(): the last bytes of a packed format may be missing
             needed = int(n_samples * _bytes_per_record_sample(header, indices, path))
-            require_bytes(path, first.byte_offset + needed, _size(file, first, path))
+            n_bytes = os.fstat(file.fileno()).st_size
+            require_bytes(path, first.byte_offset + needed, n_bytes)
 
 
 def require_bytes(path: Path, expected: int, actual: int, what: str = "bytes") -> None:
@@ -101,19 +108,8 @@ def require_bytes(path: Path, expected: int, actual: int, what: str = "bytes") -
         )
 
 
-def _size(file: BinaryIO, signal: SignalSpec, path: Path) -> int:
-    if signal.format in COMPRESSED:
-        raise ReadError(
-            "header",
-            f"The header of {path} does not state the samples of its FLAC file.",
-        )
-    return os.fstat(file.fileno()).st_size
-
-
 def _bytes_per_record_sample(
-    header: Header,
-    indices: Sequence[int],
-    path: Path,
+    header: Header, indices: Sequence[int], path: Path
 ) -> int | Fraction:
     """Return the bytes that one sample of all signals in a file takes."""
     storage_format = header.signals[indices[0]].format

@@ -33,10 +33,6 @@ class SignalSpec:
         gain: ADC units per physical unit.
         baseline: ADC value of zero physical units.
         units: physical unit.
-        resolution: bits of the ADC; 0 if unknown.
-        adc_zero: ADC value in the middle of its range.
-        initial: first sample as stated in the header; often wrong.
-        checksum: 16-bit sum of all samples as stated in the header; often wrong.
         lead: description, as written.
     """
 
@@ -48,10 +44,6 @@ class SignalSpec:
     gain: float
     baseline: int
     units: str
-    resolution: int
-    adc_zero: int
-    initial: int
-    checksum: int
     lead: str
 
 
@@ -72,7 +64,6 @@ class Header:
         n_leads: number of signals.
         fs: sampling rate in Hz.
         n_samples: samples per signal; None where only the size of the file states it.
-        start_time: time and date as written.
         signals: the signal lines; empty for a multi-segment record.
         segments: the segment lines; empty for a record of one segment.
         comments: comment lines without their ``#``.
@@ -83,7 +74,6 @@ class Header:
     n_leads: int
     fs: float
     n_samples: int | None
-    start_time: str
     signals: tuple[SignalSpec, ...]
     segments: tuple[Segment, ...]
     comments: tuple[str, ...]
@@ -93,26 +83,6 @@ class Header:
     def leads(self) -> tuple[str, ...]:
         """Descriptions of the signals, as written."""
         return tuple([signal.lead for signal in self.signals])
-
-    @property
-    def gains(self) -> tuple[float, ...]:
-        """ADC units per physical unit, one per signal."""
-        return tuple([signal.gain for signal in self.signals])
-
-    @property
-    def baselines(self) -> tuple[int, ...]:
-        """ADC values of zero, one per signal."""
-        return tuple([signal.baseline for signal in self.signals])
-
-    @property
-    def units(self) -> tuple[str, ...]:
-        """Physical units, one per signal."""
-        return tuple([signal.units for signal in self.signals])
-
-    @property
-    def formats(self) -> tuple[int, ...]:
-        """Storage formats, one per signal."""
-        return tuple([signal.format for signal in self.signals])
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -207,8 +177,8 @@ def parse_header(text: str) -> Header:
 
     >>> line = "a1.dat 16 1000(0)/mV 16 0 -5 0 0 II"
     >>> header = parse_header(f"a1 1 500 5000\n{line}\n# Age: 70")
-    >>> header.leads, header.gains, header.comments
-    (('II',), (1000.0,), ('Age: 70',))
+    >>> header.leads, header.comments
+    (('II',), ('Age: 70',))
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     lines: list[str] = []
@@ -223,7 +193,7 @@ def parse_header(text: str) -> Header:
         raise ReadError("header", "There is no record line. Fetch the header again.")
     flags: set[str] = set()
     record_line = _record_line(lines.pop(0), flags)
-    name, n_segments, n_leads, fs, n_samples, start_time = record_line
+    name, n_segments, n_leads, fs, n_samples = record_line
     expected, kind = (n_segments, "segment") if n_segments else (n_leads, "signal")
     if len(lines) != expected:
         raise ReadError(
@@ -231,29 +201,25 @@ def parse_header(text: str) -> Header:
             f"The record line announces {expected} {kind}s, "
             f"{len(lines)} {kind} lines follow.",
         )
-    signals: list[SignalSpec] = []
-    segments: list[Segment] = []
-    for line in lines:
-        if n_segments:
-            segments.append(_segment_line(line))
-        else:
-            signals.append(_signal_line(line, flags))
+    segments: tuple[Segment, ...] = ()
+    signals: tuple[SignalSpec, ...] = ()
+    if n_segments:
+        segments = tuple(map(_segment_line, lines))
+    else:
+        signals = tuple([_signal_line(line, flags) for line in lines])
     return Header(
-        name,
-        n_leads,
-        fs,
-        n_samples,
-        start_time,
-        tuple(signals),
-        tuple(segments),
-        tuple(comments),
-        tuple(sorted(flags)),
+        record_name=name,
+        n_leads=n_leads,
+        fs=fs,
+        n_samples=n_samples,
+        signals=signals,
+        segments=segments,
+        comments=tuple(comments),
+        flags=tuple(sorted(flags)),
     )
 
 
-def _record_line(
-    line: str, flags: set[str]
-) -> tuple[str, int, int, float, int | None, str]:
+def _record_line(line: str, flags: set[str]) -> tuple[str, int, int, float, int | None]:
     """Parse ``name[/segments] n_leads [fs [n_samples [time [date]]]]``."""
     fields = line.split(None, 4)
     if len(fields) < 2:
@@ -261,19 +227,19 @@ def _record_line(
             "header",
             f"The record line {line[:80]!r} does not state the number of signals.",
         )
-    fields += [""] * (5 - len(fields))
-    name, slash, segments = fields[0].partition("/")
+    first, leads, frequency, samples, *_ = *fields, "", ""
+    name, slash, segments = first.partition("/")
     if not _NAME.fullmatch(name):
         name = name.removesuffix(".mat").removesuffix(".dat").removesuffix(".hea")
         flags.add("header_repaired")
     n_segments = _count(segments, flags, line) if slash else 0
-    if "." in fields[1]:  # a dot could also begin the next field
-        raise _unexpected(fields[1], line, "the number of signals")
-    n_leads = _count(fields[1], flags, line)
-    fs = _frequency(fields[2], line) if fields[2] else DEFAULT_FS
-    n_samples = _count(fields[3], flags, line) if fields[3] else 0
+    if "." in leads:  # a dot could also begin the next field
+        raise _unexpected(leads, line, "the number of signals")
+    n_leads = _count(leads, flags, line)
+    fs = _frequency(frequency, line) if frequency else DEFAULT_FS
+    n_samples = _count(samples, flags, line) if samples else 0
     # 0 samples and no number of samples mean the same
-    return name, n_segments, n_leads, fs, n_samples or None, fields[4]
+    return name, n_segments, n_leads, fs, n_samples or None
 
 
 def _count(text: str, flags: set[str], line: str) -> int:
@@ -307,16 +273,15 @@ def _signal_line(line: str, flags: set[str]) -> SignalSpec:
     fields = line.split(None, 3)
     if len(fields) < 2:
         raise ReadError("header", f"The signal line {line[:80]!r} has no format.")
-    fields += [""] * (4 - len(fields))
-    storage_format, samples_per_frame, skew, offset = _format_field(fields[1])
-    gain, baseline, units, repaired = _gain_field(fields[2])
+    file, form, gain_text, rest, *_ = *fields, "", ""
+    storage_format, samples_per_frame, skew, offset = _format_field(form)
+    gain, baseline, units, repaired = _gain_field(gain_text)
     if repaired:
         flags.add("header_repaired")
     if gain == 0:
         gain = DEFAULT_GAIN
         flags.add("default_gain")
-    numbers, lead = _numbers_and_lead(fields[3])
-    resolution, adc_zero, initial, checksum, _ = numbers
+    adc_zero, lead = _zero_and_lead(rest)
     if baseline is None:
         baseline = adc_zero
         if abs(baseline) > _MAX_BASELINE:
@@ -324,7 +289,7 @@ def _signal_line(line: str, flags: set[str]) -> SignalSpec:
                 "header", f"The ADC zero {baseline} in {line[:80]!r} cannot be true."
             )
     return SignalSpec(
-        fields[0],
+        file,
         storage_format,
         samples_per_frame,
         skew,
@@ -332,16 +297,17 @@ def _signal_line(line: str, flags: set[str]) -> SignalSpec:
         gain,
         baseline,
         units,
-        resolution,
-        adc_zero,
-        initial,
-        checksum,
         lead,
     )
 
 
-def _numbers_and_lead(text: str) -> tuple[list[int], str]:
-    """Parse up to five integers and the description behind them; missing ones are 0."""
+def _zero_and_lead(text: str) -> tuple[int, str]:
+    """Parse up to five integers and the description behind them.
+
+    Returns:
+        The ADC zero, which is the second integer (0 where missing), and the
+        description. First sample and checksum are often wrong, so they are not used.
+    """
     fields = text.split(None, 5)
     # int() accepts "+1" and "1_000", WFDB does not
     if len(fields) == 6 and "+" not in text and "_" not in text:
@@ -350,9 +316,10 @@ def _numbers_and_lead(text: str) -> tuple[list[int], str]:
         except ValueError:
             numbers = [-1]
         if numbers[0] >= 0:
-            return numbers, fields[5]
-    *texts, lead = _NUMBERS.fullmatch(text).groups()  # type: ignore[union-attr]  # matches any text
-    return [int(number) if number.strip("-") else 0 for number in texts], lead
+            return numbers[1], fields[5]
+    match = _NUMBERS.fullmatch(text)
+    zero, lead = match[2], match[6]  # type: ignore[index]  # matches any text
+    return int(zero) if zero.strip("-") else 0, lead
 
 
 def _cached(function: Callable[[str], T]) -> Callable[[str], T]:
@@ -368,13 +335,10 @@ def _format_field(text: str) -> tuple[int, int, int, int]:
         raise ReadError(
             "header", f"{text[:40]!r} should be a storage format such as 16 or 16+24."
         )
-    storage_format, samples_per_frame, skew, offset = match.groups()
-    return (
-        int(storage_format),
-        int(samples_per_frame or 1),
-        int(skew or 0),
-        int(offset or 0),
-    )
+    samples_per_frame = int(match[2] or 1)
+    skew = int(match[3] or 0)
+    byte_offset = int(match[4] or 0)
+    return int(match[1]), samples_per_frame, skew, byte_offset
 
 
 @_cached
@@ -392,7 +356,8 @@ def _gain_field(text: str) -> tuple[float, int | None, str, bool]:
         raise ReadError("header", f"{text[:40]!r} should be a gain such as 1000(0)/mV.")
     gain = float(match[1])
     baseline = int(match[2]) if match[2] else None
-    gain_is_possible = gain == 0 or _GAIN_LIMITS[0] <= abs(gain) <= _GAIN_LIMITS[1]
+    smallest, largest = _GAIN_LIMITS
+    gain_is_possible = gain == 0 or smallest <= abs(gain) <= largest
     if not gain_is_possible or abs(baseline or 0) > _MAX_BASELINE:
         raise ReadError(
             "header", f"The gain or baseline in {text[:40]!r} cannot be true."
@@ -401,10 +366,10 @@ def _gain_field(text: str) -> tuple[float, int | None, str, bool]:
 
 
 def _segment_line(line: str) -> Segment:
-    fields = line.split()
-    length = _COUNT.fullmatch(fields[1]) if len(fields) > 1 else None
-    if not length:
+    name, length, *_ = *line.split(), ""
+    match = _COUNT.fullmatch(length)
+    if not match:
         raise ReadError(
             "header", f"The segment line {line[:80]!r} should be a name and a length."
         )
-    return Segment(fields[0], int(length[1]))
+    return Segment(name, int(match[1]))

@@ -44,7 +44,8 @@ def read_by_package(
 
     # Without a stated length the package can only read the whole file.
     read_all = header.n_samples is None
-    first = 0 if read_all or _DIFFERENCES in header.formats else window.start
+    has_differences = any(signal.format == _DIFFERENCES for signal in header.signals)
+    first = 0 if read_all or has_differences else window.start
     try:
         record = wfdb.rdrecord(
             str(path.with_suffix("")),
@@ -65,7 +66,7 @@ def read_by_package(
             f"The wfdb package reads {len(physical)} samples of {path}. "
             "Check its header.",
         )
-    n_kept = len(factors) - factors.count(None)
+    n_kept = len(factors) - factors.count(None)  # 0 in some segments
     result = np.empty((n_kept, window.n_samples), dtype=np.float32)
     row = 0
     for column, factor in enumerate(factors):
@@ -77,12 +78,9 @@ def read_by_package(
 
 def _require_same_header(header: Header, record: Any, path: Path) -> None:
     """Refuse a header from which the package parses other numbers than we do."""
-    same = (
-        tuple(record.adc_gain) == header.gains
-        and tuple(record.baseline) == header.baselines
-        and tuple(map(int, record.fmt)) == header.formats
-    )
-    if not same:
+    formats = map(int, record.fmt)
+    by_package = list(zip(record.adc_gain, record.baseline, formats, strict=True))
+    if by_package != [(s.gain, s.baseline, s.format) for s in header.signals]:
         raise ReadError(
             "header",
             f"The header {path} can be read in two ways. "

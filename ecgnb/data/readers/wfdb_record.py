@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from ecgnb.core.errors import ReadError
 from ecgnb.data.readers.base import (
     READERS,
     Reader,
     ReadRequest,
-    Window,
-    mv_per_unit,
     require_voltage,
     resolve_fs,
     resolve_leads,
@@ -23,19 +17,15 @@ from ecgnb.data.readers.base import (
 from ecgnb.data.readers.header_comments import parse_comments
 from ecgnb.data.readers.plausibility import gain_is_known_wrong
 from ecgnb.data.readers.wfdb_files import signal_length
-from ecgnb.data.readers.wfdb_header import (
-    Header,
-    SignalSpec,
-    header_path,
-    read_header,
-)
-from ecgnb.data.readers.wfdb_package import read_by_package
+from ecgnb.data.readers.wfdb_header import header_path, read_header
 from ecgnb.data.readers.wfdb_segments import (
+    kept_leads,
     layout_signals,
+    mv_factors,
+    read_segment,
     read_segments,
     segments_length,
 )
-from ecgnb.data.readers.wfdb_signal import is_plain, read_plain
 from ecgnb.data.recording import Recording
 
 
@@ -70,23 +60,22 @@ class WfdbReader(Reader):
             total = signal_length(header, path.parent)
         window = resolve_window(request, total, path)
         fs, fs_flags = resolve_fs(request, header.fs, path)
-        factors = _mv_factors(signals, request.units, path)
+        factors = mv_factors(signals, request.units, path)
         if factors.count(None) == len(factors):
             require_voltage(signals[0].units, str(path))
         if header.segments:
-            factors_of = functools.partial(_mv_factors, units=request.units, path=path)
-            signal = read_segments(header, path.parent, window, factors_of, _read_one)
+            signal = read_segments(header, path.parent, window, request.units)
         else:
-            signal = _read_one(header, path, window, factors)
-        kept: list[str] = []
-        dropped: list[str] = []
-        for spec, factor in zip(signals, factors, strict=True):
-            (dropped if factor is None else kept).append(spec.lead)
+            signal = read_segment(header, path, window, factors)
+        kept = kept_leads(signals, factors)
         leads, lead_flags = resolve_leads(request, kept, len(kept), path)
         metadata = parse_comments(header.comments)
         flags = header.flags + fs_flags + lead_flags
-        if dropped:
-            metadata["dropped"] = dropped
+        if None in factors:
+            pairs = zip(signals, factors, strict=True)
+            metadata["dropped"] = [
+                spec.lead for spec, factor in pairs if factor is None
+            ]
             flags += ("dropped_signals",)
         if gain_is_known_wrong([spec.gain for spec in signals], metadata["fields"]):
             flags += ("implausible_gain",)
@@ -99,32 +88,3 @@ class WfdbReader(Reader):
             metadata=metadata,
             flags=flags,
         )
-
-
-def _mv_factors(
-    signals: Sequence[SignalSpec],
-    units: str | None,
-    path: Path,
-) -> list[float | None]:
-    """Return millivolts per unit of each signal, None for a signal to drop.
-
-    Args:
-        signals: the signal lines of a header.
-        units: the caller's unit, which replaces that of all signals.
-        path: the header, for messages.
-    """
-    if units is not None:
-        return [require_voltage(units, str(path))] * len(signals)
-    return [mv_per_unit(signal.units) for signal in signals]
-
-
-def _read_one(
-    header: Header,
-    path: Path,
-    window: Window,
-    factors: Sequence[float | None],
-) -> np.ndarray:
-    """Read a record of one segment, format 16 without the `wfdb` package."""
-    if is_plain(header):
-        return read_plain(header, path.parent, window, factors)
-    return read_by_package(header, path, window, factors)

@@ -7,24 +7,45 @@ missing ones are NaN.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ecgnb.core.errors import ReadError
-from ecgnb.data.readers.base import Window
+from ecgnb.data.readers.base import Window, mv_per_unit, require_voltage
 from ecgnb.data.readers.wfdb_files import safe_path
 from ecgnb.data.readers.wfdb_header import Header, Segment, SignalSpec, read_header
+from ecgnb.data.readers.wfdb_package import read_by_package
+from ecgnb.data.readers.wfdb_signal import is_plain, read_plain
 
 #: Most values in memory: a gap takes no byte in any file, so only this limit stops a
 #: wrong header.
 MAX_VALUES = 1 << 29
 
-#: Reads a part of one segment: (header, path, window, factors) -> [k, n] in mV.
-SegmentReader = Callable[[Header, Path, Window, Sequence[float | None]], np.ndarray]
-#: Returns millivolts per unit of each signal, None for a signal to drop.
-FactorsOf = Callable[[Sequence[SignalSpec]], list[float | None]]
+
+def mv_factors(
+    signals: Sequence[SignalSpec], units: str | None, path: Path
+) -> list[float | None]:
+    """Return millivolts per unit of each signal, None for a signal to drop.
+
+    Args:
+        signals: the signal lines of a header.
+        units: the caller's unit, which replaces that of all signals.
+        path: the header, for messages.
+    """
+    if units is not None:
+        return [require_voltage(units, str(path))] * len(signals)
+    return [mv_per_unit(signal.units) for signal in signals]
+
+
+def read_segment(
+    header: Header, path: Path, window: Window, factors: Sequence[float | None]
+) -> np.ndarray:
+    """Read a record of one segment, format 16 without the `wfdb` package."""
+    if is_plain(header):
+        return read_plain(header, path.parent, window, factors)
+    return read_by_package(header, path, window, factors)
 
 
 def segments_length(header: Header) -> int:
@@ -58,11 +79,7 @@ def layout_signals(header: Header, folder: Path) -> tuple[SignalSpec, ...]:
 
 
 def read_segments(
-    header: Header,
-    folder: Path,
-    window: Window,
-    factors_of: FactorsOf,
-    read: SegmentReader,
+    header: Header, folder: Path, window: Window, units: str | None
 ) -> np.ndarray:
     """Read a part of a multi-segment record.
 
@@ -70,8 +87,7 @@ def read_segments(
         header: the record's header, with segments.
         folder: the folder of its files.
         window: the part to read.
-        factors_of: returns millivolts per unit of signals.
-        read: reads the signals of one segment.
+        units: the caller's unit, which replaces that of all signals.
 
     Returns:
         float32 ``[n_kept, window.n_samples]`` in mV, NaN in gaps and where a segment
@@ -81,7 +97,7 @@ def read_segments(
         ReadError: ``too_large``, ``header``, or what reading a segment raises.
     """
     signals = layout_signals(header, folder)
-    leads = _kept_leads(signals, factors_of(signals))
+    leads = kept_leads(signals, mv_factors(signals, units, folder))
     if len(leads) * window.n_samples > MAX_VALUES:
         raise ReadError(
             "too_large",
@@ -96,47 +112,37 @@ def read_segments(
         first, last = max(window.start, begin), min(window.stop, end)
         if first >= last or segment.name == "~":
             continue
-        path, segment_header = _read_segment_header(
-            folder,
-            segment,
-            header.record_name,
-        )
-        n_leads = None if variable else len(signals)
-        _require_shape(segment_header, segment, n_leads)
-        factors = factors_of(segment_header.signals)
+        path, layout = _read_segment_header(folder, segment, header.record_name)
+        _require_shape(layout, segment, None if variable else len(signals))
+        factors = mv_factors(layout.signals, units, path)
         part = Window(first - begin, last - begin, segment.n_samples)
-        values = read(segment_header, path, part, factors)
-        segment_leads = leads
+        values = read_segment(layout, path, part, factors)  # [n_kept, part.n_samples]
+        columns = slice(first - window.start, last - window.start)
         if variable:
-            segment_leads = _kept_leads(segment_header.signals, factors)
-        if len(values) != len(segment_leads):
+            segment_leads = kept_leads(layout.signals, factors)
+            for row, lead in enumerate(leads):
+                if lead in segment_leads:
+                    result[row, columns] = values[segment_leads.index(lead)]
+        elif len(values) == len(leads):
+            result[:, columns] = values
+        else:
             raise ReadError(
                 "header",
                 "The segments of a record with a fixed layout differ in their units.",
             )
-        columns = slice(first - window.start, last - window.start)
-        for row, lead in enumerate(leads):
-            if not variable:
-                result[row, columns] = values[row]
-            elif lead in segment_leads:
-                result[row, columns] = values[segment_leads.index(lead)]
     return result
 
 
-def _kept_leads(
+def kept_leads(
     signals: Sequence[SignalSpec], factors: Sequence[float | None]
 ) -> list[str]:
-    leads = []
-    for signal, factor in zip(signals, factors, strict=True):
-        if factor is not None:
-            leads.append(signal.lead)
-    return leads
+    """Return the names of the signals that are voltages."""
+    kept = zip(signals, factors, strict=True)
+    return [signal.lead for signal, factor in kept if factor is not None]
 
 
 def _read_segment_header(
-    folder: Path,
-    segment: Segment,
-    record_name: str,
+    folder: Path, segment: Segment, record_name: str
 ) -> tuple[Path, Header]:
     path = safe_path(folder, segment.name + ".hea", record_name)
     header = read_header(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -72,8 +73,9 @@ def normalise_lead(name: str) -> str:
     """
     stripped = name.strip()
     for spelling in (stripped, _PREFIX.sub("", stripped)):
-        if spelling.lower() in _SPELLING:
-            return _SPELLING[spelling.lower()]
+        standard = _SPELLING.get(spelling.lower())
+        if standard:
+            return standard
     return stripped
 
 
@@ -106,7 +108,7 @@ def select_leads(
             f"The signal has {signal.shape[-2]} rows, but {len(have)} lead names.",
         )
     row_of = _rows_by_name(tuple(have))
-    names = [normalise_lead(name) for name in want]
+    names = list(map(normalise_lead, want))
     rows = [row_of.get(name, -1) for name in names]
     if rows == list(range(len(have))):
         return signal, ()
@@ -119,12 +121,11 @@ def select_leads(
     for index, name in enumerate(names):
         if rows[index] >= 0:
             continue
-        derived = _derive(signal, row_of, name)
+        derived: Any = _derive(signal, row_of, name)
         if derived is None:
             missing.append(name)
-            selected[..., index, :] = np.nan
-        else:
-            selected[..., index, :] = derived
+            derived = np.nan
+        selected[..., index, :] = derived
     return selected, tuple(missing)
 
 
@@ -142,10 +143,15 @@ def _derive(signal: np.ndarray, row_of: dict[str, int], name: str) -> np.ndarray
     if name not in LIMB_LEADS or len(available) < 2:
         return None
     first, second = available[:2]
-    # Solve name = x * first + y * second: any two of the limb leads are independent.
-    (a, b), (c, d), (e, f) = LIMB_LEADS[first], LIMB_LEADS[second], LIMB_LEADS[name]
+    a, b = LIMB_LEADS[first]
+    c, d = LIMB_LEADS[second]
+    e, f = LIMB_LEADS[name]
+    # Solve name = x * first + y * second (Cramer's rule): any two of the limb leads are
+    # independent.
     determinant = a * d - b * c
     dtype = signal.dtype.type  # keeps float32
     x = dtype((e * d - f * c) / determinant)
     y = dtype((a * f - b * e) / determinant)
-    return x * signal[..., row_of[first], :] + y * signal[..., row_of[second], :]
+    first_lead = signal[..., row_of[first], :]
+    second_lead = signal[..., row_of[second], :]
+    return x * first_lead + y * second_lead

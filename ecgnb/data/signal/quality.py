@@ -84,22 +84,23 @@ def repair_gaps(signal: np.ndarray, fs: float, leads: tuple[str, ...]) -> np.nda
     missing = np.isnan(signal)
     repaired = signal.copy()
     for row in np.flatnonzero(missing.any(axis=1)):
-        fraction = missing[row].mean()
+        is_gap = missing[row]
+        fraction = is_gap.mean()
         if fraction > MAX_NAN_FRACTION:
             raise ReadError(
                 "nan",
                 f"{100 * fraction:.3g} % of lead {leads[row]} is missing (NaN), more "
                 f"than {100 * MAX_NAN_FRACTION:g} %.",
             )
-        longest = longest_run(missing[row]) / fs
+        longest = longest_run(is_gap) / fs  # seconds
         if longest > MAX_GAP_SECONDS:
             raise ReadError(
                 "nan",
                 f"Lead {leads[row]} misses {longest:.3g} s in one piece, more than "
                 f"{MAX_GAP_SECONDS:g} s.",
             )
-        present = np.flatnonzero(~missing[row])
-        gaps = np.flatnonzero(missing[row])
+        present = np.flatnonzero(~is_gap)
+        gaps = np.flatnonzero(is_gap)
         repaired[row, gaps] = np.interp(gaps, present, signal[row, present])
     return repaired
 
@@ -109,7 +110,8 @@ def find_flat(extremes: Extremes) -> np.ndarray:
     the rounding of float32.
     """
     low, high = extremes
-    return high - low <= 1e-6 * np.maximum(np.abs(high), np.abs(low))
+    size = np.maximum(abs(high), abs(low))
+    return high - low <= 1e-6 * size
 
 
 def find_clipped(signal: np.ndarray, fs: float, extremes: Extremes) -> np.ndarray:
@@ -138,5 +140,6 @@ def longest_run(mask: np.ndarray) -> int:
     2
     """
     edges = np.diff(mask.view(np.int8), prepend=0, append=0)
-    starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    starts = np.flatnonzero(edges == 1)
+    stops = np.flatnonzero(edges == -1)
     return int((stops - starts).max(initial=0))

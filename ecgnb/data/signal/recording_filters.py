@@ -13,9 +13,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ecgnb.core.errors import ConfigError, ReadError
 from ecgnb.core.registry import Registry, build_from_spec
@@ -64,23 +66,24 @@ class Butterworth(Filter):
     def check(self, fs: float) -> None:
         """Refuse edges that are missing, in the wrong order or above half the rate."""
         edges = [edge for edge in (self.low, self.high) if edge is not None]
-        increasing = bool(edges) and sorted(set(edges)) == edges
-        if not increasing or not 0 < edges[0] <= edges[-1] < fs / 2:
+        limits = [0, *edges, fs / 2]
+        increasing = all(low < high for low, high in pairwise(limits))
+        if not edges or not increasing:
             raise ConfigError(
                 f"butterworth needs 0 < low < high < {fs / 2:g} Hz, or one of them, "
                 f"not low={self.low}, high={self.high}."
             )
 
     def __call__(self, signal: np.ndarray, fs: float) -> np.ndarray:
-        """Filter; see `Filter`."""
         from scipy.signal import butter
 
+        kind = "band"
+        edges: Any = (self.low, self.high)
         if self.low is None:
-            b, a = butter(self.order, self.high, btype="low", fs=fs)
+            kind, edges = "low", self.high
         elif self.high is None:
-            b, a = butter(self.order, self.low, btype="high", fs=fs)
-        else:
-            b, a = butter(self.order, (self.low, self.high), btype="band", fs=fs)
+            kind, edges = "high", self.low
+        b, a = butter(self.order, edges, btype=kind, fs=fs)
         return _forwards_and_backwards(b, a, signal)
 
 
@@ -107,7 +110,6 @@ class IirNotch(Filter):
             )
 
     def __call__(self, signal: np.ndarray, fs: float) -> np.ndarray:
-        """Filter; see `Filter`."""
         from scipy.signal import iirnotch
 
         b, a = iirnotch(self.frequency, self.q, fs=fs)
@@ -137,19 +139,19 @@ class Isoelectric(Filter):
             )
 
     def __call__(self, signal: np.ndarray, fs: float) -> np.ndarray:
-        """Filter; see `Filter`."""
         n_leads, n_samples = signal.shape
-        window, step = int(self.window * fs), int(self.step * fs)
+        window = int(self.window * fs)
+        step = int(self.step * fs)
         if n_samples <= window:
             return signal.copy()
+        windows = sliding_window_view(signal, window, axis=1)
         # Without the window that ends with the recording, as in the training code of
         # the models.
-        starts = np.arange(0, n_samples - window, step)
-        windows = np.lib.stride_tricks.sliding_window_view(signal, window, axis=1)
-        windows = windows[:, starts]
+        windows = windows[:, :-1:step]  # [n_leads, n_windows, window]
         quietest = np.ptp(windows, axis=2).argmin(axis=1)
-        level = windows[np.arange(n_leads), quietest].mean(axis=1, dtype=np.float64)
-        return (signal - level[:, None]).astype(np.float32)
+        chosen = windows[np.arange(n_leads), quietest]  # [n_leads, window]
+        level = chosen.mean(axis=1, keepdims=True, dtype=np.float64)
+        return (signal - level).astype(np.float32)
 
 
 @FILTERS.register("zscore")
@@ -165,9 +167,9 @@ class ZScore(Filter):
     keeps_unit: ClassVar[bool] = False
 
     def __call__(self, signal: np.ndarray, fs: float) -> np.ndarray:
-        """Filter; see `Filter`."""
         signal = signal.astype(np.float64)
-        signal[find_flat(Extremes.of(signal))] = 0
+        flat = find_flat(Extremes.of(signal))
+        signal[flat] = 0
         return zscore(signal, (-1,), signal.shape[1]).astype(np.float32)
 
 
@@ -192,4 +194,5 @@ def _forwards_and_backwards(b: Any, a: Any, signal: np.ndarray) -> np.ndarray:
             "too_short",
             f"{signal.shape[1]} samples are too few to filter. Use a longer recording.",
         )
-    return filtfilt(b, a, signal.astype(np.float64), axis=-1).astype(np.float32)
+    filtered = filtfilt(b, a, signal.astype(np.float64), axis=-1)
+    return filtered.astype(np.float32)

@@ -23,8 +23,9 @@ from ecgnb.core.errors import ReadError
 PASS_BAND = 0.9
 #: Attenuation in the stop band, dB.
 STOP_BAND_DB = 80.0
+_TRANSITION = math.pi * (1 - PASS_BAND)  # width in radians per sample
 #: Half the filter's length in samples of the lower rate, by Kaiser's formula: 51.
-REACH = math.ceil((STOP_BAND_DB - 7.95) / (2.285 * math.pi * (1 - PASS_BAND)) / 2)
+REACH = math.ceil((STOP_BAND_DB - 7.95) / (2.285 * _TRANSITION) / 2)
 #: Grid on which the filter's frequency response is computed, as a multiple of the lower
 #: rate.
 FINE = 16
@@ -51,9 +52,10 @@ def resampling_ratio(fs: float, target_fs: float) -> tuple[int, int]:
     exact = target_fs / fs
     for largest in (100, 1000, MAX_FACTOR):
         ratio = Fraction(exact).limit_denominator(largest)
-        error = abs(float(ratio) / exact - 1)
-        if 0 < ratio.numerator <= MAX_FACTOR and error <= RATE_TOLERANCE:
-            return ratio.numerator, ratio.denominator
+        up, down = ratio.as_integer_ratio()
+        error = abs(up / down / exact - 1)
+        if 0 < up <= MAX_FACTOR and error <= RATE_TOLERANCE:
+            return up, down
     raise ReadError(
         "rate",
         f"No ratio of whole numbers up to {MAX_FACTOR} turns {fs!r} Hz into "
@@ -93,23 +95,25 @@ def resample(signal: np.ndarray, fs: float, target_fs: float) -> np.ndarray:
     n_samples = signal.shape[1]
     # Whole blocks of `down` samples become whole blocks of `up` samples.
     reach = filter_reach(up, down)
-    before = _divide_up(reach, down) * down
+    blocks_before = _divide_up(reach, down)
+    before = blocks_before * down
     n_blocks = _divide_up(before + n_samples + 2 * reach, down)
     n_blocks = scipy.fft.next_fast_len(n_blocks, real=True)
-    length, new_length = n_blocks * down, n_blocks * up
-    stop = before + n_samples
-    middle = length - (length - stop) // 2
-    padded = np.empty((len(signal), length), dtype=np.float32)
-    padded[:, :before] = signal[:, :1]
-    padded[:, before:stop] = signal
-    padded[:, stop:middle] = signal[:, -1:]
-    padded[:, middle:] = signal[:, :1]  # circular: the end precedes the start
+    length = n_blocks * down
+    after = length - before - n_samples
+    padded = np.pad(signal, [(0, 0), (before, after)], mode="edge")
+    # The transform is circular: the second half of the padding precedes the start.
+    middle = length - after // 2
+    padded[:, middle:] = signal[:, :1]
+
     gain = _gain(length, up, down)
-    spectrum = scipy.fft.rfft(padded, axis=1)[:, : len(gain)]
+    spectrum = scipy.fft.rfft(padded, axis=1)
+    spectrum = spectrum[:, : len(gain)]
     spectrum *= gain
-    filtered = scipy.fft.irfft(spectrum, new_length, axis=1, overwrite_x=True)
-    first = before // down * up
-    return filtered[:, first : first + resampled_length(n_samples, up, down)]
+    filtered = scipy.fft.irfft(spectrum, n_blocks * up, axis=1, overwrite_x=True)
+    first = blocks_before * up
+    stop = first + resampled_length(n_samples, up, down)
+    return filtered[:, first:stop]
 
 
 @lru_cache(maxsize=32)
@@ -124,10 +128,12 @@ def low_pass(factor: int) -> np.ndarray:
         float64, an odd number of taps with sum 1.
     """
     half = REACH * factor
+    n = np.arange(-half, half + 1)
     # In the middle of the transition, relative to the Nyquist frequency of the grid.
     cutoff = (1 + PASS_BAND) / 2 / factor
     beta = 0.1102 * (STOP_BAND_DB - 8.7)
-    taps = np.sinc(cutoff * np.arange(-half, half + 1)) * np.kaiser(2 * half + 1, beta)
+    window = np.kaiser(len(n), beta)
+    taps = np.sinc(cutoff * n) * window
     return taps / taps.sum()
 
 
@@ -139,18 +145,21 @@ def _gain(length: int, up: int, down: int) -> np.ndarray:
     filter's: nothing can alias. The transition is the Fourier sum over the taps, real
     because they are symmetric.
     """
-    n_bins = min(length, length // down * up) // 2 + 1
-    # Frequency of each bin relative to the lower Nyquist frequency.
-    frequency = np.arange(n_bins) * (2.0 / length) * max(1.0, down / up)
+    new_length = length // down * up
+    n_bins = min(length, new_length) // 2 + 1
+    # Frequency of each bin relative to the Nyquist frequency of the input, then to the
+    # lower one.
+    frequency = np.arange(n_bins) * (2.0 / length)
+    frequency *= max(1.0, down / up)
     gain = (frequency < 1).astype(np.float64)
-    transition = np.flatnonzero((frequency > PASS_BAND) & (frequency < 1))
+    transition = (frequency > PASS_BAND) & (frequency < 1)
     taps = low_pass(FINE)
-    half = taps[len(taps) // 2 :]
-    radians = np.arange(1, len(half)) * (np.pi / FINE)
+    centre, *side = taps[len(taps) // 2 :]
+    radians = np.arange(1, len(side) + 1) * (np.pi / FINE)
     angle = np.outer(frequency[transition], radians)
-    gain[transition] = half[0] + 2 * np.cos(angle) @ half[1:]
-    # The inverse transform divides by its own, other length.
-    return (gain * (up / down)).astype(np.float32)
+    gain[transition] = centre + 2 * np.cos(angle) @ side
+    gain *= up / down  # the inverse transform divides by its own, other length
+    return gain.astype(np.float32)
 
 
 def _divide_up(number: int, divisor: int) -> int:
@@ -164,7 +173,9 @@ def linear_length(n_samples: int, fs: float, target_fs: float) -> int:
     >>> linear_length(4096, 400.0, 500.0)
     5120
     """
-    return n_samples if fs == target_fs else int(n_samples * target_fs / fs)
+    if fs == target_fs:
+        return n_samples
+    return int(n_samples * target_fs / fs)
 
 
 def resample_linear(signal: np.ndarray, fs: float, target_fs: float) -> np.ndarray:
@@ -176,7 +187,9 @@ def resample_linear(signal: np.ndarray, fs: float, target_fs: float) -> np.ndarr
     """
     if fs == target_fs:
         return signal
-    length = linear_length(signal.shape[1], fs, target_fs)
-    positions = np.linspace(0, length - 1, signal.shape[1])
+    n_samples = signal.shape[1]
+    length = linear_length(n_samples, fs, target_fs)
+    # First and last sample stay first and last.
+    positions = np.linspace(0, length - 1, n_samples)
     output = np.arange(length)
     return np.stack([np.interp(output, positions, lead) for lead in signal])

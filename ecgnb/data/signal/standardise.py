@@ -79,12 +79,16 @@ def standardise(recording: Recording, config: PrepareConfig) -> Standardised:
     # sample `offset` at which it begins.
     first, stop, offset = 0, recording.n_samples, 0
     if config.resampling != "linear" and not config.filters:
-        reach = filter_reach(up, down) if up != down else 0
+        reach = 0
+        if up != down:
+            reach = filter_reach(up, down)
         # Begin at a multiple of `down`: an output sample has the time of an input one.
-        first = max(0, (start * down // up - reach) // down * down)
-        last = -(-(start + config.target_samples) * down // up)  # rounded up
+        blocks = max(0, start * down // up - reach) // down
+        first = blocks * down
+        offset = blocks * up
+        end = (start + config.target_samples) * down
+        last = -(-end // up)  # rounded up
         stop = min(recording.n_samples, last + reach)
-        offset = first * up // down
     signal, flags = _at_target_rate(recording, config, first, stop)
     signal, valid = _crop_or_pad(signal[:, start - offset :], config)
     return Standardised(signal, valid, flags, start)
@@ -125,15 +129,14 @@ def _at_target_rate(
         float32 ``[n_leads, n_samples]``, and the flags.
     """
     fs, target_fs = recording.fs, config.target_fs
-    leads = tuple(normalise_lead(lead) for lead in config.leads or recording.leads)
+    leads = tuple(map(normalise_lead, config.leads or recording.leads))
     part = recording.signal[:, first:stop]
-    signal, absent = select_leads(part, recording.leads, leads)
+    signal, _ = select_leads(part, recording.leads, leads)  # NaN where a lead is absent
     flags = list(recording.flags)
     empty = np.zeros(len(leads), dtype=bool)
     extremes = Extremes.of(signal)
     if not extremes.finite():
-        is_absent = np.array([lead in absent for lead in leads])
-        empty = np.isnan(signal).all(axis=1) | is_absent
+        empty = np.isnan(signal).all(axis=1)
         if empty.any():
             _refuse_empty_leads(empty, leads, config.missing_leads)
             signal = np.where(empty[:, None], np.float32(0), signal)
@@ -144,14 +147,14 @@ def _at_target_rate(
     flat = find_flat(extremes)
     if flat.all():
         raise ReadError("flat", "Every lead is constant: nothing was recorded.")
-    clipped = find_clipped(signal, fs, extremes)
-    for name, has_flag in (
-        ("missing_leads", empty),
-        ("flat_leads", flat & ~empty),
-        ("clipped_leads", clipped & ~flat),
-    ):
-        if has_flag.any():
-            flags.append(f"{name}:{_joined(has_flag, leads)}")
+    leads_of_flag = {
+        "missing_leads": empty,
+        "flat_leads": flat & ~empty,
+        "clipped_leads": find_clipped(signal, fs, extremes) & ~flat,
+    }
+    for name, selected in leads_of_flag.items():
+        if selected.any():
+            flags.append(f"{name}:{_joined(selected, leads)}")
     if config.resampling == "linear":
         signal = resample_linear(signal, fs, target_fs)
     else:
@@ -161,7 +164,8 @@ def _at_target_rate(
             # Constant to the bit, or a filter takes rounding errors for a signal.
             signal = np.where(flat[:, None], signal[:, :1], signal)
         signal = recording_filter(signal, target_fs)
-    return signal.astype(np.float32, copy=False), tuple(dict.fromkeys(flags))
+    unique_flags = tuple(dict.fromkeys(flags))
+    return signal.astype(np.float32, copy=False), unique_flags
 
 
 def _refuse_empty_leads(empty: np.ndarray, leads: tuple[str, ...], rule: str) -> None:
@@ -191,7 +195,10 @@ def _crop_or_pad(
     n_samples, target = signal.shape[1], config.target_samples
     if n_samples >= target:
         return signal[:, :target], (0, target)
-    start = (target - n_samples) // 2 if config.crop == "center" else 0
+    start = 0
+    if config.crop == "center":
+        start = (target - n_samples) // 2
+    stop = start + n_samples
     padded = np.zeros((len(signal), target), dtype=np.float32)
-    padded[:, start : start + n_samples] = signal
-    return padded, (start, start + n_samples)
+    padded[:, start:stop] = signal
+    return padded, (start, stop)

@@ -25,5 +25,5 @@ def zscore(
     variance = (centred**2).sum(axis, keepdims=True) / count
     constant = variance <= eps**2
     # + 1 where constant: the root of 0 has an infinite slope
-    scale = (variance + constant) ** -0.5 * ~constant
-    return centred * scale
+    scale = (variance + constant) ** -0.5
+    return centred * (scale * ~constant)

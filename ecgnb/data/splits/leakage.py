@@ -38,24 +38,17 @@ def find_leakage(
         n_parts = keyed.groupby("key")["part"].transform("nunique")
         for key, case in keyed[n_parts > 1].groupby("key", sort=True):
             in_parts = sorted(set(case["part"]), key=order.index)
-            row = [
-                kind,
-                key,
-                "|".join(in_parts),
-                "|".join(case["record_id"]),
-            ]
-            cases.append(row)
+            record_ids = "|".join(case["record_id"])
+            cases.append([kind, key, "|".join(in_parts), record_ids])
     return pd.DataFrame(cases, columns=["kind", "key", "parts", "records"])
 
 
 def describe_leaks(leaks: pd.DataFrame) -> str:
     """Describe the first leaks of `find_leakage` in one line."""
-    cases = []
-    for case in leaks.itertuples():
-        cases.append(f"{case.kind} {case.key} in {case.parts}")
+    cases = leaks["kind"] + " " + leaks["key"] + " in " + leaks["parts"]
     return (
         f"{len(leaks)} patients, signals or twins are in two parts: "
-        f"{first_few(cases, 3)}"
+        f"{first_few(cases.tolist(), 3)}"
     )
 
 
@@ -80,16 +73,15 @@ def record_groups(records: pd.DataFrame) -> np.ndarray:
     # A graph with one node per record and per key, and an edge where a record has a
     # key. Its connected components are the groups.
     n = n_nodes = len(records)
-    record_nodes, key_nodes = [], []
+    edges = []
     for keys in _keys(records).values():
         numbers, distinct = pd.factorize(keys)  # -1 where the key is unknown
         with_key = np.flatnonzero(numbers >= 0)
-        record_nodes.append(with_key)
-        key_nodes.append(n_nodes + numbers[with_key])
+        edges.append([with_key, n_nodes + numbers[with_key]])
         n_nodes += len(distinct)
-    edges = np.concatenate(record_nodes), np.concatenate(key_nodes)
-    weights = np.ones(len(edges[0]), dtype=np.int8)
-    graph = coo_matrix((weights, edges), shape=(n_nodes, n_nodes))
+    pairs = np.concatenate(edges, axis=1)  # [2, n_edges]
+    weights = np.ones(pairs.shape[1], dtype=np.int8)
+    graph = coo_matrix((weights, pairs), shape=(n_nodes, n_nodes))
     _, components = connected_components(graph, directed=False)
     numbers, _ = pd.factorize(components[:n])
     return numbers.astype(np.int64)

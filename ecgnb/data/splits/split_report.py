@@ -38,7 +38,10 @@ def split_report(
     """
     unknown = unknown_patients(records)
     n_classes = counts.shape[1] - 1
-    names = [*classes[:n_classes], *map(str, range(len(classes), n_classes))]
+    names = list(classes[:n_classes])
+    for number in range(len(names), n_classes):
+        names.append(str(number))
+    columns = [*names, "(none)"]
     report: dict[str, Any] = {
         "records": {},
         "groups": {},
@@ -49,7 +52,7 @@ def split_report(
         totals = counts[in_part].sum(axis=0).tolist()
         report["records"][name] = int(in_part.sum())
         report["groups"][name] = len(np.unique(groups[in_part]))
-        report["classes"][name] = dict(zip([*names, "(none)"], totals, strict=True))
+        report["classes"][name] = dict(zip(columns, totals, strict=True))
     warnings = []
     if len(leaks):
         warnings.append(
@@ -57,13 +60,16 @@ def split_report(
             "test part are too good; SPLIT 'stratified' keeps them in one part."
         )
     if unknown.any():
-        number_unknown = "all" if unknown.all() else f"{unknown.sum()} of"
+        how_many = f"{unknown.sum()} of {len(unknown)}"
+        if unknown.all():
+            how_many = f"all {len(unknown)}"
         warnings.append(
-            f"The patient is unknown for {number_unknown} {len(unknown)} recordings: "
+            f"The patient is unknown for {how_many} recordings: "
             "leakage between recordings of one patient cannot be excluded there."
         )
     for column, name in enumerate(names):
-        warnings += _class_warnings(name, counts[:, column] > 0, part, groups)
+        has_class = counts[:, column] > 0
+        warnings += _class_warnings(name, has_class, part, groups)
     return {
         **report,
         "unknown_patients": int(unknown.sum()),
@@ -90,5 +96,6 @@ def _class_warnings(
     present = part[has_class]
     missing = [name for number, name in enumerate(PARTS) if number not in present]
     if missing:
-        warnings.append(f"Class {name} is missing in {' and '.join(missing)}.")
+        listed = " and ".join(missing)
+        warnings.append(f"Class {name} is missing in {listed}.")
     return warnings

@@ -14,9 +14,10 @@ import pandas as pd
 from ecgnb.core import files
 from ecgnb.core.errors import SplitError
 from ecgnb.data.config import SplitConfig
+from ecgnb.data.loading.sampler import class_counts
 from ecgnb.data.splits.leakage import describe_leaks, find_leakage, record_groups
 from ecgnb.data.splits.split_report import PARTS, split_report
-from ecgnb.data.splits.stratify import assign_groups, class_counts
+from ecgnb.data.splits.stratify import assign_groups
 
 TRAIN, VALID, TEST = range(len(PARTS))
 
@@ -98,43 +99,47 @@ def make_splits(
 def _grouped(counts: np.ndarray, groups: np.ndarray, config: SplitConfig) -> np.ndarray:
     """Return the part of each record, int64 ``[n]``; groups stay in one part."""
     kfold = config.split == "kfold"
-    needed = config.n_folds if kfold else len(PARTS)
-    n_groups = int(groups.max(initial=-1)) + 1
-    if n_groups < needed:
-        advice = "Use more recordings"
-        if kfold:
-            advice += " or fewer folds (N_FOLDS)"
+    valid, test = config.valid_fraction, config.test_fraction
+    fractions = np.array([1 - valid - test, valid, test])  # as in PARTS
+    advice = "Use more recordings"
+    if kfold:
+        fractions = np.full(config.n_folds, 1 / config.n_folds)
+        advice += " or fewer folds (N_FOLDS)"
+    n_groups = groups.max(initial=-1) + 1
+    if n_groups < len(fractions):
         raise SplitError(
             f"{len(groups)} records of {n_groups} patients cannot be divided into "
-            f"{needed} parts without dividing the records of a patient. {advice}."
+            f"{len(fractions)} parts without dividing the records of a patient. "
+            f"{advice}."
         )
-    if not kfold:
-        valid = config.valid_fraction
-        test = config.test_fraction
-        fractions = np.array([1 - valid - test, valid, test])  # as in PARTS
-        return assign_groups(counts, groups, fractions, config.split_seed)[groups]
-    fractions = np.full(config.n_folds, 1 / config.n_folds)
-    folds = assign_groups(
+    assigned = assign_groups(
         counts,
         groups,
         fractions,
         config.split_seed,
-        at_least_one=False,
+        at_least_one=not kfold,
     )
+    part = assigned[groups]
+    if not kfold:
+        return part
     test_fold = config.test_fold % config.n_folds
     valid_fold = (test_fold + 1) % config.n_folds
-    return _parts_of_folds(folds[groups], valid_fold, test_fold)
+    return _parts_of_folds(part, valid_fold, test_fold)
 
 
 def _official(fold: pd.Series, config: SplitConfig) -> tuple[np.ndarray, list[str]]:
     """Return the part of each record by the data set's folds, and warnings."""
-    present = sorted(fold.dropna().astype(int).unique().tolist())
+    folds = fold.astype("float64").to_numpy(na_value=np.nan)
+    has_fold = ~np.isnan(folds)
+    present = np.unique(folds[has_fold]).astype(int).tolist()
     if len(present) < 3:
         raise SplitError(
             f"The records have {len(present)} official folds {present}; three are "
             "needed. Set SPLIT to 'stratified'."
         )
-    test_fold = present[-1] if config.test_fold < 0 else config.test_fold
+    test_fold = config.test_fold
+    if test_fold < 0:
+        test_fold = present[-1]
     if test_fold not in present:
         raise SplitError(
             f"TEST_FOLD is {test_fold}, but the official folds are {present}. Choose "
@@ -145,17 +150,16 @@ def _official(fold: pd.Series, config: SplitConfig) -> tuple[np.ndarray, list[st
         f"Official folds: {test_fold} is the test, {valid_fold} validates, the others "
         "train."
     ]
-    expected = range(1, config.n_folds + 1)
-    absent = sorted(set(expected) - set(present))
+    absent = set(range(1, config.n_folds + 1)) - set(present)
     if absent:
+        listed = ", ".join(map(str, sorted(absent)))
         warnings.append(
-            f"There are no records of folds {', '.join(map(str, absent))}: results "
+            f"There are no records of folds {listed}: results "
             "cannot be compared with published ones on the usual test fold."
         )
-    n_without = int(fold.isna().sum())
-    if n_without:
+    if not has_fold.all():
+        n_without = np.count_nonzero(~has_fold)
         warnings.append(f"{n_without} records have no official fold; they train.")
-    folds = fold.astype("float64").to_numpy(na_value=np.nan)
     return _parts_of_folds(folds, valid_fold, test_fold), warnings
 
 
@@ -245,9 +249,10 @@ def _check_records(
     for part in parts.values():
         columns = part["rows"], part["datasets"], part["record_ids"]
         for row, *name in zip(*columns, strict=True):
-            if stored.get(row) != tuple(name):
+            stored_name = stored.get(row)
+            if stored_name != tuple(name):
                 raise SplitError(
                     f"In {path} row {row} is {' '.join(name)}, in the store it is "
-                    f"{stored.get(row)}: they do not belong together. Make the splits "
+                    f"{stored_name}: they do not belong together. Make the splits "
                     "again."
                 )

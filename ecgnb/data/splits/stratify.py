@@ -15,23 +15,6 @@ import pandas as pd
 from ecgnb.data.loading.sampler import epoch_order
 
 
-def class_counts(targets: np.ndarray) -> np.ndarray:
-    """Return int64 ``[n, n_classes + 1]``: one column per class, then one for records
-    without any class.
-
-    Args:
-        targets: int64 ``[n]`` class numbers, or {0, 1} ``[n, n_classes]``.
-    """
-    targets = np.asarray(targets)
-    if targets.ndim == 1:
-        n_classes = targets.max(initial=-1) + 1
-        has_class = targets[:, None] == np.arange(n_classes)
-    else:
-        has_class = targets > 0
-    without = ~has_class.any(axis=1)
-    return np.column_stack([has_class, without]).astype(np.int64)
-
-
 def assign_groups(
     counts: np.ndarray,
     groups: np.ndarray,
@@ -53,7 +36,7 @@ def assign_groups(
         int64 ``[n_groups]`` number of the part of each group. No part is empty when
         there are enough groups.
     """
-    # Columns of the table: records of each class, then all records of the group.
+    # One row per group: records of each class, then all records of the group.
     columns = np.column_stack([counts, np.ones_like(groups)])
     table = pd.DataFrame(columns).groupby(groups).sum().to_numpy()
     n_groups = len(table)
@@ -73,14 +56,15 @@ def _raise_small_shares(wanted: np.ndarray, table: np.ndarray) -> np.ndarray:
     """
     wanted = wanted.copy()
     n_groups_of_class = (table > 0).sum(axis=0)
-    largest = int(wanted[:, -1].argmax())
+    largest = wanted[:, -1].argmax()
     for column in np.flatnonzero(n_groups_of_class >= len(wanted)):
         sizes = table[:, column]
         typical = np.median(sizes[sizes > 0])
-        raised = np.maximum(wanted[:, column], typical)
-        raised[largest] -= raised.sum() - wanted[:, column].sum()
+        share = wanted[:, column]  # a view
+        raised = np.maximum(share, typical)
+        raised[largest] -= raised.sum() - share.sum()
         if raised[largest] >= typical:
-            wanted[:, column] = raised
+            share[:] = raised
     return wanted
 
 
@@ -93,26 +77,26 @@ def _assign_by_class(table: list[list[int]], wanted: list[list[float]]) -> list[
     left = copy.deepcopy(wanted)
     remaining = np.sum(table, axis=0).tolist()
     while any(remaining[:-1]):
-        # the first of the classes with the fewest records left
         fewest = min(filter(None, remaining[:-1]))
-        rarest = remaining.index(fewest)
+        rarest = remaining.index(fewest)  # the first of equal ones
         waiting = []
-        for group, row in enumerate(table):
-            if row[rarest] and parts[group] < 0:
+        for group, counts in enumerate(table):
+            if counts[rarest] and parts[group] < 0:
                 waiting.append(group)
         # Large groups first: small ones fill the rest.
         waiting.sort(key=lambda group: -table[group][rarest])
         for group in waiting:
-            part = _choose_part(table[group], rarest, left, wanted)
+            counts = table[group]
+            part = _choose_part(counts, rarest, left, wanted)
             parts[group] = part
-            for column, count in enumerate(table[group]):
+            for column, count in enumerate(counts):
                 left[part][column] -= count
                 remaining[column] -= count
     return parts
 
 
 def _choose_part(
-    group: list[int],
+    counts: list[int],
     column: int,
     left: list[list[float]],
     wanted: list[list[float]],
@@ -124,13 +108,13 @@ def _choose_part(
     """
     rooms = {}
     for part, (rest, share) in enumerate(zip(left, wanted, strict=True)):
-        if rest[column] >= group[column] and share[column] > 0:
+        if rest[column] >= counts[column] and share[column] > 0:
             room_of_class = rest[column] / share[column]
             room_of_all = rest[-1] / share[-1]
             rooms[part] = (room_of_class, room_of_all)
     if not rooms:
         for part, rest in enumerate(left):
-            rooms[part] = (rest[column] - group[column], rest[-1])
+            rooms[part] = (rest[column] - counts[column], rest[-1])
     return max(rooms, key=rooms.__getitem__)  # the first of equal ones
 
 
@@ -143,7 +127,7 @@ def _fill_empty_parts(
     for part in range(n_parts):
         if (assigned == part).any():
             continue
-        most_groups = int(np.bincount(assigned, minlength=n_parts).argmax())
+        most_groups = np.bincount(assigned, minlength=n_parts).argmax()
         candidates = np.flatnonzero(assigned == most_groups)
         if len(candidates) > 1:
             smallest = np.argmin(sizes[candidates])

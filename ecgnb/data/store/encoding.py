@@ -29,16 +29,19 @@ def quantise(signal: np.ndarray, out: np.ndarray) -> np.ndarray:
         The scale of each lead in mV per step, float32 ``[n_leads]``.
     """
     one = np.float32(1)
-    peak = np.maximum(signal.max(axis=1), -signal.min(axis=1))
+    highest, lowest = signal.max(axis=1), signal.min(axis=1)
+    peak = np.maximum(highest, -lowest)  # [n_leads], mV
     if out.dtype == np.int16:
         scale = np.where(peak > 0, peak / INT16_STEPS, one)
-        # Rounding of 1 / scale moves the peak by far less than half a step, so 32767 is
-        # not exceeded.
-        steps = signal * (one / scale)[:, None]
-        out[...] = np.rint(steps, out=steps)
     else:
         scale = np.maximum(peak / FLOAT16_LIMIT, one)
-        out[...] = signal * (one / scale)[:, None]
+    steps_per_mv = one / scale
+    steps = signal * steps_per_mv[:, None]
+    if out.dtype == np.int16:
+        # Rounding of steps_per_mv moves the peak by far less than half a step, so 32767
+        # is not exceeded.
+        np.rint(steps, out=steps)
+    out[...] = steps
     return scale
 
 

@@ -101,8 +101,8 @@ def _open_finished(folder: Path, fingerprint: str, n_shards: int) -> SignalStore
         store = SignalStore.open(folder)
     except (StoreError, OSError):  # missing, incomplete or damaged
         return None
-    complete = all(read_done(folder, number) for number in range(n_shards))
-    return store if complete and store.fingerprint == fingerprint else None
+    is_complete = not _missing(n_shards, folder)
+    return store if is_complete and store.fingerprint == fingerprint else None
 
 
 def _refuse_other_store(folder: Path, fingerprint: str) -> None:
@@ -128,8 +128,8 @@ def _bytes_needed(
     shards: Sequence[Sequence[Row]], config: PrepareConfig, folder: Path
 ) -> int:
     """Return an upper limit of the size of the missing shards."""
-    n_records = sum(len(shards[number]) for number in _missing(len(shards), folder))
-    signal = 2 * len(config.leads) * config.target_samples  # int16 or float16
+    n_records = sum([len(shards[number]) for number in _missing(len(shards), folder)])
+    signal = 2 * len(config.leads) * config.target_samples  # bytes of int16 or float16
     text = 1000  # bytes of its rows in tables and shard files
     return n_records * (signal + text)
 
@@ -205,21 +205,17 @@ def _write_tables(
         done = read_done(folder, number)
         if done is None:
             raise FileNotFoundError(errno.ENOENT, f"shard {number} is missing", folder)
+        n_records = len(done["records"])
         records += done["records"]
         rejected += done["rejected"]
-        if done["records"]:
-            shards.append(
-                {
-                    "n": len(done["records"]),
-                    "files": done["files"],
-                    "sha256": done["sha256"],
-                }
-            )
+        if n_records:
+            shard = {"n": n_records, "files": done["files"], "sha256": done["sha256"]}
+            shards.append(shard)
     rejected += duplicates
     rejected_path = folder / "rejected.csv"
     files.write_csv(rejected_path, pd.DataFrame(rejected, columns=REJECTED_COLUMNS))
     if not records:
-        reasons = _count_reasons(row[3] for row in rejected)
+        reasons = _count_reasons([row[3] for row in rejected])
         raise StoreError(
             f"None of the {len(rejected)} recordings can be used: {reasons}. See "
             f"{rejected_path}."

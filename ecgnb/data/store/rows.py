@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,22 +19,11 @@ from ecgnb.core import files
 from ecgnb.core.errors import EcgnbError, StoreError
 from ecgnb.data.config import PrepareConfig
 from ecgnb.data.loading.sampler import epoch_order
+from ecgnb.data.manifest import COLUMNS, as_manifest
 from ecgnb.data.readers.reading import read_recording
 from ecgnb.data.signal.leads import STANDARD_12, normalise_lead
 from ecgnb.data.store.store import FORMAT
 
-#: Columns of a manifest that the store depends on; labels are not among them.
-MANIFEST_COLUMNS = (
-    "dataset",
-    "record_id",
-    "path",
-    "patient_id",
-    "fold",
-    "fs",
-    "n_samples",
-    "leads",
-    "start",
-)
 #: Share of the recordings that must have a lead to keep it.
 COMMON_LEAD = 0.8
 #: Files that are read to learn the leads when the manifest does not name them.
@@ -41,6 +31,8 @@ LEAD_PROBES = 20
 
 #: Name, size in bytes and time of modification in ns of a file.
 FileState = list[str | int]
+#: Files of a folder by their stem.
+FilesByStem = dict[str, list[os.DirEntry[str]]]
 
 
 class Row(NamedTuple):
@@ -58,15 +50,10 @@ class Row(NamedTuple):
 
 def manifest_rows(manifest: pd.DataFrame) -> list[Row]:
     """Convert a manifest to tuples; missing numbers become ``None``."""
-    columns: list[Iterable] = []
-    for name in ("dataset", "record_id", "path", "patient_id"):
-        columns.append(manifest[name].fillna("").astype(str))
-    for name, kind in (("fold", int), ("fs", float), ("n_samples", int)):
-        columns.append(
-            [None if pd.isna(value) else kind(value) for value in manifest[name]]
-        )
-    columns.append(manifest["start"].fillna(0).astype(int).tolist())
-    return [Row(*values) for values in zip(*columns, strict=True)]
+    table = as_manifest(manifest)[list(Row._fields)]
+    values = table.astype(object)  # Python's numbers, as JSON has them
+    values = values.where(table.notna(), None)
+    return list(map(Row._make, values.itertuples(index=False)))
 
 
 def unique_rows(rows: Sequence[Row]) -> tuple[list[Row], list[list[str]]]:
@@ -112,7 +99,8 @@ def with_leads(manifest: pd.DataFrame, config: PrepareConfig) -> PrepareConfig:
         StoreError: the manifest has no rows or lacks columns, or neither it nor a file
             names the leads.
     """
-    absent = [name for name in MANIFEST_COLUMNS if name not in manifest]
+    # the store does not depend on the labels
+    absent = [name for name in COLUMNS if name not in (*manifest, "label")]
     if absent:
         raise StoreError(
             f"The manifest lacks the columns {', '.join(absent)}. Make it with "
@@ -128,10 +116,10 @@ def with_leads(manifest: pd.DataFrame, config: PrepareConfig) -> PrepareConfig:
 
 
 def _common_leads(manifest: pd.DataFrame) -> tuple[str, ...]:
-    texts = Counter(text for text in manifest["leads"].fillna("") if text)
     counts: Counter[tuple[str, ...]] = Counter()
-    for text, count in texts.items():
-        counts[_normalised(text.split("|"))] += count
+    for text, count in Counter(manifest["leads"].fillna("")).items():
+        if text:
+            counts[_normalised(text.split("|"))] += count
     if not counts:
         counts[_leads_of_first_file(manifest)] = 1
     leads = counts.most_common(1)[0][0]
@@ -142,12 +130,12 @@ def _common_leads(manifest: pd.DataFrame) -> tuple[str, ...]:
             common.append(lead)
     leads = tuple(common) or leads
     if set(leads) <= set(STANDARD_12):
-        leads = tuple(lead for lead in STANDARD_12 if lead in leads)
+        leads = tuple([lead for lead in STANDARD_12 if lead in leads])
     return leads
 
 
 def _normalised(leads: Sequence[str]) -> tuple[str, ...]:
-    return tuple(normalise_lead(lead) for lead in leads)
+    return tuple(map(normalise_lead, leads))
 
 
 def _leads_of_first_file(manifest: pd.DataFrame) -> tuple[str, ...]:
@@ -174,56 +162,51 @@ def store_fingerprint(manifest: pd.DataFrame, config: PrepareConfig) -> str:
     """
     settings = dataclasses.asdict(with_leads(manifest, config))
     del settings["n_jobs"]
-    file_states = _FileStates()
+    # each folder is listed once, and windows of a file share its state
+    list_folder = functools.cache(_files_by_stem)
+    file_states: dict[str, list[FileState]] = {}
     rows = []
     for row in manifest_rows(manifest):
+        if row.path not in file_states:
+            file_states[row.path] = _file_states(row.path, list_folder)
         name = row.path.rpartition("/")[2]
-        rows.append([*row._replace(path=name), file_states.of(row.path)])
+        rows.append([*row._replace(path=name), file_states[row.path]])
     digest = hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
     return files.fingerprint({"format": FORMAT, "config": settings, "rows": digest})
 
 
-class _FileStates:
-    """States of the files of recordings; lists each folder once."""
+def _file_states(
+    path: str, list_folder: Callable[[str], FilesByStem]
+) -> list[FileState]:
+    """Return the state of a file; for a WFDB header, of all files it may refer to.
 
-    def __init__(self) -> None:
-        self._folders: dict[str, dict[str, list[os.DirEntry[str]]]] = {}
-        self._states: dict[str, list[FileState]] = {}
+    These are the files of the same stem, and those whose stem is in the header: signal
+    files with other names, and segments.
+    """
+    folder, _, name = path.rpartition("/")
+    by_stem = list_folder(folder or ".")
+    if name.endswith(".hea"):
+        entries = []
+        for stem in sorted({_stem(name), *_stems_in(path)}):
+            entries += by_stem.get(stem, [])
+    else:
+        same_stem = by_stem.get(_stem(name), [])
+        entries = [entry for entry in same_stem if entry.name == name]
+    states: list[FileState] = []
+    for entry in entries:
+        with contextlib.suppress(OSError):  # deleted in the meantime
+            status = entry.stat()
+            states.append([entry.name, status.st_size, status.st_mtime_ns])
+    return states
 
-    def of(self, path: str) -> list[FileState]:
-        """Return the state of a file; for a WFDB header, of all files it may refer to.
 
-        These are the files of the same stem, and those whose stem is in the header:
-        signal files with other names, and segments.
-        """
-        if path in self._states:
-            return self._states[path]
-        folder, _, name = path.rpartition("/")
-        by_stem = self._files_by_stem(folder or ".")
-        if name.endswith(".hea"):
-            entries = []
-            for stem in sorted({_stem(name), *_stems_in(path)}):
-                entries += by_stem.get(stem, [])
-        else:
-            same_stem = by_stem.get(_stem(name), [])
-            entries = [entry for entry in same_stem if entry.name == name]
-        states: list[FileState] = []
-        for entry in entries:
-            with contextlib.suppress(OSError):  # deleted in the meantime
-                status = entry.stat()
-                states.append([entry.name, status.st_size, status.st_mtime_ns])
-        self._states[path] = states
-        return states
-
-    def _files_by_stem(self, folder: str) -> dict[str, list[os.DirEntry[str]]]:
-        """Return the files of a folder by stem; empty when it cannot be read."""
-        if folder not in self._folders:
-            by_stem: dict[str, list[os.DirEntry[str]]] = {}
-            with contextlib.suppress(OSError), os.scandir(folder) as entries:
-                for entry in sorted(entries, key=lambda entry: entry.name):
-                    by_stem.setdefault(_stem(entry.name), []).append(entry)
-            self._folders[folder] = by_stem
-        return self._folders[folder]
+def _files_by_stem(folder: str) -> FilesByStem:
+    """Return the files of a folder by stem; empty when it cannot be read."""
+    by_stem: FilesByStem = {}
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            by_stem.setdefault(_stem(entry.name), []).append(entry)
+    return by_stem
 
 
 def _stems_in(header: str) -> set[str]:

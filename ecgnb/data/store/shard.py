@@ -87,13 +87,14 @@ def make_shard(
         table = np.array(shard.scales, dtype=np.float32)
         table = table.reshape(-1, len(config.leads))  # also without any record
         np.save(temporary, table, allow_pickle=False)
+    signal_hashes = [record[-1] for record in shard.records]
     done = {
         "fingerprint": fingerprint,
         "files": [
             {"name": path.name, "bytes": path.stat().st_size}
             for path in (signals, scales)
         ],
-        "sha256": shard_checksum(scales, [record[-1] for record in shard.records]),
+        "sha256": shard_checksum(scales, signal_hashes),
         "records": shard.records,
         "rejected": shard.rejected,
     }
@@ -177,11 +178,10 @@ def _with_shared_recordings(
         if len(windows) > 1:
             first = min(row.start for row in windows)
             n_samples = None  # up to the end of the file
-            stops = [
-                row.start + row.n_samples
-                for row in windows
-                if row.n_samples is not None
-            ]
+            stops = []
+            for row in windows:
+                if row.n_samples is not None:
+                    stops.append(row.start + row.n_samples)
             if len(stops) == len(windows):
                 n_samples = max(stops) - first
             try:
@@ -195,9 +195,8 @@ def _with_shared_recordings(
 
 
 def _cut(recording: Recording, row: Row, offset: int) -> Recording:
-    first = row.start - offset
-    stop = None if row.n_samples is None else first + row.n_samples
-    return dataclasses.replace(recording, signal=recording.signal[:, first:stop])
+    rest = recording.signal[:, row.start - offset :]
+    return dataclasses.replace(recording, signal=rest[:, : row.n_samples])
 
 
 def _reason_and_message(error: Exception) -> tuple[str, str]:

@@ -94,10 +94,9 @@ class SignalStore:
         return SignalStore.open, (self.folder,)
 
     def __repr__(self) -> str:
-        shape = f"{len(self)} x {self.n_leads} leads x {self.n_samples} samples"
         return (
-            f"SignalStore({self.folder.name!r}, {shape} at {self.fs:g} Hz, "
-            f"{self.dtype})"
+            f"SignalStore({self.folder.name!r}, {len(self)} x {self.n_leads} leads x "
+            f"{self.n_samples} samples at {self.fs:g} Hz, {self.dtype})"
         )
 
     @cached_property
@@ -117,7 +116,8 @@ class SignalStore:
         """Millivolts per step: float32 ``[n, n_leads]``."""
         scales = []
         for shard in self._shards:
-            scales.append(np.load(self._scales_path(shard), allow_pickle=False))
+            _, path = self._paths(shard)
+            scales.append(np.load(path, allow_pickle=False))
         return np.concatenate(scales)
 
     @cached_property
@@ -150,10 +150,10 @@ class SignalStore:
         rows = self._check(rows)
         if out is None:
             out = np.empty((len(rows), self.n_leads, self.n_samples), dtype=np.float32)
-        scales = self.scales[rows][:, :, None]
+        scales = self.scales[rows][:, :, None]  # [B, n_leads, 1], mV per step
         for index, stored in self._gather(rows):
             signal = out[index]
-            signal[...] = stored
+            signal[...] = stored  # converts to float32
             signal *= scales[index]
         return out
 
@@ -184,26 +184,23 @@ class SignalStore:
         """
         again = f"Delete {self.folder} and run the preparation again."
         for number, shard in enumerate(self._shards):
-            hashes = [signal_hash(signal) for signal in self._map(number)]
-            if shard_checksum(self._scales_path(shard), hashes) == shard["sha256"]:
+            hashes = list(map(signal_hash, self._map(number)))
+            signals, scales = self._paths(shard)
+            if shard_checksum(scales, hashes) == shard["sha256"]:
                 continue
             first = self._starts[number]
             expected = self.records["signal_hash"][first : first + len(hashes)]
             wrong = np.flatnonzero(np.array(hashes) != expected.to_numpy())
             where = f"row {first + wrong[0]}" if len(wrong) else "its scales"
-            raise StoreError(
-                f"{self._signals_path(shard)} is damaged ({where}). {again}"
-            )
+            raise StoreError(f"{signals} is damaged ({where}). {again}")
         for table in self.manifest["tables"]:
             path = self.folder / table["name"]
             if files.sha256_file(path) != table["sha256"]:
                 raise StoreError(f"{path} was changed. {again}")
 
-    def _signals_path(self, shard: dict[str, Any]) -> Path:
-        return self.folder / str(shard["files"][0]["name"])
-
-    def _scales_path(self, shard: dict[str, Any]) -> Path:
-        return self.folder / str(shard["files"][1]["name"])
+    def _paths(self, shard: dict[str, Any]) -> list[Path]:
+        """Return the files of a shard: signals and scales."""
+        return [self.folder / file["name"] for file in shard["files"]]
 
     @cached_property
     def _valid(self) -> np.ndarray:
@@ -239,7 +236,7 @@ class SignalStore:
             while len(self._maps) >= MAX_MAPS:
                 self._maps.popitem(last=False)
             shard = self._shards[number]
-            path = self._signals_path(shard)
+            path, _ = self._paths(shard)
             mapped = np.load(path, mmap_mode="r", allow_pickle=False)
             shape = (shard["n"], self.n_leads, self.n_samples)
             if mapped.shape != shape or mapped.dtype != self.dtype:
@@ -282,9 +279,8 @@ def _read_store_manifest(folder: Path) -> dict[str, Any]:
 def _read_table(path: Path) -> pd.DataFrame:
     """Read a table of the store; text stays text, also numbers and empty cells."""
     table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    kinds: dict[str, Any] = {}
     for name, kind in RECORD_TYPES.items():
         if name in table:
-            table[name] = pd.to_numeric(table[name], errors="coerce")
-            kinds[name] = kind
-    return table.astype(kinds)
+            numbers: pd.Series = pd.to_numeric(table[name], errors="coerce")
+            table[name] = numbers.astype(kind)  # type: ignore[call-overload]
+    return table

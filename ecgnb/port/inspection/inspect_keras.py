@@ -35,6 +35,7 @@ from ecgnb.port.inspection.lenient import (
     read_leniently,
 )
 from ecgnb.port.inspection.shapes import Shape, shapes_of
+from ecgnb.port.network import size_texts
 from ecgnb.port.ported import major
 from ecgnb.port.reading.graph import parse_graph, walk
 from ecgnb.port.reading.keras_file import read_keras
@@ -89,10 +90,10 @@ class KerasInspection:
         contains it.
         """
         version = self.keras_version or "(no version in the file)"
-        inputs = "\n".join(f"{name}: {_input(s)}" for name, s in self.inputs.items())
-        outputs = "\n".join(
-            f"{out[0]}: {_output(out[1], out[2])}" for out in self.outputs
-        )
+        inputs = [f"{name}: {_input(shape)}" for name, shape in self.inputs.items()]
+        outputs = []
+        for name, shape, activation in self.outputs:
+            outputs.append(f"{name}: {_output(shape, activation)}")
         parameters = "unknown"
         if self.parameters is not None:
             parameters = f"{self.parameters:,}, {self.trainable:,} of them trainable"
@@ -100,7 +101,7 @@ class KerasInspection:
         if self.problems:
             portable = "\n".join(["no:", *self.problems])
         absent = f"{NOT_IN_FILE}. Ask whoever trained the model."
-        contracts = [name for name in KNOWN_CONTRACTS if self._fits(name)]
+        contracts = list(filter(self._fits, KNOWN_CONTRACTS))
         if contracts:
             absent += (
                 f" The shapes would fit these known contracts: {', '.join(contracts)}."
@@ -108,8 +109,8 @@ class KerasInspection:
         return {
             "file": f"{self.file}: {self.container}",
             "written by": f"Keras {version}",
-            "input": inputs or "unknown",
-            "output": outputs or "unknown",
+            "input": "\n".join(inputs) or "unknown",
+            "output": "\n".join(outputs) or "unknown",
             "parameters": parameters,
             "can be ported": portable,
             "not in the file": absent,
@@ -123,7 +124,7 @@ class KerasInspection:
         _, shape, activation = self.outputs[0]
         if not shape:
             return False
-        sizes = tuple(size or 0 for size in shape)
+        sizes = tuple(size or 0 for size in shape)  # no contract has 0 classes
         try:
             KNOWN_CONTRACTS[contract].check(self.inputs, [sizes], [activation])
         except ConfigError:
@@ -132,12 +133,14 @@ class KerasInspection:
 
     def __str__(self) -> str:
         width = terminal_width()
-        return f"{self._facts_text(width)}\n\n{text_table(self.short_table, width)}"
+        table = text_table(self.short_table, width)
+        return f"{self._facts_text(width)}\n\n{table}"
 
     def _facts_text(self, width: int = 88) -> str:
         facts = {}
         for name, text in self.summary.items():
-            facts[name] = "\n".join(map(printable, text.split("\n")))
+            lines = text.split("\n")
+            facts[name] = "\n".join(map(printable, lines))
         return text_facts(facts, width)
 
     @property
@@ -152,17 +155,19 @@ class KerasInspection:
             "what": (table["class"] + " " + table["options"]).str.strip(),
             "output": table["output"],
             "params": table["parameters"],
+            # In a chain each layer takes the one above.
             "takes": table["takes"].where(table["takes"] != above, ""),
             "ported": table["problem"].where(table["problem"] == "", "no"),
         }
-        return pd.DataFrame(columns)
+        table = pd.DataFrame(columns)
+        is_filled = table.astype(str) != ""
+        return table.loc[:, is_filled.any()]
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        table = self.short_table
-        table = table.loc[:, (table.astype(str) != "").any()]
-        return f"<pre>{escape(self._facts_text())}</pre>{html_table(table)}"
+        facts = escape(self._facts_text())
+        return f"<pre>{facts}</pre>{html_table(self.short_table)}"
 
 
 def inspect_keras(
@@ -189,15 +194,16 @@ def inspect_keras(
     problems = problems_in(graph)
     all_arrays = None if problem else isinstance(file.weights, ListedWeights)
     rows = list(layer_rows(graph, shapes, problems, all_arrays))
-    counts = [row["parameters"] for row in rows]
-    counted = None not in counts
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    table = table.astype({"parameters": "Int64"})  # integers that may be missing
+    counted = table["parameters"].notna().all()
     return KerasInspection(
         *facts,
         list(filter(None, [problem, *problems, shapes.problem])),
-        table=pd.DataFrame(rows, columns=COLUMNS).astype({"parameters": "Int64"}),
+        table=table,
         inputs=shapes.inputs,
         outputs=outputs_of(graph, shapes),
-        parameters=sum(counts) if counted else None,
+        parameters=int(table["parameters"].sum()) if counted else None,
         trainable=trainable_numbers(graph) if counted else None,
     )
 
@@ -230,7 +236,7 @@ def dump_weights(
             f"There is no layer {layer!r} in {file.path.name}.{hint} "
             "`ecgnb port inspect` lists them."
         )
-    arrays = dict(arrays_of(layers[layer]))
+    arrays = dict(arrays_of(layers[layer]))  # by name, as Keras has them
     if not arrays:
         raise PortError(f"The {layers[layer]} has no weights in {file.path.name}.")
     with atomic_write(out) as temporary, temporary.open("wb") as target:
@@ -242,7 +248,7 @@ def _input(shape: Shape) -> str:
     """Return an input's shape in words where its rank is that of a signal."""
     if len(shape) != 3:
         return f"{shape_text(shape[1:])} numbers"
-    samples, leads = ["any number of" if n is None else str(n) for n in shape[1:]]
+    samples, leads = size_texts(shape[1:], free="any number of")
     plural = "" if leads == "1" else "s"
     return f"{samples} samples x {leads} lead{plural} (batch, time, lead)"
 

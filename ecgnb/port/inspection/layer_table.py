@@ -11,7 +11,8 @@ from ecgnb.port.inspection.shapes import Shape, Shapes
 from ecgnb.port.layers import LAYERS, variables_of
 from ecgnb.port.layers.activation import activation_name
 from ecgnb.port.layers.base import WITHOUT_EFFECT
-from ecgnb.port.reading.calls import Call, Ref, refs_in
+from ecgnb.port.network import size_texts
+from ecgnb.port.reading.calls import Call, Ref
 from ecgnb.port.reading.graph import Graph, Layer, walk
 
 COLUMNS = [
@@ -84,29 +85,32 @@ def layer_rows(
             unknown classes (False), or perhaps not all of any layer (``None``).
         prefix: path of a nested model.
     """
-    if not prefix:
+    if not prefix:  # a nested model's inputs are outputs of other layers
         for ref in graph.inputs:
             shape = shapes.inputs.get(ref.layer, (None,))
             layer = graph.layers[ref.layer]
             yield _row(ref.layer, layer, output=shape_text(shape[1:]))
     for call in graph.calls:
-        layer, label = graph.layers[call.layer], prefix + call.label
-        sources = [_call(ref).label for ref in refs_in([call.args, call.kwargs])]
-        starts = (f"{prefix}{layer.name} (", f"{label} (")
-        reasons = [text for text in problems if text.startswith(starts)]
+        layer = graph.layers[call.layer]
+        label = prefix + call.label
+        sources = dict.fromkeys(prefix + _call(ref).label for ref in call.refs)
+        reasons = []
+        for problem in problems:
+            if problem.startswith((f"{prefix}{layer.name} (", f"{label} (")):
+                reasons.append(problem.split(": ", 1)[-1])
         row = _row(
             label,
             layer,
             options=options_text(layer),
             output=shape_text(_shape(graph, call, shapes, prefix)),
             parameters=_parameters(layer, all_arrays),
-            takes=", ".join(prefix + source for source in dict.fromkeys(sources)),
-            problem="; ".join(text.split(": ", 1)[-1] for text in reasons),
+            takes=", ".join(sources),
+            problem="; ".join(reasons),
         )
         if call.index:  # a second call
             row |= {"options": "the same weights", "parameters": 0}
         yield row
-        if layer.inner and not call.index:
+        if layer.inner and not call.index:  # its rows once
             path = f"{prefix}{layer.name}/"
             yield from layer_rows(layer.inner, shapes, problems, all_arrays, path)
 
@@ -127,10 +131,11 @@ def _shape(graph: Graph, call: Call, shapes: Shapes, prefix: str) -> Shape | Non
     """Return the shape of a call's first output; a nested model's is that of its last
     layer.
     """
+    label = prefix + call.label
     inner = graph.layers[call.layer].inner
     if inner is None:
-        return shapes.calls.get(prefix + call.label)
-    return _shape(inner, _call(inner.outputs[0]), shapes, f"{prefix}{call.label}/")
+        return shapes.calls.get(label)
+    return _shape(inner, _call(inner.outputs[0]), shapes, f"{label}/")
 
 
 def outputs_of(graph: Graph, shapes: Shapes) -> list[tuple[str, Shape | None, str]]:
@@ -139,7 +144,8 @@ def outputs_of(graph: Graph, shapes: Shapes) -> list[tuple[str, Shape | None, st
     outputs = []
     for ref, activation in zip(graph.outputs, activations, strict=True):
         call = _call(ref)
-        outputs.append((call.label, _shape(graph, call, shapes, ""), activation))
+        shape = _shape(graph, call, shapes, prefix="")
+        outputs.append((call.label, shape, activation))
     return outputs
 
 
@@ -149,7 +155,7 @@ def _parameters(layer: Layer, all_arrays: bool | None) -> int | None:
         return 0
     known_class = layer.class_name in LAYERS or bool(layer.children)
     if all_arrays is None or not (all_arrays or known_class):
-        return None
+        return None  # not 0, which would be a layer without weights
     return sum(array.size for _, array in arrays_of(layer))
 
 
@@ -176,9 +182,7 @@ def shape_text(shape: Shape | None) -> str:
     """Return a shape as ``2000x64``; ``?`` for a free dimension, an empty text for an
     unknown shape.
     """
-    if shape is None:
-        return ""
-    return "x".join("?" if size is None else str(size) for size in shape)
+    return "x".join(size_texts(shape or (), free="?"))
 
 
 def options_text(layer: Layer) -> str:
@@ -190,11 +194,11 @@ def options_text(layer: Layer) -> str:
     """
     if layer.inner:
         return f"of {len(layer.inner.calls)} layers"
-    parts = list(_option_texts(layer.config))
-    if layer.children:  # both directions of a Bidirectional are alike
-        child = next(iter(layer.children.values()))
-        parts.append(f"{child.class_name} {options_text(child)}".strip())
-    return ", ".join(parts)
+    texts = list(_option_texts(layer.config))
+    for child in layer.children.values():
+        texts.append(f"{child.class_name} {options_text(child)}".strip())
+        break  # both directions of a Bidirectional are alike
+    return ", ".join(texts)
 
 
 def _option_texts(config: dict[str, Any]) -> Iterator[str]:
@@ -207,14 +211,14 @@ def _option_texts(config: dict[str, Any]) -> Iterator[str]:
                 yield "no bias"
             continue
         if isinstance(value, list) and len(value) == 1:
-            value = value[0]
+            (value,) = value  # [3] is a kernel size in one dimension
         if name in _HIDDEN or value in _USUAL.get(name, ()):
             continue
         # Dictionaries hold other objects, such as initialisers.
         if value is None or value is False or isinstance(value, dict):
             continue
         if isinstance(value, float):
-            if value == 0:
+            if value == 0:  # a rate or slope without effect
                 continue
             value = f"{value:g}"
         yield _FORMATS.get(name, name + "={}").format(value)

@@ -13,11 +13,12 @@ from ecgnb.core.errors import PortError
 from ecgnb.port.layers import LAYERS, variables_of
 from ecgnb.port.ported import major
 from ecgnb.port.reading.graph import Graph, Layer, parse_graph
-from ecgnb.port.reading.keras_file import KerasFile, open_hdf5, read_keras
+from ecgnb.port.reading.hdf5 import open_hdf5
+from ecgnb.port.reading.keras_file import KerasFile, read_keras
 from ecgnb.port.reading.keras_weights import ListedWeights, Variable, Weights
 
 #: What a configuration of an unexpected structure raises.
-_STRUCTURE_ERRORS = (KeyError, TypeError, ValueError, AttributeError)
+_STRUCTURE_ERRORS = (LookupError, TypeError, ValueError, AttributeError)
 _FILE_ERRORS = (*_STRUCTURE_ERRORS, OSError, RuntimeError, zipfile.BadZipFile)
 
 
@@ -38,7 +39,7 @@ def read_leniently(
         try:
             config, version = _read_architecture(path)
         except _FILE_ERRORS:
-            raise error from None
+            raise error from None  # the stricter reader has the better message
         container, no_weights = "the architecture alone", ListedWeights({})
         file = KerasFile(path, path, container, version, config, no_weights)
         return file, str(error)
@@ -51,7 +52,8 @@ def _read_architecture(path: Path) -> tuple[dict[str, Any], str]:
         KeyError: the file holds no Keras model; others of `_FILE_ERRORS` if it is
             damaged.
     """
-    path = path / "model.json" if path.is_dir() else path
+    if path.is_dir():
+        path /= "model.json"
     if path.suffix == ".json":
         config = json.loads(path.read_text(encoding="utf-8"))
         version = config.get("keras_version", "")
@@ -66,7 +68,7 @@ def _read_architecture(path: Path) -> tuple[dict[str, Any], str]:
             version = file.attrs.get("keras_version", "")
     if not isinstance(config, dict) or not {"class_name", "config"} <= set(config):
         raise KeyError("class_name")
-    if isinstance(version, bytes):
+    if isinstance(version, bytes):  # h5py returns old attributes so
         version = version.decode("utf-8", "replace")
     return config, str(version)
 
@@ -75,13 +77,8 @@ def parse_leniently(file: KerasFile) -> Graph | str:
     """Return the model's graph, or why there is none."""
     try:
         return parse_graph(file.config, major(file.keras_version))
-    except PortError as error:
-        return str(error)
-    except (*_STRUCTURE_ERRORS, IndexError) as error:
-        return (
-            "The configuration of the model is not as Keras writes it "
-            f"({type(error).__name__}: {error})."
-        )
+    except (PortError, *_STRUCTURE_ERRORS) as error:
+        return _text(error, "The configuration of the model is not as Keras writes it")
 
 
 def bind_leniently(file: KerasFile, graph: Graph) -> str:
@@ -90,14 +87,16 @@ def bind_leniently(file: KerasFile, graph: Graph) -> str:
     """
     try:
         file.weights.bind(graph, partial(_variables, file.weights))
-    except PortError as error:
-        return str(error)
-    except (*_STRUCTURE_ERRORS, IndexError) as error:
-        return (
-            "The weights cannot be assigned to layers "
-            f"({type(error).__name__}: {error})."
-        )
+    except (PortError, *_STRUCTURE_ERRORS) as error:
+        return _text(error, "The weights cannot be assigned to layers")
     return ""
+
+
+def _text(error: Exception, problem: str) -> str:
+    """Return the message of a `PortError`, for any other error what it means."""
+    if isinstance(error, PortError):
+        return str(error)
+    return f"{problem} ({type(error).__name__}: {error})."
 
 
 def _variables(weights: Weights, layer: Layer) -> list[Variable]:
@@ -108,4 +107,4 @@ def _variables(weights: Weights, layer: Layer) -> list[Variable]:
     if known or not isinstance(weights, ListedWeights):
         return variables_of(layer)
     names = [name for name, _ in weights.layers.get(layer.name, [])]
-    return [Variable(re.sub(r":\d+$", "", name)) for name in names]
+    return [Variable(re.sub(r":\d+$", "", name)) for name in names]  # "kernel:0"

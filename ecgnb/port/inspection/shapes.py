@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 import torch
 
 from ecgnb.core.errors import PortError
-from ecgnb.port.build import GraphWriter, before_activation, problems_of, write_graph
+from ecgnb.port.build import GraphWriter, problems_of, write_graph
 from ecgnb.port.network import CHANNELS_FIRST
-from ecgnb.port.reading.calls import refs_in
-from ecgnb.port.reading.graph import Graph, Layer, Ref, input_shape, walk
+from ecgnb.port.reading.graph import Graph, Ref, input_shape, walk
 
 #: A shape; ``None`` where the model leaves it free.
 Shape = tuple[int | None, ...]
@@ -44,7 +43,8 @@ def shapes_of(graph: Graph) -> Shapes:
     inputs: dict[str, Shape] = {}
     try:
         for ref in graph.inputs:
-            inputs[ref.layer] = tuple(input_shape(graph.layers[ref.layer]))
+            layer = graph.layers[ref.layer]
+            inputs[ref.layer] = tuple(input_shape(layer))
     except PortError as error:
         return Shapes(problem=str(error))
     known = _known_part(graph)
@@ -56,39 +56,38 @@ def shapes_of(graph: Graph) -> Shapes:
             written = [write_graph(_with_size(known, size), "NTC") for size in sizes]
     except PortError as error:
         return Shapes(inputs, problem=str(error))
-    calls, other_calls = _call_shapes(written[0]), _call_shapes(written[-1])
+    calls = _call_shapes(written[0])
+    other_calls = _call_shapes(written[-1])
     for label, shape in calls.items():
         both = zip(shape, other_calls[label], strict=True)
         calls[label] = tuple(n if n == other else None for n, other in both)
-    if known.calls != graph.calls:
+    if known.calls != graph.calls:  # the outputs are not known
         return Shapes(inputs, calls)
-    modules = dict(written[0].network.root.named_modules())
-    outputs = written[0].outputs
-    activations = [before_activation(value.node, modules)[1] for value in outputs]
-    return Shapes(inputs, calls, tuple(activations))
+    return Shapes(inputs, calls, written[0].activations())
 
 
 def _known_part(graph: Graph) -> Graph:
     """Leave out layers that cannot be ported, and all that depend on them."""
     unknown = set()
-    for name, layer in graph.layers.items():
-        for path, part in walk({name: layer}):
-            if any(problems_of(path, part)):
+    for name, top_layer in graph.layers.items():
+        for path, layer in walk({name: top_layer}):
+            if any(problems_of(path, layer)):  # also deep in a nested model
                 unknown.add(name)
     computed = set(map(_call_key, graph.inputs))
     calls = []
     for call in graph.calls:
-        sources = map(_call_key, refs_in([call.args, call.kwargs]))
+        sources = map(_call_key, call.refs)
         if call.layer not in unknown and computed.issuperset(sources):
             calls.append(call)
             computed.add((call.layer, call.index))
-    outputs = graph.inputs
+    outputs = graph.inputs  # a graph needs outputs; these are always known
     if computed.issuperset(map(_call_key, graph.outputs)):
         outputs = graph.outputs
     return dataclasses.replace(graph, calls=calls, outputs=outputs)
 
 
 def _call_key(ref: Ref) -> tuple[str, int]:
+    """Return the call that makes a tensor, whichever of its outputs it is."""
     return ref.layer, ref.call
 
 
@@ -97,9 +96,10 @@ def _with_size(graph: Graph, size: int) -> Graph:
     layers = dict(graph.layers)
     for ref in graph.inputs:
         layer = layers[ref.layer]
-        sizes = [n if n is not None else size for n in input_shape(layer)[1:]]
+        _, *sizes = input_shape(layer)
+        sizes = [size if n is None else n for n in sizes]
         config = {**layer.config, "batch_shape": [None, *sizes]}
-        layers[ref.layer] = Layer(layer.name, layer.class_name, config, layer.keras)
+        layers[ref.layer] = dataclasses.replace(layer, config=config)
     return dataclasses.replace(graph, layers=layers)
 
 
@@ -107,8 +107,8 @@ def _call_shapes(written: GraphWriter) -> dict[str, Shape]:
     shapes = {}
     for node in written.network.graph.nodes:
         if "keras" in node.meta and "shape" in node.meta:
-            shape = node.meta["shape"][1:]
+            _, *sizes = node.meta["shape"]
             if node.meta["layout"] == CHANNELS_FIRST:
-                shape = shape[::-1]
-            shapes[node.meta["keras"]] = shape
+                sizes.reverse()  # [C, T] -> [T, C]
+            shapes[node.meta["keras"]] = tuple(sizes)
     return shapes

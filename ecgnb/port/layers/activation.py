@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from ecgnb.port.layers.base import LAYERS, LayerRule, ModuleRule, Options
+from ecgnb.port.layers.base import LAYERS, LayerRule, ModuleRule, Options, keras_layer
 from ecgnb.port.modules.keras_activation import (
     Exponential,
     HardSigmoid,
@@ -39,12 +39,13 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "swish": nn.SiLU,
     "tanh": nn.Tanh,
 }
-_KERAS_2 = {**ACTIVATIONS, "hard_sigmoid": HardSigmoid}
-_KERAS_3 = {
+_KERAS_2 = {**ACTIVATIONS, "hard_sigmoid": HardSigmoid}  # slope 0.2
+#: Those of Keras 3.
+KERAS_3 = {
     **ACTIVATIONS,
     "celu": nn.CELU,
     "hard_shrink": nn.Hardshrink,
-    "hard_sigmoid": nn.Hardsigmoid,
+    "hard_sigmoid": nn.Hardsigmoid,  # slope 1 / 6
     "hard_silu": nn.Hardswish,
     "hard_swish": nn.Hardswish,
     "hard_tanh": nn.Hardtanh,
@@ -83,10 +84,12 @@ def making_of(name: str, keras: int, dim: int = -1) -> Making | None:
     """
     if name in OVER_CHANNELS:
         return OVER_CHANNELS[name], {"dim": dim}
-    kind = (_KERAS_3 if keras >= 3 else _KERAS_2).get(name)
-    if kind is None:
+    by_name = KERAS_3 if keras >= 3 else _KERAS_2
+    if name not in by_name:
         return None
-    return kind, {"negative_slope": 0.2} if name == "leaky_relu" else {}
+    if name == "leaky_relu":  # 0.2 as a name, 0.3 as a layer
+        return nn.LeakyReLU, {"negative_slope": 0.2}
+    return by_name[name], {}
 
 
 def activation_name(value: Any) -> str:
@@ -95,7 +98,9 @@ def activation_name(value: Any) -> str:
     """
     if isinstance(value, dict):
         return str(value.get("registered_name") or value.get("class_name", "code"))
-    return "linear" if value is None else str(value)
+    if value is None:
+        return "linear"
+    return str(value)
 
 
 def activation_problem(value: Any, keras: int) -> Iterator[str]:
@@ -121,55 +126,52 @@ def activation_problem(value: Any, keras: int) -> Iterator[str]:
         yield f"activation={name!r} is a layer that cannot be an activation"
 
 
-def activate(
-    net: Network, path: str, value: Value, activation: Any, keras: int
-) -> Value:
+def activate(net: Network, value: Value, activation: Any, keras: int) -> Value:
     """Apply an activation as Keras serialised it; ``linear`` adds nothing.
 
     Args:
         net: the graph that is being written.
-        path: where its module is kept.
         value: its input.
         activation: a name, ``None``, or a serialised layer.
         keras: major version of the Keras that wrote it.
     """
     if isinstance(activation, dict):
-        output = _rule_of(activation, keras).build(net, path, value)
-        assert isinstance(output, Value)
-        return output
+        return _rule_of(activation, keras).apply(net, value)
     name = activation_name(activation)
     if name == "linear":
         return value
     dim = 1 if value.layout == CHANNELS_FIRST else -1
     making = making_of(name, keras, dim)
-    assert making is not None, activation
-    return net.apply(path, making[0], value, **making[1])
+    assert making is not None, activation  # checked by `activation_problem`
+    kind, options = making
+    return net.apply(kind, value, **options)
 
 
 def _rule_of(activation: Options, keras: int) -> LayerRule:
-    kind, config = activation["class_name"], activation["config"]
-    return LAYERS.get(kind)(Layer(str(config.get("name", kind)), kind, config, keras))
+    kind = activation["class_name"]
+    config = activation["config"]
+    layer = Layer(str(config.get("name", kind)), kind, config, keras)
+    return LAYERS.get(kind)(layer)
 
 
 class ActivatedRule(LayerRule):
     """A layer with an activation after what it computes."""
 
     def problems(self) -> Iterator[str]:
-        """Yield unknown options and an unknown activation."""
         yield from super().problems()
         yield from activation_problem(self.get("activation"), self.layer.keras)
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        x = self.build_linear(net, name, inputs[0])
-        path = f"{name}_activation"
-        return activate(net, path, x, self.get("activation"), self.layer.keras)
+    def apply(self, net: Network, x: Value) -> Value:
+        x = self.apply_linear(net, x)
+        net.module += "_activation"
+        return activate(net, x, self.get("activation"), self.layer.keras)
 
-    def build_linear(self, net: Network, name: str, x: Value) -> Value:
-        """Write what comes before the activation."""
+    def apply_linear(self, net: Network, x: Value) -> Value:
+        """Apply what comes before the activation."""
         raise NotImplementedError
 
 
-@LAYERS.register("Activation")
+@keras_layer
 class Activation(ActivatedRule):
     """An activation as a layer; a linear one is kept as `nn.Identity`, so that the
     layer can be seen.
@@ -177,13 +179,13 @@ class Activation(ActivatedRule):
 
     options = {"activation"}
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
+    def apply(self, net: Network, x: Value) -> Value:
         if activation_name(self["activation"]) == "linear":
-            return net.apply(name, nn.Identity, inputs[0])
-        return activate(net, name, inputs[0], self["activation"], self.layer.keras)
+            return net.apply(nn.Identity, x)
+        return activate(net, x, self["activation"], self.layer.keras)
 
 
-@LAYERS.register("Identity")
+@keras_layer
 class Identity(ModuleRule):
     """The values unchanged."""
 

@@ -8,16 +8,17 @@ import numpy as np
 from torch import nn
 
 from ecgnb.port.layers.base import (
-    LAYERS,
     Args,
     LayerRule,
     ModuleRule,
     Options,
     State,
     as_list,
+    check_that,
+    keras_layer,
 )
 from ecgnb.port.modules.keras_activation import ClippedReLU, ParametricReLU, SoftmaxOver
-from ecgnb.port.network import Network, Value
+from ecgnb.port.network import CHANNELS_FIRST, KERAS, Network, Value
 
 INFINITE = float("inf")
 
@@ -26,41 +27,41 @@ def real(value: Any, default: float) -> float:
     """Return a number, which some files of Keras 2 hold as ``{"type": "ndarray",
     "value": 0.3}``.
     """
-    value = value["value"] if isinstance(value, dict) else value
-    # 0.1 may be 0.10000000149011612 in the file
-    return default if value is None else float(str(np.float32(value)))
+    if isinstance(value, dict):
+        value = value["value"]
+    if value is None:
+        return default
+    return float(str(np.float32(value)))  # 0.1 may be 0.10000000149011612 in the file
 
 
-def _limit_problem(value: Any) -> str | None:
-    # NaN is refused, too
-    return None if real(value, INFINITE) >= 0 else "(only from 0 on)"
-
-
-@LAYERS.register("ReLU")
+@keras_layer
 class ReLU(LayerRule):
     """max(x, 0), with an upper limit, a slope below the threshold, and a threshold."""
 
     options = {"max_value", "negative_slope", "threshold"}
-    checks = {"max_value": _limit_problem}
+    checks = {
+        # NaN is refused, too
+        "max_value": check_that(lambda x: real(x, INFINITE) >= 0, "(only from 0 on)"),
+    }
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
+    def apply(self, net: Network, x: Value) -> Value:
         limit = real(self.get("max_value"), INFINITE)
         slope = real(self.get("negative_slope"), 0.0)
         threshold = real(self.get("threshold"), 0.0)
         match limit != INFINITE, slope != 0, threshold != 0:
             case False, False, False:
-                return net.apply(name, nn.ReLU, inputs[0])
+                return net.apply(nn.ReLU, x)
             case True, False, False if limit > 0:  # `nn.Hardtanh` needs a range
-                return net.apply(name, nn.Hardtanh, inputs[0], 0.0, limit)
+                return net.apply(nn.Hardtanh, x, 0.0, limit)
             case False, True, False:
-                return net.apply(name, nn.LeakyReLU, inputs[0], slope)
+                return net.apply(nn.LeakyReLU, x, slope)
             case False, False, True:
-                return net.apply(name, nn.Threshold, inputs[0], threshold, 0.0)
-        maximum = limit if limit != INFINITE else None
-        return net.apply(name, ClippedReLU, inputs[0], maximum, slope, threshold)
+                return net.apply(nn.Threshold, x, threshold, 0.0)
+        maximum = None if limit == INFINITE else limit
+        return net.apply(ClippedReLU, x, maximum, slope, threshold)
 
 
-@LAYERS.register("LeakyReLU")
+@keras_layer
 class LeakyReLU(ModuleRule):
     """A slope below 0: ``alpha`` in Keras 1 and 2, ``negative_slope`` in Keras 3, 0.3
     in both when left out.
@@ -69,12 +70,12 @@ class LeakyReLU(ModuleRule):
     options = {"alpha", "negative_slope"}
     module = nn.LeakyReLU
 
-    def args(self, x: Value) -> Args:
+    def args(self) -> Args:
         alpha = real(self.get("alpha"), 0.3)
         return (real(self.get("negative_slope"), alpha),)
 
 
-@LAYERS.register("ELU")
+@keras_layer
 class ELU(ModuleRule):
     """alpha (exp(x) - 1) below 0."""
 
@@ -83,21 +84,23 @@ class ELU(ModuleRule):
 
     def module_options(self) -> Options:
         alpha = real(self.get("alpha"), 1.0)
-        return {} if alpha == 1 else {"alpha": alpha}
+        if alpha == 1:
+            return {}
+        return {"alpha": alpha}
 
 
-@LAYERS.register("ThresholdedReLU")
+@keras_layer
 class ThresholdedReLU(ModuleRule):
     """x above theta, else 0."""
 
     options = {"theta"}
     module = nn.Threshold
 
-    def args(self, x: Value) -> Args:
+    def args(self) -> Args:
         return real(self.get("theta"), 1.0), 0.0
 
 
-@LAYERS.register("PReLU")
+@keras_layer
 class PReLU(LayerRule):
     """A learnt slope for each position of the input, or one for all positions along
     the shared axes.
@@ -111,18 +114,18 @@ class PReLU(LayerRule):
         shared = as_list(self.get("shared_axes") or [])
         return sorted(set(range(1, rank)) - {axis % rank for axis in shared})
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        x = inputs[0]
+    def apply(self, net: Network, x: Value) -> Value:
         axes = self._axes(x.rank)
         if not axes:
-            return net.apply(name, nn.PReLU, x)
+            return net.apply(nn.PReLU, x)
         if axes == [2] and x.rank == 3:
-            return net.apply(name, nn.PReLU, net.channels_first(x), x.shape[-1])
-        if axes == [1]:
-            return net.apply(name, nn.PReLU, net.keras(x), x.shape[0])
-        sizes = enumerate(x.shape, start=1)
-        shape = [size if axis in axes else 1 for axis, size in sizes]
-        return net.apply(name, ParametricReLU, net.keras(x), *shape)
+            return net.apply(nn.PReLU, x, x.shape[-1], layout=CHANNELS_FIRST)
+        if axes == [1]:  # one slope per time step
+            return net.apply(nn.PReLU, x, x.shape[0], layout=KERAS)
+        shape = [1] * len(x.shape)
+        for axis in axes:
+            shape[axis - 1] = x.shape[axis - 1]
+        return net.apply(ParametricReLU, x, *shape, layout=KERAS)
 
     def state(self) -> State:
         alpha = self.tensor("alpha")
@@ -133,14 +136,14 @@ class PReLU(LayerRule):
         return {"weight": alpha}
 
 
-@LAYERS.register("Softmax")
+@keras_layer
 class Softmax(LayerRule):
     """Softmax as a layer, over one axis or several."""
 
     options = {"axis"}
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        axes, x = as_list(self.get("axis", -1)), net.keras(inputs[0])
+    def apply(self, net: Network, x: Value) -> Value:
+        axes = as_list(self.get("axis", -1))
         if len(axes) == 1:
-            return net.apply(name, nn.Softmax, x, dim=axes[0])
-        return net.apply(name, SoftmaxOver, x, tuple(axes))
+            return net.apply(nn.Softmax, x, layout=KERAS, dim=axes[0])
+        return net.apply(SoftmaxOver, x, tuple(axes), layout=KERAS)

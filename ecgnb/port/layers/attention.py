@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import operator
-from typing import Any, ClassVar
+from typing import Any
 
-from ecgnb.port.layers.base import LAYERS, LayerRule, Options, State, count_problem
+from ecgnb.port.layers.base import LayerRule, Options, State, count_problem, keras_layer
 from ecgnb.port.modules.keras_attention import MultiHeadAttention as HeadsModule
 from ecgnb.port.modules.keras_attention import ScoredAttention
-from ecgnb.port.network import Network, Value
+from ecgnb.port.network import KERAS, Network, Value
 from ecgnb.port.reading.keras_weights import Variable
 
 #: Names of each projection in PyTorch's module and in Keras' files.
@@ -31,12 +31,9 @@ class AttentionRule(LayerRule):
     @property
     def dropout(self) -> Options:
         """The dropout of the weights as a module's option, if there is one."""
-        return {"dropout": self["dropout"]} if self.get("dropout") else {}
-
-
-def masks_of(net: Network, masks: list[Any]) -> list[Any]:
-    """Return masks in Keras' layout."""
-    return [None if mask is None else net.keras(mask) for mask in masks]
+        if self.get("dropout"):
+            return {"dropout": self["dropout"]}
+        return {}
 
 
 def _output_shape_problem(shape: Any) -> str | None:
@@ -45,7 +42,7 @@ def _output_shape_problem(shape: Any) -> str | None:
     return count_problem(shape)
 
 
-@LAYERS.register("MultiHeadAttention")
+@keras_layer
 class MultiHeadAttention(AttentionRule):
     """Several heads over the time of ``[B, T, C]``."""
 
@@ -85,74 +82,69 @@ class MultiHeadAttention(AttentionRule):
         return int(self.get("value_dim") or self["key_dim"])
 
     def variables(self) -> list[Variable]:
-        """Return the four projections' kernels and biases."""
-        names = ("kernel", "bias") if self.has_bias else ("kernel",)
         private = "_" if self.layer.keras < 3 else ""
         variables = []
         for projection, stored in PROJECTIONS.items():
             group = f"{private}{projection}_dense"
-            variables += [Variable(f"{stored}/{name}", group) for name in names]
+            variables.append(Variable(f"{stored}/kernel", group))
+            if self.has_bias:
+                variables.append(Variable(f"{stored}/bias", group))
         return variables
 
-    def build(
-        self, net: Network, name: str, *inputs: Any, **kwargs: Any
-    ) -> list[Value]:
+    def build(self, net: Network, *inputs: Any, **kwargs: Any) -> list[Value]:
         kwargs |= zip(("query", "value", "key"), inputs, strict=False)
-        query, value = net.keras(kwargs["query"]), net.keras(kwargs["value"])
-        key = value if kwargs.get("key") is None else net.keras(kwargs["key"])
+        query = kwargs["query"]
+        value = kwargs["value"]
+        key = kwargs.get("key") or value
         if (query.rank, value.rank) != (3, 3):
             raise ValueError(
                 f"attention is over the time of [B, T, C]; its input has {query.rank} "
                 "axes"
             )
-        channels = [x.shape[-1] for x in (query, value, key)]
-        output = self.get("output_shape")
-        output = channels[0] if output is None else self.number("output_shape")
-        sizes = (self["num_heads"], self["key_dim"], self._value_size, output)
-        module = net.apply(
-            name,
-            HeadsModule,
-            (query, value, key, *self._masks(net, kwargs)),
-            *channels,
-            *sizes,
-            **self.bias_option,
-            **self.dropout,
-        )
+        channels = [x.shape[-1] for x in (query, value, key)]  # all may differ
+        output_dim = channels[0]
+        if self.get("output_shape") is not None:
+            output_dim = self.number("output_shape")
+        sizes = self["num_heads"], self["key_dim"], self._value_size, output_dim
+        options = {"layout": KERAS, **self.bias_option, **self.dropout}
+        tensors = query, value, key, *self._masks(kwargs)
+        module = net.apply(HeadsModule, tensors, *channels, *sizes, **options)
         return self.outputs(net, module, kwargs)
 
-    def _masks(self, net: Network, kwargs: Options) -> list[Any]:
+    def _masks(self, kwargs: Options) -> list[Any]:
         """Return what else the module is called with: only what is needed."""
         causal = bool(kwargs.get("use_causal_mask"))
         names = ("attention_mask", "query_mask", "value_mask", "key_mask")
-        masks = masks_of(net, [kwargs.get(name) for name in names])
-        if all(mask is None for mask in masks):
-            return [True] if causal else []
+        masks = [kwargs.get(name) for name in names]
+        if masks == [None] * 4:
+            if causal:
+                return [True]
+            return []
+        # how Keras masks, which differs in rows where nothing is allowed
+        masking = "fill"
         if self.layer.keras < 3:
             masking = "add"
         elif self.get("dropout") or kwargs.get("return_attention_scores"):
             masking = "zero"
-        else:
-            masking = "fill"
         return [causal, masking, *masks]
 
     def state(self) -> State:
         """Bring ``[in, heads, size]`` and ``[heads, size, out]`` into matrices, which
         no longer show the heads.
         """
+        n_heads = self["num_heads"]
         state: State = {}
-        for projection, stored in PROJECTIONS.items():
-            of_values = projection in ("value", "output")
-            size = self._value_size if of_values else self["key_dim"]
-            heads: tuple[int | None, ...] = (self["num_heads"], size)
-            if projection == "output":
-                kernel = self.tensor(f"{stored}/kernel", *heads, None).flatten(0, 1)
-                heads = (None,)
-            else:
-                kernel = self.tensor(f"{stored}/kernel", None, *heads).flatten(1)
-            state[f"{projection}.weight"] = kernel.T
-            if f"{stored}/bias" in self.layer.arrays:
-                bias = self.tensor(f"{stored}/bias", *heads)
-                state[f"{projection}.bias"] = bias.flatten()
+        for name in ("query", "key", "value"):
+            size = self._value_size if name == "value" else self["key_dim"]
+            kernel = self.tensor(f"{name}/kernel", None, n_heads, size)
+            state[f"{name}.weight"] = kernel.flatten(1).T  # [heads * size, in]
+            if self.has_bias:
+                bias = self.tensor(f"{name}/bias", n_heads, size)
+                state[f"{name}.bias"] = bias.flatten()
+        kernel = self.tensor("attention_output/kernel", n_heads, self._value_size, None)
+        state["output.weight"] = kernel.flatten(0, 1).T  # [out, heads * size]
+        if self.has_bias:
+            state["output.bias"] = self.tensor("attention_output/bias", None)
         return state
 
 
@@ -164,49 +156,42 @@ class Scored(AttentionRule):
     options = {"use_scale", "dropout", "causal"}
     arguments = {"mask", "use_causal_mask", "return_attention_scores"}
     renames = {"scale": "scale", "concat_score_weight": "concat_score_weight"}
-    scaled_by_default: ClassVar[bool] = False
-
-    @property
-    def scaled(self) -> bool:
-        """Whether the scores have a learnt scale."""
-        return bool(self.get("use_scale", self.scaled_by_default))
 
     @property
     def score(self) -> str:
         """How scores are computed, as `ScoredAttention` names it."""
         return str(self.get("score_mode", "dot"))
 
-    def scale_shape(self, query: Value) -> tuple[int, ...]:
-        """Return the shape of the learnt scale."""
-        return ()
+    @property
+    def scaled(self) -> bool:
+        """Whether the scores have a learnt scale."""
+        return bool(self.get("use_scale", self.score == "additive"))
 
     def variables(self) -> list[Variable]:
-        """Return the scale and the weight of concatenated scores, if it has them."""
-        used = {"scale": self.scaled, "concat_score_weight": self.score == "concat"}
-        return [Variable(name) for name in used if used[name]]
+        variables = []
+        if self.scaled:
+            variables.append(Variable("scale"))
+        if self.score == "concat":
+            variables.append(Variable("concat_score_weight"))
+        return variables
 
-    def build(
-        self, net: Network, name: str, *inputs: Any, **kwargs: Any
-    ) -> list[Value]:
-        query, value, *rest = map(net.keras, inputs[0])
-        masks = masks_of(net, list(kwargs.get("mask") or [])[:2])
+    def build(self, net: Network, *inputs: Any, **kwargs: Any) -> list[Value]:
+        query, value, *rest = inputs[0]
+        key = rest[0] if rest else value
+        masks = list(kwargs.get("mask") or [])[:2]  # of query and value
         causal = bool(kwargs.get("use_causal_mask") or self.get("causal", False))
-        tensors: list[Any] = [query, value, rest[0] if rest else value]
+        tensors = query, value, key
         if causal or masks:
-            tensors += [causal, *masks]
-        scale = self.scale_shape(query) if self.scaled else None
-        module = net.apply(
-            name,
-            ScoredAttention,
-            tuple(tensors),
-            self.score,
-            scale=scale,
-            **self.dropout,
-        )
+            tensors = query, value, key, causal, *masks
+        scale = None
+        if self.scaled:  # one per channel of additive scores
+            scale = query.shape[-1:] if self.score == "additive" else ()
+        options = {"layout": KERAS, "scale": scale, **self.dropout}
+        module = net.apply(ScoredAttention, tensors, self.score, **options)
         return self.outputs(net, module, kwargs)
 
 
-@LAYERS.register("Attention")
+@keras_layer
 class Attention(Scored):
     """Luong et al. 2015: scores are products, or with ``score_mode="concat"`` sums of
     tanh.
@@ -215,12 +200,8 @@ class Attention(Scored):
     only = {"score_mode": ("dot", "concat")}
 
 
-@LAYERS.register("AdditiveAttention")
+@keras_layer
 class AdditiveAttention(Scored):
     """Bahdanau et al. 2015: scores are sums of tanh, with one scale per channel."""
 
-    scaled_by_default = True
     score = "additive"
-
-    def scale_shape(self, query: Value) -> tuple[int, ...]:
-        return (query.shape[-1],)

@@ -8,7 +8,7 @@ refused. A rule declares its options; `problems` compares a layer with them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Set
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from ecgnb.port.reading.keras_weights import Variable
 
 LAYERS: Registry[type[LayerRule]] = Registry("Keras layer")
 
+Rule = TypeVar("Rule", bound="LayerRule")
+
 #: Options of any layer that change nothing about what a trained model computes.
 WITHOUT_EFFECT = frozenset(
     {
@@ -33,14 +35,20 @@ WITHOUT_EFFECT = frozenset(
         "input_shape",
         "input_dim",
         "input_length",
-        "build_config",
-        "seed",
+        "build_config",  # shapes, which a port computes
+        "seed",  # of dropout and noise
         "autocast",
         "activity_regularizer",
-        "quantization_config",
+        "quantization_config",  # null without quantisation
     }
 )
 _ENDINGS_WITHOUT_EFFECT = ("_initializer", "_regularizer", "_constraint")
+
+#: Options that turn an array off, by the array's name.
+SWITCHES = {"bias": "use_bias", "gamma": "scale", "beta": "center"}
+
+#: Names of arrays that are computed from the data, not trained.
+STATISTICS = frozenset({"moving_mean", "moving_variance", "mean", "variance", "count"})
 
 #: The largest count: a file may claim any number, and modules allocate their memory
 #: before weights are compared.
@@ -67,26 +75,33 @@ State = dict[str, Tensor]
 
 def as_list(value: Any) -> list[Any]:
     """Return what Keras writes as ``-1`` or ``[1, 2]``, such as axes, as a list."""
-    return list(value) if isinstance(value, list | tuple) else [value]
+    if isinstance(value, list | tuple):
+        return list(value)
+    return [value]
 
 
 def count_problem(value: Any) -> str | None:
     """Return why a value is not a whole number from 1 to `LARGEST`, which Keras writes
     as ``3`` or ``[3]``; ``None`` is a default of Keras.
     """
-    number = as_list(value)[0] if len(as_list(value)) == 1 else value
-    if number is None:
+    numbers = as_list(value)
+    if numbers == [None]:
         return None
-    if type(number) is not int or number < 1:
+    if len(numbers) != 1 or type(numbers[0]) is not int or numbers[0] < 1:
         return "(only a whole number from 1 on)"
-    return f"is more than a port builds ({LARGEST})" if number > LARGEST else None
+    if numbers[0] > LARGEST:
+        return f"is more than a port builds ({LARGEST})"
+    return None
 
 
-def probability_problem(value: Any) -> str | None:
-    """Return why a value is not a probability."""
-    if value is None or (isinstance(value, int | float) and 0 <= value <= 1):
-        return None
-    return "(only a probability from 0 to 1)"
+def check_that(is_valid: Callable[[Any], bool], reason: str) -> Check:
+    """Return a check that refuses all other values for a reason."""
+    return lambda value: None if is_valid(value) else reason
+
+
+def is_probability(value: Any) -> bool:
+    """Whether a value is a probability, or left out."""
+    return value is None or (isinstance(value, int | float) and 0 <= value <= 1)
 
 
 #: Checks of honoured options, the same in any layer.
@@ -111,7 +126,10 @@ CHECKS: dict[str, Check] = dict.fromkeys(
     ),
     count_problem,
 )
-CHECKS |= dict.fromkeys(("rate", "dropout", "recurrent_dropout"), probability_problem)
+CHECKS |= dict.fromkeys(
+    ("rate", "dropout", "recurrent_dropout"),
+    check_that(is_probability, "(only a probability from 0 to 1)"),
+)
 
 
 class LayerRule:
@@ -125,7 +143,7 @@ class LayerRule:
         checks: of honoured options, in place of those in `CHECKS`.
         arguments: what :meth:`build` honours when Keras passes it by name, in a call.
         renames: for arrays that are only renamed, their names in PyTorch and Keras.
-        weights: names of the arrays in Keras' order; a ``"bias"`` may be turned off.
+        weights: names of the arrays in Keras' order; `SWITCHES` may turn some off.
         weight_group: where Keras 3 stores them below the layer.
     """
 
@@ -159,12 +177,17 @@ class LayerRule:
     @property
     def bias_option(self) -> Options:
         """What a constructor of PyTorch needs to leave the bias out."""
-        return {} if self.has_bias else {"bias": False}
+        if self.has_bias:
+            return {}
+        return {"bias": False}
 
     def variables(self) -> list[Variable]:
         """Return the layer's weights in Keras' order."""
-        names = [name for name in self.weights if name != "bias" or self.has_bias]
-        return [Variable(name, self.weight_group) for name in names]
+        return [
+            Variable(name, self.weight_group, name not in STATISTICS)
+            for name in self.weights
+            if self.get(SWITCHES.get(name, ""), True)
+        ]
 
     def problems(self) -> Iterator[str]:
         """Yield what cannot be ported, one line per option."""
@@ -172,45 +195,56 @@ class LayerRule:
             reason = self._refusal(option, value)
             if reason:
                 yield f"{option}={value!r} {reason}"
-        policy = _policy(self.get("dtype"))
-        if "float16" in policy or "8" in policy:
+        policy = self.get("dtype")
+        if isinstance(policy, dict) and "config" in policy:
+            options = policy["config"]
+            policy = options.get("name") or options.get("mode", "")
+        policy = str(policy)
+        if "float16" in policy or "8" in policy:  # int8, float8
             yield f"dtype={policy!r} computes in fewer bits; a port computes in float32"
 
     def _refusal(self, option: str, value: Any) -> str | None:
         """Return why an option of the layer cannot be ported; nothing if it can."""
         if option in self.only:
             allowed = self.only[option]
-            if (tuple(value) if isinstance(value, list) else value) in allowed:
+            if isinstance(value, list):  # JSON has no tuples
+                value = tuple(value)
+            if value in allowed:
                 return None
             return f"(only {', '.join(map(repr, allowed))})"
         if option in self.options:
             check = self.checks.get(option) or CHECKS.get(option)
-            return check(value) if check else None
+            if check:
+                return check(value)
+            return None
         if option in WITHOUT_EFFECT or option.endswith(_ENDINGS_WITHOUT_EFFECT):
             return None
         return "is an option unknown to the port"
 
-    def build(
-        self, net: Network, name: str, *inputs: Any, **kwargs: Any
-    ) -> Value | list[Value]:
-        """Write one call of the layer.
+    def build(self, net: Network, *inputs: Any, **kwargs: Any) -> Value | list[Value]:
+        """Write one call of the layer; a layer of one tensor needs only `apply`.
 
         Args:
             net: the graph that is being written.
-            name: under which the layer's module is kept.
             *inputs: what Keras passes to the layer: a `Value`, or a list of them for a
                 merge.
             **kwargs: what Keras passes by name.
         """
+        return self.apply(net, inputs[0])
+
+    def apply(self, net: Network, x: Value) -> Value:
+        """Apply the layer to a tensor; see `build`."""
         raise NotImplementedError
 
     def state(self) -> State:
         """Return the layer's arrays in PyTorch's layout, by their path below the
         layer's module.
         """
-        arrays = self.layer.arrays
-        names = {key: name for key, name in self.renames.items() if name in arrays}
-        return {key: self.tensor(name) for key, name in names.items()}
+        return {
+            key: self.tensor(name)
+            for key, name in self.renames.items()
+            if name in self.layer.arrays
+        }
 
     def tensor(self, variable: str, *shape: int | None) -> Tensor:
         """Return an array of the file as a float32 tensor.
@@ -232,7 +266,14 @@ class LayerRule:
                 f"{list(array.shape)}; its configuration makes [{sizes}]. The weights "
                 "are of another model, or the configuration was changed after training."
             )
+        # HDF5 may hold float16, float64 or big-endian numbers
         return torch.from_numpy(np.asarray(array, dtype=np.float32, order="C"))
+
+
+def keras_layer(rule: type[Rule]) -> type[Rule]:
+    """Register a rule under its class's name, which is that of the class in Keras."""
+    LAYERS.register(rule.__name__)(rule)
+    return rule
 
 
 class ModuleRule(LayerRule):
@@ -241,21 +282,18 @@ class ModuleRule(LayerRule):
     Attributes:
         module: its class.
         layout: in which it takes the tensor; ``None`` for either.
-        parameters: options that are passed to its constructor, in this order.
     """
 
     module: ClassVar[type[nn.Module]]
     layout: ClassVar[str | None] = None
-    parameters: ClassVar[tuple[str, ...]] = ()
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        """Write the module; see `LayerRule.build`."""
-        x = net.in_layout(inputs[0], self.layout)
-        return net.apply(name, self.module, x, *self.args(x), **self.module_options())
+    def apply(self, net: Network, x: Value) -> Value:
+        options = self.module_options()
+        return net.apply(self.module, x, *self.args(), layout=self.layout, **options)
 
-    def args(self, x: Value) -> Args:
+    def args(self) -> Args:
         """Return the arguments of the constructor."""
-        return tuple(self[option] for option in self.parameters)
+        return ()
 
     def module_options(self) -> Options:
         """Return the keyword arguments of the constructor: what is not a default."""
@@ -271,13 +309,6 @@ def variables_of(layer: Layer) -> list[Variable]:
     """Return the weights of a layer in Keras' order; nested models and unknown layers
     have none themselves.
     """
-    return rule_of(layer).variables() if layer.class_name in LAYERS else []
-
-
-def _policy(dtype: Any) -> str:
-    """Return the name of a precision, which Keras writes as text or as a serialised
-    policy.
-    """
-    if isinstance(dtype, dict) and "config" in dtype:
-        return str(dtype["config"].get("name") or dtype["config"].get("mode", ""))
-    return str(dtype)
+    if layer.class_name in LAYERS:
+        return rule_of(layer).variables()
+    return []

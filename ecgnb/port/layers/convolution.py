@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from ecgnb.port.layers.activation import ActivatedRule
-from ecgnb.port.layers.base import CHANNELS_LAST, LAYERS, NO_LORA, Options, State
+from ecgnb.port.layers.base import CHANNELS_LAST, NO_LORA, Options, State, keras_layer
 from ecgnb.port.modules.basic import Crop1d, SamePad1d, SeparableConv1d
 from ecgnb.port.network import Network, Value
 
@@ -48,23 +48,28 @@ class Convolution(ActivatedRule):
         stride = self.number("strides")
         return self.padding == "same" and stride == 1 and self.span % 2 == 0
 
-    def padded(self, net: Network, name: str, x: Value) -> Value:
+    def padded(self, net: Network, x: Value) -> Value:
         """Write the padding as a module before the convolution; it depends on the
         signal's length.
         """
-        path = f"{name}_padding"
+        suffix = "_padding"
         if self.padding == "causal":
-            return net.apply(path, nn.ConstantPad1d, x, (self.span, 0), 0.0)
+            ends = self.span, 0  # all before the first sample
+            return net.apply(nn.ConstantPad1d, x, ends, 0.0, suffix=suffix)
         if self.padding != "same" or self.padded_within:
             return x
-        stride, dilation = self.number("strides"), self.number("dilation_rate")
         size = self.number("kernel_size")
-        return net.apply(path, SamePad1d, x, size, stride=stride, dilation=dilation)
+        options: Options = {
+            "stride": self.number("strides"),
+            "dilation": self.number("dilation_rate"),
+        }
+        return net.apply(SamePad1d, x, size, suffix=suffix, **options)
 
-    def build_linear(self, net: Network, name: str, x: Value) -> Value:
-        x = self.padded(net, name, net.channels_first(x))
-        options = self.module_options(x.shape[-1])
-        return net.apply(name, self.module, x, *self.sizes(x.shape[-1]), **options)
+    def apply_linear(self, net: Network, x: Value) -> Value:
+        x = self.padded(net, net.channels_first(x))
+        channels = x.shape[-1]
+        sizes = self.sizes(channels)
+        return net.apply(self.module, x, *sizes, **self.module_options(channels))
 
     def sizes(self, channels: int) -> tuple[int, ...]:
         """Return channels in, channels out and the kernel's length."""
@@ -72,14 +77,17 @@ class Convolution(ActivatedRule):
 
     def module_options(self, channels: int) -> Options:
         """Return what differs from the defaults of `nn.Conv1d`."""
-        options: Options = {"padding": "same"} if self.padded_within else {}
-        for option, of_keras in (("stride", "strides"), ("dilation", "dilation_rate")):
-            if self.number(of_keras) > 1:
-                options[option] = self.number(of_keras)
+        options: Options = {}
+        if self.padded_within:
+            options["padding"] = "same"
+        if self.number("strides") > 1:
+            options["stride"] = self.number("strides")
+        if self.number("dilation_rate") > 1:
+            options["dilation"] = self.number("dilation_rate")
         return options | self.bias_option
 
     def state(self) -> State:
-        return {**self.kernels(), **super().state()}
+        return self.kernels() | super().state()
 
     def kernels(self) -> State:
         """Return the kernels as PyTorch stores them: [K, in, out] -> [out, in, K]."""
@@ -92,10 +100,11 @@ class Convolution(ActivatedRule):
         multiplier = self.number("depth_multiplier")
         size = self.number("kernel_size")
         kernel = self.tensor("depthwise_kernel", size, None, multiplier)
-        return kernel.flatten(1).T.unsqueeze(1)
+        rows = kernel.flatten(1).T  # [in * multiplier, K]
+        return rows.unsqueeze(1)
 
 
-@LAYERS.register("Conv1D")
+@keras_layer
 class Conv1D(Convolution):
     """Keras stores the kernel as [K, in / groups, out], PyTorch as [out, in / groups,
     K].
@@ -110,7 +119,7 @@ class Conv1D(Convolution):
         return options
 
 
-@LAYERS.register("DepthwiseConv1D")
+@keras_layer
 class DepthwiseConv1D(Convolution):
     """One kernel per channel."""
 
@@ -125,16 +134,16 @@ class DepthwiseConv1D(Convolution):
 
     def sizes(self, channels: int) -> tuple[int, ...]:
         filters = channels * self.number("depth_multiplier")
-        return channels, filters, self.number("kernel_size")
+        return channels, filters, self.number("kernel_size")  # [C, C * multiplier, K]
 
     def module_options(self, channels: int) -> Options:
-        return {**super().module_options(channels), "groups": channels}
+        return super().module_options(channels) | {"groups": channels}
 
     def kernels(self) -> State:
         return {"weight": self.depthwise_kernel()}
 
 
-@LAYERS.register("SeparableConv1D")
+@keras_layer
 class SeparableConv1D(Convolution):
     """One kernel per channel, then one of width 1 over all of them."""
 
@@ -146,7 +155,7 @@ class SeparableConv1D(Convolution):
     padded_within = False
 
     def sizes(self, channels: int) -> tuple[int, ...]:
-        return *super().sizes(channels), self.number("depth_multiplier")
+        return (*super().sizes(channels), self.number("depth_multiplier"))
 
     def kernels(self) -> State:
         return {
@@ -155,7 +164,7 @@ class SeparableConv1D(Convolution):
         }
 
 
-@LAYERS.register("Conv1DTranspose")
+@keras_layer
 class Conv1DTranspose(Convolution):
     """The gradient of a convolution as a layer; Keras stores the kernel as [K, out,
     in], PyTorch as [in, out, K].
@@ -169,31 +178,38 @@ class Conv1DTranspose(Convolution):
     only = {**Convolution.only, "padding": ("valid", "same"), "groups": (None, 1)}
     padded_within = False  # here padding crops
 
-    def build_linear(self, net: Network, name: str, x: Value) -> Value:
+    def apply_linear(self, net: Network, x: Value) -> Value:
         x = net.channels_first(x)
+        channels = x.shape[-1]
         left, right = self._cropping()
-        options = self.module_options(x.shape[-1])
+        options = self.module_options(channels)
         if right < 0:
-            options["output_padding"] = -right
+            options["output_padding"] = -right  # samples after the last
         elif left == right > 0:  # PyTorch crops both ends alike
             options["padding"] = left
-        sizes = self.sizes(x.shape[-1])
-        x = net.apply(name, nn.ConvTranspose1d, x, *sizes, **options)
+        sizes = self.sizes(channels)
+        x = net.apply(nn.ConvTranspose1d, x, *sizes, **options)
         if right > left:
-            x = net.apply(f"{name}_cropping", Crop1d, x, left, right)
+            x = net.apply(Crop1d, x, left, right, suffix="_cropping")
         return x
 
     def _cropping(self) -> tuple[int, int]:
         """Return how many of the (T - 1) * stride + span samples are dropped at either
         end; below 0: how many are added.
         """
-        stride, span = self.number("strides"), self.span + 1
-        valid = self.padding == "valid"
-        # where the last input sample would make `span` samples, Keras makes `wanted`
-        if self.get("output_padding") is not None:
-            wanted = (span if valid else span % 2) + self.number("output_padding")
+        stride = self.number("strides")
+        span = self.span + 1
+        # where the last input sample would make `span` samples, Keras makes `kept`
+        if self.padding == "valid":
+            kept = max(span, stride)
+            without_padding = span
         else:
-            wanted = max(span, stride) if valid else stride
-        total = span - wanted
-        left = 0 if valid else max(total, 0) // 2
-        return left, total - left
+            kept = stride
+            without_padding = span % 2
+        if self.get("output_padding") is not None:
+            kept = without_padding + self.number("output_padding")
+        dropped = span - kept
+        left = 0
+        if self.padding == "same":
+            left = max(dropped, 0) // 2
+        return left, dropped - left

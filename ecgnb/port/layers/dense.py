@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
 from ecgnb.port.layers.activation import ActivatedRule
-from ecgnb.port.layers.base import LAYERS, NO_LORA, LayerRule, State
-from ecgnb.port.network import Network, Value
+from ecgnb.port.layers.base import NO_LORA, LayerRule, State, keras_layer
+from ecgnb.port.network import KERAS, Network, Value
 
 
-@LAYERS.register("Dense")
+@keras_layer
 class Dense(ActivatedRule):
     """A matrix on the last axis; Keras stores [in, out], PyTorch [out, in]."""
 
@@ -20,15 +18,15 @@ class Dense(ActivatedRule):
     weights = ("kernel", "bias")
     renames = {"bias": "bias"}
 
-    def build_linear(self, net: Network, name: str, x: Value) -> Value:
+    def apply_linear(self, net: Network, x: Value) -> Value:
         sizes = x.shape[-1], self["units"]
-        return net.apply(name, nn.Linear, net.keras(x), *sizes, **self.bias_option)
+        return net.apply(nn.Linear, x, *sizes, layout=KERAS, **self.bias_option)
 
     def state(self) -> State:
         return {"weight": self.tensor("kernel").T, **super().state()}
 
 
-@LAYERS.register("Embedding")
+@keras_layer
 class Embedding(LayerRule):
     """One row of a table for each whole number."""
 
@@ -37,8 +35,8 @@ class Embedding(LayerRule):
     weights = ("embeddings",)
     renames = {"weight": "embeddings"}
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        x = net.keras(inputs[0])
+    def apply(self, net: Network, x: Value) -> Value:
+        x = net.keras(x)
         if x.example.is_floating_point():  # floats are truncated, as in Keras
             x = net.method("long", x)
-        return net.apply(name, nn.Embedding, x, self["input_dim"], self["output_dim"])
+        return net.apply(nn.Embedding, x, self["input_dim"], self["output_dim"])

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import nn
 
-from ecgnb.port.layers.base import CHANNELS_LAST, LAYERS, LayerRule, Options
+from ecgnb.port.layers.base import CHANNELS_LAST, LayerRule, Options, keras_layer
 from ecgnb.port.modules.basic import (
     GlobalAveragePool1d,
     GlobalMaxPool1d,
     SameAvgPool1d,
     SamePad1d,
 )
-from ecgnb.port.network import KERAS, Network, Value
+from ecgnb.port.network import CHANNELS_FIRST, KERAS, Network, Value
 
 
 class Pooling(LayerRule):
@@ -22,33 +22,27 @@ class Pooling(LayerRule):
     options = {"pool_size", "strides"}
     only = {**CHANNELS_LAST, "padding": ("valid", "same")}
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
+    def window(self) -> tuple[int, int, bool]:
+        """Return size, stride, and whether Keras' ``padding="same"`` is needed."""
         size = self.number("pool_size", 2)
         stride = size if self.get("strides") is None else self.number("strides")
-        same = self.get("padding") == "same"
-        return self.pooled(net, name, net.channels_first(inputs[0]), size, stride, same)
-
-    def pooled(
-        self, net: Network, name: str, x: Value, size: int, stride: int, same: bool
-    ) -> Value:
-        """Write the pooling, with Keras' ``padding="same"`` or without padding."""
-        raise NotImplementedError
+        return size, stride, self.get("padding") == "same"
 
 
-@LAYERS.register("MaxPooling1D")
+@keras_layer
 class MaxPooling1D(Pooling):
     """The maximum of windows; padding is minus infinity."""
 
-    def pooled(
-        self, net: Network, name: str, x: Value, size: int, stride: int, same: bool
-    ) -> Value:
+    def apply(self, net: Network, x: Value) -> Value:
+        size, stride, same = self.window()
+        x = net.channels_first(x)
         if same:
             options: Options = {"stride": stride, "value": float("-inf")}
-            x = net.apply(f"{name}_padding", SamePad1d, x, size, **options)
-        return net.apply(name, nn.MaxPool1d, x, size, stride=stride)
+            x = net.apply(SamePad1d, x, size, suffix="_padding", **options)
+        return net.apply(nn.MaxPool1d, x, size, stride=stride)
 
 
-@LAYERS.register("AveragePooling1D")
+@keras_layer
 class AveragePooling1D(Pooling):
     """The mean of windows; padding does not count.
 
@@ -56,15 +50,15 @@ class AveragePooling1D(Pooling):
     length.
     """
 
-    def pooled(
-        self, net: Network, name: str, x: Value, size: int, stride: int, same: bool
-    ) -> Value:
-        options: Options = {"stride": stride}
+    def apply(self, net: Network, x: Value) -> Value:
+        size, stride, same = self.window()
+        x = net.channels_first(x)
         if same and (stride > 1 or size % 2 == 0):
-            return net.apply(name, SameAvgPool1d, x, size, stride)
+            return net.apply(SameAvgPool1d, x, size, stride)
+        options: Options = {"stride": stride}
         if same:
             options |= {"padding": size // 2, "count_include_pad": False}
-        return net.apply(name, nn.AvgPool1d, x, size, **options)
+        return net.apply(nn.AvgPool1d, x, size, **options)
 
 
 class GlobalPooling(LayerRule):
@@ -74,21 +68,21 @@ class GlobalPooling(LayerRule):
     only = CHANNELS_LAST
     module: ClassVar[type[nn.Module]]
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        x = net.channels_first(inputs[0])
+    def apply(self, net: Network, x: Value) -> Value:
+        layout = CHANNELS_FIRST
         if self.get("keepdims", False):
-            return net.apply(name, self.module, x, keepdim=True)
-        return net.apply(name, self.module, x, layout=KERAS)
+            return net.apply(self.module, x, layout=layout, keepdim=True)
+        return net.apply(self.module, x, layout=layout, output_layout=KERAS)
 
 
-@LAYERS.register("GlobalAveragePooling1D")
+@keras_layer
 class GlobalAveragePooling1D(GlobalPooling):
     """The mean over time."""
 
     module = GlobalAveragePool1d
 
 
-@LAYERS.register("GlobalMaxPooling1D")
+@keras_layer
 class GlobalMaxPooling1D(GlobalPooling):
     """The maximum over time."""
 

@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 
-from ecgnb.port.layers.base import LAYERS, LayerRule, Options, State, as_list
+from ecgnb.port.layers.base import (
+    LayerRule,
+    Options,
+    State,
+    as_list,
+    check_that,
+    keras_layer,
+)
 from ecgnb.port.modules.keras_normalisation import Normalization as NormalizationModule
 from ecgnb.port.modules.keras_normalisation import Rescaling as RescalingModule
-from ecgnb.port.network import Network, Value
+from ecgnb.port.network import KERAS, Network, Value
 from ecgnb.port.reading.keras_weights import Variable
 
 
-def _one_row_problem(value: Any) -> str | None:
-    nested = isinstance(value, list | tuple) and any(
-        isinstance(item, list | tuple) for item in value
-    )
-    return "(only one number, or a list of them)" if nested else None
+def _is_one_row(value: Any) -> bool:
+    return not any(isinstance(item, list | tuple) for item in as_list(value))
 
 
-@LAYERS.register("Rescaling")
+@keras_layer
 class Rescaling(LayerRule):
     """x * scale + offset, one number or one per channel."""
 
     options = {"scale", "offset"}
-    checks = dict.fromkeys(options, _one_row_problem)
+    checks = dict.fromkeys(
+        options, check_that(_is_one_row, "(only one number, or a list of them)")
+    )
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        x = inputs[0]
+    def apply(self, net: Network, x: Value) -> Value:
         args: list[Any] = []
         for value in (self["scale"], self.get("offset", 0.0)):
             if isinstance(value, list | tuple):
@@ -38,50 +43,51 @@ class Rescaling(LayerRule):
                 args.append(tuple(map(float, value)))
             else:
                 args.append(float(value))
-        return net.apply(name, RescalingModule, x, *args)
+        return net.apply(RescalingModule, x, *args)
 
 
-@LAYERS.register("Normalization")
+@keras_layer
 class Normalization(LayerRule):
     """(x - mean) / sqrt(variance), of the configuration, or learnt by ``adapt`` and
     stored.
     """
 
     options = {"axis", "mean", "variance", "invert"}
-    statistics: ClassVar[tuple[str, ...]] = ("mean", "variance")
+    weights = ("mean", "variance", "count")  # count: samples seen by ``adapt``
 
     @property
     def _configured(self) -> bool:
         return self.get("mean") is not None
 
     def variables(self) -> list[Variable]:
-        """Return the learnt statistics, and the number of samples they were learnt
-        from.
-        """
         if self._configured:
             return []
-        names = (*self.statistics, "count")
-        return [Variable(name, trainable=False) for name in names]
+        return super().variables()
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
-        x = net.keras(inputs[0])
+    def apply(self, net: Network, x: Value) -> Value:
         axis = self.get("axis", -1)
         axes = [] if axis is None else as_list(axis)
-        kept = {axis % x.rank for axis in axes}  # one number for each position in them
-        sizes = enumerate(x.shape, start=1)
-        shape = [1, *(size if dim in kept else 1 for dim, size in sizes)]
-        count = np.size(self["mean"]) if self._configured else prod(shape)
-        if count == 1:
+        sizes = [1, *x.shape]
+        shape = [1] * x.rank
+        for axis in axes:  # one number for each position in them
+            shape[axis % x.rank] = sizes[axis % x.rank]
+        expected = prod(shape)
+        count = np.size(self["mean"]) if self._configured else expected
+        if count == 1:  # broadcast, whatever the axes
             shape = [1] * x.rank
-        elif count != prod(shape):
+        elif count != expected:
             raise ValueError(
-                f"mean holds {count} numbers, the axes {axes} have {prod(shape)}"
+                f"mean holds {count} numbers, the axes {axes} have {expected}"
             )
         options: Options = {"invert": True} if self.get("invert", False) else {}
-        return net.apply(name, NormalizationModule, x, *shape, **options)
+        return net.apply(NormalizationModule, x, *shape, layout=KERAS, **options)
 
     def state(self) -> State:
-        if not self._configured:
-            return {name: self.tensor(name).flatten() for name in self.statistics}
-        arrays = {name: np.ravel(self[name]) for name in self.statistics}
-        return {key: torch.tensor(arrays[key], dtype=torch.float32) for key in arrays}
+        state = {}
+        for name in ("mean", "variance"):
+            if self._configured:
+                tensor = torch.tensor(self[name], dtype=torch.float32)
+            else:
+                tensor = self.tensor(name)
+            state[name] = tensor.flatten()
+        return state

@@ -4,15 +4,15 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator
+from operator import getitem
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ecgnb.port.layers.activation import activation_name
-from ecgnb.port.layers.base import LAYERS, Args, LayerRule, Options, State, as_list
+from ecgnb.port.layers.base import Args, LayerRule, Options, State, as_list, keras_layer
 from ecgnb.port.modules.keras_recurrent import SteppedRNN
 from ecgnb.port.network import Network, Value
 
@@ -63,7 +63,7 @@ class Recurrent(LayerRule):
     only = {"stateful": (False,), "time_major": (False,)}
     arguments = {"initial_state"}
     weights = ("kernel", "recurrent_kernel", "bias")
-    weight_group = "cell"
+    weight_group = "cell"  # Keras 3 stores lstm/cell/vars
     cell: str
     kind: type[nn.Module]
     order: tuple[int, ...]
@@ -73,7 +73,6 @@ class Recurrent(LayerRule):
     }
 
     def problems(self) -> Iterator[str]:
-        """Yield unknown options, and activations that no module has."""
         yield from super().problems()
         for option, activation in self.activations().items():
             if activation is None:  # a default is always known
@@ -82,56 +81,59 @@ class Recurrent(LayerRule):
 
     def activations(self) -> dict[str, str | None]:
         """Return the activations as `SteppedRNN` names them, ``None`` if unknown."""
-        # the hard sigmoid of Keras 2 has another slope
-        hard = "hard_sigmoid_2" if self.layer.keras < 3 else "hardsigmoid"
-        known = {**STEP_ACTIVATIONS, "hard_sigmoid": hard}
+        known = {**STEP_ACTIVATIONS, "hard_sigmoid": "hardsigmoid"}
+        if self.layer.keras < 3:
+            known["hard_sigmoid"] = "hard_sigmoid_2"  # of another slope
         activations = {}
         for option, default in self.defaults.items():
             name = activation_name(self.get(option, default))
             activations[option] = known.get(name)
         return activations
 
-    def build(
-        self, net: Network, name: str, *inputs: Any, **kwargs: Any
-    ) -> list[Value]:
+    def build(self, net: Network, *inputs: Any, **kwargs: Any) -> list[Value]:
         x, *states = with_states(inputs, kwargs.get("initial_state"))
         x = net.keras(x)
         if self.get("go_backwards", False):
             x = net.function(torch.flip, x, [1])
-        states = [net.method("unsqueeze", state, 0) for state in states]
+        states = [net.method("unsqueeze", state, 0) for state in states]  # [1, B, H]
+        args: list[Any] = [x]
         if states:
-            state = tuple(states) if self.cell == "lstm" else states[0]
-            module = self._call(net, name, (x, state))
-        else:
-            module = self._call(net, name, (x,))
-        item = operator.getitem
-        sequence = net.function(item, module, 0)
-        returns_states = bool(self.get("return_state", False))
-        returns_all = bool(self.get("return_sequences", False))
-        if returns_all and not returns_states:
+            args.append(tuple(states) if self.cell == "lstm" else states[0])
+        return self._outputs(net, self._call(net, tuple(args)))
+
+    def _outputs(self, net: Network, module: Value) -> list[Value]:
+        """Return the sequence or its last step, and the states where Keras does."""
+        returns_sequence = self.get("return_sequences", False)
+        returns_state = self.get("return_state", False)
+        sequence = net.function(getitem, module, 0)  # [B, T, H]
+        if returns_sequence and not returns_state:
             return [sequence]
-        last = net.function(item, sequence, (slice(None), -1))
-        outputs = [sequence if returns_all else last]
-        if returns_states:
-            outputs.append(last)
-        if returns_states and self.cell == "lstm":
-            cell_state = net.function(item, net.function(item, module, 1), 1)
-            outputs.append(net.function(item, cell_state, 0))
+        last = net.function(getitem, sequence, (slice(None), -1))
+        if not returns_state:
+            return [last]
+        outputs = [sequence if returns_sequence else last, last]  # h is the last output
+        if self.cell == "lstm":
+            states = net.function(getitem, module, 1)
+            c = net.function(getitem, states, 1)  # [1, B, H]
+            outputs.append(net.function(getitem, c, 0))  # [B, H]
         return outputs
 
-    def _call(self, net: Network, name: str, inputs: Args) -> Value:
-        sizes, options = (inputs[0].shape[-1], self["units"]), self.bias_option
-        if not self.stepped():
-            options = {"batch_first": True, **options, **self.nonlinearity()}
-            return net.apply(name, self.kind, inputs, *sizes, **options)
-        options |= self.activations()
-        return net.apply(name, SteppedRNN, inputs, self.stepped(), *sizes, **options)
+    def _call(self, net: Network, inputs: Args) -> Value:
+        sizes = inputs[0].shape[-1], self["units"]
+        stepped = self.stepped()
+        if stepped:
+            options = self.bias_option | self.activations()
+            return net.apply(SteppedRNN, inputs, stepped, *sizes, **options)
+        options = {"batch_first": True, **self.bias_option, **self.nonlinearity()}
+        return net.apply(self.kind, inputs, *sizes, **options)
 
     def stepped(self) -> str:
         """Return the cell of `SteppedRNN` that is needed; empty where PyTorch's own
         class does.
         """
-        return "" if self.activations() == self.defaults else self.cell
+        if self.activations() == self.defaults:
+            return ""
+        return self.cell
 
     def nonlinearity(self) -> Options:
         """Return what PyTorch's class needs to know of the activation."""
@@ -141,16 +143,18 @@ class Recurrent(LayerRule):
         """Sort the gates and transpose the kernels. PyTorch has two biases: a single
         one of Keras is its first, the second is zero.
         """
+        kernel = self.tensor("kernel", None, self._rows)
         recurrent = self.tensor("recurrent_kernel", self["units"], self._rows)
         state = {
-            "weight_ih_l0": self._sorted(self.tensor("kernel", None, self._rows)).T,
+            "weight_ih_l0": self._sorted(kernel).T,
             "weight_hh_l0": self._sorted(recurrent).T,
         }
         if "bias" in self.layer.arrays:
             bias = self.tensor("bias", *self._bias_shape())
-            first, second = bias if bias.ndim == 2 else (bias, torch.zeros_like(bias))
-            state["bias_ih_l0"] = self._sorted(first)
-            state["bias_hh_l0"] = self._sorted(second)
+            if bias.ndim == 1:
+                bias = torch.stack([bias, torch.zeros_like(bias)])
+            state["bias_ih_l0"] = self._sorted(bias[0])
+            state["bias_hh_l0"] = self._sorted(bias[1])
         return state
 
     @property
@@ -161,7 +165,7 @@ class Recurrent(LayerRule):
         return (self._rows,)
 
     def _sorted(self, gates: Tensor) -> Tensor:
-        blocks = gates.chunk(len(self.order), -1)
+        blocks = gates.chunk(len(self.order), -1)  # [..., H] each
         return torch.cat([blocks[index] for index in self.order], -1)
 
 
@@ -175,7 +179,7 @@ def with_states(inputs: Args, initial_state: Any) -> list[Value]:
     return [value for value in values if value is not None]
 
 
-@LAYERS.register("LSTM")
+@keras_layer
 class LSTM(Recurrent):
     """Hochreiter and Schmidhuber 1997; Keras' gates i, f, c, o are PyTorch's i, f, g,
     o.
@@ -183,10 +187,10 @@ class LSTM(Recurrent):
 
     cell = "lstm"
     kind = nn.LSTM
-    order = (0, 1, 2, 3)
+    order = (0, 1, 2, 3)  # i, f, g, o
 
 
-@LAYERS.register("GRU")
+@keras_layer
 class GRU(Recurrent):
     """Cho et al. 2014; Keras' gates z, r, h are PyTorch's r, z, n.
 
@@ -197,11 +201,12 @@ class GRU(Recurrent):
     options = Recurrent.options | {"reset_after"}
     cell = "gru"
     kind = nn.GRU
-    order = (1, 0, 2)
+    order = (1, 0, 2)  # r, z, n
 
     def stepped(self) -> str:
-        """Return the cell of `SteppedRNN` that is needed, if any."""
-        return super().stepped() if self._reset_after() else "gru_reset_before"
+        if self._reset_after():
+            return super().stepped()
+        return "gru_reset_before"
 
     def _reset_after(self) -> bool:
         """Whether the reset gate acts after the matrix. Without the option it follows
@@ -209,16 +214,19 @@ class GRU(Recurrent):
 
         It is written into the configuration, from which alone a port is built again.
         """
-        config, arrays = self.layer.config, self.layer.arrays
+        config = self.layer.config
+        arrays = self.layer.arrays
         if "reset_after" not in config and "bias" in arrays:
             config["reset_after"] = arrays["bias"].ndim == 2
         return bool(self.get("reset_after", self.layer.keras >= 3))
 
     def _bias_shape(self) -> tuple[int, ...]:
-        return (2, self._rows) if self._reset_after() else (self._rows,)
+        if self._reset_after():
+            return (2, self._rows)
+        return (self._rows,)
 
 
-@LAYERS.register("SimpleRNN")
+@keras_layer
 class SimpleRNN(Recurrent):
     """Elman 1990: one matrix for the input, one for the state; `nn.RNN` has tanh and
     relu.
@@ -230,12 +238,15 @@ class SimpleRNN(Recurrent):
     defaults = {"activation": "tanh"}
 
     def stepped(self) -> str:
-        known = self.activations()["activation"] in ("tanh", "relu")
-        return "" if known else self.cell
+        if self.activations()["activation"] in ("tanh", "relu"):
+            return ""
+        return self.cell
 
     def nonlinearity(self) -> Options:
         name = self.activations()["activation"]
-        return {} if name == "tanh" else {"nonlinearity": name}
+        if name == "tanh":
+            return {}
+        return {"nonlinearity": name}
 
 
 class OfCuDNN(Recurrent):
@@ -253,7 +264,6 @@ class OfCuDNN(Recurrent):
     weight_group = ""
 
     def state(self) -> State:
-        """Read each gate's block as rows of PyTorch, which have that order already."""
         first, second = self.tensor("bias", 2 * self._rows).chunk(2)
         return {
             "weight_ih_l0": self._gate_rows("kernel", None),
@@ -263,6 +273,7 @@ class OfCuDNN(Recurrent):
         }
 
     def _gate_rows(self, name: str, size: int | None) -> Tensor:
+        # each gate's block holds the numbers in the order of PyTorch's rows already
         blocks = self.tensor(name, size, self._rows).chunk(len(self.order), -1)
         return torch.cat([blocks[i].reshape(self["units"], -1) for i in self.order])
 
@@ -270,19 +281,11 @@ class OfCuDNN(Recurrent):
         return ""  # they have PyTorch's activations only
 
 
-@LAYERS.register("CuDNNLSTM")
-class CuDNNLSTM(OfCuDNN):
+@keras_layer
+class CuDNNLSTM(OfCuDNN, LSTM):
     """`LSTM` as cuDNN computes it."""
 
-    cell = "lstm"
-    kind = nn.LSTM
-    order = (0, 1, 2, 3)
 
-
-@LAYERS.register("CuDNNGRU")
-class CuDNNGRU(OfCuDNN):
+@keras_layer
+class CuDNNGRU(OfCuDNN, GRU):
     """`GRU` as cuDNN computes it: the reset gate acts after the matrix."""
-
-    cell = "gru"
-    kind = nn.GRU
-    order = (1, 0, 2)

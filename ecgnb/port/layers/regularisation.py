@@ -6,47 +6,49 @@ from typing import Any
 
 from torch import nn
 
-from ecgnb.port.layers.base import LAYERS, Args, LayerRule, ModuleRule
+from ecgnb.port.layers.base import Args, LayerRule, ModuleRule, check_that, keras_layer
 from ecgnb.port.modules.basic import GaussianDropout as GaussianDropoutModule
 from ecgnb.port.modules.basic import GaussianNoise as GaussianNoiseModule
 from ecgnb.port.network import CHANNELS_FIRST, Network, Value
 
 
-def _noise_shape_problem(shape: Any) -> str | None:
+def _is_noise_shape(shape: Any) -> bool:
     if shape is None:
-        return None
-    if len(shape) == 3 and shape[1] == 1 and 1 not in (shape[0], shape[2]):
-        return None
-    return "(only None, or [None, 1, None] for whole channels)"
+        return True
+    return len(shape) == 3 and shape[1] == 1 and 1 not in (shape[0], shape[2])
 
 
 class RandomRule(ModuleRule):
     """A module that is built from one number: a rate or a standard deviation."""
 
     options = {"rate"}
-    parameters = ("rate",)
 
-    def args(self, x: Value) -> Args:
-        return tuple(float(self[option]) for option in self.parameters)
+    def args(self) -> Args:
+        (option,) = self.options  # a rate or a deviation
+        return (float(self[option]),)
 
 
-@LAYERS.register("Dropout")
+@keras_layer
 class Dropout(LayerRule):
     """Values are dropped at random, or with a noise shape of length 1 in time, whole
     channels.
     """
 
     options = {"rate", "noise_shape"}
-    checks = {"noise_shape": _noise_shape_problem}
+    checks = {
+        "noise_shape": check_that(
+            _is_noise_shape, "(only None, or [None, 1, None] for whole channels)"
+        ),
+    }
 
-    def build(self, net: Network, name: str, *inputs: Any, **kwargs: Any) -> Value:
+    def apply(self, net: Network, x: Value) -> Value:
         rate = float(self["rate"])
         if self.get("noise_shape") is None:
-            return net.apply(name, nn.Dropout, inputs[0], rate)
-        return net.apply(name, nn.Dropout1d, net.channels_first(inputs[0]), rate)
+            return net.apply(nn.Dropout, x, rate)
+        return net.apply(nn.Dropout1d, x, rate, layout=CHANNELS_FIRST)
 
 
-@LAYERS.register("SpatialDropout1D")
+@keras_layer
 class SpatialDropout1D(RandomRule):
     """Whole channels are dropped at random."""
 
@@ -55,7 +57,7 @@ class SpatialDropout1D(RandomRule):
     layout = CHANNELS_FIRST
 
 
-@LAYERS.register("AlphaDropout")
+@keras_layer
 class AlphaDropout(RandomRule):
     """Values are set to SELU's lower bound at random, mean and variance kept."""
 
@@ -63,23 +65,22 @@ class AlphaDropout(RandomRule):
     module = nn.AlphaDropout
 
 
-@LAYERS.register("GaussianNoise")
+@keras_layer
 class GaussianNoise(RandomRule):
     """Noise is added."""
 
     options = {"stddev"}
     module = GaussianNoiseModule
-    parameters = ("stddev",)
 
 
-@LAYERS.register("GaussianDropout")
+@keras_layer
 class GaussianDropout(RandomRule):
     """Values are multiplied by noise."""
 
     module = GaussianDropoutModule
 
 
-@LAYERS.register("ActivityRegularization")
+@keras_layer
 class ActivityRegularization(ModuleRule):
     """A term of Keras' loss, which a port does not carry; the values pass unchanged."""
 

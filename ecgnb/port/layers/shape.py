@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from torch import nn
 
-from ecgnb.port.layers.base import CHANNELS_LAST, LAYERS, Args, ModuleRule, Options
+from ecgnb.port.layers.base import CHANNELS_LAST, Args, ModuleRule, Options, keras_layer
 from ecgnb.port.modules.basic import Crop1d
 from ecgnb.port.modules.basic import Permute as PermuteModule
 from ecgnb.port.modules.basic import RepeatVector as RepeatVectorModule
 from ecgnb.port.modules.basic import Reshape as ReshapeModule
-from ecgnb.port.network import CHANNELS_FIRST, KERAS, Value
+from ecgnb.port.network import CHANNELS_FIRST, KERAS
 
 
-@LAYERS.register("Flatten")
+@keras_layer
 class Flatten(ModuleRule):
     """All values in one row, time-major as in Keras."""
 
@@ -21,7 +21,7 @@ class Flatten(ModuleRule):
     layout = KERAS
 
 
-@LAYERS.register("Reshape")
+@keras_layer
 class Reshape(ModuleRule):
     """Another shape."""
 
@@ -29,11 +29,11 @@ class Reshape(ModuleRule):
     module = ReshapeModule
     layout = KERAS
 
-    def args(self, x: Value) -> Args:
+    def args(self) -> Args:
         return tuple(-1 if size is None else size for size in self["target_shape"])
 
 
-@LAYERS.register("Permute")
+@keras_layer
 class Permute(ModuleRule):
     """Axes in another order."""
 
@@ -41,18 +41,20 @@ class Permute(ModuleRule):
     module = PermuteModule
     layout = KERAS
 
-    def args(self, x: Value) -> Args:
-        return tuple(self["dims"])
+    def args(self) -> Args:
+        return tuple(self["dims"])  # counted from 1, without the batch
 
 
-@LAYERS.register("RepeatVector")
+@keras_layer
 class RepeatVector(ModuleRule):
     """The same vector at each time step."""
 
     options = {"n"}
     module = RepeatVectorModule
     layout = KERAS
-    parameters = ("n",)
+
+    def args(self) -> Args:
+        return (self["n"],)
 
 
 class Edges(ModuleRule):
@@ -68,29 +70,29 @@ class Edges(ModuleRule):
         return left, right
 
 
-@LAYERS.register("ZeroPadding1D")
+@keras_layer
 class ZeroPadding1D(Edges):
     """Zeros at both ends."""
 
     options = {"padding"}
     module = nn.ConstantPad1d
 
-    def args(self, x: Value) -> Args:
+    def args(self) -> Args:
         return self.sides("padding"), 0.0
 
 
-@LAYERS.register("Cropping1D")
+@keras_layer
 class Cropping1D(Edges):
     """Samples dropped at both ends."""
 
     options = {"cropping"}
     module = Crop1d
 
-    def args(self, x: Value) -> Args:
+    def args(self) -> Args:
         return self.sides("cropping")
 
 
-@LAYERS.register("UpSampling1D")
+@keras_layer
 class UpSampling1D(ModuleRule):
     """Each sample several times."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ecgnb.port.layers.base import LAYERS, LayerRule
+from ecgnb.port.layers.base import LayerRule, keras_layer
 from ecgnb.port.layers.recurrent import with_states
 from ecgnb.port.modules.basic import unfold_steps
 from ecgnb.port.network import Network, Value
@@ -32,7 +32,7 @@ class Wrapper(LayerRule):
         raise NotImplementedError
 
 
-@LAYERS.register("Bidirectional")
+@keras_layer
 class Bidirectional(Wrapper):
     """One recurrent layer forwards, one backwards, and both outputs merged."""
 
@@ -41,9 +41,6 @@ class Bidirectional(Wrapper):
     arguments = {"initial_state"}
 
     def problems(self) -> Iterator[str]:
-        """Yield unknown options and wrapped layers that are not known to work in both
-        directions.
-        """
         yield from super().problems()
         for layer in self.layer.children.values():
             if layer.class_name not in BIDIRECTIONAL:
@@ -56,14 +53,15 @@ class Bidirectional(Wrapper):
         self, net: Network, write: WriteChild, *inputs: Any, **kwargs: Any
     ) -> list[Value]:
         x, *states = with_states(inputs, kwargs.get("initial_state"))
-        half = len(states) // 2
+        half = len(states) // 2  # the forward layer's come first
         forward = write("forward_layer", x, initial_state=states[:half])
         backward = write("backward_layer", x, initial_state=states[half:])
-        if self.layer.children["forward_layer"].config.get("return_sequences", False):
+        config = self.layer.children["forward_layer"].config
+        if config.get("return_sequences", False):
             # reversed in time, so that its steps meet those of the forward sequence
             backward[0] = net.function(torch.flip, backward[0], [1])
         merged = self._merged(net, forward[0], backward[0])
-        return [*merged, *forward[1:], *backward[1:]]
+        return [*merged, *forward[1:], *backward[1:]]  # states after the outputs
 
     def _merged(self, net: Network, forward: Value, backward: Value) -> list[Value]:
         mode = self.get("merge_mode", "concat")
@@ -71,13 +69,14 @@ class Bidirectional(Wrapper):
             return [forward, backward]
         if mode == "concat":
             return [net.function(torch.cat, [forward, backward], dim=-1)]
-        if mode == "mul":
-            return [net.function(torch.mul, forward, backward)]
-        total = net.function(torch.add, forward, backward)
-        return [net.function(torch.div, total, 2.0) if mode == "ave" else total]
+        function = torch.mul if mode == "mul" else torch.add
+        merged = net.function(function, forward, backward)
+        if mode == "ave":
+            merged = net.function(torch.div, merged, 2.0)
+        return [merged]
 
 
-@LAYERS.register("TimeDistributed")
+@keras_layer
 class TimeDistributed(Wrapper):
     """A layer or a model at every step of the first axis after the batch, as if each
     step were a sample.
@@ -89,5 +88,6 @@ class TimeDistributed(Wrapper):
         self, net: Network, write: WriteChild, *inputs: Any, **kwargs: Any
     ) -> list[Value]:
         steps = net.keras(inputs[0])
-        outputs = write("layer", net.function(torch.flatten, steps, 0, 1))
-        return [net.function(unfold_steps, net.keras(out), steps) for out in outputs]
+        samples = net.function(torch.flatten, steps, 0, 1)  # [B * T, ...]
+        outputs = write("layer", samples)
+        return [net.function(unfold_steps, output, steps) for output in outputs]

@@ -15,8 +15,10 @@ def same_padding(length: int, span: int, stride: int) -> tuple[int, int]:
     the end.
     """
     outputs = -(-length // stride)  # rounded up
-    missing = max((outputs - 1) * stride + span - length, 0)
-    return missing // 2, missing - missing // 2
+    needed = (outputs - 1) * stride + span
+    missing = max(needed - length, 0)
+    left = missing // 2
+    return left, missing - left
 
 
 def unfold_steps(x: Tensor, steps: Tensor) -> Tensor:
@@ -36,7 +38,8 @@ def unit_norm(x: Tensor, dim: tuple[int, ...], eps: float) -> Tensor:
     """Divide by the Euclidean norm along ``dim``, which counts as ``eps`` where it is
     smaller.
     """
-    return x / torch.linalg.vector_norm(x, dim=dim, keepdim=True).clamp_min(eps)
+    norm = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
+    return x / norm.clamp_min(eps)
 
 
 class SamePad1d(nn.Module):
@@ -50,8 +53,10 @@ class SamePad1d(nn.Module):
         self, kernel_size: int, stride: int = 1, dilation: int = 1, value: float = 0.0
     ) -> None:
         super().__init__()
-        self.kernel_size, self.stride = kernel_size, stride
-        self.dilation, self.value = dilation, value
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.dilation = dilation
+        self.value = value
 
     def forward(self, x: Tensor) -> Tensor:
         span = (self.kernel_size - 1) * self.dilation + 1
@@ -103,13 +108,16 @@ class SameAvgPool1d(nn.Module):
 
     def __init__(self, kernel_size: int, stride: int) -> None:
         super().__init__()
-        self.kernel_size, self.stride = kernel_size, stride
+        self.kernel_size = kernel_size
+        self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
         sides = same_padding(x.shape[-1], self.kernel_size, self.stride)
-        counted = F.pad(torch.ones_like(x[:1, :1]), sides)
-        means = F.avg_pool1d(F.pad(x, sides), self.kernel_size, self.stride)
-        return means / F.avg_pool1d(counted, self.kernel_size, self.stride)
+        window = self.kernel_size, self.stride
+        counted = F.pad(torch.ones_like(x[:1, :1]), sides)  # 1 for samples, 0 for pads
+        share = F.avg_pool1d(counted, *window)  # of each window that is not padding
+        means = F.avg_pool1d(F.pad(x, sides), *window)
+        return means / share
 
     def extra_repr(self) -> str:
         return f"{self.kernel_size}, stride={self.stride}"
@@ -122,10 +130,12 @@ class Crop1d(nn.Module):
 
     def __init__(self, left: int, right: int) -> None:
         super().__init__()
-        self.left, self.right = left, right
+        self.left = left
+        self.right = right
 
     def forward(self, x: Tensor) -> Tensor:
-        return x[..., self.left : x.shape[-1] - self.right]
+        end = x.shape[-1] - self.right  # -0 would drop everything
+        return x[..., self.left : end]
 
     def extra_repr(self) -> str:
         return f"{self.left}, {self.right}"
@@ -223,7 +233,9 @@ class GaussianNoise(nn.Module):
         self.stddev = stddev
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.stddev * torch.randn_like(x) if self.training else x
+        if not self.training:
+            return x
+        return x + self.stddev * torch.randn_like(x)
 
     def extra_repr(self) -> str:
         return str(self.stddev)
@@ -243,7 +255,8 @@ class GaussianDropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        return x * (1 + (self.rate / (1 - self.rate)) ** 0.5 * torch.randn_like(x))
+        deviation = (self.rate / (1 - self.rate)) ** 0.5
+        return x * (1 + deviation * torch.randn_like(x))
 
     def extra_repr(self) -> str:
         return str(self.rate)

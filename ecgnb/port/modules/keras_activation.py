@@ -32,8 +32,10 @@ class SparsePlus(nn.Module):
     relevance = "elementwise"
 
     def forward(self, x: Tensor) -> Tensor:
-        above = torch.where(x < 1, 0.25 * (x + 1) ** 2, x)
-        return torch.where(x <= -1, torch.zeros_like(x), above)
+        parabola = 0.25 * (x + 1) ** 2
+        above = torch.where(x < 1, parabola, x)
+        zero = torch.zeros_like(x)
+        return torch.where(x <= -1, zero, above)
 
 
 class SparseSigmoid(nn.Module):
@@ -51,7 +53,8 @@ class Squareplus(nn.Module):
     relevance = "elementwise"
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x + torch.sqrt(x**2 + 4)) / 2
+        root = torch.sqrt(x**2 + 4)
+        return (x + root) / 2
 
 
 class ClippedReLU(nn.Module):
@@ -63,18 +66,20 @@ class ClippedReLU(nn.Module):
 
     def __init__(
         self,
-        max_value: float | None = None,
-        negative_slope: float = 0.0,
-        threshold: float = 0.0,
+        max_value: float | None,
+        negative_slope: float,
+        threshold: float,
     ) -> None:
         super().__init__()
         self.max_value = max_value
-        self.negative_slope, self.threshold = negative_slope, threshold
+        self.negative_slope = negative_slope
+        self.threshold = threshold
 
     def forward(self, x: Tensor) -> Tensor:
         above = torch.where(x > self.threshold, x, torch.zeros_like(x))
         above = torch.clamp(above, min=0.0, max=self.max_value)
-        return above - self.negative_slope * torch.relu(self.threshold - x)
+        below = torch.relu(self.threshold - x)  # by how much
+        return above - self.negative_slope * below
 
     def extra_repr(self) -> str:
         slope = f"negative_slope={self.negative_slope}"
@@ -107,7 +112,8 @@ class SoftmaxOver(nn.Module):
         self.dims = dims
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.exp(x - torch.logsumexp(x, dim=self.dims, keepdim=True))
+        log_sum = torch.logsumexp(x, dim=self.dims, keepdim=True)
+        return torch.exp(x - log_sum)
 
     def extra_repr(self) -> str:
         return f"dims={self.dims}"

@@ -12,9 +12,12 @@ def masked_softmax(scores: Tensor, forbidden: Tensor, masking: str = "add") -> T
     ``"zero"`` none.
     """
     if masking == "add":
-        return (scores - 1e9 * forbidden.to(scores.dtype)).softmax(-1)
+        penalty = 1e9 * forbidden.to(scores.dtype)
+        return (scores - penalty).softmax(-1)
     weights = scores.masked_fill(forbidden, -1e9).softmax(-1)
-    return weights.masked_fill(forbidden, 0.0) if masking == "zero" else weights
+    if masking == "zero":
+        weights = weights.masked_fill(forbidden, 0.0)
+    return weights
 
 
 class MultiHeadAttention(nn.Module):
@@ -49,7 +52,8 @@ class MultiHeadAttention(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.heads, self.scale = heads, key_size**-0.5
+        self.heads = heads
+        self.scale = key_size**-0.5  # Vaswani et al. 2017, equation 1
         self.query = nn.Linear(query_dim, heads * key_size, bias=bias)
         self.key = nn.Linear(source_dim, heads * key_size, bias=bias)
         self.value = nn.Linear(value_dim, heads * value_size, bias=bias)
@@ -68,23 +72,30 @@ class MultiHeadAttention(nn.Module):
         value_mask: Tensor | None = None,
         key_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        q, k = self._by_head(self.query(query)), self._by_head(self.key(key))
+        q = self._by_head(self.query(query))
+        k = self._by_head(self.key(key))
+        v = self._by_head(self.value(value))
         scores = (q * self.scale) @ k.transpose(-2, -1)  # [B, heads, T, S]
         allowed = torch.ones_like(scores, dtype=torch.bool)
         if mask is not None:
-            allowed = allowed & (mask if mask.ndim == 4 else mask.unsqueeze(-3)).bool()
+            if mask.ndim != 4:  # one for all heads
+                mask = mask.unsqueeze(-3)
+            allowed = allowed & mask.bool()
         if query_mask is not None:
-            allowed = allowed & query_mask.bool()[:, None, :, None]
+            allowed = allowed & query_mask.bool()[:, None, :, None]  # [B, 1, T, 1]
         for source_mask in (value_mask, key_mask):
             if source_mask is not None:
-                allowed = allowed & source_mask.bool()[:, None, None, :]
+                source_mask = source_mask.bool()[:, None, None, :]  # [B, 1, 1, S]
+                allowed = allowed & source_mask
         if causal:
             allowed = allowed.tril()
         weights = masked_softmax(scores, ~allowed, masking)
-        mixed = self.dropout(weights) @ self._by_head(self.value(value))
-        return self.output(mixed.transpose(1, 2).flatten(2)), weights
+        mixed = self.dropout(weights) @ v  # [B, heads, T, value_size]
+        joined = mixed.transpose(1, 2).flatten(2)
+        return self.output(joined), weights
 
     def _by_head(self, x: Tensor) -> Tensor:
+        # [B, T, heads * size] -> [B, heads, T, size]
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
@@ -110,7 +121,9 @@ class ScoredAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.score = score
-        self.scale = None if scale is None else nn.Parameter(torch.ones(scale))
+        self.scale: nn.Parameter | None = None
+        if scale is not None:
+            self.scale = nn.Parameter(torch.ones(scale))
         self.concat_score_weight: nn.Parameter | None = None
         if score == "concat":
             self.concat_score_weight = nn.Parameter(torch.ones(()))
@@ -134,7 +147,8 @@ class ScoredAttention(nn.Module):
         weights = masked_softmax(scores, ~allowed)
         output = self.dropout(weights) @ value
         if query_mask is not None:
-            output = output * query_mask.unsqueeze(-1).to(output.dtype)
+            kept = query_mask.unsqueeze(-1)  # [B, T, 1]
+            output = output * kept.to(output.dtype)
         return output, weights
 
     def extra_repr(self) -> str:
@@ -144,9 +158,9 @@ class ScoredAttention(nn.Module):
         scale = 1.0 if self.scale is None else self.scale
         if self.score == "dot":
             return query @ key.transpose(-2, -1) * scale
-        sums = query.unsqueeze(-2) + key.unsqueeze(-3)
+        sums = query.unsqueeze(-2) + key.unsqueeze(-3)  # [B, T, S, C]
         if self.score == "additive":
             return (scale * sums.tanh()).sum(-1)
         scores = (scale * sums).tanh().sum(-1)
-        weight = self.concat_score_weight
-        return scores if weight is None else weight * scores
+        assert self.concat_score_weight is not None
+        return self.concat_score_weight * scores

@@ -99,17 +99,21 @@ class Dot(nn.Module):
 
     def __init__(self, first: int, second: int, eps: float | None = None) -> None:
         super().__init__()
-        self.first, self.second, self.eps = first, second, eps
+        self.first = first
+        self.second = second
+        self.eps = eps
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         if self.eps is not None:
             a = F.normalize(a, dim=self.first, eps=self.eps)
             b = F.normalize(b, dim=self.second, eps=self.eps)
-        a, b = a.movedim(self.first, -1), b.movedim(self.second, 1)
-        rest = (*a.shape[1:-1], *b.shape[2:])
-        a = a.reshape(len(a), -1, a.shape[-1])
-        product = torch.bmm(a, b.reshape(*b.shape[:2], -1))
-        return product.reshape(len(a), *(rest or (1,)))
+        a = a.movedim(self.first, -1)  # [B, ..., n]
+        b = b.movedim(self.second, 1)  # [B, n, ...]
+        rest = a.shape[1:-1] + b.shape[2:]
+        rows = a.reshape(len(a), -1, a.shape[-1])  # [B, rows, n]
+        columns = b.reshape(*b.shape[:2], -1)  # [B, n, columns]
+        product = torch.bmm(rows, columns)
+        return product.reshape(len(a), *(rest or (1,)))  # of two vectors: [B, 1]
 
     def extra_repr(self) -> str:
         return f"{self.first}, {self.second}, eps={self.eps}"

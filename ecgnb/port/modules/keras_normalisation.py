@@ -19,7 +19,8 @@ class UnitNormalization(nn.Module):
 
     def __init__(self, dims: tuple[int, ...], eps: float) -> None:
         super().__init__()
-        self.dims, self.eps = dims, eps
+        self.dims = dims
+        self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
         return F.normalize(x, dim=self.dims, eps=self.eps)  # type: ignore[arg-type]
@@ -38,7 +39,7 @@ class Rescaling(nn.Module):
     offset: Tensor
 
     def __init__(
-        self, scale: float | tuple[float, ...], offset: float | tuple[float, ...] = 0.0
+        self, scale: float | tuple[float, ...], offset: float | tuple[float, ...]
     ) -> None:
         super().__init__()
         for name, value in (("scale", scale), ("offset", offset)):
@@ -63,14 +64,19 @@ class Normalization(nn.Module):
 
     def __init__(self, *shape: int, invert: bool = False) -> None:
         super().__init__()
-        self.shape, self.invert = shape, invert
+        self.shape = shape
+        self.invert = invert
+        # flat, as Keras 3 stores them
         self.register_buffer("mean", torch.zeros(shape).flatten())
         self.register_buffer("variance", torch.ones(shape).flatten())
 
     def forward(self, x: Tensor) -> Tensor:
         mean = self.mean.reshape(self.shape)
-        deviation = self.variance.sqrt().clamp(min=1e-7).reshape(self.shape)
-        return mean + x * deviation if self.invert else (x - mean) / deviation
+        deviation = self.variance.sqrt().clamp(min=1e-7)  # Keras' epsilon
+        deviation = deviation.reshape(self.shape)
+        if self.invert:
+            return mean + x * deviation
+        return (x - mean) / deviation
 
     def extra_repr(self) -> str:
         return f"{', '.join(map(str, self.shape))}, invert={self.invert}"

@@ -38,62 +38,90 @@ class SteppedRNN(nn.Module):
         recurrent_activation: str = "sigmoid",
     ) -> None:
         super().__init__()
-        self.cell, self.hidden_size = cell, hidden_size
-        self.activation, self.recurrent_activation = activation, recurrent_activation
-        rows = {"lstm": 4, "rnn": 1}.get(cell, 3) * hidden_size
+        self.cell = cell
+        self.hidden_size = hidden_size
+        self.activation = activation
+        self.recurrent_activation = recurrent_activation
+        n_gates = {"lstm": 4, "rnn": 1}.get(cell, 3)
+        rows = n_gates * hidden_size
         self.weight_ih_l0 = nn.Parameter(torch.empty(rows, input_size))
         self.weight_hh_l0 = nn.Parameter(torch.empty(rows, hidden_size))
-        self.bias_ih_l0 = nn.Parameter(torch.empty(rows)) if bias else None
-        self.bias_hh_l0 = nn.Parameter(torch.empty(rows)) if bias else None
+        self.bias_ih_l0: nn.Parameter | None = None
+        self.bias_hh_l0: nn.Parameter | None = None
+        if bias:
+            self.bias_ih_l0 = nn.Parameter(torch.empty(rows))
+            self.bias_hh_l0 = nn.Parameter(torch.empty(rows))
+        bound = hidden_size**-0.5  # as `nn.LSTM` initialises
         for parameter in self.parameters():
-            nn.init.uniform_(parameter, -(hidden_size**-0.5), hidden_size**-0.5)
+            nn.init.uniform_(parameter, -bound, bound)
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        step = getattr(self, f"_{self.cell}")
         h = c = x.new_zeros(x.shape[0], self.hidden_size)
-        if isinstance(state, tuple):
-            h, c = state[0][0], state[-1][0]
+        if isinstance(state, tuple):  # of an LSTM: h and c, [1, B, H] each
+            h = state[0][0]
+            c = state[-1][0]
         elif state is not None:
             h = c = state[0]
+        step = getattr(self, f"_{self.cell}")
+        projected = F.linear(x, self.weight_ih_l0, self.bias_ih_l0)
         outputs = []
-        for part in F.linear(x, self.weight_ih_l0, self.bias_ih_l0).unbind(1):
-            h, c = step(part, h, c)
+        for x_t in projected.unbind(1):  # [B, gates * H] at one time step
+            h, c = step(x_t, h, c)
             outputs.append(h)
-        last = (h[None], c[None]) if self.cell == "lstm" else h[None]
-        return torch.stack(outputs, 1), last
+        sequence = torch.stack(outputs, 1)  # [B, T, H]
+        if self.cell == "lstm":
+            return sequence, (h[None], c[None])
+        return sequence, h[None]
 
     def extra_repr(self) -> str:
         bias = self.bias_ih_l0 is not None
         sizes = f"{self.weight_ih_l0.shape[1]}, {self.hidden_size}, bias={bias}"
         return f"{self.cell}, {sizes}, {self.activation}, {self.recurrent_activation}"
 
-    def _recurrent(self, h: Tensor) -> Tensor:
-        return F.linear(h, self.weight_hh_l0, self.bias_hh_l0)
+    def _lstm(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        # Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000
+        gates = x + self._recurrent(h)
+        i, f, g, o = gates.chunk(4, 1)
+        kept = self._gate(f) * c
+        added = self._gate(i) * self._candidate(g)
+        c = kept + added
+        h = self._gate(o) * self._candidate(c)
+        return h, c
 
-    def _lstm(self, part: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        i, f, g, o = (part + self._recurrent(h)).chunk(4, 1)
-        c = self._gate(f) * c + self._gate(i) * self._candidate(g)
-        return self._gate(o) * self._candidate(c), c
-
-    def _gru(self, part: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        r, z, n = part.chunk(3, 1)
+    def _gru(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        # Cho et al. 2014, but as in cuDNN r acts after the matrix
+        xr, xz, xn = x.chunk(3, 1)
         hr, hz, hn = self._recurrent(h).chunk(3, 1)
-        z = self._gate(z + hz)
-        return z * h + (1 - z) * self._candidate(n + self._gate(r + hr) * hn), c
+        r = self._gate(xr + hr)
+        z = self._gate(xz + hz)
+        n = self._candidate(xn + r * hn)
+        h = z * h + (1 - z) * n
+        return h, c  # c is of LSTMs only
 
     def _gru_reset_before(
-        self, part: Tensor, h: Tensor, c: Tensor
+        self, x: Tensor, h: Tensor, c: Tensor
     ) -> tuple[Tensor, Tensor]:
-        sizes = [2 * self.hidden_size, self.hidden_size]  # both gates, candidate
-        gates, n = part.split(sizes, 1)
-        weights, bias = self.weight_hh_l0.split(sizes), self.bias_hh_l0
-        biases = (None, None) if bias is None else bias.split(sizes)
-        r, z = self._gate(gates + F.linear(h, weights[0], biases[0])).chunk(2, 1)
-        n = self._candidate(n + F.linear(r * h, weights[1], biases[1]))
-        return z * h + (1 - z) * n, c
+        # Cho et al. 2014, equations 5 to 8
+        sizes = [2 * self.hidden_size, self.hidden_size]  # r and z, candidate
+        x_gates, x_n = x.split(sizes, 1)
+        w_gates, w_n = self.weight_hh_l0.split(sizes)
+        b_gates = b_n = None
+        if self.bias_hh_l0 is not None:
+            b_gates, b_n = self.bias_hh_l0.split(sizes)
+        h_gates = F.linear(h, w_gates, b_gates)
+        r, z = self._gate(x_gates + h_gates).chunk(2, 1)
+        h_n = F.linear(r * h, w_n, b_n)
+        n = self._candidate(x_n + h_n)
+        h = z * h + (1 - z) * n
+        return h, c
 
-    def _rnn(self, part: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        return self._candidate(part + self._recurrent(h)), c
+    def _rnn(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        # Elman 1990
+        h = self._candidate(x + self._recurrent(h))
+        return h, c
+
+    def _recurrent(self, h: Tensor) -> Tensor:
+        return F.linear(h, self.weight_hh_l0, self.bias_hh_l0)
 
     def _gate(self, x: Tensor) -> Tensor:
         return self._activate(self.recurrent_activation, x)
@@ -103,6 +131,8 @@ class SteppedRNN(nn.Module):
 
     @staticmethod
     def _activate(name: str, x: Tensor) -> Tensor:
+        if name == "identity":
+            return x
         if name == "hard_sigmoid_2":
             return (0.2 * x + 0.5).clamp(0, 1)
-        return x if name == "identity" else getattr(F, name)(x)
+        return getattr(F, name)(x)

@@ -4,24 +4,26 @@ gradients.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ecgnb.core.console import html_table
 from ecgnb.core.errors import PortError
+from ecgnb.port.build import before_activation, output_nodes
 from ecgnb.port.ported import PortedModel
 from ecgnb.port.proof.diagnose import likely_cause
 from ecgnb.port.proof.layer_rows import (
     COMPARED,
     DIVERGES,
+    EQUAL,
     GRADIENT,
     LAYER,
     LOGITS,
@@ -32,7 +34,7 @@ from ecgnb.port.proof.layer_rows import (
     Row,
     Verification,
 )
-from ecgnb.port.proof.port_run import in_keras_layout, logits_node, output_nodes
+from ecgnb.port.proof.port_run import in_keras_layout
 from ecgnb.port.proof.reference import Reference, Stored, read_reference
 
 if TYPE_CHECKING:
@@ -96,7 +98,7 @@ class Comparison:
             f"{result}: {len(agree)} of {len(compared)} rows agree with {self.source}."
         ]
         if len(agree):
-            worst = agree.iloc[int(agree["relative"].to_numpy().argmax())]
+            worst = agree.iloc[int(agree["relative"].argmax())]
             lines.append(
                 "Largest relative difference among them: "
                 f"{worst['relative']:.1e} ({worst['layer']}); tolerance "
@@ -112,8 +114,8 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         shapes = ["x".join(map(str, shape)) for shape in self.table["shape"]]
-        numbers = COLUMNS[3:8]
-        formatters = dict.fromkeys(numbers, "{:.2g}".format)
+        formatters: dict[Any, Callable[[Any], str]]
+        formatters = dict.fromkeys(COLUMNS[3:8], "{:.2g}".format)  # the numbers
         table = html_table(self.table.assign(shape=shapes), formatters)
         return f"<pre>{escape(str(self))}</pre>{table}"
 
@@ -173,7 +175,13 @@ def compare(
         passed=first is None and _proves_something(verification, rows),
         first_divergent=first.name if first else None,
         cause=likely_cause(verification, first) if first else "",
-        warnings=_warnings(verification, rows),
+        warnings=[
+            *_saturation_warnings(verification, rows),
+            *_gradient_warnings(verification, rows),
+            *_outputs_only_warnings(verification, rows),
+            *_untested_weight_warnings(verification),
+            *_other_warnings(verification, rows),
+        ],
         rtol=rtol,
         gradient_rtol=gradient_rtol,
         source=reference.source,
@@ -184,44 +192,35 @@ def _proves_something(verification: Verification, rows: Sequence[Row]) -> bool:
     """Whether something that agrees could have differed: neither zero nor a saturated
     probability.
     """
-    saturated = [
-        f"output {number}"
-        for number, (count, _) in _saturation(verification).items()
-        if count
-    ]
-    outputs = set(output_nodes(verification.port))
+    saturation = _saturation(verification)
+    outputs = output_nodes(verification.port.graph)
     for row in rows:
         # A layer that makes an output counts once, as the output.
         is_output = row.kind == LAYER and row.node in outputs
-        if is_output or row.name in saturated:
+        n_saturated, _ = saturation.get(row.name, (0, 0))
+        if is_output or n_saturated:
             continue
-        if row.agrees and row.scale > ZERO_GRADIENT:
+        agrees = row.verdict in (EQUAL, ROUNDING)
+        if agrees and row.scale > ZERO_GRADIENT:
             return True
     return False
 
 
-def _warnings(verification: Verification, rows: Sequence[Row]) -> list[str]:
-    """Return what weakens a comparison, one sentence per weakness."""
-    return [
-        *_saturation_warnings(verification, rows),
-        *_gradient_warnings(verification, rows),
-        *_outputs_only_warnings(verification, rows),
-        *_untested_weight_warnings(verification),
-        *_other_warnings(verification, rows),
-    ]
-
-
-def _saturation(verification: Verification) -> dict[int, tuple[int, int]]:
-    """Return for each output with a softmax or sigmoid the number of saturated samples
-    and of all.
+def _saturation(verification: Verification) -> dict[str, tuple[int, int]]:
+    """Return for each output with a softmax or sigmoid, by its row's name, the number
+    of saturated samples and of all.
     """
     counts = {}
-    nodes, arrays = output_nodes(verification.port), verification.reference.outputs
-    for number, (node, values) in enumerate(zip(nodes, arrays, strict=True)):
-        if logits_node(verification.port, node)[1] != "linear" and values.size:
-            distance = np.minimum(np.abs(values), np.abs(1 - values))
-            saturated = (distance <= SATURATED).reshape(len(values), -1).any(axis=1)
-            counts[number] = (int(saturated.sum()), len(values))
+    port, outputs = verification.port, verification.reference.outputs
+    for number, node in enumerate(output_nodes(port.graph)):
+        values = outputs[number]
+        _, activation = before_activation(node, port)
+        if activation != "linear" and values.size:
+            n_samples = len(values)
+            distance = np.minimum(np.abs(values), np.abs(1 - values))  # from 0 or 1
+            is_saturated = distance <= SATURATED
+            saturated = is_saturated.reshape(n_samples, -1).any(axis=1)  # [B]
+            counts[f"output {number}"] = (int(saturated.sum()), n_samples)
     return counts
 
 
@@ -229,16 +228,15 @@ def _saturation_warnings(
     verification: Verification, rows: Sequence[Row]
 ) -> Iterator[str]:
     logits = [row.name for row in rows if row.kind == LOGITS]
-    for number, (count, total) in _saturation(verification).items():
+    for name, (count, total) in _saturation(verification).items():
         if not count:
             continue
         with_logits = "and its logits are not there"
-        if f"logits of output {number}" in logits:
+        if f"logits of {name}" in logits:
             with_logits = "its logits were compared as well"
         yield (
-            f"output {number} is saturated (within {SATURATED:g} of 0 or 1) in {count} "
-            f"of {total} samples: equal probabilities prove nothing there; "
-            f"{with_logits}."
+            f"{name} is saturated (within {SATURATED:g} of 0 or 1) in {count} of "
+            f"{total} samples: equal probabilities prove nothing there; {with_logits}."
         )
 
 
@@ -247,7 +245,7 @@ def _gradient_warnings(
 ) -> Iterator[str]:
     gradients = [row for row in rows if row.kind == GRADIENT]
     for row in gradients:
-        if row.scale <= ZERO_GRADIENT:
+        if row.scale <= ZERO_GRADIENT:  # behind saturated or shut units
             yield (
                 f"{row.name} is zero (max {row.scale:.1e}) on these inputs: it proves "
                 "nothing. Compare on other ECGs."
@@ -260,7 +258,7 @@ def _gradient_warnings(
 def _outputs_only_warnings(
     verification: Verification, rows: Sequence[Row]
 ) -> Iterator[str]:
-    outputs = set(output_nodes(verification.port))
+    outputs = output_nodes(verification.port.graph)
     for row in rows:
         is_inner = row.kind in (LAYER, LOGITS) and row.node not in outputs
         if is_inner and row.verdict in COMPARED:
@@ -280,13 +278,15 @@ def _untested_weight_warnings(verification: Verification) -> Iterator[str]:
     counts = untested_weights(verification)
     if not counts:
         return
-    most = sorted(counts, key=lambda path: counts[path][0], reverse=True)[:4]
-    examples = [f"{path} {counts[path][0]} of {counts[path][1]}" for path in most]
-    if len(counts) > len(most):
-        examples.append("...")
-    total = sum(count for count, _ in counts.values())
+    examples = []
+    for path in sorted(counts, key=lambda path: counts[path][0], reverse=True):
+        untested, total = counts[path]
+        examples.append(f"{path} {untested} of {total}")
+    if len(examples) > 4:
+        examples[4:] = ["..."]
+    n_untested = sum(untested for untested, _ in counts.values())
     yield (
-        f"{total} weights have no influence on these inputs (units that are zero, "
+        f"{n_untested} weights have no influence on these inputs (units that are zero, "
         "ReLUs that are shut) and could be wrong without a trace: "
         f"{', '.join(examples)}. Compare on more ECGs."
     )
@@ -325,14 +325,17 @@ def untested_weights(verification: Verification) -> dict[str, tuple[int, int]]:
     tested: dict[Tensor, Tensor] = {}
     for node, stored in verification.known.items():
         for weight, gradient in _influence(verification, node, stored, generator):
-            moved = gradient != 0
-            tested[weight] = tested[weight] | moved if weight in tested else moved
+            moved = gradient != 0  # by at least one sample
+            tested[weight] = moved | tested.get(weight, moved)
     counts = {}
     for path, module in verification.float64_run.module.named_modules():
-        weights = [x for x in module.parameters(recurse=False) if x in tested]
-        untested = sum(int((~tested[weight]).sum()) for weight in weights)
+        untested = total = 0
+        for weight in module.parameters(recurse=False):
+            if weight in tested:
+                untested += int((~tested[weight]).sum())
+                total += weight.numel()
         if untested:
-            counts[path] = (untested, sum(weight.numel() for weight in weights))
+            counts[path] = (untested, total)
     return counts
 
 
@@ -349,14 +352,16 @@ def _influence(
     if tuple(value.shape) != stored.shape:  # it diverges
         return
     segment = verification.segment(node, stored)
-    modules = filter(None, map(segment.module_of, segment.nodes))
-    weights = list(dict.fromkeys(x for module in modules for x in module.parameters()))
+    modules = nn.ModuleList(filter(None, map(segment.module_of, segment.nodes)))
+    weights = list(modules.parameters())  # once where a layer is called twice
     if not weights or any(weight.dtype != torch.float64 for weight in weights):
         return
     with torch.enable_grad():
         output = in_keras_layout(node, segment.compute())
-        if stored.steps is not None:
-            output = output[:, torch.as_tensor(stored.steps.astype("int64"))]
+        if stored.steps is not None:  # only these were compared
+            steps = torch.as_tensor(stored.steps.astype("int64"))
+            output = output[:, steps]
+        # On the CPU, so that the numbers are the same on every device.
         mix = torch.randn(output.shape, generator=generator, dtype=torch.float64)
         total = (output * mix.to(output.device)).sum()
     gradients = torch.autograd.grad(

@@ -21,8 +21,8 @@ from ecgnb.port.layers.activation import ACTIVATIONS, OVER_CHANNELS, making_of
 from ecgnb.port.modules.basic import SamePad1d
 from ecgnb.port.network import CHANNELS_FIRST
 from ecgnb.port.proof.layer_rows import Row, Verification
-from ecgnb.port.proof.port_run import SHAPE_ERRORS
-from ecgnb.port.proof.segment import Replacements, Segment
+from ecgnb.port.proof.port_run import SHAPE_ERRORS, keras_array
+from ecgnb.port.proof.segment import Segment
 
 #: Values of epsilon that libraries use.
 EPSILONS = (1e-3, 1e-5, 1e-6, 1e-7, 1e-8, 1e-12, 1e-4, 1e-2, 0.1, 0.0)
@@ -36,17 +36,17 @@ MAX_NODES = 24
 
 @dataclass(frozen=True)
 class Repair:
-    """A change of a segment that undoes one mistake.
+    """A change of one node that undoes one mistake.
 
     Attributes:
         cause: name of the mistake.
         detail: what the port does, and what would be right.
-        replacements: what is computed instead of which nodes.
+        replacement: called instead of the node, with its arguments.
     """
 
     cause: str
     detail: str
-    replacements: Replacements
+    replacement: Callable[..., Any]
 
 
 def likely_cause(verification: Verification, row: Row) -> str:
@@ -85,12 +85,9 @@ def likely_cause(verification: Verification, row: Row) -> str:
 
 def _failure(verification: Verification) -> str:
     """Return where the port stopped, and why."""
-    run = verification.run
-    if not run.error:
-        run = verification.float64_run
-    stopped = next(
-        node for node in verification.port.graph.nodes if node not in run.values
-    )
+    run = verification.run if verification.run.error else verification.float64_run
+    nodes = verification.port.graph.nodes
+    stopped = next(node for node in nodes if node not in run.values)
     shapes = [list(run.values[source].shape) for source in stopped.all_input_nodes]
     return (
         "it cannot be computed: shapes differ or do not fit: the port stops at "
@@ -100,9 +97,11 @@ def _failure(verification: Verification) -> str:
 
 def _state(verification: Verification, segment: Segment) -> str:
     """Return why a port diverges whose float64 copy agrees in evaluation mode."""
-    modules = dict(verification.port.named_modules())
-    called = [str(node.target) for node in segment.nodes if node.op == "call_module"]
-    training = [path for path in called if modules[path].training]
+    training = []
+    for node in segment.nodes:
+        path = str(node.target)
+        if node.op == "call_module" and verification.port.get_submodule(path).training:
+            training.append(path)
     if training:
         return (
             f"training mode: {', '.join(training)} is in training mode; after "
@@ -117,23 +116,23 @@ def _state(verification: Verification, segment: Segment) -> str:
 def _difference(segment: Segment) -> str:
     """Return how large the difference is, and in how many channels."""
     stored = segment.stored
-    output = segment.array(segment.values[segment.target])
+    output = keras_array(segment.target, segment.values[segment.target])
     if output.shape != stored.shape:
         return (
             f"The port's output has the shape {list(output.shape)}, the reference's "
             f"{list(stored.shape)}."
         )
-    values = stored.at_steps(output)
-    gaps = np.abs(values - stored.values)
+    gaps = stored.gaps(output)
     wrong = ~(gaps <= segment.rtol * stored.scale)  # true for NaN as well
     if not wrong.any():
         return "Only the mean or the maximum over all time steps differs."
-    channels = wrong.reshape(-1, wrong.shape[-1]).any(axis=0)
+    channels = wrong.reshape(-1, wrong.shape[-1]).any(axis=0)  # [C]
     worst = np.unravel_index(int(gaps.argmax()), gaps.shape)
     return (
-        f"It differs in {channels.sum()} of {len(channels)} channels; the largest "
+        f"It differs in {channels.sum()} of {stored.shape[-1]} channels; the largest "
         f"difference is {gaps[worst]:.3g} (scale {stored.scale:.3g}): the port has "
-        f"{values[worst]:.6g}, the reference {stored.values[worst]:.6g}."
+        f"{stored.at_steps(output)[worst]:.6g}, the reference "
+        f"{stored.values[worst]:.6g}."
     )
 
 
@@ -144,7 +143,7 @@ def _best_repair(segment: Segment) -> tuple[float, Repair | None]:
     for hypothesis, node in itertools.product(HYPOTHESES, reversed(segment.nodes)):
         for repair in hypothesis(segment, node):
             try:
-                output = segment.compute(repair.replacements)
+                output = segment.compute(node, repair.replacement)
             except SHAPE_ERRORS:  # the repair has no meaning for these shapes
                 continue
             misfit = segment.misfit(output)
@@ -159,11 +158,12 @@ def _fits_every_channel(segment: Segment, output: Tensor) -> bool:
     Without this, a wrong gamma or variance of a small channel looks like an epsilon.
     """
     stored = segment.stored
-    values = stored.at_steps(segment.array(output))
-    axes = tuple(range(values.ndim - 1))
-    gaps = np.abs(values - stored.values).max(axis=axes)
+    axes = tuple(range(stored.values.ndim - 1))  # all but the channels
+    values = keras_array(segment.target, output)
+    gaps = stored.gaps(values).max(axis=axes)  # [C]
     limits = CHANNEL_RTOL * np.abs(stored.values).max(axis=axes)
-    return bool((gaps <= np.maximum(limits, FLOAT32_ERROR * stored.scale)).all())
+    limits = np.maximum(limits, FLOAT32_ERROR * stored.scale)
+    return bool((gaps <= limits).all())
 
 
 def transposed_kernel(segment: Segment, node: fx.Node) -> Iterator[Repair]:
@@ -172,18 +172,19 @@ def transposed_kernel(segment: Segment, node: fx.Node) -> Iterator[Repair]:
     for name, tensor in _float_tensors(module).items():
         axes = tuple(range(tensor.ndim))
         right_order = axes[::-1]
-        keras_shape = np.array(tensor.shape[::-1])
+        keras_shape = tensor.shape[::-1]
         for order in itertools.permutations(axes):
             if order == right_order:
                 continue
-            keras_kernel = tensor.reshape(keras_shape[list(order)].tolist())
-            keras_kernel = keras_kernel.permute(*np.argsort(order).tolist())
-            kernel = keras_kernel.permute(*right_order)
+            kernel = tensor.reshape([keras_shape[axis] for axis in order])
+            # From this order to Keras', which is then reversed to PyTorch's.
+            right_axes = np.argsort(order)[::-1]
+            kernel = kernel.permute(*right_axes.tolist())
             yield Repair(
                 "transposed kernel",
                 f"{name} holds Keras' axes in the order {order} instead of "
                 f"{right_order}",
-                {node: _with_tensors(module, {name: kernel})},
+                _with_tensors(module, {name: kernel}),
             )
 
 
@@ -193,40 +194,39 @@ def flatten_order(segment: Segment, node: fx.Node) -> Iterator[Repair]:
     """
     module: Any = segment.module_of(node)
     is_linear = isinstance(module, nn.Linear)
-    shape = _flattened_shape(segment, node)
+    shape = _flattened_shape(segment, node)  # [T, C] or [C, T]
     if shape is None or (is_linear and math.prod(shape) != module.in_features):
         return
     for rows, columns in (shape, shape[::-1]):
         sort = partial(_transpose_samples, rows=rows, columns=columns)
+        detail = "exchanging time and channels before flattening fits"
+        repaired = _chain(partial(segment.call, node), sort)
         if is_linear:
             detail = "sorting the columns of weight for the other order fits"
-            yield Repair("flatten order", detail, {node: _chain(sort, module)})
-        else:
-            detail = "exchanging time and channels before flattening fits"
-            flatten = partial(segment.call, node)
-            yield Repair("flatten order", detail, {node: _chain(flatten, sort)})
+            repaired = _chain(sort, module)
+        yield Repair("flatten order", detail, repaired)
 
 
 def _transpose_samples(x: Tensor, rows: int, columns: int) -> Tensor:
     """Transpose each sample, a flattened matrix ``[rows, columns]``."""
-    return x.reshape(-1, rows, columns).transpose(1, 2).reshape(x.shape)
+    matrices = x.reshape(-1, rows, columns)
+    return matrices.transpose(1, 2).reshape(x.shape)
 
 
 def _flattened_shape(segment: Segment, node: fx.Node) -> tuple[int, int] | None:
     """Return the matrix shape that a Flatten or Reshape takes, or for a linear layer
     the one that the nearest Flatten before it takes.
     """
-    is_linear = isinstance(segment.module_of(node), nn.Linear)
-    while is_linear and node.all_input_nodes:
-        if isinstance(segment.module_of(node), nn.Flatten):
-            break
-        node = node.all_input_nodes[0]
-    name = type(segment.module_of(node)).__name__
-    is_reshape = name in ("Flatten", "Reshape")
-    if is_reshape or node.target in (torch.flatten, torch.reshape):
-        shape = segment.values[node.all_input_nodes[0]].shape
-        return (shape[1], shape[2]) if len(shape) == 3 else None
-    return None
+    module = segment.module_of(node)
+    if isinstance(module, nn.Linear):
+        while not isinstance(module, nn.Flatten) and node.all_input_nodes:
+            node = node.all_input_nodes[0]
+            module = segment.module_of(node)
+    flattens = type(module).__name__ in ("Flatten", "Reshape")
+    if not flattens and node.target not in (torch.flatten, torch.reshape):
+        return None
+    _, *shape = segment.values[node.all_input_nodes[0]].shape
+    return (shape[0], shape[1]) if len(shape) == 2 else None
 
 
 def batch_norm_epsilon(segment: Segment, node: fx.Node) -> Iterator[Repair]:
@@ -239,7 +239,7 @@ def batch_norm_epsilon(segment: Segment, node: fx.Node) -> Iterator[Repair]:
         repaired = copy.deepcopy(module)
         repaired.eps = epsilon
         detail = f"the port has {module.eps:g}; {epsilon:g} fits"
-        yield Repair(cause, detail, {node: repaired})
+        yield Repair(cause, detail, repaired)
 
 
 def padding_side(segment: Segment, node: fx.Node) -> Iterator[Repair]:
@@ -248,14 +248,16 @@ def padding_side(segment: Segment, node: fx.Node) -> Iterator[Repair]:
     unpadded: Any = nn.Identity()
     value = 0.0
     if isinstance(module, SamePad1d | nn.ConstantPad1d):
-        x = segment.values[node.all_input_nodes[0]]
-        total = module(x).shape[-1] - x.shape[-1]
-        before, value = total // 2, module.value
+        x = segment.values[node.all_input_nodes[0]]  # [B, C, T]
+        padded = module(x)
+        total = padded.shape[-1] - x.shape[-1]
+        before, value = total // 2, module.value  # Keras' "same": more after
         if isinstance(module, nn.ConstantPad1d):
             before = int(module.padding[0])
     elif isinstance(module, nn.Conv1d) and module.padding != "valid":
         if module.padding == "same":
-            total = (module.kernel_size[0] - 1) * module.dilation[0]
+            (kernel_size,), (dilation,) = module.kernel_size, module.dilation
+            total = (kernel_size - 1) * dilation
         else:
             total = 2 * module.padding[0]
         before = total // 2
@@ -264,38 +266,38 @@ def padding_side(segment: Segment, node: fx.Node) -> Iterator[Repair]:
     else:
         return
     for left in range(total + 1):
-        if left == before:
-            continue
         right = total - left
-        yield Repair(
-            "padding side",
-            f"the port pads {before} before and {total - before} after; {left} before "
-            f"and {right} after fits",
-            {node: _chain(partial(F.pad, pad=(left, right), value=value), unpadded)},
-        )
+        pad = partial(F.pad, pad=(left, right), value=value)
+        if left != before:
+            yield Repair(
+                "padding side",
+                f"the port pads {before} before and {total - before} after; {left} "
+                f"before and {right} after fits",
+                _chain(pad, unpadded),
+            )
 
 
 def gate_order(segment: Segment, node: fx.Node) -> Iterator[Repair]:
     """The gates of an LSTM or GRU are in another order, in all arrays or in one."""
     module: Any = segment.module_of(node)
     arrays = {}
-    gates = 0
+    n_gates = 0
     for name, tensor in _float_tensors(module).items():
         if "weight_" in name or "bias_" in name:
             arrays[name] = tensor
         if name.endswith("weight_hh_l0"):  # [gates * units, units]
-            gates = len(tensor) // tensor.shape[1]
-    if not gates:
+            n_gates = len(tensor) // tensor.shape[1]
+    if not n_gates:
         return
     subsets = [list(arrays), *([name] for name in arrays)]
-    orders = itertools.permutations(range(gates))
+    orders = itertools.permutations(range(n_gates))
     for names, order in itertools.product(subsets, orders):
         changed = {}
         for name in names:
-            chunks = arrays[name].chunk(gates)
-            changed[name] = torch.cat([chunks[gate] for gate in order])
+            gates = arrays[name].chunk(n_gates)
+            changed[name] = torch.cat([gates[index] for index in order])
         detail = f"the gates of {', '.join(names)} must be taken in the order {order}"
-        yield Repair("gate order", detail, {node: _with_tensors(module, changed)})
+        yield Repair("gate order", detail, _with_tensors(module, changed))
 
 
 def missing_activation(segment: Segment, node: fx.Node) -> Iterator[Repair]:
@@ -310,11 +312,10 @@ def missing_activation(segment: Segment, node: fx.Node) -> Iterator[Repair]:
             module_class, options = making
             activations[name] = module_class(**options)
     if type(segment.module_of(node)) in map(type, activations.values()):
-        return
-    layer = partial(segment.call, node)
+        return  # it has one
     for name, activation in activations.items():
-        detail = f"{name} after it fits"
-        yield Repair("missing activation", detail, {node: _chain(layer, activation)})
+        activated = _chain(partial(segment.call, node), activation)
+        yield Repair("missing activation", f"{name} after it fits", activated)
 
 
 #: The mistakes that are tried.
@@ -339,14 +340,17 @@ def _float_tensors(module: nn.Module | None) -> dict[str, Tensor]:
     """Return a module's parameters and buffers in floating point, by their path."""
     if module is None:
         return {}
-    tensors = [*module.named_parameters(), *module.named_buffers()]
-    return {name: x.detach() for name, x in tensors if x.is_floating_point()}
+    tensors = {}
+    for name, x in (*module.named_parameters(), *module.named_buffers()):
+        if x.is_floating_point():
+            tensors[name] = x.detach()
+    return tensors
 
 
 def _with_tensors(module: Any, changed: Mapping[str, Tensor]) -> nn.Module:
     """Return a copy of a module with other parameters or buffers, by their path."""
     repaired = copy.deepcopy(module)
-    tensors = {**dict(repaired.named_parameters()), **dict(repaired.named_buffers())}
-    for name, tensor in changed.items():
-        tensors[name].data = tensor.contiguous()
+    for name, tensor in (*repaired.named_parameters(), *repaired.named_buffers()):
+        if name in changed:
+            tensor.data = changed[name].contiguous()
     return repaired

@@ -7,11 +7,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from ecgnb.core.errors import PortError
+from ecgnb.port.ported import major
+from ecgnb.port.reading.keras_file import KerasFile
 
 #: Environment variable with the interpreter that has Keras, if it is not this one.
 PYTHON_VARIABLE = "ECGNB_KERAS_PYTHON"
@@ -27,20 +30,15 @@ HOW_TO_INSTALL = (
 
 
 def run_keras(
-    path: Path,
-    weights_path: Path,
-    keras: int,
-    inputs: dict[str, np.ndarray],
+    file: KerasFile,
+    inputs: Mapping[str, np.ndarray],
     folder: Path,
     python: str | Path | None = None,
 ) -> tuple[Path, str]:
     """Run a Keras file on inputs with `oracle_script.py`.
 
     Args:
-        path: the file with the configuration.
-        weights_path: the file with the weights, often the same.
-        keras: major version of the Keras that wrote it; 2 is read with tf_keras where
-            that is installed.
+        file: of Keras; of Keras 2 it is read with tf_keras where that is installed.
         inputs: by name, in Keras' order.
         folder: where files are exchanged.
         python: the interpreter; left out, that of ``ECGNB_KERAS_PYTHON``, then this
@@ -54,6 +52,7 @@ def run_keras(
             the last lines of Keras' error.
     """
     interpreter = str(python or os.environ.get(PYTHON_VARIABLE) or sys.executable)
+    version = major(file.keras_version)
     input_file, golden = folder / "inputs.npz", folder / "golden.npz"
     arrays = {f"in/{name}": array for name, array in inputs.items()}
     np.savez(input_file, allow_pickle=False, **arrays)
@@ -62,9 +61,9 @@ def run_keras(
         # -I: neither the working folder nor PYTHONPATH can shadow Keras.
         "-I",
         str(SCRIPT),
-        str(path.resolve()),
-        str(weights_path.resolve()),
-        str(keras),
+        str(file.path.resolve()),
+        str(file.weights_path.resolve()),
+        str(version),
         str(input_file),
         str(golden),
     ]
@@ -78,11 +77,16 @@ def run_keras(
     if process.returncode == NO_KERAS:
         raise PortError(f"{interpreter} has no Keras installed. {HOW_TO_INSTALL}")
     if process.returncode or not golden.is_file():
-        reason = "\n".join(process.stderr.strip().splitlines()[-3:])
+        # Above the last lines is what the libraries print when they are loaded.
+        lines = process.stderr.strip().splitlines()
+        reason = "\n".join(lines[-3:])
         reason = reason or f"exit status {process.returncode}"
-        raise PortError(f"Keras could not run {path.name}:\n{reason}\n{HOW_TO_INSTALL}")
-    source = f"{path.name} run by {process.stdout.strip().splitlines()[-1]}"
+        raise PortError(
+            f"Keras could not run {file.path.name}:\n{reason}\n{HOW_TO_INSTALL}"
+        )
+    keras = process.stdout.strip().splitlines()[-1]  # such as "keras 3.9.0 on torch"
+    source = f"{file.path.name} run by {keras}"
     # Keras 3 defines some names of Keras 2 otherwise, such as hard_sigmoid.
-    if keras < 3 and "run by keras 3" in source:
+    if version < 3 and "run by keras 3" in source:
         source += ", which is not the Keras that wrote it"
     return golden, source

@@ -13,7 +13,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,22 +29,32 @@ if importlib.util.find_spec("torch"):
     os.environ.setdefault("KERAS_BACKEND", "torch")
 
 
+class Call(NamedTuple):
+    """One call of a layer; its inputs and outputs are symbolic tensors."""
+
+    label: str
+    layer: Any
+    inputs: list[Any]
+    outputs: list[Any]
+
+
 def load(path: str, weights: str, version: int) -> tuple[Any, Any]:
     """Load a model with the Keras of its version, or else with the other; return Keras
     and the model.
     """
+    names = ["keras", "tf_keras"]
+    if version < 3:
+        names.reverse()
     failures = []
-    names = ["tf_keras", "keras"] if version < 3 else ["keras", "tf_keras"]
-    names = [name for name in names if importlib.util.find_spec(name)]
-    for name in names:
+    for name in filter(importlib.util.find_spec, names):
         try:
             keras = importlib.import_module(name)
             return keras, load_with(keras, path, weights)
         except Exception as error:
             message = " ".join(str(error).split())[:300]
             failures.append(f"{name}: {type(error).__name__}: {message}")
-    print("\n".join(failures), file=sys.stderr)
-    sys.exit(1 if names else NO_KERAS)
+    print("\n".join(failures), file=sys.stderr)  # last, after what the libraries print
+    sys.exit(1 if failures else NO_KERAS)
 
 
 def load_with(keras: Any, path: str, weights: str) -> Any:
@@ -59,33 +69,36 @@ def load_with(keras: Any, path: str, weights: str) -> Any:
     return model
 
 
-def calls_of(model: Any) -> list[tuple[str, Any, list[Any], list[Any]]]:
-    """Return label, layer, inputs and outputs of each call, in an order in which they
-    can be computed.
-    """
-    graph = getattr(model, "_functional", None) or model
+def graph_of(model: Any) -> Any:
+    """Return what holds the calls: a Sequential model of Keras 3 wraps it."""
+    return getattr(model, "_functional", None) or model
+
+
+def calls_of(model: Any) -> list[Call]:
+    """Return all calls of layers in an order in which they can be computed."""
+    nodes_by_depth = graph_of(model)._nodes_by_depth
     nodes = []
-    for depth in sorted(graph._nodes_by_depth, reverse=True):
-        nodes += [node for node in graph._nodes_by_depth[depth] if not node.is_input]
-    inside = {id(node) for node in nodes}
+    for depth in sorted(nodes_by_depth, reverse=True):  # inputs are deepest
+        nodes += [node for node in nodes_by_depth[depth] if not node.is_input]
     calls = []
     for node in nodes:
         if hasattr(node, "operation"):  # Keras 3
             layer = node.operation
             inputs, outputs = node.input_tensors, node.output_tensors
-        else:
+        else:  # Keras 2
             layer = node.layer
             inputs, outputs = node.keras_inputs, node.outputs
-        layer_calls = [id(call) for call in layer._inbound_nodes if id(call) in inside]
-        rank = layer_calls.index(id(node))
+        # Keras also keeps the calls of the layer in other models.
+        layer_calls = [call for call in layer._inbound_nodes if call in nodes]
+        rank = layer_calls.index(node)
         label = f"{layer.name}@{rank}" if rank else layer.name
-        calls.append((label, layer, flat(inputs), flat(outputs)))
+        calls.append(Call(label, layer, flat(inputs), flat(outputs)))
     return calls
 
 
 def flat(value: Any) -> list[Any]:
     """Return all tensors in lists, tuples and dictionaries."""
-    if isinstance(value, dict):
+    if isinstance(value, dict):  # Keras sorts keys, too
         value = [value[key] for key in sorted(value)]
     if not isinstance(value, list | tuple):
         return [value]
@@ -97,7 +110,9 @@ def flat(value: Any) -> list[Any]:
 
 def run(model: Any, inputs: list[Any]) -> list[Any]:
     """Call a model at inference."""
-    return flat(model(inputs if len(inputs) > 1 else inputs[0], training=False))
+    if len(inputs) == 1:
+        (inputs,) = inputs
+    return flat(model(inputs, training=False))
 
 
 def layers_of(
@@ -106,31 +121,32 @@ def layers_of(
     """Yield every layer's output, and those within nested models."""
     calls = calls_of(model)
     tensors = []
-    for _, _, layer_inputs, layer_outputs in calls:
-        tensors += [*layer_inputs, *layer_outputs]
-    values = iter(run(keras.Model(model.inputs, tensors), inputs))
-    for label, layer, layer_inputs, layer_outputs in calls:
-        input_values = [next(values) for _ in layer_inputs]
-        for number in range(len(layer_outputs)):
-            yield prefix + label + (f"#{number}" if number else ""), next(values)
-        if hasattr(getattr(layer, "_functional", None) or layer, "_nodes_by_depth"):
-            yield from layers_of(keras, layer, input_values, f"{prefix}{label}/")
+    for call in calls:
+        tensors += [*call.inputs, *call.outputs]
+    all_outputs = keras.Model(model.inputs, tensors)  # all in one pass
+    values = iter(run(all_outputs, inputs))
+    for call in calls:
+        label = prefix + call.label
+        input_values = [next(values) for _ in call.inputs]
+        for number in range(len(call.outputs)):
+            name = f"{label}#{number}" if number else label
+            yield name, next(values)
+        if hasattr(graph_of(call.layer), "_nodes_by_depth"):  # a nested model
+            yield from layers_of(keras, call.layer, input_values, f"{label}/")
 
 
 def before_activation(model: Any) -> Any:
     """Return the input of a last softmax or sigmoid layer, else output 0."""
     output = flat(model.outputs)[0]
-    for _, layer, layer_inputs, layer_outputs in calls_of(model):
-        class_name = type(layer).__name__
-        if class_name == "Softmax":
-            activation = "softmax"
-        elif class_name == "Activation":
-            activation = layer.get_config().get("activation")
-        else:
-            continue
-        is_last = any(tensor is output for tensor in layer_outputs)
-        if is_last and activation in ("softmax", "sigmoid"):
-            return layer_inputs[0]
+    for call in calls_of(model):
+        class_name = type(call.layer).__name__
+        activation = class_name.lower()
+        if class_name == "Activation":
+            activation = call.layer.get_config().get("activation")
+        is_activation = class_name in ("Softmax", "Activation")
+        is_last = any(tensor is output for tensor in call.outputs)
+        if is_last and is_activation and activation in ("softmax", "sigmoid"):
+            return call.inputs[0]
     return output
 
 
@@ -141,19 +157,29 @@ def gradients(
     none.
     """
     target = keras.Model(model.inputs, [before_activation(model)])
-    if keras.__name__ == "keras" and keras.backend.backend() == "torch":
+    if backend_of(keras) == "torch":
         torch = importlib.import_module("torch")
-        tensors = [torch.tensor(x, requires_grad=x.dtype.kind == "f") for x in arrays]
-        run(target, tensors)[0][..., 0].sum().backward()
+        tensors = []
+        for array in arrays:  # token numbers have no gradient
+            is_float = array.dtype.kind == "f"
+            tensors.append(torch.tensor(array, requires_grad=is_float))
+        channel = run(target, tensors)[0][..., 0]
+        channel.sum().backward()
         results = [tensor.grad for tensor in tensors]
     else:
         tensorflow = importlib.import_module("tensorflow")
-        tensors = [tensorflow.constant(array) for array in arrays]
+        tensors = list(map(tensorflow.constant, arrays))
         with tensorflow.GradientTape() as tape:
             tape.watch([x for x in tensors if x.dtype.is_floating])
-            total = tensorflow.reduce_sum(run(target, tensors)[0][..., 0])
+            channel = run(target, tensors)[0][..., 0]
+            total = tensorflow.reduce_sum(channel)
         results = tape.gradient(total, tensors)
     return [None if gradient is None else plain(gradient) for gradient in results]
+
+
+def backend_of(keras: Any) -> str:
+    """Return the name of the backend; Keras 2 has TensorFlow alone."""
+    return keras.backend.backend() if keras.__name__ == "keras" else "tensorflow"
 
 
 def plain(value: Any) -> np.ndarray:
@@ -167,22 +193,19 @@ def main(path: str, weights: str, version: str, inputs: str, golden: str) -> Non
     """Write the golden file."""
     keras, model = load(path, weights, int(version))
     with np.load(inputs, allow_pickle=False) as file:
-        arrays = {key: file[key] for key in file.files}
+        arrays = dict(file)  # by "in/<name>", in Keras' order
     names = [key.removeprefix("in/") for key in arrays]
     values = list(arrays.values())
-    order = []
     for label, value in layers_of(keras, model, values):
         arrays[f"layer/{label}"] = plain(value)
-        order.append(label)
     for number, value in enumerate(run(model, values)):
         arrays[f"out/{number}"] = plain(value)
     for name, gradient in zip(names, gradients(keras, model, values), strict=True):
         if gradient is not None:
             arrays[f"grad0/{name}"] = gradient
-    arrays["order"] = np.array(order, dtype=np.str_)
     arrays["about"] = np.array([ABOUT])
     np.savez(golden, allow_pickle=False, **arrays)
-    backend = keras.backend.backend() if keras.__name__ == "keras" else "tensorflow"
+    backend = backend_of(keras)
     print(f"{keras.__name__} {keras.__version__} on {backend}")
 
 

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from ecgnb.core.errors import ConfigError, PortError
-from ecgnb.port.build import before_activation
+from ecgnb.port.build import before_activation, output_nodes
 from ecgnb.port.network import CHANNELS_FIRST
 from ecgnb.port.ported import PortedModel
 from ecgnb.port.proof.reference import Reference
+from ecgnb.port.reading.calls import map_nested
 
 #: What PyTorch raises for tensors whose shapes do not fit.
 SHAPE_ERRORS = (RuntimeError, ValueError, IndexError, TypeError)
@@ -51,73 +52,80 @@ def run_port(port: PortedModel, reference: Reference, *, float64: bool) -> PortR
     Raises:
         PortError: the reference's inputs are not those of the model.
     """
-    module = copy.deepcopy(port)
+    module = copy.deepcopy(port)  # also its training mode
     if float64:
         module = module.double().eval()
-    arrays = _arrays_in_port_order(port, reference)
-    _check_inputs(port, reference, arrays)
-    dtype = torch.float64 if float64 else torch.float32
-    inputs = {name: _to_tensor(port, array, dtype) for name, array in arrays.items()}
-    floating = {name: x for name, x in inputs.items() if x.is_floating_point()}
-    for tensor in floating.values():
-        tensor.requires_grad_()
+    inputs = _inputs(port, reference, torch.float64 if float64 else torch.float32)
+    # garbage_collect_values=False: every intermediate tensor is kept.
     interpreter = fx.Interpreter(module, garbage_collect_values=False, graph=port.graph)
-    gradients: list[Tensor] = []
+    gradients: dict[str, np.ndarray] = {}
     # Noise layers draw random numbers; the caller's generator must not advance.
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         error = _interpret(interpreter, list(inputs.values()))
         if not error:
             target = _gradient_target(port, reference, interpreter.env)
-            gradients = _gradients(target, list(floating.values()))
-    return PortRun(
-        module,
-        values={node: _detached(value) for node, value in interpreter.env.items()},
-        gradients={
-            name: _swap_layout(port, gradient).cpu().numpy()
-            for name, gradient in zip(floating, gradients, strict=False)
-        },
-        error=error,
-    )
+            for name, gradient in _gradients(target, inputs).items():
+                gradients[name] = _swap_layout(port, gradient).cpu().numpy()
+    values = map_nested(interpreter.env, _detached)
+    return PortRun(module, values, gradients, error)
 
 
 def _interpret(interpreter: fx.Interpreter, inputs: list[Tensor]) -> str:
     """Run a graph; return the first line of the error that stopped it, else ""."""
     try:
         interpreter.run(*inputs, enable_io_processing=False)
-    except torch.OutOfMemoryError:  # a RuntimeError, but not of the port's making
+    except torch.OutOfMemoryError:  # a RuntimeError, but no fault of the port
         raise
     except SHAPE_ERRORS as error:
-        return str(error).split("\n")[0]
+        return str(error).split("\n")[0]  # below it, fx shows the graph
     return ""
 
 
 def nodes_by_label(port: PortedModel) -> dict[str, fx.Node]:
     """Return the node that makes each Keras layer's output, in call order."""
-    return {
-        node.meta["keras"]: node for node in port.graph.nodes if "keras" in node.meta
-    }
-
-
-def output_nodes(port: PortedModel) -> list[fx.Node]:
-    """Return the nodes that make the model's outputs."""
-    last = next(node for node in port.graph.nodes if node.op == "output")
-    outputs = last.args[0]
-    return list(outputs) if isinstance(outputs, tuple) else [outputs]
-
-
-def logits_node(port: PortedModel, node: fx.Node) -> tuple[fx.Node, str]:
-    """Return the input of a last softmax or sigmoid and the activation's name; see
-    `before_activation`.
-    """
-    return before_activation(node, dict(port.named_modules()))
+    nodes = {}
+    for node in port.graph.nodes:
+        if "keras" in node.meta:  # not of transposes between two layers
+            nodes[node.meta["keras"]] = node
+    return nodes
 
 
 def in_keras_layout(node: fx.Node, value: Tensor) -> Tensor:
     """Return a node's output with time before channels."""
     # A faulty layer may return fewer axes than the graph declares.
     if node.meta.get("layout") == CHANNELS_FIRST and value.ndim > 2:
-        return value.transpose(1, 2)
+        return value.transpose(1, 2)  # [B, C, T] -> [B, T, C]
     return value
+
+
+def keras_array(node: fx.Node, value: Tensor) -> np.ndarray:
+    """Return a node's output as an array with time before channels."""
+    return in_keras_layout(node, value).cpu().numpy()
+
+
+def _inputs(
+    port: PortedModel, reference: Reference, dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """Return the reference's inputs in the port's order and layout, on its device.
+
+    Integers stay integers; floating inputs require gradients.
+    """
+    device = next((weight.device for weight in port.parameters()), None)
+    inputs = {}
+    for name, array in _arrays_in_port_order(port, reference).items():
+        # A copy, since the reference must not change with the tensor.
+        x = torch.tensor(array, device=device)
+        x = _swap_layout(port, x)
+        if x.is_floating_point():
+            x = x.to(dtype).requires_grad_()
+        inputs[name] = x
+    try:
+        port.check_inputs(tuple(inputs.values()))
+    except ConfigError as error:
+        raise PortError(
+            f"The reference ({reference.source}) is of another model: {error}"
+        ) from error
+    return inputs
 
 
 def _arrays_in_port_order(
@@ -136,27 +144,6 @@ def _arrays_in_port_order(
     )
 
 
-def _check_inputs(
-    port: PortedModel, reference: Reference, arrays: dict[str, np.ndarray]
-) -> None:
-    tensors = [_to_tensor(port, array, torch.float32) for array in arrays.values()]
-    try:
-        port.check_inputs(tuple(tensors))
-    except ConfigError as error:
-        raise PortError(
-            f"The reference ({reference.source}) is of another model: {error}"
-        ) from error
-
-
-def _to_tensor(port: PortedModel, array: np.ndarray, dtype: torch.dtype) -> Tensor:
-    """Return an input in the port's layout, on its device; integers stay integers."""
-    tensor = _swap_layout(port, torch.from_numpy(np.array(array)))
-    parameter = next(port.parameters(), None)
-    if parameter is not None:
-        tensor = tensor.to(parameter.device)
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
-
-
 def _swap_layout(port: PortedModel, tensor: Tensor) -> Tensor:
     """Convert between Keras' layout and that of the port's inputs."""
     if port.origin.input_layout == "NCT" and tensor.ndim == 3:
@@ -168,8 +155,8 @@ def _gradient_target(
     port: PortedModel, reference: Reference, values: dict[fx.Node, Any]
 ) -> Tensor:
     """Return the tensor whose channel 0 is differentiated (see `Reference.about`)."""
-    output = output_nodes(port)[0]
-    logits, activation = logits_node(port, output)
+    output = output_nodes(port.graph)[0]
+    logits, activation = before_activation(output, port)
     separate_layer = output.meta.get("class_name") in ("Softmax", "Activation")
     before_sigmoid = activation == "sigmoid" and reference.before_sigmoid
     if separate_layer and (activation == "softmax" or before_sigmoid):
@@ -177,18 +164,17 @@ def _gradient_target(
     return in_keras_layout(output, values[output])
 
 
-def _gradients(target: Tensor, inputs: list[Tensor]) -> list[Tensor]:
-    if not inputs or not target.requires_grad:
-        return [torch.zeros_like(tensor) for tensor in inputs]
-    total = target[..., 0].sum()
-    return list(
-        torch.autograd.grad(total, inputs, allow_unused=True, materialize_grads=True)
-    )
+def _gradients(target: Tensor, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Differentiate channel 0, summed over the batch, by each floating input."""
+    floating = {name: x for name, x in inputs.items() if x.requires_grad}
+    tensors = list(floating.values())
+    gradients = tuple(map(torch.zeros_like, tensors))
+    if tensors and target.requires_grad:
+        gradients = torch.autograd.grad(
+            target[..., 0].sum(), tensors, allow_unused=True, materialize_grads=True
+        )
+    return dict(zip(floating, gradients, strict=True))
 
 
 def _detached(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.detach()
-    if type(value) in (list, tuple):
-        return type(value)(map(_detached, value))
-    return value
+    return value.detach() if isinstance(value, Tensor) else value

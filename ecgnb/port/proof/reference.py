@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import struct
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,28 +12,10 @@ from typing import Any
 import numpy as np
 
 from ecgnb.core.errors import PortError
-from ecgnb.core.files import atomic_write
-from ecgnb.port.ported import major, port_keras
+from ecgnb.port.ported import port_keras
 from ecgnb.port.proof.ecg_inputs import ecg_like_inputs
 from ecgnb.port.proof.oracle import run_keras
-from ecgnb.port.reading.keras_file import read_keras
-
-#: What numpy and zipfile raise for a damaged archive.
-DAMAGE_ERRORS = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    AttributeError,
-    TypeError,
-    RuntimeError,
-    ArithmeticError,
-    MemoryError,
-    SyntaxError,
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-)
+from ecgnb.port.reading.keras_file import DAMAGE, read_keras
 
 
 @dataclass(frozen=True)
@@ -60,14 +40,17 @@ class Stored:
         """Return the kept time steps of a whole output."""
         return values if self.steps is None else values[:, self.steps]
 
+    def gaps(self, values: np.ndarray) -> np.ndarray:
+        """Return |values - stored| of a whole output at the kept time steps."""
+        return np.abs(self.at_steps(values) - self.values)
+
     @classmethod
     def whole(cls, values: np.ndarray) -> Stored:
         """Keep an output with all its time steps."""
-        if not values.size:
-            return cls(values, None, values.shape, mean=0.0, scale=0.0)
-        numbers = values.astype(np.float64)
-        scale = float(np.abs(numbers).max())
-        return cls(values, None, values.shape, float(numbers.mean()), scale)
+        numbers = values.astype(np.float64)  # a mean in float32 has few digits
+        mean = float(numbers.mean()) if values.size else 0.0
+        scale = float(np.abs(numbers).max(initial=0.0))
+        return cls(values, None, values.shape, mean, scale)
 
 
 @dataclass(frozen=True)
@@ -77,11 +60,10 @@ class Reference:
     Attributes:
         inputs: by name, in Keras' order and layout.
         outputs: of the model.
-        layers: by label: the layer's name, with ``@1`` for its second call and
-            ``nested/`` before a nested model's.
+        layers: by label, in call order: the layer's name, with ``@1`` for its second
+            call and ``nested/`` before a nested model's.
         gradients: for each floating input, the gradient that ``about`` defines, in the
             input's layout.
-        order: labels as called; also of layers that were not kept.
         about: definition of the gradients, in words. Empty: of the sum over the batch
             of channel 0 of the input of a last Softmax layer, or of output 0 where
             there is none.
@@ -92,7 +74,6 @@ class Reference:
     outputs: list[np.ndarray]
     layers: dict[str, Stored]
     gradients: dict[str, np.ndarray] = field(default_factory=dict)
-    order: tuple[str, ...] = ()
     about: str = ""
     source: str = "arrays"
 
@@ -131,24 +112,16 @@ class Reference:
                 cannot load or run the model.
         """
         with tempfile.TemporaryDirectory() as folder:
+            path = model
             if hasattr(model, "save"):
                 path = Path(folder) / "model.keras"
                 model.save(path)
-            else:
-                path = Path(model)
             file = read_keras(path, weights)
             # Also refuses code in the file, which Keras 2 would execute.
             port = port_keras(path, weights=weights)
             if inputs is None:
                 inputs = ecg_like_inputs(port, seed)
-            golden, source = run_keras(
-                file.path,
-                file.weights_path,
-                major(file.keras_version),
-                dict(inputs),
-                Path(folder),
-                python,
-            )
+            golden, source = run_keras(file, inputs, Path(folder), python)
             return _parse(_load(golden), source)
 
 
@@ -157,35 +130,13 @@ def read_reference(path: str | Path) -> Reference:
 
     Args:
         path: an ``.npz`` with ``in/<input>``, ``out/<i>``, ``layer/<label>`` and, where
-            kept, ``order``, ``steps/<label>``, ``shape/<label>``, ``mean/<label>`` =
-            [mean, max|.|], ``grad0/<input>`` and ``about``. Nothing in it is unpickled.
+            kept, ``steps/<label>``, ``shape/<label>``, ``mean/<label>`` = [mean,
+            max|.|], ``grad0/<input>`` and ``about``. Nothing in it is unpickled.
 
     Raises:
         PortError: the file is missing, damaged, or not a golden file.
     """
     return _parse(_load(Path(path)), str(path))
-
-
-def write_reference(path: str | Path, reference: Reference) -> None:
-    """Write a golden file, whole or not at all; `read_reference` documents its keys."""
-    arrays: dict[str, np.ndarray] = {}
-    for name, array in reference.inputs.items():
-        arrays[f"in/{name}"] = array
-    for number, array in enumerate(reference.outputs):
-        arrays[f"out/{number}"] = array
-    for name, array in reference.gradients.items():
-        arrays[f"grad0/{name}"] = array
-    for label, stored in reference.layers.items():
-        arrays[f"layer/{label}"] = stored.values
-        arrays[f"shape/{label}"] = np.array(stored.shape)
-        arrays[f"mean/{label}"] = np.array([stored.mean, stored.scale])
-        if stored.steps is not None:
-            arrays[f"steps/{label}"] = stored.steps
-    arrays["order"] = np.array(reference.order or list(reference.layers), dtype=np.str_)
-    if reference.about:
-        arrays["about"] = np.array([reference.about])
-    with atomic_write(Path(path)) as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **arrays)
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
@@ -197,7 +148,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
-    except DAMAGE_ERRORS as error:
+    except (*DAMAGE, struct.error) as error:
         raise PortError(
             f"The reference {path} is truncated, damaged or no .npz of plain arrays "
             f"({type(error).__name__}: {error}). Copy it again, or make it anew with "
@@ -207,12 +158,12 @@ def _load(path: Path) -> dict[str, np.ndarray]:
 
 def _parse(arrays: dict[str, np.ndarray], source: str) -> Reference:
     inputs, outputs = _in_group(arrays, "in"), _in_group(arrays, "out")
-    numbers = [str(number) for number in range(len(outputs))]
     missing = []
     if not inputs:
         missing.append("in/<input>")
     if not outputs:
         missing.append("out/<i>")
+    numbers = list(map(str, range(len(outputs))))
     if missing or set(outputs) != set(numbers):
         raise PortError(
             f"The reference {source} is not a golden file: it lacks "
@@ -220,14 +171,15 @@ def _parse(arrays: dict[str, np.ndarray], source: str) -> Reference:
             f"{', '.join(list(arrays)[:5]) or 'nothing'}). Make it anew with "
             "Reference.from_keras."
         )
-    labels = list(_in_group(arrays, "layer"))
+    layers = {}
+    for label in _in_group(arrays, "layer"):
+        layers[label] = _stored(arrays, label, source)
     return Reference(
         inputs=inputs,
         outputs=[outputs[number] for number in numbers],
-        layers={label: _stored(arrays, label, source) for label in labels},
+        layers=layers,
         gradients=_in_group(arrays, "grad0"),
-        order=tuple(str(label) for label in arrays.get("order", labels)),
-        about=" ".join(str(text) for text in arrays.get("about", [])),
+        about=" ".join(map(str, arrays.get("about", []))),
         source=source,
     )
 
@@ -242,11 +194,13 @@ def _in_group(arrays: dict[str, np.ndarray], group: str) -> dict[str, np.ndarray
 
 
 def _stored(arrays: dict[str, np.ndarray], label: str, source: str) -> Stored:
-    values, steps = arrays[f"layer/{label}"], arrays.get(f"steps/{label}")
-    if steps is None:
+    values = arrays[f"layer/{label}"]
+    if f"steps/{label}" not in arrays:
         return Stored.whole(values)
-    shape, summary = arrays.get(f"shape/{label}"), arrays.get(f"mean/{label}")
-    fits = values.ndim >= 2 and values.shape[1] == len(steps)
+    steps = arrays[f"steps/{label}"]
+    shape = arrays.get(f"shape/{label}")
+    summary = arrays.get(f"mean/{label}")  # [mean, max|.|]
+    fits = values.ndim >= 2 and values.shape[1] == len(steps)  # [B, steps, ...]
     if shape is None or summary is None or not fits:
         raise PortError(
             f"The reference {source} keeps {label!r} at some time steps only, but its "

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch import Tensor, fx, nn
 
-from ecgnb.port.ported import PortedModel
-from ecgnb.port.proof.port_run import PortRun, in_keras_layout, nodes_by_label
-from ecgnb.port.proof.reference import Reference, Stored
-
-#: Keras layers that return their input at inference; golden files leave them out.
-IDENTITY_LAYERS = (
-    "Dropout",
-    "SpatialDropout1D",
-    "GaussianNoise",
-    "GaussianDropout",
-    "AlphaDropout",
-    "ActivityRegularization",
-)
-
-#: Functions that replace nodes; each is called with the node's arguments.
-Replacements = Mapping[fx.Node, Callable[..., Any]]
+from ecgnb.port.proof.port_run import keras_array
+from ecgnb.port.proof.reference import Stored
 
 
 @dataclass(frozen=True)
@@ -56,83 +42,40 @@ class Segment:
 
     def call(self, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
         """Compute a node from arguments."""
-        if node.op == "call_module":
-            return self.module.get_submodule(str(node.target))(*args, **kwargs)
-        if node.op == "call_method":
-            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-        assert callable(node.target)
-        return node.target(*args, **kwargs)
+        function: Any = self.module_of(node)
+        if function is None:
+            function = node.target
+        if node.op == "call_method":  # the first argument is the tensor
+            function = getattr(args[0], function)
+            args = args[1:]
+        return function(*args, **kwargs)
 
-    def compute(self, replacements: Replacements | None = None) -> Tensor:
-        """Compute the layer's output again, with some nodes replaced."""
-        replacements = replacements or {}
+    def compute(
+        self,
+        replaced: fx.Node | None = None,
+        replacement: Callable[..., Any] | None = None,
+    ) -> Tensor:
+        """Compute the layer's output again.
+
+        Args:
+            replaced: a node that is not computed.
+            replacement: called in its place, with the node's arguments.
+        """
         values = dict(self.values)
         for node in self.nodes:
             args, kwargs = fx.map_arg((node.args, node.kwargs), values.__getitem__)
-            if node in replacements:
-                values[node] = replacements[node](*args, **kwargs)
+            if replacement is not None and node is replaced:
+                values[node] = replacement(*args, **kwargs)
             else:
                 values[node] = self.call(node, *args, **kwargs)
         return values[self.target]
-
-    def array(self, output: Tensor) -> np.ndarray:
-        """Return an output of the target in Keras' layout."""
-        return in_keras_layout(self.target, output).cpu().numpy()
 
     def misfit(self, output: Tensor) -> float:
         """Return the largest difference from the reference, relative to its scale;
         infinite if shapes differ.
         """
-        return difference(self.array(output), self.stored) / (self.stored.scale or 1.0)
-
-
-def segment_before(
-    target: fx.Node,
-    known: Mapping[fx.Node, Stored],
-    stored: Stored,
-    float64_run: PortRun,
-    rtol: float,
-) -> Segment:
-    """Return the segment that ends in ``target`` and begins at known outputs."""
-    inside: set[fx.Node] = set()
-    stack = [target]
-    while stack:
-        node = stack.pop()
-        if node in inside:
-            continue
-        inside.add(node)
-        for source in node.all_input_nodes:
-            if source.op.startswith("call") and source not in known:
-                stack.append(source)
-    nodes = [node for node in target.graph.nodes if node in inside]
-    return Segment(target, nodes, float64_run.module, float64_run.values, stored, rtol)
-
-
-def known_outputs(port: PortedModel, reference: Reference) -> dict[fx.Node, Stored]:
-    """Return the outputs of the port's layers that the reference holds.
-
-    Layers that change nothing at inference are not in golden files; their output must
-    be their input.
-    """
-    known: dict[fx.Node, Stored] = {}
-    placeholders = [node for node in port.graph.nodes if node.op == "placeholder"]
-    arrays = map(Stored.whole, reference.inputs.values())
-    inputs = dict(zip(placeholders, arrays, strict=False))
-    for label, node in nodes_by_label(port).items():
-        if label in reference.layers:
-            known[node] = reference.layers[label]
-        elif node.meta["class_name"] in IDENTITY_LAYERS:
-            sources = node.all_input_nodes
-            source = _before_transposes(sources[0])
-            if len(sources) == 1 and (source in known or source in inputs):
-                known[node] = known.get(source) or inputs[source]
-    return known
-
-
-def _before_transposes(node: fx.Node) -> fx.Node:
-    while node.op == "call_method" and node.target == "transpose":
-        node = node.all_input_nodes[0]
-    return node
+        gap = difference(keras_array(self.target, output), self.stored)
+        return gap / (self.stored.scale or 1.0)
 
 
 def difference(values: np.ndarray, stored: Stored) -> float:
@@ -143,12 +86,14 @@ def difference(values: np.ndarray, stored: Stored) -> float:
     """
     if tuple(values.shape) != stored.shape:
         return float("inf")
-    if not (np.isfinite(values).all() and np.isfinite(stored.values).all()):
-        return float("inf")
+    for array in (values, stored.values):
+        if not np.isfinite(array).all():
+            return float("inf")
     values = values.astype(np.float64)
-    largest = np.abs(stored.at_steps(values) - stored.values).max(initial=0.0)
+    largest = stored.gaps(values).max(initial=0.0)
     if stored.steps is not None:
+        scale = np.abs(values).max(initial=0.0)
         mean_gap = abs(values.mean() - stored.mean)
-        scale_gap = abs(np.abs(values).max(initial=0.0) - stored.scale)
+        scale_gap = abs(scale - stored.scale)
         largest = max(largest, mean_gap, scale_gap)
     return float(largest)

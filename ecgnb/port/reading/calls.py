@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ecgnb.core.errors import PortError
@@ -38,7 +38,7 @@ class Call:
     @property
     def refs(self) -> list[Ref]:
         """The tensors among its arguments."""
-        return [*refs_in(self.args), *refs_in(self.kwargs)]
+        return list(refs_in([self.args, self.kwargs]))
 
 
 def map_nested(value: Any, function: Callable[[Any], Any]) -> Any:
@@ -61,13 +61,13 @@ def map_nested(value: Any, function: Callable[[Any], Any]) -> Any:
 
 def refs_in(value: Any) -> Iterator[Ref]:
     """Yield every tensor in the arguments of a call."""
+    if isinstance(value, dict):
+        value = list(value.values())
     if isinstance(value, Ref):
         yield value
     elif isinstance(value, list | tuple):
         for item in value:
             yield from refs_in(item)
-    elif isinstance(value, dict):
-        yield from refs_in(list(value.values()))
 
 
 def parse_call(layer: str, index: int, node: Any, is_function: bool) -> Call:
@@ -81,29 +81,31 @@ def parse_call(layer: str, index: int, node: Any, is_function: bool) -> Call:
         is_function: whether the layer is a function of a graph.
     """
     if isinstance(node, dict) and "args" in node:
-        kwargs = map_nested(node.get("kwargs") or {}, _ref_3)
-        return Call(layer, index, tuple(map_nested(node["args"], _ref_3)), kwargs)
+        args, kwargs = map_nested([node["args"], node.get("kwargs") or {}], _ref_3)
+        return Call(layer, index, tuple(args), kwargs)
     if isinstance(node, dict):  # a nested model that is called with a dictionary
-        named = {key: map_nested(entry[:3], _ref_2) for key, entry in node.items()}
-        return Call(layer, index, (named,), {})
+        return Call(layer, index, (map_nested(node, _ref_2),), {})
     alone = bool(node) and isinstance(node[0], str)
     entries = [node] if alone else node
-    tensors = [map_nested(entry[:3], _ref_2) for entry in entries]
-    kwargs = map_nested(entries[0][3] if len(entries[0]) > 3 else {}, _ref_2)
-    # a function takes a list of one tensor as a list, a layer as the tensor
-    single = alone or len(tensors) == 1
+    tensors = map_nested(entries, _ref_2)
+    kwargs = {}
+    if len(entries[0]) > 3:  # Keras 1 writes no arguments
+        kwargs = map_nested(entries[0][3], _ref_2)
     if is_function:
         kwargs.pop("name", None)
-        single = alone
-    return Call(layer, index, (tensors[0] if single else tensors,), kwargs)
+    elif len(tensors) == 1:  # a function takes a list of one tensor as a list
+        alone = True
+    return Call(layer, index, (tensors[0] if alone else tensors,), kwargs)
 
 
 def _ref_3(value: Any) -> Any:
     """Return the `Ref` for an object with which Keras 3 writes a tensor."""
-    kind = value.get("class_name") if isinstance(value, dict) else None
+    if not isinstance(value, dict):
+        return value
+    kind = value.get("class_name")
     if kind == "__keras_tensor__":
         return Ref(*value["config"]["keras_history"])
-    if kind == "__tuple__":
+    if kind == "__tuple__":  # JSON has lists only
         return tuple(map_nested(value["items"], _ref_3))
     return value
 
@@ -126,7 +128,8 @@ def refs_of(listed: Any) -> list[Ref]:
     """Read ``input_layers`` or ``output_layers``: one entry, a list of them, or a
     dictionary.
     """
-    if isinstance(listed, dict):  # Keras takes dictionaries in the order of their keys
+    if isinstance(listed, dict):
+        # Keras takes dictionaries in the order of their keys
         listed = [listed[key] for key in sorted(listed)]
     if listed and isinstance(listed[0], str):
         return [Ref(*listed[:3])]
@@ -143,21 +146,25 @@ def in_order(calls: list[Call], inputs: list[str]) -> list[Call]:
     Raises:
         PortError: a call takes a tensor that no layer makes.
     """
-    ready = {(name, 0) for name in inputs}
-    waiting, ordered = list(calls), []
-    while waiting:
-        now = []
-        for call in waiting:
-            if ready.issuperset((ref.layer, ref.call) for ref in call.refs):
-                now.append(call)
-        if not now:
+    ready = {(name, 0) for name in inputs}  # layer and call
+    ordered: list[Call] = []
+    while calls:
+        executable = []
+        waiting = []
+        for call in calls:
+            needed = {(ref.layer, ref.call) for ref in call.refs}
+            if needed <= ready:
+                executable.append(call)
+            else:
+                waiting.append(call)
+        if not executable:
             raise PortError(
                 f"The graph is broken: {waiting[0].label} takes a tensor that no layer "
                 "makes."
             )
-        ordered += now
-        ready.update((call.layer, call.index) for call in now)
-        waiting = [call for call in waiting if call not in now]
+        ordered += executable
+        ready.update((call.layer, call.index) for call in executable)
+        calls = waiting
     return ordered
 
 
@@ -168,22 +175,18 @@ def renumbered(
     model as its first call.
     """
     first: dict[str, int] = {}
-    for ref in [*outputs, *(ref for call in calls for ref in call.refs)]:
+    for ref in refs_in([outputs, [call.refs for call in calls]]):
         if ref.layer in models:
             first[ref.layer] = min(first.get(ref.layer, ref.call), ref.call)
 
     def renumber(value: Any) -> Any:
-        if not isinstance(value, Ref):
-            return value
-        return Ref(value.layer, value.call - first.get(value.layer, 0), value.output)
+        if isinstance(value, Ref) and value.layer in first:
+            return replace(value, call=value.call - first[value.layer])
+        return value
 
-    renumbered = [
-        Call(
-            call.layer,
-            call.index,
-            map_nested(call.args, renumber),
-            map_nested(call.kwargs, renumber),
-        )
-        for call in calls
-    ]
+    renumbered = []
+    for call in calls:
+        args = map_nested(call.args, renumber)
+        kwargs = map_nested(call.kwargs, renumber)
+        renumbered.append(replace(call, args=args, kwargs=kwargs))
     return renumbered, map_nested(outputs, renumber)

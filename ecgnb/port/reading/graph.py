@@ -122,7 +122,8 @@ def parse_graph(config: Config, keras: int) -> Graph:
         PortError: the model is a subclassed one, without a graph, or the configuration
             contradicts itself.
     """
-    kind, options = config["class_name"], config["config"]
+    kind = config["class_name"]
+    options = config["config"]
     if keras < 3 and _is_of_keras_3(options):
         keras = 3
     if kind == "Sequential":
@@ -145,7 +146,7 @@ def _is_of_keras_3(config: Any) -> bool:
         options = entry["config"]
         if not isinstance(options, dict):
             continue
-        policy = options.get("dtype")
+        policy = options.get("dtype")  # Keras 2 writes text, or its own ``Policy``
         if isinstance(policy, dict) and policy.get("class_name") == "DTypePolicy":
             return True
         if entry["class_name"] == "InputLayer" and "batch_shape" in options:
@@ -163,15 +164,20 @@ def _parse_sequential(config: Config | list[Any], keras: int) -> Graph:
         layers.insert(0, _input_before(layers[0], config))
     names = [layer.name for layer in layers]
     calls = [Call(name, 0, (Ref(before),), {}) for before, name in pairwise(names)]
-    ends = [Ref(names[0])], [Ref(names[-1])]
-    return Graph(config.get("name", "sequential"), _by_name(layers), calls, *ends)
+    return Graph(
+        name=config.get("name", "sequential"),
+        layers=_by_name(layers),
+        calls=calls,
+        inputs=[Ref(names[0])],
+        outputs=[Ref(names[-1])],
+    )
 
 
 def _input_before(first: Layer, config: Config) -> Layer:
     """Return the input layer that a Sequential model leaves out."""
     shape = (
-        first.config.get("batch_input_shape")
-        or first.config.get("batch_shape")
+        first.config.get("batch_input_shape")  # Keras 1 and 2
+        or first.config.get("batch_shape")  # Keras 3
         or config.get("build_input_shape")
     )
     if shape is None and first.inner is not None:
@@ -181,8 +187,8 @@ def _input_before(first: Layer, config: Config) -> Layer:
             "The Sequential model has no input shape: it was saved before it was built."
         )
     name = f"{first.name}_input"
-    options = {"batch_shape": shape, "name": name}
-    return Layer(name, "InputLayer", options, first.keras)
+    config = {"batch_shape": shape, "name": name}
+    return Layer(name, "InputLayer", config, first.keras)
 
 
 def input_shape(layer: Layer) -> list[int | None]:
@@ -203,42 +209,57 @@ def _parse_functional(config: Config, keras: int) -> Graph:
     by_name = _by_name(layers)
     calls: list[Call] = []
     for layer, entry in zip(layers, config["layers"], strict=True):
+        is_function = layer.class_name.startswith("op:")
         for index, node in enumerate(entry.get("inbound_nodes") or []):
-            is_function = layer.class_name.startswith("op:")
             calls.append(parse_call(layer.name, index, node, is_function))
-    inputs, outputs = refs_of(config["input_layers"]), refs_of(config["output_layers"])
+    inputs = refs_of(config["input_layers"])
+    outputs = refs_of(config["output_layers"])
     models = {layer.name for layer in layers if layer.inner}
     calls, outputs = renumbered(calls, outputs, models)
     starts = [layer.name for layer in layers if layer.class_name == "InputLayer"]
-    calls = in_order(calls, starts)
-    return Graph(config.get("name", "model"), by_name, calls, inputs, outputs)
+    return Graph(
+        name=config.get("name", "model"),
+        layers=by_name,
+        calls=in_order(calls, starts),
+        inputs=inputs,
+        outputs=outputs,
+    )
 
 
 def _by_name(layers: list[Layer]) -> dict[str, Layer]:
-    names = [layer.name for layer in layers]
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    by_name: dict[str, Layer] = {}
+    repeated = set()
+    for layer in layers:
+        if layer.name in by_name:
+            repeated.add(layer.name)
+        by_name[layer.name] = layer
     if repeated:
         raise PortError(
-            f"Several layers are called {', '.join(repeated)}; the weights could not "
-            "be assigned to them."
+            f"Several layers are called {', '.join(sorted(repeated))}; the weights "
+            "could not be assigned to them."
         )
-    return dict(zip(names, layers, strict=True))
+    return by_name
 
 
 def _parse_layer(entry: Config, keras: int) -> Layer:
-    config, kind = entry["config"], _class_of(entry)
-    options = config if isinstance(config, dict) else {}
+    config = entry["config"]
+    kind = _class_of(entry)
+    options = config if isinstance(config, dict) else {}  # a list in Keras 1
     name = entry.get("name") or options.get("name")
     if kind in MODEL_CLASSES:
         inner = parse_graph(entry, keras)
-        kept = {key: options[key] for key in ("trainable",) if key in options}
+        kept = {}
+        if "trainable" in options:
+            kept["trainable"] = options["trainable"]
         return Layer(name or inner.name, kind, kept, keras, inner=inner)
     if keras == 1:
         kind, config = modern_layer(kind, config)
     if keras >= 3 and kind != "InputLayer" and _is_operation(entry, config):
-        kind = "op:" + re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
+        snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind)  # ExpandDims
+        kind = f"op:{snake.lower()}"
     elif kind in ("TFOpLambda", "SlicingOpLambda"):
-        kind = "op:" + str(config["function"]).split(".")[-1]
+        function = str(config["function"]).split(".")[-1]  # math.reduce_mean
+        kind = f"op:{function}"
     layer = Layer(str(name), kind, config, keras)
     layer.children = _wrapped(layer)
     return layer
@@ -248,11 +269,14 @@ def _class_of(entry: Config) -> str:
     """Return a layer's class, ``package>Class`` if it is not one of Keras, whatever it
     is called.
     """
-    kind, registered = str(entry["class_name"]), entry.get("registered_name")
+    kind = str(entry["class_name"])
+    registered = str(entry.get("registered_name") or "")
     of_keras = str(entry.get("module")).startswith(("keras.", "tf_keras."))
     if not registered or of_keras or kind in MODEL_CLASSES:
         return kind
-    return str(registered) if ">" in str(registered) else f"custom>{registered}"
+    if ">" in registered:
+        return registered
+    return f"custom>{registered}"
 
 
 def _is_operation(entry: Config, config: Config) -> bool:
@@ -266,18 +290,18 @@ def _is_operation(entry: Config, config: Config) -> bool:
 
 def _wrapped(layer: Layer) -> dict[str, Layer]:
     """Parse the layers that a wrapper holds in its configuration."""
-    config, keras = layer.config, layer.keras
+    config = layer.config
     if not isinstance(config.get("layer"), dict):
         return {}
-    first = _parse_layer(config["layer"], keras)
+    first = _parse_layer(config["layer"], layer.keras)
     if layer.class_name != "Bidirectional":
         return {"layer": first}
     if config.get("backward_layer"):
-        second = _parse_layer(config["backward_layer"], keras)
+        second = _parse_layer(config["backward_layer"], layer.keras)
     else:
         backwards = not first.config.get("go_backwards", False)
-        options = {**first.config, "go_backwards": backwards}
-        second = Layer(first.name, first.class_name, options, keras)
+        options = first.config | {"go_backwards": backwards}
+        second = Layer(first.name, first.class_name, options, layer.keras)
     return {"forward_layer": first, "backward_layer": second}
 
 

@@ -57,21 +57,24 @@ _GATES = {"LSTM": "ifco", "GRU": "zrh"}
 
 def modern_layer(kind: str, config: Config) -> tuple[str, Config]:
     """Return a layer's class and options as Keras 2 writes them."""
-    kept = [name for name in config if name not in _GONE]
-    options = {_OPTIONS.get(name, name): config[name] for name in kept}
+    options = {}
+    for name, value in config.items():
+        if name not in _GONE:
+            options[_OPTIONS.get(name, name)] = value
     if kind == "Embedding":
-        options["output_dim"] = options.pop("units")
-    if kind == "Merge" and options.get("mode") in _MERGES:
+        options["output_dim"] = options.pop("units")  # not of a Dense layer
+    mode = options.get("mode")
+    if kind == "Merge" and mode in _MERGES:
         merge = {"name": options["name"]}
-        if options["mode"] == "concat":
+        if mode == "concat":
             merge["axis"] = options.get("concat_axis", -1)
-        return _MERGES[options["mode"]], merge
-    if kind == "BatchNormalization" and options.get("mode") == 0:
+        return _MERGES[mode], merge
+    if kind == "BatchNormalization" and mode == 0:  # as Keras 2 normalises
         del options["mode"]
     if kind in _GATES:
         options.setdefault("recurrent_activation", "hard_sigmoid")
         if kind == "GRU":
-            options["reset_after"] = False
+            options["reset_after"] = False  # the only equation then
     return _CLASSES.get(kind, kind), options
 
 
@@ -87,9 +90,9 @@ def modern_arrays(
     arrays = {_short(name): array for name, array in stored}
     if kind in _GATES and any(name.startswith("W_") for name in arrays):
         joined = []
-        for part in "WUb":
-            gates = [arrays[f"{part}_{gate}"] for gate in _GATES[kind]]
-            joined.append((_ARRAYS[part], np.concatenate(gates, -1)))
+        for array in "WUb":
+            gates = [arrays[f"{array}_{gate}"] for gate in _GATES[kind]]  # [in, H] each
+            joined.append((_ARRAYS[array], np.concatenate(gates, -1)))
         return joined
     if kind == "Embedding":
         return [("embeddings", arrays["W"])]

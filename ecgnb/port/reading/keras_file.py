@@ -15,14 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any
 
-from ecgnb.core.errors import EcgnbError, MissingExtraError, PortError
+from ecgnb.core.errors import EcgnbError, PortError
 from ecgnb.port.reading.calls import Config
-from ecgnb.port.reading.keras_weights import Weights, read_weights, text
-
-if TYPE_CHECKING:
-    import h5py
+from ecgnb.port.reading.hdf5 import open_hdf5, text
+from ecgnb.port.reading.keras_weights import Weights, read_weights
 
 #: Weight files that are looked for beside ``model.json``, in this order; ``{stem}`` is
 #: its name without ``.json``.
@@ -53,7 +51,8 @@ DAMAGE = (
 )
 
 #: An archive may unpack to this many bytes, or to this many times its size.
-LARGEST_UNPACKED, MOST_PACKED = 64 * 2**20, 50
+LARGEST_UNPACKED = 64 * 2**20
+MOST_PACKED = 50
 
 
 @dataclass(frozen=True)
@@ -102,15 +101,6 @@ def read_keras(path: str | Path, weights: str | Path | None = None) -> KerasFile
         return read(path)
 
 
-def open_hdf5(source: Path | BinaryIO) -> h5py.File:
-    """Open an HDF5 file for reading."""
-    try:
-        import h5py
-    except ImportError as error:
-        raise MissingExtraError("port", "h5py", "Reading Keras files") from error
-    return h5py.File(source, "r")
-
-
 def _resolve(path: Path) -> Path:
     if (path / "saved_model.pb").exists() or path.suffix == ".pb":
         raise PortError(
@@ -151,8 +141,9 @@ def _weights_of(path: Path, weights: str | Path | None) -> Path:
         return Path(weights)
     names = dict.fromkeys(pattern.format(stem=path.stem) for pattern in WEIGHT_FILES)
     for name in names:
-        if (path.parent / name).is_file():
-            return path.parent / name
+        candidate = path.parent / name
+        if candidate.is_file():
+            return candidate
     raise PortError(
         f"{path} holds the architecture only, and none of {', '.join(names)} is beside "
         "it. Give the file that holds the weights: weights='...'."
@@ -187,7 +178,7 @@ def _read_whole(path: Path) -> KerasFile:
 def _read_archive(path: Path) -> KerasFile:
     with zipfile.ZipFile(path) as archive:
         _refuse_bomb(path, archive)
-        broken = archive.testzip()
+        broken = archive.testzip()  # reads all checksums
         if broken:
             raise PortError(
                 f"{path} is damaged: the checksum of {broken} in it is wrong. Copy the "

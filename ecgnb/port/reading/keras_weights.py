@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ecgnb.core.errors import PortError, first_few
 from ecgnb.port.reading.graph import Graph, Layer
+from ecgnb.port.reading.hdf5 import names_in, read_array, text
 from ecgnb.port.reading.keras1 import modern_arrays
 
 if TYPE_CHECKING:
     import h5py
-
-#: No weights can be compressed further than this.
-MOST_COMPRESSED = 1000
 
 
 @dataclass(frozen=True)
@@ -44,39 +42,8 @@ VariablesOf = Callable[[Layer], list[Variable]]
 Stored = tuple[str, np.ndarray]
 
 
-class Weights(ABC):
-    """All arrays of a file.
-
-    Attributes:
-        layout: its name in words.
-    """
-
-    layout: str
-
-    @abstractmethod
-    def bind(self, graph: Graph, variables_of: VariablesOf) -> None:
-        """Fill ``arrays`` of every layer.
-
-        Raises:
-            PortError: an array is missing, unexpected, or has another name than the
-                layer needs.
-        """
-
-
-def read_weights(group: h5py.Group) -> Weights:
-    """Read all arrays below a group, in either layout."""
-    names = _names_in(group, "layer_names")
-    if names is None:
-        return TreeWeights(_read_tree(group))
-    layers = {}
-    for name in names:
-        arrays = _names_in(group[name], "weight_names") or []
-        layers[name] = [(array, _array(group[name], array)) for array in arrays]
-    return ListedWeights(layers)
-
-
 @dataclass(frozen=True)
-class ListedWeights(Weights):
+class ListedWeights:
     """Layout of whole files and of Keras 2: a flat list of arrays per layer, in the
     order of an attribute.
 
@@ -89,21 +56,29 @@ class ListedWeights(Weights):
     layout: str = "layout of Keras 1 and 2"
 
     def bind(self, graph: Graph, variables_of: VariablesOf) -> None:
-        """Fill ``arrays`` of every layer; see `Weights.bind`."""
-        needed: dict[str, list[_Slot]] = {}
-        for layer in graph.layers.values():
-            needed[layer.name] = _stored_order(layer, variables_of)
-        stored = {name for name in self.layers if self.layers[name]}
-        filled = [name for name in needed if needed[name]]
-        missing = [name for name in filled if name not in stored]
-        unexpected = [name for name in self.layers if name in stored - set(filled)]
+        """Fill ``arrays`` of every layer.
+
+        Raises:
+            PortError: an array is missing, unexpected, or has another name than the
+                layer needs.
+        """
+        slots: dict[str, list[_Slot]] = {}
+        missing = []
+        for name, layer in graph.layers.items():
+            slots[name] = _stored_order(layer, variables_of)
+            if slots[name] and not self.layers.get(name):
+                missing.append(name)
+        unexpected = []
+        for name, arrays in self.layers.items():
+            if arrays and not slots.get(name):
+                unexpected.append(name)
         _refuse_other_model(missing, unexpected)
-        for name, slots in needed.items():
-            _fill(graph.layers[name], slots, self.layers.get(name, []))
+        for name, layer in graph.layers.items():
+            _fill(layer, slots[name], self.layers.get(name, []))
 
 
 @dataclass(frozen=True)
-class TreeWeights(Weights):
+class TreeWeights:
     """Layout of Keras 3 and of ``.keras`` archives: groups named by class and counter,
     arrays by number.
     """
@@ -112,7 +87,7 @@ class TreeWeights(Weights):
     layout: str = "layout of Keras 3"
 
     def bind(self, graph: Graph, variables_of: VariablesOf) -> None:
-        """Fill ``arrays`` of every layer; see `Weights.bind`."""
+        """Fill ``arrays`` of every layer; see `ListedWeights.bind`."""
         _bind_model(self.root, graph, variables_of)
 
 
@@ -127,80 +102,52 @@ class Node:
     arrays: list[np.ndarray] = field(default_factory=list)
     groups: dict[str, Node] = field(default_factory=dict)
 
-    def below(self, path: str) -> Node:
-        """Return the group under a path; an empty one if there is none."""
-        node = self
-        for part in filter(None, path.split("/")):
-            node = node.groups.get(part, Node(f"{node.path}/{part}"))
-        return node
+    def below(self, name: str) -> Node:
+        """Return the group of a name, or an empty one; this group under ``""``."""
+        if not name:
+            return self
+        return self.groups.get(name, Node(f"{self.path}/{name}"))
 
-    def walk(self, path: str = "") -> Iterator[tuple[str, Node]]:
-        """Yield this group and all below it, with their paths below this one."""
-        yield path, self
-        for key, group in self.groups.items():
-            yield from group.walk(f"{path}/{key}".strip("/"))
+    def walk(self) -> Iterator[Node]:
+        """Yield this group and all below it."""
+        yield self
+        for group in self.groups.values():
+            yield from group.walk()
 
     def has_arrays(self) -> bool:
         """Whether this group or one below it holds arrays."""
-        return any(node.arrays for _, node in self.walk())
+        return any(node.arrays for node in self.walk())
 
     def weights(self) -> list[np.ndarray]:
         """Return the arrays without the state of random generators (integers)."""
         return [array for array in self.arrays if array.dtype.kind == "f"]
 
 
-def _array(group: h5py.Group, name: str) -> np.ndarray:
-    """Read one array, from this file alone and no larger than what is stored of it.
-
-    Raises:
-        PortError: the array is in another file, or is declared without being stored.
-    """
-    import h5py
-
-    path = f"{group.name}/{name}"
-    linked = isinstance(group.get(name, getlink=True), h5py.ExternalLink)
-    if linked or group[name].external or group[name].is_virtual:
-        raise PortError(
-            f"The array {path} is in another file, which Keras never writes; it is not "
-            "read from there."
-        )
-    dataset = group[name]
-    stored = dataset.id.get_storage_size()
-    if dataset.nbytes > MOST_COMPRESSED * stored:
-        raise PortError(
-            f"The array {path} is declared with {dataset.nbytes / 1e6:.1f} MB, and the "
-            f"file stores {stored} bytes of it. The file was cut, or never written to "
-            "its end."
-        )
-    return np.asarray(dataset)
+#: All arrays of a file.
+Weights = ListedWeights | TreeWeights
 
 
-def _names_in(group: h5py.Group, name: str) -> list[str] | None:
-    """Return a list of names kept as an attribute; long ones are split into ``name0``,
-    ``name1`` and so on.
-    """
-    parts = [key for key in group.attrs if re.fullmatch(name + r"\d+", key)]
-    parts.sort(key=lambda key: int(key[len(name) :]))
-    if name in group.attrs:
-        parts = [name]
-    if not parts:
-        return None
-    return [text(item) for part in parts for item in group.attrs[part]]
-
-
-def text(value: Any) -> str:
-    """Return an attribute of an HDF5 file as text."""
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+def read_weights(group: h5py.Group) -> Weights:
+    """Read all arrays below a group, in either layout."""
+    names = names_in(group, "layer_names")
+    if names is None:
+        return TreeWeights(_read_tree(group))
+    layers = {}
+    for name in names:
+        arrays = names_in(group[name], "weight_names") or []
+        layers[name] = [(array, read_array(group[name], array)) for array in arrays]
+    return ListedWeights(layers)
 
 
 def _read_tree(group: h5py.Group, path: str = "") -> Node:
     node = Node(path)
     for key, below in group.items():
         if key == "vars":
-            name = below.attrs.get("name")
-            node.name = None if name is None else text(name)
-            node.arrays = [_array(below, number) for number in sorted(below, key=int)]
-        elif hasattr(below, "items"):
+            if "name" in below.attrs:
+                node.name = text(below.attrs["name"])
+            numbers = sorted(below, key=int)  # vars/0, vars/1, ...
+            node.arrays = [read_array(below, number) for number in numbers]
+        elif hasattr(below, "items"):  # a group, not an array
             node.groups[key] = _read_tree(below, f"{path}/{key}".strip("/"))
     return node
 
@@ -227,6 +174,12 @@ class _Slot:
         """The array's name, such as ``["kernel"]``."""
         return self.variable.name.split("/")
 
+    def has_name(self, name: str) -> bool:
+        """Whether an array's name in the file is that of layer and variable."""
+        words = _words(name)
+        ending = words[-len(self.words) :]
+        return self.holder in words and ending == self.words
+
 
 def _stored_order(layer: Layer, variables_of: VariablesOf) -> list[_Slot]:
     """Return what a layer and all below it store, in Keras' order: first what is
@@ -252,8 +205,9 @@ def _slots(
         yield _Slot(holder, layer, variable, variable.trainable and not frozen)
     for child in layer.children.values():
         yield from _slots(child, holder, variables_of, frozen)
-    for inner in layer.inner.layers.values() if layer.inner else ():
-        yield from _slots(inner, inner.name, variables_of)
+    if layer.inner:
+        for name, inner in layer.inner.layers.items():
+            yield from _slots(inner, name, variables_of)
 
 
 def _fill(top: Layer, slots: list[_Slot], stored: list[Stored]) -> None:
@@ -277,15 +231,13 @@ def _by_name(slots: list[_Slot], stored: list[Stored]) -> list[Stored]:
     """
     ordered = []
     for slot in slots:
-        matches = []
-        for name, array in stored:
-            words = _words(name)
-            if slot.holder in words and words[-len(slot.words) :] == slot.words:
-                matches.append((name, array))
+        matches = [item for item in stored if slot.has_name(item[0])]
         if len(matches) != 1:
             return []
         ordered += matches
-    return ordered if len({name for name, _ in ordered}) == len(stored) else []
+    if len(dict(ordered)) < len(stored):  # one array for two slots
+        return []
+    return ordered
 
 
 def _by_position(top: Layer, slots: list[_Slot], stored: list[Stored]) -> list[Stored]:
@@ -296,9 +248,10 @@ def _by_position(top: Layer, slots: list[_Slot], stored: list[Stored]) -> list[S
     last_words = {slot.words[-1] for slot in slots}
     for slot, (name, _) in zip(slots, stored, strict=True):
         words = _words(name)
-        named = holders.intersection(words)
+        named = holders.intersection(words)  # layers that the name mentions
         other_layer = len(named) == 1 and slot.holder not in named
-        other_array = words[-1] != slot.words[-1] and words[-1] in last_words
+        last = words[-1]
+        other_array = last != slot.words[-1] and last in last_words
         if other_array or other_layer:
             raise PortError(
                 f"The {top} stores {name!r} where {slot.holder}/{slot.variable.name} "
@@ -316,28 +269,27 @@ def _words(name: str) -> list[str]:
 
 
 def _bind_model(node: Node, graph: Graph, variables_of: VariablesOf) -> None:
-    needed = []
-    for name, layer in graph.layers.items():
-        if any(_slots(layer, name, variables_of)):
-            needed.append(name)
-    groups = node.groups.get("layers") or node.groups.get(
-        "_layer_checkpoint_dependencies"
-    )
-    if groups is None:
-        if needed:
-            raise PortError(
-                f"The weights of the model {graph.name!r} are missing in the file."
-            )
+    layers = graph.layers
+    needed = [name for name in layers if any(_slots(layers[name], name, variables_of))]
+    holder = node.groups.get("layers")
+    if holder is None:  # Keras 2 as .keras
+        holder = node.groups.get("_layer_checkpoint_dependencies")
+    if holder is None and needed:
+        raise PortError(
+            f"The weights of the model {graph.name!r} are missing in the file."
+        )
+    if holder is None:
         return
-    by_layer = _groups_of_layers(groups.groups, graph)
-    used = {id(group) for group in by_layer.values()}
+    by_layer = _groups_of_layers(holder.groups, graph)
+    missing = [name for name in needed if name not in by_layer]
+    used = {group.path for group in by_layer.values()}
     unexpected = []
-    for group in groups.groups.values():
-        if id(group) not in used and group.has_arrays():
+    for group in holder.groups.values():
+        if group.path not in used and group.has_arrays():
             unexpected.append(group.path)
-    _refuse_other_model([name for name in needed if name not in by_layer], unexpected)
+    _refuse_other_model(missing, unexpected)
     for name, group in by_layer.items():
-        _bind_layer(group, graph.layers[name], variables_of)
+        _bind_layer(group, layers[name], variables_of)
 
 
 def _groups_of_layers(groups: Mapping[str, Node], graph: Graph) -> dict[str, Node]:
@@ -349,14 +301,14 @@ def _groups_of_layers(groups: Mapping[str, Node], graph: Graph) -> dict[str, Nod
     if all_named and set(named) <= set(graph.layers):
         return named
     by_layer: dict[str, Node] = {}
-    counts: dict[str, int] = {}
-    for layer in graph.layers.values():
-        stem = _snake(layer.class_name)
-        count = counts.get(stem, 0)
-        counts[stem] = count + 1
-        key = f"{stem}_{count}" if count else stem
+    counts: Counter[str] = Counter()
+    for name, layer in graph.layers.items():
+        key = _snake(layer.class_name)
+        counts[key] += 1
+        if counts[key] > 1:  # conv1d, conv1d_1, conv1d_2
+            key += f"_{counts[key] - 1}"
         if key in groups:
-            by_layer[layer.name] = groups[key]
+            by_layer[name] = groups[key]
     return by_layer
 
 
@@ -369,11 +321,11 @@ def _bind_layer(node: Node, layer: Layer, variables_of: VariablesOf) -> None:
     needed: dict[str, list[str]] = {}
     for variable in variables_of(layer):
         needed.setdefault(variable.group, []).append(variable.name)
-    for path, names in needed.items():
-        group = node.below(path)
-        # the state of a random generator may be stored beside the weights
-        complete = len(group.arrays) == len(names)
-        arrays = group.arrays if complete else group.weights()
+    for key, names in needed.items():
+        group = node.below(key)
+        arrays = group.arrays
+        if len(arrays) != len(names):  # the state of a random generator is beside them
+            arrays = group.weights()
         if len(arrays) != len(names):
             raise PortError(
                 f"The {layer} needs {len(names)} arrays ({', '.join(names)}); the file "
@@ -382,10 +334,12 @@ def _bind_layer(node: Node, layer: Layer, variables_of: VariablesOf) -> None:
             )
         layer.arrays.update(zip(names, arrays, strict=True))
     unexpected = []
-    for path, group in node.walk():
-        known = path in needed or path.split("/")[0] in layer.children
+    for group in node.walk():
+        path = group.path[len(node.path) :].lstrip("/")
+        first = path.split("/")[0]
+        known = path in needed or first in layer.children
         if group.weights() and not known:
-            unexpected.append(f"{node.path}/{path}".rstrip("/"))
+            unexpected.append(group.path)
     _refuse_other_model([], unexpected)
 
 

@@ -42,9 +42,8 @@ class Dependencies:
 
     def __init__(self) -> None:
         self.sources: dict[str, str] = {}
-        self._modules: dict[str, str] = {}
-        self._imports: set[str] = set()
-        self._from_imports: dict[str, set[str]] = {}
+        self._modules: dict[str, str] = {}  # that define the names in `sources`
+        self._imports: dict[str, set[str]] = {}  # "from x": names, "import x": none
 
     def name(self, thing: Any) -> str:
         """Return a class's or function's name in the exported file, and add what that
@@ -70,6 +69,7 @@ class Dependencies:
     def add(self, module: str, name: str) -> None:
         """Add a definition of this package and everything that it uses."""
         statement, text = _definitions(module)[name]
+        # An import of this package is followed to the definition itself.
         if isinstance(statement, ast.Import | ast.ImportFrom):
             source = str(getattr(statement, "module", ""))
             if source.split(".")[0] == _PACKAGE:
@@ -77,7 +77,7 @@ class Dependencies:
             else:
                 self.add_import(text)
             return
-        if name in self._modules:
+        if name in self._modules:  # added already, or now being added
             if self._modules[name] != module:
                 raise PortError(
                     f"{self._modules[name]} and {module} both define {name}; one file "
@@ -91,7 +91,7 @@ class Dependencies:
         # Linter marks and relevance rules have a meaning only in this package.
         text = re.sub(r"  # noqa: \w+", "", text)
         text = re.sub(r'\n    relevance = "\w+"\n(?=\n)', "", text)
-        self.sources[name] = text
+        self.sources[name] = text  # after what it uses
 
     def add_import(self, statement: str) -> None:
         """Add ``import x``, ``import x as y`` or ``from x import y``.
@@ -99,27 +99,29 @@ class Dependencies:
         Raises:
             PortError: it is of another package than PyTorch.
         """
-        module, _, name = statement.split(" ", 1)[1].partition(" import ")
-        root = module.split(".")[0].split(" ")[0]
+        source, _, name = statement.partition(" import ")
+        root = re.split("[ .]", source)[1]
         if root != "torch" and root not in sys.stdlib_module_names:
             raise PortError(
                 f"An exported model would need {root} ({statement}); it may import "
                 "PyTorch only."
             )
+        names = self._imports.setdefault(source, set())
         if name:
-            self._from_imports.setdefault(module, set()).add(name)
-        else:
-            self._imports.add(statement)
+            names.add(name)
 
     def import_lines(self) -> str:
         """Return the imports as text: the standard library first, then PyTorch."""
-        lines = sorted(self._imports)
-        for module in sorted(self._from_imports):
-            names = ", ".join(sorted(self._from_imports[module]))
-            lines.append(f"from {module} import {names}")
+        torch_lines, other_lines = [], []
+        # "import x" before "from x import y", as ruff sorts them
+        for source in sorted(self._imports, key=lambda x: (x.startswith("from"), x)):
+            names = ", ".join(sorted(self._imports[source]))
+            line = f"{source} import {names}" if names else source
+            if line.split()[1].startswith("torch"):
+                torch_lines.append(line)
+            else:
+                other_lines.append(line)
         # Every file imports pathlib and torch, so that neither block is empty.
-        torch_lines = [line for line in lines if line.split()[1].startswith("torch")]
-        other_lines = [line for line in lines if line not in torch_lines]
         return "\n".join([*other_lines, "", *torch_lines])
 
 
@@ -141,11 +143,11 @@ def _bound_names(statement: ast.stmt, text: str) -> Iterator[tuple[str, str]]:
     if isinstance(statement, ast.FunctionDef | ast.ClassDef):
         yield statement.name, text
     elif isinstance(statement, ast.Import | ast.ImportFrom):
-        start = "import"
-        if isinstance(statement, ast.ImportFrom):
-            start = f"from {statement.module} import"
+        module = getattr(statement, "module", None)
+        start = f"from {module} import" if module else "import"
         for alias in statement.names:
-            yield alias.asname or alias.name, f"{start} {ast.unparse(alias)}"
+            name = alias.asname or alias.name
+            yield name, f"{start} {ast.unparse(alias)}"
     elif isinstance(statement, ast.Assign | ast.AnnAssign):
         if isinstance(statement, ast.Assign):
             targets = statement.targets

@@ -5,19 +5,18 @@ from __future__ import annotations
 import itertools
 import keyword
 import textwrap
-from typing import Any
 
 from torch import fx
 
 from ecgnb.core.console import printable, text_facts
 from ecgnb.core.environment import package_version
 from ecgnb.core.errors import ConfigError
-from ecgnb.port.build import before_activation
+from ecgnb.port.build import before_activation, output_nodes
 from ecgnb.port.contract import contract_facts
 from ecgnb.port.network import module_name
 from ecgnb.port.ported import PortedModel
 from ecgnb.port.source.dependencies import Dependencies
-from ecgnb.port.source.expressions import LINE, call, literal
+from ecgnb.port.source.expressions import LINE, arguments_of, call
 from ecgnb.port.source.forward_code import ForwardCode, shape_text
 
 #: Names that an exported file uses for itself.
@@ -34,6 +33,10 @@ _RESERVED = {
     "self",
     "model",
 }
+
+_NO_CONTRACT = """\
+The Keras file does not contain sampling rate, units, order of the leads, filters and
+class names; ask whoever trained the model, since a wrong guess raises no error."""
 
 _CHECK_SHAPE = '''\
 def check_shape(name: str, x: Tensor, expected: tuple[int | None, ...]) -> None:
@@ -74,6 +77,7 @@ def source_code(port: PortedModel, class_name: str = "Model") -> str:
     dependencies = Dependencies()
     for name in ("pathlib import Path", "torch import Tensor", "torch import nn"):
         dependencies.add_import(f"from {name}")
+    # First, since it collects what the imports and definitions before it must hold.
     model = _class(port, class_name, dependencies)
     is_name = class_name.isidentifier() and not keyword.iskeyword(class_name)
     if not is_name or class_name in _RESERVED | set(dependencies.sources):
@@ -87,20 +91,21 @@ def source_code(port: PortedModel, class_name: str = "Model") -> str:
     load = call("def load", [default], tail=f" -> {class_name}:")
     load += _LOAD.format(name=class_name)
     definitions += [_CHECK_SHAPE, f"{model}\n", load]
-    return "\n".join([_docstring(port), "\n\n".join([header, *definitions])])
+    code = "\n\n".join([header, *definitions])
+    return f"{_docstring(port)}\n{code}"
 
 
 def comment_text(text: str) -> str:
     """Return a text of unknown origin so that in a docstring it is nothing but text."""
+    # Neither an escape nor three quotes can end the docstring.
     return printable(str(text)).replace("\\", "/").replace('"', "'")
 
 
 def _docstring(port: PortedModel) -> str:
     origin = port.origin
-    config = origin.config["config"]
-    name = "sequential"
-    if isinstance(config, dict):
-        name = config.get("name", name)
+    name = "sequential"  # Keras 1 writes a list of layers, without a name
+    if isinstance(origin.config["config"], dict):
+        name = origin.config["config"].get("name", name)
     file = f"the file '{port.source['file']}'" if port.source else "a file"
     if origin.keras_version:
         file += f" written by Keras {origin.keras_version}"
@@ -120,17 +125,12 @@ def _docstring(port: PortedModel) -> str:
     ]
     texts = [_wrapped(paragraph, reserved=3) for paragraph in paragraphs]
     if port.contract is None:
-        texts.append(
-            _wrapped(
-                "The Keras file does not contain sampling rate, units, order of the "
-                "leads, filters and class names; ask whoever trained the model, since "
-                "a wrong guess raises no error."
-            )
-        )
+        texts.append(_wrapped(_NO_CONTRACT))
     else:
         facts = contract_facts(port.contract)
-        safe = {name: comment_text(text) for name, text in facts.items()}
-        texts.append(text_facts(safe, LINE))
+        for name, text in facts.items():
+            facts[name] = comment_text(text)
+        texts.append(text_facts(facts, LINE))
     return '"""' + "\n\n".join(texts) + '\n"""\n'
 
 
@@ -147,30 +147,25 @@ def _wrapped(text: str, reserved: int = 0, indent: str = "") -> str:
 
 def _shapes_text(port: PortedModel) -> str:
     """Describe inputs and outputs, whose names come from the file."""
+    origin = port.origin
     inputs, outputs = [], []
-    for name, shape in port.origin.inputs.items():
-        inputs.append(f"{name} {shape_text(_in_port_layout(port, shape))}")
-    ends = zip(port.origin.outputs, port.origin.activations, strict=True)
-    for shape, activation in ends:
-        outputs.append(f"{shape_text((None, *shape))} ({activation})")
-    return comment_text(f"Input: {', '.join(inputs)}. Output: {', '.join(outputs)}.")
-
-
-def _in_port_layout(
-    port: PortedModel, shape: tuple[int | None, ...]
-) -> tuple[int | None, ...]:
-    if port.origin.input_layout == "NCT" and len(shape) == 3:
-        return shape[0], shape[2], shape[1]
-    return shape
+    for name, shape in origin.inputs.items():
+        text = shape_text(origin.in_port_layout(shape))
+        inputs.append(f"{name} {text}")
+    for sizes, activation in zip(origin.outputs, origin.activations, strict=True):
+        text = shape_text((None, *sizes))
+        outputs.append(f"{text} ({activation})")
+    text = f"Input: {', '.join(inputs)}. Output: {', '.join(outputs)}."
+    return comment_text(text)
 
 
 def _class(port: PortedModel, class_name: str, dependencies: Dependencies) -> str:
     inputs, logits = _logits(port, dependencies)
+    parameters = ["self", *(f"{name}: Tensor" for name in inputs)]
     result = " -> Tensor:"
     if len(port.origin.activations) > 1:
         result = " -> tuple[Tensor, ...]:"
-    parameters = ["self", *(f"{name}: Tensor" for name in inputs)]
-    about = _wrapped(_shapes_text(port), reserved=3, indent="    ")
+    about = _wrapped(_shapes_text(port), reserved=3, indent="    ")  # after the quotes
     if "\n" in about:
         about += "\n    "
     lines = [
@@ -199,15 +194,13 @@ def _modules(port: PortedModel, dependencies: Dependencies) -> list[str]:
     lines = []
     assigned: set[str] = set()
     for path, made in port.origin.made.items():
-        containers = itertools.accumulate(path.split(".")[:-1], "{}.{}".format)
-        for container in containers:
+        *parents, _ = path.split(".")
+        for container in itertools.accumulate(parents, "{}.{}".format):
             if container not in assigned:
                 lines.append(f"        self.{container} = nn.Module()")
                 assigned.add(container)
         assigned.add(path)
-        arguments = [literal(value, dependencies.name) for value in made.args]
-        for name, value in made.options.items():
-            arguments.append(f"{name}={literal(value, dependencies.name)}")
+        arguments = arguments_of(made.args, made.options, dependencies.name)
         head = f"self.{path} = {dependencies.name(made.kind)}"
         lines.append(call(head, arguments, "        "))
     return lines
@@ -217,19 +210,19 @@ def _logits(
     port: PortedModel, dependencies: Dependencies
 ) -> tuple[list[str], list[str]]:
     """Return the names of the inputs and the body of ``logits``."""
-    nodes = list(port.logits.graph.nodes)
-    placeholders = [node for node in nodes if node.op == "placeholder"]
-    names = _input_names(port, placeholders)
+    graph = port.logits.graph
+    names = _input_names(port)
     lines = []
     for name, shape in zip(names, port.origin.inputs.values(), strict=True):
-        expected = _in_port_layout(port, shape)
-        lines.append(f"        check_shape({literal(name, repr)}, {name}, {expected})")
+        expected = port.origin.in_port_layout(shape)
+        lines.append(f'        check_shape("{name}", {name}, {expected})')
+    placeholders = graph.find_nodes(op="placeholder")
     variables = dict(zip(placeholders, names, strict=True))
-    code = ForwardCode(dependencies, variables, _RESERVED)
-    outputs = _outputs(nodes)
-    calls = [node for node in nodes if node.op not in ("placeholder", "output")]
+    code = ForwardCode(dependencies, variables, _RESERVED.union(names))
+    outputs = output_nodes(graph)
+    calls = [node for node in graph.nodes if node.op not in ("placeholder", "output")]
     lines += code.write(calls, outputs)
-    results = [code.name(node) for node in outputs]
+    results = [code.names[node] for node in outputs]
     line = f"        return {', '.join(results)}"
     if len(line) > LINE:  # ruff puts one item of a long tuple on each line
         items = "".join(f"            {name},\n" for name in results)
@@ -237,8 +230,8 @@ def _logits(
     return names, [*lines, line]
 
 
-def _input_names(port: PortedModel, placeholders: list[fx.Node]) -> list[str]:
-    if len(placeholders) == 1:
+def _input_names(port: PortedModel) -> list[str]:
+    if len(port.origin.inputs) == 1:
         return ["signal"]
     names: list[str] = []
     for input_name in port.origin.inputs:
@@ -254,7 +247,7 @@ def _forward(port: PortedModel, inputs: list[str]) -> list[str]:
     logits = call("self.logits", inputs)
     if set(port.origin.activations) == {"linear"}:
         return [f"        return {logits}"]
-    outputs = _outputs(list(port.graph.nodes))
+    outputs = output_nodes(port.graph)
     if len(outputs) == 1:
         return [f"        return {_after_logits(port, outputs[0], logits)}"]
     lines = [f"        outputs = list({logits})"]
@@ -268,7 +261,7 @@ def _forward(port: PortedModel, inputs: list[str]) -> list[str]:
 
 def _after_logits(port: PortedModel, node: fx.Node, logits: str) -> str:
     """Return the expression that computes an output from its logits."""
-    start, _ = before_activation(node, dict(port.named_modules()))
+    start, _ = before_activation(node, port)
     chain = []
     while node is not start:
         chain.append(node)
@@ -277,11 +270,7 @@ def _after_logits(port: PortedModel, node: fx.Node, logits: str) -> str:
     for node in reversed(chain):
         if node.op == "call_module":
             code = f"self.{node.target}({code})"
-        else:
-            code = f"{code}.{node.target}({', '.join(map(str, node.args[1:]))})"
+        else:  # the transpose back to Keras' layout
+            _, *axes = node.args
+            code = f"{code}.{node.target}({', '.join(map(str, axes))})"
     return code
-
-
-def _outputs(nodes: list[fx.Node]) -> list[fx.Node]:
-    result: Any = nodes[-1].args[0]
-    return list(result) if isinstance(result, tuple) else [result]

@@ -24,7 +24,7 @@ def test_weights_are_the_published_ones(data_dir, year, n_classes):
     assert weights.shape == (n_classes, n_classes) and classes == classes_of(
         f"cinc{year}"
     )
-    code_of = {row["abbreviation"]: row["code"] for row in own_table("snomed.csv")}
+    code_of = own_table("snomed.csv").set_index("abbreviation")["code"]
     codes = [code_of[name] for name in classes]
     assert codes == [
         code for code in published.columns if code in codes
@@ -42,7 +42,7 @@ def test_weights_of_another_year_are_refused():
 
 
 def test_every_published_code_is_in_our_table(data_dir):
-    ours = {row["code"]: row["abbreviation"] for row in own_table("snomed.csv")}
+    ours = own_table("snomed.csv").set_index("code")["abbreviation"].to_dict()
     published = {}
     for path in (data_dir / "cinc2020_2021").glob("tables_*/dx_mapping_*.csv"):
         table = pd.read_csv(path, dtype=str)

@@ -116,7 +116,6 @@ def test_patients_and_folds(data_dir):
         == table["patient_id"].astype(int).tolist()
     )
     assert manifest["fold"].tolist() == table["strat_fold"].tolist()
-    assert CATALOG.get("ptbxl").official_folds
 
 
 @pytest.mark.parametrize(

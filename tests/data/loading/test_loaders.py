@@ -29,7 +29,9 @@ def same(left: Batch, right: Batch) -> bool:
 
 def threads() -> list[threading.Thread]:
     return [
-        thread for thread in threading.enumerate() if thread.name == "ecgnb-prefetch"
+        thread
+        for thread in threading.enumerate()
+        if thread.name.startswith("ecgnb-prefetch")
     ]
 
 

@@ -187,9 +187,9 @@ def test_every_real_header_and_signal_equals_the_wfdb_package_to_the_last_bit(da
         assert (recording.fs, recording.n_leads) == (record.fs, record.n_sig)
         header = read_header(path)
         assert list(header.leads) == record.sig_name
-        assert list(header.gains) == record.adc_gain
-        assert list(header.baselines) == record.baseline
-        assert list(header.units) == record.units
+        assert [signal.gain for signal in header.signals] == record.adc_gain
+        assert [signal.baseline for signal in header.signals] == record.baseline
+        assert [signal.units for signal in header.signals] == record.units
         assert list(header.comments) == record.comments
         assert (header.fs, header.n_samples) == (record.fs, record.sig_len)
         assert header.flags == ()

@@ -43,20 +43,13 @@ def test_a_header_in_full():
         1000,
     )
     assert header.leads == ("I", "II")
-    assert header.gains == (1000.0, 1000.0)
-    assert header.baselines == (0, 0)
-    assert header.units == ("mV", "mV")
-    assert header.formats == (16, 16)
+    assert [signal.gain for signal in header.signals] == [1000.0, 1000.0]
+    assert [signal.baseline for signal in header.signals] == [0, 0]
+    assert [signal.units for signal in header.signals] == ["mV", "mV"]
+    assert [signal.format for signal in header.signals] == [16, 16]
     assert header.files == ("00001_lr.dat",)
     assert header.comments == ("Age: 70", "Dx:")
     assert header.flags == ()
-    first = header.signals[0]
-    assert (first.resolution, first.adc_zero, first.initial, first.checksum) == (
-        16,
-        0,
-        -119,
-        1508,
-    )
 
 
 @pytest.mark.parametrize(
@@ -143,7 +136,7 @@ def test_latin_1_comments_and_micro_signs(write_record):
         )
     )
     header = read_header(path)
-    assert header.units == ("µV",)
+    assert header.signals[0].units == "µV"
     assert header.comments == ("Kammertachykardie, möglich",)
     assert decode("\ufeffµ".encode()) == "µ"
 
@@ -212,15 +205,13 @@ def test_equal_to_the_wfdb_package(text, write_record):
         theirs.record_name, theirs.n_sig, theirs.fs, theirs.sig_len,
     )  # fmt: skip
     assert list(ours.leads) == theirs.sig_name
-    assert list(ours.gains) == theirs.adc_gain
-    assert list(ours.baselines) == theirs.baseline
-    assert list(ours.units) == theirs.units
-    assert [str(form) for form in ours.formats] == theirs.fmt
+    assert [signal.gain for signal in ours.signals] == theirs.adc_gain
+    assert [signal.baseline for signal in ours.signals] == theirs.baseline
+    assert [signal.units for signal in ours.signals] == theirs.units
+    assert [str(signal.format) for signal in ours.signals] == theirs.fmt
     assert [s.byte_offset for s in ours.signals] == [
         offset or 0 for offset in theirs.byte_offset
     ]
-    assert [s.initial for s in ours.signals] == theirs.init_value
-    assert [s.checksum for s in ours.signals] == theirs.checksum
     assert list(ours.comments) == theirs.comments
 
 

@@ -14,7 +14,7 @@ EVERY_INT16 = np.arange(-32768, 32768).astype("<i2")
 
 
 def spec(gain: float, baseline: int, lead: str = "I") -> SignalSpec:
-    return SignalSpec("a.dat", 16, 1, 0, 0, gain, baseline, "mV", 16, 0, 0, 0, lead)
+    return SignalSpec("a.dat", 16, 1, 0, 0, gain, baseline, "mV", lead)
 
 
 def by_float64(samples: np.ndarray, gain: float, baseline: int) -> np.ndarray:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from split_helpers import check_partition, shares, table
 
 from ecgnb.data.config import SplitConfig
+from ecgnb.data.loading.sampler import class_counts
 from ecgnb.data.splits.splits import make_splits
-from ecgnb.data.splits.stratify import class_counts
 
 
 @given(st.integers(0, 1000), st.integers(1, 6), st.floats(0.05, 0.6))

@@ -9,12 +9,7 @@ from pairs import ZOO, golden_pair, zoo_pair
 
 from ecgnb.core.errors import PortError
 from ecgnb.port.proof.compare import compare
-from ecgnb.port.proof.reference import (
-    Reference,
-    Stored,
-    read_reference,
-    write_reference,
-)
+from ecgnb.port.proof.reference import Reference, Stored, read_reference
 
 
 def test_reference_reads_a_golden_file(golden_dir) -> None:
@@ -23,11 +18,7 @@ def test_reference_reads_a_golden_file(golden_dir) -> None:
     assert list(reference.inputs) == ["conv1d_input"] and reference.inputs[
         "conv1d_input"
     ].shape == (2, 2000, 12)
-    assert (
-        len(reference.order) == 31
-        and "dropout" in reference.order
-        and "dropout" not in reference.layers
-    )
+    assert "conv1d" in reference.layers and "dropout" not in reference.layers
     conv = reference.layers["conv1d_4"]
     assert (
         conv.shape == (2, 125, 64)
@@ -37,26 +28,6 @@ def test_reference_reads_a_golden_file(golden_dir) -> None:
     assert conv.scale == pytest.approx(801, abs=1)
     assert reference.gradients["conv1d_input"].shape == (2, 2000, 12)
     assert not reference.before_sigmoid and reference.source == str(golden)
-
-
-def test_reference_survives_writing(tmp_path, golden_dir) -> None:
-    port, golden = golden_pair(golden_dir, "pathology_avb")
-    reference = read_reference(golden)
-    write_reference(tmp_path / "copy.npz", reference)
-    copy = read_reference(tmp_path / "copy.npz")
-    assert (
-        copy.order == reference.order
-        and copy.about == reference.about
-        and list(copy.layers) == list(reference.layers)
-    )
-    for label, stored in reference.layers.items():
-        other = copy.layers[label]
-        assert (
-            np.array_equal(other.values, stored.values)
-            and other.scale == stored.scale
-            and other.shape == stored.shape
-        )
-    assert compare(port, tmp_path / "copy.npz").passed
 
 
 def test_reference_of_the_zoo_tells_its_gradients() -> None:

@@ -1,0 +1,90 @@
+"""Processes that start fast and can be killed: where the system can fork, they come from
+one process that has imported PyTorch and ecgnb already.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from multiprocessing.context import BaseContext
+from pathlib import Path
+
+#: Imported once, by the process that the others are forked from.
+PRELOADED = [
+    "ecgnb.cli.main",
+    "ecgnb.cli.runs",
+    "ecgnb.data.demo.cohort_files",
+    "ecgnb.data.store.preparation",
+    "ecgnb.models",
+    "ecgnb.objectives",
+    "ecgnb.stages.train",
+    "ecgnb.training.launch",
+    "ecgnb.training.loop",
+    "ecgnb.transforms",
+    "torch._dynamo",  # lightning imports it with the first Fabric, which takes seconds
+]
+#: Fresh interpreters on Windows.
+START_METHOD = "spawn" if os.name == "nt" else "forkserver"
+
+
+def fast_processes() -> BaseContext:
+    """Return the context whose processes start fast."""
+    context = multiprocessing.get_context(START_METHOD)
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
+class Command:
+    """``ecgnb`` with arguments, running in a process of its own.
+
+    Args:
+        arguments: of the command line.
+        environment: additional variables of the environment.
+        output: file that receives what is printed.
+    """
+
+    def __init__(
+        self, arguments: list[str], environment: dict[str, str], output: Path
+    ) -> None:
+        self.output = output
+        variables = {**os.environ, **environment}
+        self.process = fast_processes().Process(
+            target=_run, args=(arguments, variables, str(output))
+        )
+        self.process.start()
+
+    def running(self) -> bool:
+        return self.process.exitcode is None
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the end; return whether it came within that time."""
+        self.process.join(seconds)
+        return not self.running()
+
+    def kill(self) -> None:
+        """Kill the process, which cannot clean up anything."""
+        self.process.kill()
+        self.process.join()
+
+    def finish(self) -> str:
+        """Wait for the end of a command that succeeds and return what it printed."""
+        assert self.wait(300), "the command has not ended after 300 s"
+        printed = self.output.read_text(encoding="utf-8")
+        assert self.process.exitcode == 0, printed
+        return printed
+
+
+def _run(arguments: list[str], variables: dict[str, str], output: str) -> None:
+    import torch
+
+    from ecgnb.cli.main import main
+
+    os.environ.update(variables)
+    torch.set_num_threads(1)
+    with open(output, "w", encoding="utf-8") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", buffering=1)
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", buffering=1)
+    sys.exit(main(arguments))
