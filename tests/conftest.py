@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
     from ecgnb.run.run import Run
 
+# A busy machine is no failure.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 os.environ.setdefault("ECGNB_PROGRESS", "quiet")
 os.environ.setdefault("MPLBACKEND", "Agg")
 if (

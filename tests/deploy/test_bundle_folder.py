@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from commands import run_in_new_process
 from safetensors.torch import load_file, save_file
 
 from ecgnb.core.errors import CheckpointError, ConfigError
@@ -58,26 +56,21 @@ def test_everything_comes_back_exactly(bundle: Bundle, tmp_path: Path) -> None:
     ]
 
 
+def save_logits(bundle_folder: Path, folder: Path) -> None:
+    bundle = load_bundle(bundle_folder)
+    signal = torch.from_numpy(np.load(folder / "signal.npy"))
+    with torch.inference_mode():
+        windows = bundle.transforms(signal, fs=bundle.prepare.target_fs)
+        np.save(folder / "logits.npy", bundle.model(windows).numpy())
+
+
 def test_a_fresh_process_in_another_folder_gives_the_same_logits_bit_for_bit(
     bundle: Bundle, tmp_path: Path
 ) -> None:
     shutil.move(save_bundle(bundle, tmp_path / "b"), tmp_path / "Ümzug nach nebenan")
     signal = np.random.default_rng(0).normal(size=(2, 12, 1000)).astype(np.float32)
     np.save(tmp_path / "signal.npy", signal)
-    code = (
-        "import sys, numpy as np, torch; from ecgnb.deploy.bundle_folder import load_bundle; torch.set_num_threads(1)\n"
-        "b = load_bundle(sys.argv[1]); x = torch.from_numpy(np.load(sys.argv[2]))\n"
-        "with torch.inference_mode(): np.save(sys.argv[3], b.model(b.transforms(x, fs=b.prepare.target_fs)).numpy())\n"
-    )
-    arguments = [
-        str(tmp_path / name)
-        for name in ("Ümzug nach nebenan", "signal.npy", "logits.npy")
-    ]
-    subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        check=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    run_in_new_process(save_logits, tmp_path / "Ümzug nach nebenan", tmp_path)
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)

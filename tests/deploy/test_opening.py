@@ -4,17 +4,17 @@ fresh process."""
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import wfdb
+from commands import run_in_new_process
 
 import ecgnb
 from ecgnb.core.errors import CheckpointError, ConfigError
+from ecgnb.core.files import read_json
 from ecgnb.deploy.bundle_folder import load_bundle, save_bundle
 from ecgnb.deploy.opening import bundle_of_ecg_fm, open_bundle
 from ecgnb.foundation.ecg_fm_checkpoint import load_ecg_fm
@@ -81,6 +81,11 @@ def test_predictions_are_the_published_recipe_by_hand(
         )
 
 
+def write_table(output: Path, headers: list[str], folder: Path) -> None:
+    table = ecgnb.predict(headers, run=str(folder))
+    output.write_text(table.to_json(double_precision=15), encoding="utf-8")
+
+
 def test_a_bundle_predicts_the_same_bit_for_bit_in_a_fresh_process(
     small, data_dir, tmp_path
 ) -> None:
@@ -91,11 +96,9 @@ def test_a_bundle_predicts_the_same_bit_for_bit_in_a_fresh_process(
     bundle = open_bundle(small)
     folder = save_bundle(bundle, tmp_path / "bundle")
     expected = ecgnb.predict(headers, run=str(small))
-    code = "import json, sys, ecgnb; print(ecgnb.predict(sys.argv[2:], run=sys.argv[1]).to_json(double_precision=15))"
     small.unlink()  # the bundle stands alone
-    command = [sys.executable, "-c", code, str(folder), *headers]
-    output = subprocess.run(command, capture_output=True, text=True, check=True)
-    result = json.loads(output.stdout)
+    run_in_new_process(write_table, tmp_path / "table.json", headers, folder)
+    result = read_json(tmp_path / "table.json")
     assert list(result) == list(expected.columns)
     same = json.loads(expected.to_json(double_precision=15))
     assert {name: result[name] for name in MIMIC} == {

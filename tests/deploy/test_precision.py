@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from commands import run_in_new_process
 
 from ecgnb.core.errors import CheckpointError, ConfigError, ReadError
 from ecgnb.core.files import read_json, write_json
@@ -261,17 +259,13 @@ def test_what_cannot_be_compared_is_refused(bundle: Bundle) -> None:
         lower_precision(bundle, "int8", [*one, flat])
 
 
-FRESH_PROCESS = """
-import sys, torch
-from ecgnb.deploy.bundle_folder import load_bundle
-from ecgnb.deploy.inference import predict_recordings
-torch.set_num_threads(1)
-file, *folders = sys.argv[1:]
-for folder in folders:
-    bundle = load_bundle(folder)
-    row = predict_recordings(bundle, file).iloc[0]
-    print(bundle.precision, *(float(row[name]).hex() for name in bundle.classes))
-"""
+def write_predictions(output: Path, file: Path, folders: list[Path]) -> None:
+    lines = []
+    for folder in folders:
+        bundle = load_bundle(folder)
+        row = predict_recordings(bundle, file).iloc[0]
+        lines.append([bundle.precision, *(float(row[c]).hex() for c in bundle.classes)])
+    write_json(output, lines)
 
 
 def test_a_fresh_process_predicts_the_same_bits(bundle: Bundle, tmp_path: Path) -> None:
@@ -292,15 +286,9 @@ def test_a_fresh_process_predicts_the_same_bits(bundle: Bundle, tmp_path: Path) 
             assert size < 1.1 * n_bytes(lowered.model) + 10_000
     finally:
         torch.set_num_threads(threads)
-    folders = [str(tmp_path / precision) for precision in LOWER]
-    output = subprocess.run(
-        [sys.executable, "-c", FRESH_PROCESS, str(file), *folders],
-        check=True,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"ECGNB_PROGRESS": "quiet"},
-    ).stdout
-    assert [line.split() for line in output.splitlines()] == expected
+    folders = [tmp_path / precision for precision in LOWER]
+    run_in_new_process(write_predictions, tmp_path / "out.json", file, folders)
+    assert read_json(tmp_path / "out.json") == expected
 
 
 def test_a_bundle_of_another_precision_than_it_says_is_refused(

@@ -7,6 +7,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+from collections.abc import Callable
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
@@ -33,6 +34,23 @@ def fast_processes() -> BaseContext:
     context = multiprocessing.get_context(START_METHOD)
     context.set_forkserver_preload(PRELOADED)
     return context
+
+
+def run_in_new_process(function: Callable[..., None], *arguments: object) -> None:
+    """Call a function of a test module, on one thread, in a process that knows nothing
+    of this one; it must succeed.
+    """
+    process = fast_processes().Process(target=_one_thread, args=(function, arguments))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+
+def _one_thread(function: Callable[..., None], arguments: tuple) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    function(*arguments)
 
 
 class Command:

@@ -23,6 +23,7 @@ import ecgnb
 from ecgnb.core import files
 from ecgnb.run import session
 from ecgnb.training.checkpoint import read_checkpoint
+from ecgnb.training.launch import free_port
 
 posix = pytest.mark.skipif(os.name == "nt", reason="kills a group of processes")
 
@@ -229,34 +230,23 @@ TWO = {
 
 
 @pytest.mark.slow
-def test_two_processes_by_a_parameter_then_one_that_evaluates(
+def test_two_processes_by_a_parameter_and_by_torchrun_are_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    printed = finish(start(tmp_path / "two", "train", **TWO, DEVICES=2))
+    printed = finish(start(tmp_path / "spawned", "train", **TWO, DEVICES=2))
     assert (
         printed.count("Stored 40 recordings") == 1 and printed.count("Best epoch") == 1
     )
-    run = opened(tmp_path / "two", monkeypatch)
+    spawned = opened(tmp_path / "spawned", monkeypatch)
+    last = read_checkpoint(spawned.path("checkpoints", "last.ckpt"))
+    assert last["identity"]["processes"] == 2
+    assert len(ecgnb.evaluate(spawned))
+    assert len(spawned.predictions) == len(spawned.splits.test)
+    assert ecgnb.train(spawned) is not None  # a finished training is read, not repeated
     assert (
-        read_checkpoint(run.path("checkpoints", "last.ckpt"))["identity"]["processes"]
-        == 2
+        read_checkpoint(spawned.path("checkpoints", "last.ckpt"))["state"]
+        == (last["state"])
     )
-    assert len(ecgnb.evaluate(run)) and len(run.predictions) == len(run.splits.test)
-    assert "Best epoch" not in finish(start(tmp_path / "two", "train", run.name))
-
-
-TORCHRUN = ("torch.distributed.run", "--nproc-per-node", "2", "--master-port")
-
-
-@pytest.mark.slow
-def test_torchrun_from_nothing_and_on_a_run_that_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from ecgnb.training.launch import free_port
-
-    def torchrun(home: Path, *arguments: str, **parameters: object) -> str:
-        module = (*TORCHRUN, str(free_port()), "-m", "ecgnb")
-        return finish(start(home, *arguments, module=module, **parameters))
 
     printed = torchrun(tmp_path / "new", "train", **TWO)
     assert [
@@ -265,34 +255,30 @@ def test_torchrun_from_nothing_and_on_a_run_that_is_there(
     ] == [1, 1, 1]
     run = opened(tmp_path / "new", monkeypatch)
     assert len(ecgnb.evaluate(run)) and not list(run.root.rglob(".tmp-*"))
-
-    made = session.open_run({**TWO, "SEED": 1})
-    printed = torchrun(tmp_path / "new", "train", made.name)
-    assert "Stored 40 recordings" not in printed and printed.count("Best epoch") == 1
-    assert len(made.history) == 3
-
-    whole = start(tmp_path / "spawned", "train", **TWO, DEVICES=2)
-    finish(whole)
-    other = opened(tmp_path / "spawned", monkeypatch)
     pd.testing.assert_frame_equal(
         run.history.drop(columns=TIMES),
-        other.history.drop(columns=TIMES),
+        spawned.history.drop(columns=TIMES),
         check_exact=True,
     )
+
+    existing = session.open_run({**TWO, "SEED": 1})
+    printed = torchrun(tmp_path / "new", "train", existing.name)
+    assert "Stored 40 recordings" not in printed and printed.count("Best epoch") == 1
+    assert len(existing.history) == 3
+
+
+def torchrun(home: Path, *arguments: str, **parameters: object) -> str:
+    """Return what a command in two processes of torchrun prints."""
+    module = ("torch.distributed.run", "--nproc-per-node", "2")
+    module += ("--master-port", str(free_port()), "-m", "ecgnb")
+    return finish(start(home, *arguments, module=module, **parameters))
 
 
 @pytest.mark.slow
 def test_torchrun_with_a_bad_parameter_ends_with_its_message(tmp_path: Path) -> None:
-    torchrun = (
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "ecgnb",
-    )
-    process = start(
-        tmp_path / "bad", "train", module=torchrun, DATASET_DIR=tmp_path / "nowhere"
-    )
-    printed = process.communicate(timeout=120)[0]
+    module = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    module += ("-m", "ecgnb")
+    folder = tmp_path / "nowhere"
+    process = start(tmp_path / "bad", "train", module=module, DATASET_DIR=folder)
+    printed = process.communicate(timeout=300)[0]
     assert process.returncode != 0 and re.search(r"nowhere.* no folder", printed)
