@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
@@ -91,6 +92,7 @@ class Pad(nn.Module):
         )  # a condition that tracing cannot follow
 
 
+@dataclass(frozen=True)
 class Flat:
     """LRP-flat (Lapuschkin et al. 2017), a rule from outside: every input that reaches
     an output gets the same share of it."""
