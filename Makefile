@@ -26,8 +26,9 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 run: setup       ## execute the master notebook headless: profile smoke, demo cohort
 	$(BIN)/ecgnb run --profile smoke $(RUN_PARAMETERS)
 
-test: setup      ## all tests, in two processes
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+# One process more than the two cores of the smallest machine: tests wait for disks and kernels.
+test: setup      ## all tests, in three processes
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 
 fast: setup      ## the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow and not notebook"

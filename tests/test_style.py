@@ -270,8 +270,8 @@ def test_imports_inside_functions_are_of_optional_or_heavy_packages() -> None:
     it trains anything, import PyTorch and Matplotlib only where they are used.
     """
     extras = {"h5py", "huggingface_hub", "IPython", "onnx", "onnxruntime", "papermill"}
-    heavy = {"lightning_fabric", "pandas", "scipy", "wfdb"}
-    heavy_modules = {"ecgnb.figures.port_comparison"}
+    heavy = {"lightning_fabric", "pandas", "scipy", "seaborn", "sklearn", "wfdb"}
+    heavy_modules = {"ecgnb.figures.port_comparison", "ecgnb.port.convert_report"}
     unix_only = {"resource"}
     light = {"cli", "core", "run"}
     light_modules = {"ecgnb.data.config"}

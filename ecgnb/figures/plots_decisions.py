@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
@@ -140,6 +139,8 @@ def _draw_heatmap(ax: Axes, cells: np.ndarray, labels: Sequence[str]) -> None:
     texts = np.full(cells.shape, empty, dtype=object)
     for row, column in np.argwhere(cells):
         texts[row, column] = _cell_text(cells[row, column], percent[row, column])
+    import seaborn  # here, since it takes a second and is of this figure alone
+
     seaborn.heatmap(
         percent,
         ax=ax,

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ecgnb.evaluation.arrays import Inputs, check_inputs
 from ecgnb.evaluation.ranking import class_areas, mean_defined
@@ -41,7 +40,16 @@ _GRID = np.linspace(0.0, 1.0, 201)
 Points = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
+# scikit-learn takes a second to import, and every figure imports this module.
+def _roc_points(truth: np.ndarray, scores: np.ndarray) -> Points:
+    from sklearn.metrics import roc_curve
+
+    return roc_curve(truth, scores)
+
+
 def _precision_recall_points(truth: np.ndarray, scores: np.ndarray) -> Points:
+    from sklearn.metrics import precision_recall_curve
+
     precision, recall, thresholds = precision_recall_curve(
         truth, scores, drop_intermediate=True
     )
@@ -84,7 +92,7 @@ _ROC = Curve(
     y="true_positive_rate",
     x_label="1 - specificity (false positive rate)",
     y_label="sensitivity (true positive rate)",
-    points=roc_curve,
+    points=_roc_points,
     drawstyle="default",
 )
 _PRECISION_RECALL = Curve(

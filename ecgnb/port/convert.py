@@ -11,7 +11,6 @@ import torch
 
 from ecgnb.core.errors import PortError
 from ecgnb.port.contract import Contract
-from ecgnb.port.convert_report import write_port_report
 from ecgnb.port.inspection.inspect_keras import KerasInspection, inspect_keras
 from ecgnb.port.port_folder import load_port, save_port
 from ecgnb.port.ported import PortedModel, port_keras
@@ -89,6 +88,9 @@ def convert(
     notes = notes or (port.contract.source if port.contract else "")
     folder = save_port(port, out, class_name=class_name, notes=notes)
     _refuse_different(port, load_port(folder))  # what was written is what is used
+    # Here, since bundles import this package and most of them need no drawing.
+    from ecgnb.port.convert_report import write_port_report
+
     write_port_report(folder / "report.html", port, inspection, comparison, notes)
     return Converted(folder, port, inspection, comparison)
 

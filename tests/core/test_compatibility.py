@@ -293,7 +293,7 @@ def push_bundle(folder: Path) -> Any:
 WAYS: dict[str, tuple[str, set[str], list[Callable[[Path], Any]]]] = {
     "port": (
         "h5py",
-        {"ecgnb.port.reading.keras_file", "ecgnb.port.reading.keras_weights"},
+        {"ecgnb.port.reading.hdf5", "ecgnb.port.reading.keras_weights"},
         [
             read_archive,
             port_whole_file,

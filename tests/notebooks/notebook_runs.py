@@ -45,15 +45,6 @@ def text_of(notebook: nbformat.NotebookNode) -> str:
     return "\n".join(texts)
 
 
-def results_of(notebook: nbformat.NotebookNode) -> list[str]:
-    """Return the tables and other results of the cells as text."""
-    return [
-        output.data["text/plain"]
-        for output in outputs_of(notebook)
-        if output.output_type == "execute_result"
-    ]
-
-
 def figures_of(notebook: nbformat.NotebookNode) -> int:
     return sum("image/png" in output.get("data", {}) for output in outputs_of(notebook))
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from dataclasses import asdict
 from functools import partial
@@ -12,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import training_fakes
 from commands import START_METHOD, fast_processes
 from torch.multiprocessing import start_processes
 from training_fakes import fit_fake, make_model, note_rank, spawn_training
@@ -20,7 +18,7 @@ from training_fakes import fit_fake, make_model, note_rank, spawn_training
 from ecgnb.core.errors import ConfigError, EcgnbError
 from ecgnb.training.checkpoint import read_checkpoint
 from ecgnb.training.config import TrainConfig
-from ecgnb.training.launch import free_port, launch
+from ecgnb.training.launch import launch
 
 # 37 = 3 * 12 + 1 records: in the last step of an epoch one of two processes has no
 # record of its own.
@@ -105,33 +103,6 @@ def test_two_processes_are_one_with_a_frozen_body(
         for name in start
         if not torch.equal(found[name], start[name])
     } == {"stages", "head"}
-
-
-@pytest.mark.slow
-def test_torchrun_is_found(tmp_path: Path) -> None:
-    """Under torchrun each process finds its rank, and `launch` starts no others."""
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import training_fakes as fakes; "
-        "fakes.spawn_training(eval(sys.argv[2]), fakes.Path(sys.argv[3]), 'group', 0.0)"
-    )
-    script = tmp_path / "train.py"
-    script.write_text(code.replace("; ", "\n"), encoding="utf-8")
-    here = str(Path(training_fakes.__file__).parent)
-    torchrun = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node=2",
-        f"--master-port={free_port()}",
-    ]
-    subprocess.run(
-        [*torchrun, str(script), here, repr(TWO), str(tmp_path / "two")],
-        check=True,
-        capture_output=True,
-    )
-    fit_fake(TrainConfig(**ONE), tmp_path / "one", dropout=0.0)
-    left, right = model_of(tmp_path / "one"), model_of(tmp_path / "two")
-    assert max((left[name] - right[name]).abs().max().item() for name in left) < 1e-5
 
 
 def test_one_device_is_this_process(tmp_path: Path) -> None:
