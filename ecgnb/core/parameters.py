@@ -67,16 +67,36 @@ def _check_choice(name: str, value: object, choices: tuple[Any, ...]) -> None:
         raise ConfigError(f"{name} is {value!r}; choose one of {known}.{hint}")
 
 
+def plain_value(value: Any) -> Any:
+    """Return a value without the types of NumPy, pandas and PyTorch, also inside lists
+    and dictionaries; the text "None" is None.
+
+    >>> plain_value({"widths": "None"})
+    {'widths': None}
+    """
+    if hasattr(value, "tolist"):  # arrays, their scalars, tensors, columns
+        value = value.tolist()
+    if isinstance(value, str) and value.strip() == "None":
+        return None
+    if isinstance(value, dict):
+        return {key: plain_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(plain_value, value))
+    return value
+
+
 def convert(name: str, value: Any, hint: Any) -> Any:
     """Convert a value to the type of parameter ``name`` where its meaning is certain.
 
     Text is parsed as the type requires ("true" or "false" as a bool, ``a,b`` as a
     list, JSON as a dictionary), because papermill's ``-p`` and environment variables
-    are text. Any other value must have the right type already.
+    are text. Arrays and NumPy scalars are what they contain, a path is its text. Any
+    other value must have the right type already.
 
     Raises:
         ConfigError: the value has another type, or is not among the choices.
     """
+    value = plain_value(value)
     kind = typing.get_origin(hint) or hint
     if kind is typing.Literal:
         _check_choice(name, value, typing.get_args(hint))
@@ -84,8 +104,16 @@ def convert(name: str, value: Any, hint: Any) -> Any:
     if kind in _CONVERTERS:
         return _CONVERTERS[kind](name, value, hint)
     if hint is str and isinstance(value, str | os.PathLike):
-        return os.fspath(value)
+        return _without_quotes(os.fspath(value))
     raise _wrong_type(name, value, hint)
+
+
+def _without_quotes(text: str) -> str:
+    """Return the text without quotes around all of it, which a shell left there."""
+    for quote in "'\"":
+        if len(text) > 1 and text.startswith(quote) and text.endswith(quote):
+            return text[1:-1]
+    return text
 
 
 def _convert_number(name: str, value: Any, hint: type) -> Any:
@@ -124,9 +152,16 @@ def _convert_sequence(name: str, value: Any, hint: Any) -> tuple[Any, ...]:
     if isinstance(value, str) and value.strip().startswith("["):  # JSON
         value = _parse_json(name, value)
     elif isinstance(value, str):
-        parts = map(str.strip, re.split(r"[,|]", value))
+        # Items may contain blanks, as in "sinus rhythm,atrial fibrillation".
+        separator = r"[,|]" if re.search(r"[,|]", value) else r"\s"
+        parts = map(str.strip, re.split(separator, value))
         value = list(filter(None, parts))  # "a,,b" has two parts
-    if not isinstance(value, list | tuple):
+    if isinstance(value, set | frozenset):
+        raise ConfigError(
+            f"{name} is {value!r}, a set, which has no order; it needs a list such as "
+            "['a', 'b']."
+        )
+    if not isinstance(value, list | tuple | range):
         raise ConfigError(
             f"{name} is {value!r}; it needs a list such as ['a', 'b'] or the text "
             "'a,b'."

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ecgnb.core.errors import ConfigError
 from ecgnb.core.files import fingerprint
-from ecgnb.core.parameters import convert, field_help, field_types
+from ecgnb.core.parameters import convert, field_help, field_types, plain_value
 from ecgnb.core.registry import nearest
 from ecgnb.data.config import DataConfig, PrepareConfig, SplitConfig
 from ecgnb.evaluation.config import EvaluationConfig
@@ -108,10 +108,12 @@ class RunConfig:
             os.environ if environment is None else environment
         )
         notebook = {
-            name: value for name, value in parameters.items() if value is not None
+            name: value
+            for name, value in parameters.items()
+            if plain_value(value) is not None
         }
         profile = {**variables, **notebook}.get("PROFILE", cls.profile)
-        convert("PROFILE", profile, parameter_types()["PROFILE"])
+        profile = convert("PROFILE", profile, parameter_types()["PROFILE"])
         layers: dict[str, Mapping[str, Any]] = {
             "profile": PROFILES[profile],
             "environment": variables,
@@ -149,7 +151,8 @@ class RunConfig:
                     values[name] = convert(parameter, parameters[parameter], hint)
             arguments[section] = kind(**values)
         if "PROFILE" in parameters:  # the only parameter outside a section
-            arguments["profile"] = parameters["PROFILE"]
+            hint = parameter_types()["PROFILE"]
+            arguments["profile"] = convert("PROFILE", parameters["PROFILE"], hint)
         return cls(**arguments, _sources=dict(sources or {}))
 
     def parameters(self) -> dict[str, Any]:
@@ -242,19 +245,28 @@ def refuse_unknown(
 
 
 def parameters_from_namespace(namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """Select the parameters in a notebook's ``globals()``: upper-case names of plain
-    values.
+    """Select the parameters in a notebook's ``globals()``: the upper-case names of
+    parameters, whatever their value, and those of values that a parameter could have.
 
-    Tables, modules and functions with an upper-case name are ignored. A plain value
-    with an unknown name is kept, so that a mistyped parameter is refused later.
+    So a mistyped name and a value of a wrong type are refused later, in place of being
+    ignored. Tables, modules, functions and other objects under other names are left
+    out.
     """
-    # papermill and JSON know these types, and no others.
-    plain = (str, int, float, bool, list, tuple, dict, type(None))
-    return {
-        name: value
-        for name, value in namespace.items()
-        if re.fullmatch(r"[A-Z][A-Z0-9_]+", name) and isinstance(value, plain)
-    }
+    known = parameter_types()
+    parameters = {}
+    for name, value in namespace.items():
+        is_constant = re.fullmatch(r"[A-Z][A-Z0-9_]+", name)
+        if is_constant and (name in known or _could_be_parameter(value)):
+            parameters[name] = value
+    return parameters
+
+
+def _could_be_parameter(value: Any) -> bool:
+    kinds = (str, int, float, bool, list, tuple, dict, set, frozenset, range)
+    if value is None or isinstance(value, (*kinds, os.PathLike)):
+        return True
+    # NumPy's arrays and scalars, which may be here without NumPy being imported yet.
+    return type(value).__module__ == "numpy" and hasattr(value, "tolist")
 
 
 def _environment_parameters(environment: Mapping[str, str]) -> dict[str, str]:
@@ -263,6 +275,7 @@ def _environment_parameters(environment: Mapping[str, str]) -> dict[str, str]:
         name.removeprefix("ECGNB_"): value
         for name, value in environment.items()
         if name.startswith("ECGNB_")
+        and plain_value(value) is not None
         and not name.startswith("ECGNB_TEST_")
         and name not in RESERVED_ENVIRONMENT
     }

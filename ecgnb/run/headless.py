@@ -14,7 +14,7 @@ from typing import Any
 import nbformat
 
 from ecgnb.core.errors import ConfigError, EcgnbError
-from ecgnb.core.parameters import convert
+from ecgnb.core.parameters import convert, plain_value
 from ecgnb.run.config import RunConfig, parameter_types, refuse_unknown
 from ecgnb.run.run import Run
 from ecgnb.run.session import project_root
@@ -120,7 +120,8 @@ def check_parameters(
             hints[name] = hint
     refuse_unknown(parameters, hints, f"{notebook} has", f"It has: {', '.join(hints)}.")
     checked = {}
-    for name, value in parameters.items():
+    for name, parameter in parameters.items():
+        value = plain_value(parameter)
         if value is not None and hints[name] is not type(None):
             value = convert(name, value, hints[name])
         # papermill writes lists as literals, tuples as text

@@ -4,7 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from ecgnb.core.errors import ConfigError
 from ecgnb.core.parameters import check_choices, convert, field_help, field_types
@@ -101,3 +104,51 @@ def test_text_is_converted_as_the_type_requires(
 def test_a_wrong_type_or_value_is_refused(value: Any, hint: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         convert("NAME", value, hint)
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "expected"),
+    [
+        (np.int64(3), int, 3),
+        (np.array(3), int, 3),
+        (np.float32(0.5), float, 0.5),
+        (np.bool_(True), bool, True),
+        (np.str_("start"), Literal["center", "start"], "start"),
+        (np.array(["I", "II"]), tuple[str, ...], ("I", "II")),
+        (pd.Index(["I", "II"]), tuple[str, ...], ("I", "II")),
+        (torch.tensor([1, 2]), tuple[int, ...], (1, 2)),
+        (range(2), tuple[int, ...], (0, 1)),
+        ({"widths": np.array([8, 16])}, dict[str, Any], {"widths": [8, 16]}),
+        ("I II", tuple[str, ...], ("I", "II")),
+        ("sinus rhythm, AF", tuple[str, ...], ("sinus rhythm", "AF")),
+        ("'my data'", str, "my data"),
+        (Path("data"), str, "data"),
+    ],
+)
+def test_a_value_of_another_type_with_one_meaning_is_converted(
+    value: Any, hint: Any, expected: Any
+) -> None:
+    result = convert("X", value, hint)
+    assert result == expected
+    assert type(result) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "message"),
+    [
+        ({"I", "II"}, tuple[str, ...], "a set, which has no order; it needs a list"),
+        (
+            np.array([3, 4]),
+            int,
+            r"X is \[3, 4\] \(list\); it needs a value of type int",
+        ),
+        (np.float64(2.5), int, r"X is 2.5 \(float\); it needs a value of type int"),
+        (np.nan, float, "X is nan; it needs a finite number"),
+        (object(), str, r"X is <object .* needs a value of type str"),
+    ],
+)
+def test_a_value_without_one_meaning_is_refused(
+    value: Any, hint: Any, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        convert("X", value, hint)

@@ -8,8 +8,12 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.context import BaseContext
 from pathlib import Path
+
+import pytest
+from torch.multiprocessing import start_processes
 
 #: Imported once, by the process that the others are forked from.
 PRELOADED = [
@@ -34,6 +38,13 @@ def fast_processes() -> BaseContext:
     context = multiprocessing.get_context(START_METHOD)
     context.set_forkserver_preload(PRELOADED)
     return context
+
+
+def launch_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `ecgnb.training.launch.launch` start processes that import nothing anew."""
+    fast_processes()
+    start = partial(start_processes, start_method=START_METHOD)
+    monkeypatch.setattr("ecgnb.training.launch.spawn", start)
 
 
 def run_in_new_process(function: Callable[..., None], *arguments: object) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from commands import launch_fast
 from small_jobs import job
 from torch import Tensor, nn
 from torch.nn import functional
@@ -259,9 +260,10 @@ def train_teacher(
     fit_small(Teacher, Path(folder), config, fabric, callbacks)
 
 
-def test_two_processes_are_one(tmp_path: Path) -> None:
+def test_two_processes_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """37 = 3 * 12 + 1 records: in the last step one process has no record. The head of
     the model gets no gradient."""
+    launch_fast(monkeypatch)
     one = {"epochs": 2, "batch_size_cpu": 12, "lr": 1e-2, "device": "cpu"}
     two = one | {"batch_size_cpu": 6, "devices": 2}
     callbacks = [StepLog()]

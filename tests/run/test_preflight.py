@@ -83,11 +83,11 @@ def test_versions_that_do_not_work_are_named(
     monkeypatch.setattr(checks, "installed_versions", lambda: versions)
     told = r"- versions: numpy 1\.26\.4: ecgnb needs numpy>=2\.0\. pip install \"numpy>=2\.0\""
     with pytest.raises(EcgnbError, match=told):
-        checks.preflight(session.open_run())
+        checks.preflight(session.open_run(PROFILE="smoke"))
 
 
 def test_versions_and_extras_are_listed(home: Path) -> None:
-    table = checks.preflight(session.open_run()).set_index("check")
+    table = checks.preflight(session.open_run(PROFILE="smoke")).set_index("check")
     versions = table.loc[["versions"], "finding"].iloc[-1]
     for package in ("torch", "numpy", "pandas"):
         assert f"{package} {checks.installed_versions()[package]}" in versions
@@ -99,7 +99,7 @@ def test_versions_that_may_spoil_a_run_warn(
 ) -> None:
     versions = {**checks.installed_versions(), "torch": "2.9.1"}
     monkeypatch.setattr(checks, "installed_versions", lambda: versions)
-    table = checks.preflight(session.open_run())
+    table = checks.preflight(session.open_run(PROFILE="smoke"))
     (warned,) = table.loc[
         (table["check"] == "versions") & (table["status"] == "warn"), "finding"
     ]

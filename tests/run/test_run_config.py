@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ecgnb.core.errors import ConfigError
@@ -140,3 +142,26 @@ def test_a_namespace_gives_its_parameters_only() -> None:
     assert parameters_from_namespace(namespace) == {"EPOCHS": 3, "LR": None}
     with pytest.raises(ConfigError, match="EPOCSH"):
         RunConfig.from_parameters(parameters_from_namespace({"EPOCSH": 3}), {})
+
+
+@pytest.mark.parametrize(
+    "value", [Path("data"), np.array(["I"]), np.float64(3), {"I"}, range(3)], ids=repr
+)
+def test_a_mistyped_name_is_refused_whatever_its_value(value: Any) -> None:
+    parameters = parameters_from_namespace({"DATASET_DIRS": value})
+    with pytest.raises(ConfigError, match=r"'DATASET_DIRS'.*Did you mean DATASET_DIR"):
+        RunConfig.from_parameters(parameters, {})
+
+
+def test_a_parameter_with_a_value_of_any_type_is_used_or_refused() -> None:
+    """Were it dropped, another data set would be trained than the one named."""
+    used = parameters_from_namespace({"DATASET_DIR": Path("recordings")})
+    assert RunConfig.from_parameters(used, {}).data.dataset_dir == "recordings"
+    refused = parameters_from_namespace({"DATASET_DIR": object()})
+    with pytest.raises(ConfigError, match=r"DATASET_DIR is <object .* type str"):
+        RunConfig.from_parameters(refused, {})
+
+
+def test_the_text_none_is_not_set() -> None:
+    config = resolve({"ECGNB_EPOCHS": "None"}, LEADS="None", EPOCHS=None)
+    assert config == resolve()

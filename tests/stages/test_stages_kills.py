@@ -164,7 +164,7 @@ def test_killed_while_making_the_demo_and_while_training(
     )
 
 
-LONG = {**SMALL, "PREPROCESS_LIMIT": 120, "EPOCHS": 4}
+LONG = {**SMALL, "PREPROCESS_LIMIT": 80, "EPOCHS": 4}
 
 
 @posix

@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from commands import START_METHOD, fast_processes
-from torch.multiprocessing import start_processes
+from commands import launch_fast
 from training_fakes import fit_fake, make_model, note_rank, spawn_training
 
 from ecgnb.core.errors import ConfigError, EcgnbError
@@ -28,10 +26,7 @@ TWO = ONE | {"batch_size_cpu": 6, "devices": 2}
 
 @pytest.fixture
 def fast_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes of `launch` that need not import PyTorch anew."""
-    fast_processes()
-    start = partial(start_processes, start_method=START_METHOD)
-    monkeypatch.setattr("ecgnb.training.launch.spawn", start)
+    launch_fast(monkeypatch)
 
 
 def model_of(folder: Path) -> dict[str, torch.Tensor]:
