@@ -21,7 +21,6 @@ from ecgnb.core.registry import Registry, did_you_mean
 
 if TYPE_CHECKING:
     from ecgnb.data.loading.loaders import Batch
-    from ecgnb.training.config import TrainConfig
     from ecgnb.transforms.pipeline import Pipeline
 
 OBJECTIVES: Registry[type[Objective]] = Registry("objective")
@@ -39,7 +38,7 @@ class ObjectiveContext:
         targets: of the training split, int64 ``[n]`` or float32 ``[n, n_classes]``.
         transforms: transforms and augmentations of the run.
         fs: samples per second.
-        config: how the model is trained.
+        config: how the model is trained, a `TrainConfig`.
         seed: of the run; the weights of the objective's modules are drawn from it.
     """
 
@@ -49,7 +48,7 @@ class ObjectiveContext:
     targets: np.ndarray
     transforms: Pipeline
     fs: float
-    config: TrainConfig
+    config: Any  # its class is in `training`, a layer above
     seed: int
 
 
