@@ -69,19 +69,22 @@ def _check_choice(name: str, value: object, choices: tuple[Any, ...]) -> None:
 
 def plain_value(value: Any) -> Any:
     """Return a value without the types of NumPy, pandas and PyTorch, also inside lists
-    and dictionaries; the text "None" is None.
+    and dictionaries; the text "None" alone is None.
 
-    >>> plain_value({"widths": "None"})
-    {'widths': None}
+    >>> plain_value(" None "), plain_value(["None", "AF"])  # a class may be called so
+    (None, ['None', 'AF'])
     """
+    is_none = isinstance(value, str) and value.strip() == "None"
+    return None if is_none else _without_array_types(value)
+
+
+def _without_array_types(value: Any) -> Any:
     if hasattr(value, "tolist"):  # arrays, their scalars, tensors, columns
-        value = value.tolist()
-    if isinstance(value, str) and value.strip() == "None":
-        return None
+        return value.tolist()
     if isinstance(value, dict):
-        return {key: plain_value(item) for key, item in value.items()}
+        return {key: _without_array_types(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(map(plain_value, value))
+        return type(value)(map(_without_array_types, value))
     return value
 
 

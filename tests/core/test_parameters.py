@@ -121,6 +121,7 @@ def test_a_wrong_type_or_value_is_refused(value: Any, hint: Any, message: str) -
         ({"widths": np.array([8, 16])}, dict[str, Any], {"widths": [8, 16]}),
         ("I II", tuple[str, ...], ("I", "II")),
         ("sinus rhythm, AF", tuple[str, ...], ("sinus rhythm", "AF")),
+        (["None", "AF"], tuple[str, ...], ("None", "AF")),
         ("'my data'", str, "my data"),
         (Path("data"), str, "data"),
     ],
