@@ -99,7 +99,7 @@ def convert(name: str, value: Any, hint: Any) -> Any:
     Raises:
         ConfigError: the value has another type, or is not among the choices.
     """
-    value = plain_value(value)
+    value = _without_array_types(value)
     kind = typing.get_origin(hint) or hint
     if kind is typing.Literal:
         _check_choice(name, value, typing.get_args(hint))
