@@ -27,7 +27,6 @@ from ecgnb.explain.lrp import (
     lrp_sign_epsilon_std,
     lrp_z,
 )
-from ecgnb.figures.attributions import plot_attribution, positive_relevance
 
 __all__ = [
     "EXPLAINERS",
@@ -46,8 +45,6 @@ __all__ = [
     "lrp_epsilon_std",
     "lrp_sign_epsilon_std",
     "lrp_z",
-    "plot_attribution",
-    "positive_relevance",
     "smoothgrad",
     "vargrad",
 ]

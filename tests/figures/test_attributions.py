@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 from ecgnb.core.errors import EcgnbError
 from ecgnb.data.recording import Recording
 from ecgnb.data.signal.leads import STANDARD_12
-from ecgnb.explain import plot_attribution, positive_relevance
+from ecgnb.figures.attributions import plot_attribution, positive_relevance
 from ecgnb.figures.style import PALETTE, SMALL
 
 
