@@ -231,6 +231,8 @@ def save_figure(
     safe = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.") or "figure"
     # Without the date, so that the same figure gives the same bytes.
     svg = _image_bytes(figure, "svg", dpi, metadata={"Date": None})
+    # Laid out now; doing it again for each image would take most of the time.
+    figure.set_layout_engine("none")
     for last in sorted(folder.glob(f"{safe}_*.svg"))[-1:]:
         if last.read_bytes() == svg and last.with_suffix(".png").is_file():
             return [last.with_suffix(".png"), last]

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.context import BaseContext
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,15 @@ PRELOADED = [
     "ecgnb.cli.runs",
     "ecgnb.data.demo.cohort_files",
     "ecgnb.data.store.preparation",
+    "ecgnb.explain",
+    "ecgnb.figures",
     "ecgnb.models",
     "ecgnb.objectives",
     "ecgnb.stages.train",
     "ecgnb.training.launch",
     "ecgnb.training.loop",
     "ecgnb.transforms",
+    "ipykernel.kernelapp",
     "torch._dynamo",  # lightning imports it with the first Fabric, which takes seconds
 ]
 #: Fresh interpreters on Windows.
@@ -62,6 +66,64 @@ def _one_thread(function: Callable[..., None], arguments: tuple) -> None:
 
     torch.set_num_threads(1)
     function(*arguments)
+
+
+class ForkedKernel:
+    """A notebook's kernel that starts fast; for jupyter_client it is a `Popen`.
+
+    Args:
+        arguments: command line of the kernel, such as
+            ``python -m ipykernel_launcher -f connection.json``.
+        env: environment variables of the kernel.
+        cwd: its working folder.
+    """
+
+    stdin = stdout = stderr = None
+
+    def __init__(
+        self, arguments: list[str], *, env: dict[str, str], cwd: str, **_: object
+    ) -> None:
+        options = arguments[arguments.index("ipykernel_launcher") + 1 :]
+        context = fast_processes()
+        started = context.Event()
+        self.process = context.Process(
+            target=_serve_kernel, args=(options, env, cwd, started)
+        )
+        self.process.start()
+        started.wait()
+        self.pid = self.process.pid
+
+    def poll(self) -> int | None:
+        return self.process.exitcode
+
+    def wait(self) -> int | None:
+        self.process.join()
+        return self.process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def terminate(self) -> None:
+        self.process.terminate()
+
+
+def _serve_kernel(
+    options: list[str], variables: dict[str, str], folder: str, started: Event
+) -> None:
+    import torch
+    from ipykernel.kernelapp import launch_new_instance
+
+    if hasattr(os, "setsid"):
+        os.setsid()  # the end of a kernel is a signal to its whole group
+    started.set()
+    os.environ.clear()
+    os.environ.update(variables)
+    os.chdir(folder)
+    torch.set_num_threads(1)
+    launch_new_instance(options)
 
 
 class Command:

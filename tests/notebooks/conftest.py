@@ -11,6 +11,7 @@ from types import ModuleType
 
 import nbformat
 import pytest
+from commands import ForkedKernel
 from nbclient import NotebookClient
 
 #: Sources of notebooks are no modules: `--doctest-modules` would execute them.
@@ -67,7 +68,12 @@ class Kernels:
             resources={"metadata": {"path": str(self.home)}},
             extra_arguments=["--log-level=ERROR"],
         )
-        client.execute(env=self.environment)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                "jupyter_client.provisioning.local_provisioner.launch_kernel",
+                ForkedKernel,
+            )
+            client.execute(env=self.environment)
         return notebook.cells
 
 

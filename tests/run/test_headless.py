@@ -439,10 +439,17 @@ class TestTheMasterNotebook:
         ) == (60, 2, 50)
 
     def test_plain_papermill_finds_the_run_done_and_changes_nothing(
-        self, finished: Finished, given: dict[str, str]
+        self, finished: Finished, given: dict[str, str], tmp_path: Path
     ) -> None:
         before = finished.results()
-        done = papermill(finished.home, MASTER, **given)
+        notebook = nbformat.read(MASTER, as_version=4)
+        # drawing takes long and is covered by the run before
+        notebook.cells = [
+            cell for cell in notebook.cells if "ecgnb.show." not in cell.source
+        ]
+        without_figures = tmp_path / MASTER.name
+        nbformat.write(notebook, without_figures)
+        done = papermill(finished.home, without_figures, **given)
         assert done.returncode == 0, done.stderr
         assert finished.results() == before
         (cell,) = (

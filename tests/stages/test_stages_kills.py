@@ -164,16 +164,13 @@ def test_killed_while_making_the_demo_and_while_training(
     )
 
 
-LONG = {**SMALL, "PREPROCESS_LIMIT": 80, "EPOCHS": 4}
-
-
 @posix
 @pytest.mark.slow
 def test_killed_at_random_moments(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property
 ) -> None:
     began = time.monotonic()
-    command(tmp_path / "whole", "train", **LONG).finish()
+    command(tmp_path / "whole", "train", **SMALL).finish()
     total_seconds = time.monotonic() - began
     random = np.random.default_rng(20)
     killed_stages: Counter[str] = Counter()
@@ -181,21 +178,21 @@ def test_killed_at_random_moments(
     # Preparing is short, so one more kill is aimed at it.
     prepared = tmp_path / "prepared"
     kill_when(
-        command(prepared, "train", **LONG),
+        command(prepared, "train", **SMALL),
         lambda: bool(list(prepared.glob("artifacts/stores/*/shard-020.json"))),
     )
     assert not list(prepared.glob("artifacts/stores/*/manifest.json"))
-    command(prepared, "train", **LONG).finish()
+    command(prepared, "train", **SMALL).finish()
     while killed_stages.total() < KILLS:
         homes.append(tmp_path / f"killed{len(homes)}")
         while killed_stages.total() < KILLS:
-            since, process = time.time(), command(homes[-1], "train", **LONG)
+            since, process = time.time(), command(homes[-1], "train", **SMALL)
             if process.wait(random.uniform(0.1, total_seconds)):
                 process.finish()
                 break
             process.kill()
             killed_stages[running_stage(homes[-1], since)] += 1
-    command(homes[-1], "train", **LONG).finish()
+    command(homes[-1], "train", **SMALL).finish()
     record_property("killed_stages", dict(killed_stages))
     whole = opened(tmp_path / "whole", monkeypatch)
     for home in (prepared, *homes):
@@ -261,7 +258,8 @@ def test_two_processes_by_a_parameter_and_by_torchrun_are_the_same(
     )
 
     existing = session.open_run({**TWO, "SEED": 1})
-    printed = torchrun(tmp_path / "new", "train", existing.name)
+    processes = two_processes(tmp_path / "new", "train", existing.name)
+    printed = "".join(process.finish() for process in processes)
     assert "Stored 40 recordings" not in printed and printed.count("Best epoch") == 1
     assert len(existing.history) == 3
 
@@ -273,11 +271,34 @@ def torchrun(home: Path, *arguments: str, **parameters: object) -> str:
     return finish(start(home, *arguments, module=module, **parameters))
 
 
-@pytest.mark.slow
-def test_torchrun_with_a_bad_parameter_ends_with_its_message(tmp_path: Path) -> None:
-    module = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    module += ("-m", "ecgnb")
-    folder = tmp_path / "nowhere"
-    process = start(tmp_path / "bad", "train", module=module, DATASET_DIR=folder)
-    printed = process.communicate(timeout=300)[0]
-    assert process.returncode != 0 and re.search(r"nowhere.* no folder", printed)
+def two_processes(home: Path, *arguments: str, **parameters: object) -> list[Command]:
+    """Start the command in two processes that have the environment which torchrun
+    gives.
+    """
+    shared = {
+        "ECGNB_HOME": str(home),
+        "ECGNB_PROGRESS": "lines",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+    }
+    home.mkdir(exist_ok=True)
+    processes = []
+    for rank in ("0", "1"):
+        environment = {**shared, "RANK": rank, "LOCAL_RANK": rank}
+        output = home / f"printed{rank}.txt"
+        processes.append(
+            Command([*arguments, *options(parameters)], environment, output)
+        )
+    return processes
+
+
+def test_two_processes_with_a_bad_parameter_end_with_its_message(
+    tmp_path: Path,
+) -> None:
+    first, second = two_processes(tmp_path, "train", DATASET_DIR=tmp_path / "nowhere")
+    assert first.wait(300) and second.wait(300)
+    printed = first.output.read_text(encoding="utf-8")
+    assert first.process.exitcode and second.process.exitcode
+    assert re.search(r"nowhere.* no folder", printed)
