@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecgnb.core.errors import CheckpointError, StageError
-from ecgnb.core.files import make_folder, read_dict, read_json, write_json
+from ecgnb.core.files import (
+    make_folder,
+    read_dict,
+    read_sealed,
+    write_json,
+    write_sealed,
+)
 from ecgnb.core.progress import say
 from ecgnb.run.config import RunConfig, parameters_from_namespace
 from ecgnb.run.run import STAGES, Run
@@ -127,7 +133,7 @@ def _start(run: Run) -> Run:
         )
     # Equal configurations may have their values from other sources.
     if written != config or written.sources() != config.sources():
-        write_json(
+        write_sealed(
             file, {"parameters": config.parameters(), "sources": config.sources()}
         )
     latest = _latest_file(run.root)
@@ -189,7 +195,7 @@ def _read_run(folder: Path) -> Run:
 
 def _read_config(file: Path) -> RunConfig:
     try:
-        content = read_json(file)
+        content = read_sealed(file)
         return RunConfig.from_resolved(content["parameters"], content["sources"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise StageError(

@@ -48,21 +48,23 @@ def write_report(run: Run) -> pd.DataFrame:
     run.require("evaluate")
     run.require_current("evaluate", evaluation_inputs(run))
     classes = f"{len(run.classes)} classes"
-    write_html(
-        run.path("report.html"),
-        title=f"{run.config.data.name}: {run.config.model.label}, {classes}",
-        summary=_summary(run),
-        sections=[
-            _data_section(run),
-            _split_section(run),
-            _training_section(run),
-            _evaluation_section(run),
-            _example_section(run),
-            _parameter_section(run),
-        ],
-        footer=f"Run {run.name}, made with ecgnb {package_version('ecgnb')}.",
-    )
-    run.finish("report", {"train": run.require("train")["identity"]})
+    inputs = {"train": run.require("train")["identity"]}
+    with run.work("report", inputs, again=True):
+        write_html(
+            run.path("report.html"),
+            title=f"{run.config.data.name}: {run.config.model.label}, {classes}",
+            summary=_summary(run),
+            sections=[
+                _data_section(run),
+                _split_section(run),
+                _training_section(run),
+                _evaluation_section(run),
+                _example_section(run),
+                _parameter_section(run),
+            ],
+            footer=f"Run {run.name}, made with ecgnb {package_version('ecgnb')}.",
+        )
+        run.finish("report", inputs, files=("report.html",))
     rows = []
     for what, path in run.result_paths().items():
         # In two columns, because pandas cuts cells after 50 characters in a notebook.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ecgnb.core.errors import CheckpointError, ConfigError, StageError
-from ecgnb.core.files import read_json, write_json
+from ecgnb.core.files import read_json, write_sealed
 from ecgnb.run import session
 from ecgnb.run.config import RunConfig
 
@@ -115,7 +115,7 @@ def test_a_folder_of_another_configuration_is_refused(home: Path) -> None:
     run = session.open_run(SEED=1)
     other = RunConfig.from_parameters({"SEED": 2})
     content = {"parameters": other.parameters(), "sources": other.sources()}
-    write_json(run.path("config.json"), content)
+    write_sealed(run.path("config.json"), content)
     with pytest.raises(CheckpointError, match="does not belong to run"):
         session.open_run(SEED=1)
 
