@@ -59,7 +59,8 @@ def exclusive(file: Path, what: str) -> Iterator[None]:
         ) from error
     _holders[file] = this_thread
     try:
-        write_json(owner, describe_process())
+        with contextlib.suppress(FileError):  # the note helps people only
+            write_json(owner, describe_process())
         yield
     finally:
         del _holders[file]
@@ -83,7 +84,8 @@ def _acquire(lock: FileLock, owner: Path, what: str) -> None:
         holder = {"process": "unknown", "host": "unknown", "since": "a moment ago"}
         holder.update(read_dict(owner))
         say(
-            f"{what} is in use by process {holder['process']} on {holder['host']} since "
-            f"{holder['since']}; waiting until it is done (stop this one to give up)."
+            f"{what} is in use by process {holder['process']} on {holder['host']} "
+            f"since {holder['since']}; waiting until it is done (stop this one to give "
+            "up)."
         )
         lock.acquire(poll_interval=POLL_S)
