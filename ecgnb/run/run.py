@@ -86,6 +86,11 @@ class Run:
         )
 
     @property
+    def title(self) -> str:
+        """The run and its model in a few words."""
+        return f"run {self.name}, model {self.config.model.label}"
+
+    @property
     def folder(self) -> Path:
         """Folder of the results."""
         return self.root / "artifacts" / "runs" / self.name

@@ -24,6 +24,7 @@ from ecgnb.models import build_model
 from ecgnb.models.base import Words
 from ecgnb.objectives import OBJECTIVES, ObjectiveContext, build_objective
 from ecgnb.objectives.base import Objective
+from ecgnb.run.project import input_path
 from ecgnb.run.run import Run
 from ecgnb.run.session import find_run, log_to
 from ecgnb.stages.split import patient_groups, split_inputs, targets_of
@@ -167,7 +168,8 @@ def training_inputs(run: Run) -> dict[str, Any]:
     split = split_inputs(run)
     model = dataclasses.asdict(run.config.model)
     if run.config.model.start_from:  # another file may have the same name later
-        model["start_weights"] = _start_weights_sha256(run.config.model.start_from)
+        start_from = input_path(run.config.model.start_from)
+        model["start_weights"] = _start_weights_sha256(start_from)
     return {
         "split": run.require_current("split", split)["fingerprint"],
         "store": split["store"],
@@ -231,7 +233,7 @@ def start_model(run: Run, report: Callable[[str], None] = say) -> Any:
         CheckpointError: the folder contains no bundle, or a damaged one.
     """
     folder = run.config.model.start_from
-    bundle = open_bundle(folder)
+    bundle = open_bundle(input_path(folder))
     fixed = ["TARGET_FS", "LEADS"]
     if not bundle.model.any_length:  # it takes one length
         fixed.insert(1, "TARGET_SAMPLES")
