@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ecgnb.core.errors import CheckpointError, ConfigError, StageError
-from ecgnb.core.files import read_json, write_sealed
+from ecgnb.core.files import read_json, read_sealed, write_sealed
 from ecgnb.run import session
 from ecgnb.run.config import RunConfig
 
@@ -155,7 +155,7 @@ def test_the_run_evaluated_last_is_known_by_its_record_not_by_file_times(
     for run, finished in zip(runs, ("2026-01-02", "2026-01-01"), strict=True):
         run.finish("evaluate", {})
         file = run.path("stages", "evaluate.json")
-        write_json(file, {**read_json(file), "finished": f"{finished}T00:00:00"})
+        write_sealed(file, {**read_sealed(file), "finished": f"{finished}T00:00:00"})
     monkeypatch.setattr(session, "_opened", None)
     assert session.find_run("latest") == runs[0]
 
