@@ -23,9 +23,16 @@ from ecgnb.core.compatibility import (
     judge_versions,
 )
 from ecgnb.core.environment import describe_gpus
-from ecgnb.core.errors import CheckpointError, ConfigError, EcgnbError
+from ecgnb.core.errors import CheckpointError, ConfigError, EcgnbError, first_few
 from ecgnb.data.config import DataConfig
-from ecgnb.data.labels.assign import DEMO_RECORDS, MAPPING_NAME, resolve
+from ecgnb.data.labels.assign import (
+    DEMO_RECORDS,
+    classes_in,
+    columns_of,
+    label_file,
+    resolve,
+)
+from ecgnb.data.labels.label_cells import UNKNOWN
 from ecgnb.data.labels.mapping_file import read_mapping
 from ecgnb.data.readers.base import reader_for_suffix, recording_suffixes
 from ecgnb.data.splits.leakage import find_leakage
@@ -37,13 +44,6 @@ from ecgnb.run.run import Run
 from ecgnb.training.callbacks import build_callbacks
 from ecgnb.training.freezing import freeze
 from ecgnb.transforms.pipeline import build_pipeline
-
-#: Files by which a folder is recognised as a known data set.
-SIGNATURES = {
-    "ptbxl": "ptbxl_database.csv",
-    "ludb": "ludb.csv",
-    "cinc2017": "REFERENCE.csv",
-}
 
 
 def preflight(run: Run) -> pd.DataFrame:
@@ -120,32 +120,24 @@ def check_labels(run: Run) -> Iterator[Verdict]:
         )
     elif data.name == "demo":
         yield Verdict("pass", "labels of the demo cohort")
-    elif data.name != "folder":
+    elif data.name != "folder" and not data.mapping_csv:
         yield Verdict("pass", f"from the files of {data.name}")
     else:
         yield _check_label_file(data, run.root)
 
 
 def _check_label_file(data: DataConfig, root: Path) -> Verdict:
-    folder = resolve(data.dataset_dir, root)
-    file = folder / MAPPING_NAME
-    if data.mapping_csv:
-        file = resolve(data.mapping_csv, root)
-    if file.is_file():
-        try:
-            n_rows = len(read_mapping(file))
-        except EcgnbError as error:
-            return Verdict("fail", str(error))
-        return Verdict("pass", f"{file.name} is there, {n_rows} rows")
-    advice = (
-        "Write it (columns dataset, record_id, mapped_label), or name another with "
-        "MAPPING_CSV"
-    )
-    for name, signature in SIGNATURES.items():
-        if (folder / signature).is_file():
-            advice += f"; this looks like {name}: set DATASET={name!r}"
-            break
-    return Verdict("fail", f"There is no label file {file}.", f"{advice}.")
+    try:
+        file = label_file(data, root, resolve(data.dataset_dir, root))
+        mapping = read_mapping(file, columns_of(data), data.label_order)
+    except EcgnbError as error:
+        return Verdict("fail", str(error))
+    classes = data.label_order or classes_in(mapping)
+    finding = f"{file.name}, {len(mapping)} rows, classes {first_few(classes)}"
+    n_unknown = int((mapping["mapped_label"] == UNKNOWN).sum())
+    if n_unknown:
+        finding += f"; {n_unknown} rows state no label"
+    return _warn_if(n_unknown > 0, finding, "Their recordings are left out.")
 
 
 def check_model(run: Run) -> Iterator[Verdict]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ecgnb.data.catalog.annotation_windows import WindowedDataset, main_rhythm
 from ecgnb.data.catalog.base import CATALOG, Query, with_unified
-from ecgnb.data.catalog.wfdb_dataset import Comments
+from ecgnb.data.catalog.wfdb_dataset import Comments, Table
 
 _CLASS_OF = {"N": "non-AF", "AFIB": "AF", "AFL": "AF"}
 
@@ -49,6 +49,6 @@ class Cpsc2021(WindowedDataset):
             return ("AF" if rhythm == "AFIB" else "OTHER",)
         return (_CLASS_OF.get(rhythm, ""),)
 
-    def patient(self, path: Path, comments: Comments) -> str:
+    def patient(self, path: Path, comments: Comments, table: Table) -> str:
         """Return the first number of the record's name."""
         return path.stem.split("_")[1]  # data_<patient>_<recording>

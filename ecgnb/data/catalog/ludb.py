@@ -70,7 +70,7 @@ class Ludb(WfdbDataset):
         rhythms = {statement.partition(",")[0] for statement in statements}
         return [name for name in _RHYTHMS if name.lower() in rhythms]
 
-    def patient(self, path: Path, comments: Comments) -> str:
+    def patient(self, path: Path, comments: Comments, table: Table) -> str:
         """Return the record's own name: every subject was recorded once."""
         return path.stem
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ecgnb.data.catalog.annotation_windows import WindowedDataset, main_rhythm
 from ecgnb.data.catalog.base import CATALOG, Query, unify, with_unified
-from ecgnb.data.catalog.wfdb_dataset import Comments
+from ecgnb.data.catalog.wfdb_dataset import Comments, Table
 
 #: Normal sinus rhythm, then as the database's directory lists them: atrial
 #: fibrillation, flutter and bigeminy, ventricular bigeminy, second-degree block,
@@ -77,6 +77,6 @@ class MitDb(WindowedDataset):
             labels.append("NORM")
         return unify(labels)
 
-    def patient(self, path: Path, comments: Comments) -> str:
+    def patient(self, path: Path, comments: Comments, table: Table) -> str:
         """Return the record's name, 201 for both records of that patient."""
         return "201" if path.stem == "202" else path.stem  # one person

@@ -61,7 +61,7 @@ class PtbDb(WfdbDataset):
             return unify([_UNIFIED.get(label, "")], known=bool(label))
         return (label,)
 
-    def patient(self, path: Path, comments: Comments) -> str:
+    def patient(self, path: Path, comments: Comments, table: Table) -> str:
         """Return the folder's name where it is that of a patient."""
         folder = path.parent.name
         return folder if re.fullmatch(r"patient\d+", folder) else ""
