@@ -118,12 +118,26 @@ def check_labels(run: Run) -> Iterator[Verdict]:
             f"{n_labelled} of {n_found} recordings have a label ({share:.0%})",
             "Check the coverage table of the cohort and the label file.",
         )
+        yield from _check_classes(run, run.manifest["label"], "recordings")
     elif data.name == "demo":
         yield Verdict("pass", "labels of the demo cohort")
     elif data.name != "folder" and not data.mapping_csv:
         yield Verdict("pass", f"from the files of {data.name}")
     else:
         yield _check_label_file(data, run.root)
+
+
+def _check_classes(run: Run, labels: pd.Series, records: str) -> Iterator[Verdict]:
+    """Warn of classes that none of the ``labels`` contains."""
+    present = set("|".join(labels.unique()).split("|"))
+    empty = [name for name in run.classes if name not in present]
+    if empty:
+        yield Verdict(
+            "warn",
+            f"no {records} of {first_few(empty)}: such an output learns nothing",
+            "Give the classes that occur with LABEL_ORDER, raise PREPROCESS_LIMIT, or "
+            "take another SPLIT_SEED.",
+        )
 
 
 def _check_label_file(data: DataConfig, root: Path) -> Verdict:
@@ -242,6 +256,7 @@ def check_splits(run: Run) -> Iterator[Verdict]:
         return
     try:
         n_leaks = len(find_leakage(run.records, run.splits.parts))
+        trained = run.records["label"].iloc[run.splits.train]
     except EcgnbError as error:
         yield Verdict("warn", str(error), "Run the preparation and the split again.")
         return
@@ -253,6 +268,7 @@ def check_splits(run: Run) -> Iterator[Verdict]:
         )
     else:
         yield Verdict("pass", "no patient and no identical signal in two splits")
+    yield from _check_classes(run, trained, "training recordings")
 
 
 def check_gpu(run: Run) -> Iterator[Verdict]:

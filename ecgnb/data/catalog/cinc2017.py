@@ -53,9 +53,12 @@ class Cinc2017(WfdbDataset):
 
     @classmethod
     def recognises(cls, folder: Path) -> bool:
-        """Return whether there is a reference table without a row of names."""
+        """Return whether there is a reference table without the row of names that
+        CPSC 2018 has.
+        """
         for path in folder.glob(cls.signature):
-            return bool(cls.pattern.match(path.read_text(errors="replace")))
+            first_line, *_ = path.read_text(errors="replace").split("\n")
+            return "label" not in first_line.lower()
         return False
 
     def table(self, root: Path) -> Table:

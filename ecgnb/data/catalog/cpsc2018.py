@@ -53,7 +53,8 @@ class Cpsc2018(Dataset):
         Challenge of 2017 has not.
         """
         for path in folder.glob(cls.signature):
-            return path.read_text(errors="replace").lower().startswith("recording")
+            first_line, *_ = path.read_text(errors="replace").split("\n")
+            return "label" in first_line.lower()
         return False
 
     def records(self, root: Path, query: Query) -> Iterator[Record]:

@@ -31,6 +31,10 @@ class Cpsc2021(WindowedDataset):
     Challenge 2021. Wang X, et al. PhysioNet 2021. doi:10.13026/ksya-qw89.
 
     Licence: ODC-By 1.0.
+
+    Checked against the organisers' ``score_2021.py``: rhythms are the notes of the
+    annotations, ``(AFIB`` and ``(AFL`` both begin an episode and ``(N`` ends it. Their
+    score of episodes is not reported, as windows have no end points.
     """
 
     expects = "WFDB records data_0_1 and so on with their annotations (.atr)"

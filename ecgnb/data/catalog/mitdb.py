@@ -53,6 +53,11 @@ class MitDb(WindowedDataset):
     doi:10.13026/C2F305.
 
     Licence: ODC-By 1.0.
+
+    Checked against the database's directory and the codes of annotations
+    (physionet.org/physiobank/database/html/mitdbdir, physiobank/annotations.shtml; no
+    official evaluation of rhythms exists): names of rhythms, symbols of beats, records
+    201 and 202 of one person.
     """
 
     expects = "WFDB records 100 to 234 with their annotations (.atr)"

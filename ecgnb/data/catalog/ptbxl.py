@@ -110,6 +110,7 @@ class PtbXl(Dataset):
                 continue
             path, fs = file
             codes = _parse_codes(scp_codes, row, database)
+            query.not_understood.update(codes.keys() - _STATEMENTS.keys())
             fold_number = None
             if not is_missing(fold):
                 fold_number = _whole_number(fold, "strat_fold", row, database)
@@ -161,7 +162,7 @@ def _parse_codes(text: str, row: int, database: Path) -> dict[str, float]:
     try:
         # pandas writes a missing likelihood as nan, which is no Python literal
         codes = dict(ast.literal_eval(_NAN.sub("0", text)))
-        return {str(name): float(value or 0) for name, value in codes.items()}
+        return {str(name).upper(): float(value or 0) for name, value in codes.items()}
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise LabelError(
             f"{database} has scp_codes {text[:60]!r} in row {row} that cannot be read. "

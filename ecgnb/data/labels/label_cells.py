@@ -183,8 +183,8 @@ def _spellings(
         for part in parts or ():
             uses[part] += counts[cell]
     by_key = {label_key(name): name for name in reversed(classes)}
-    for part in sorted(uses, key=lambda part: (-uses[part], part)):
-        by_key.setdefault(label_key(part), part)
+    for part in sorted(uses, key=lambda part: -uses[part]):  # of equal ones the first
+        by_key.setdefault(label_key(part), without_decimals(part))
     return {part: part if part in classes else by_key[label_key(part)] for part in uses}
 
 

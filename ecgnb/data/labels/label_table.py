@@ -60,7 +60,7 @@ class LabelTable:
             raise self._error("has a row of names in several lines", "Write it in one")
         self.cells = rows.set_axis(range(len(self.names)), axis=1).fillna("")
         numbers = [index + 1 for index, line in enumerate(lines) if line.strip()]
-        numbers = numbers[-len(rows) :]  # the rows are the last lines with text
+        numbers = numbers[len(numbers) - len(rows) :]  # the last lines with text
         if len(rows) == sum(number > first + 1 for number in numbers):
             self.cells.index = pd.Index(numbers)
 
