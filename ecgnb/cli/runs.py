@@ -17,8 +17,9 @@ from ecgnb.cli.base import (
 )
 from ecgnb.core.errors import ConfigError
 from ecgnb.run.config import RunConfig
+from ecgnb.run.project import project_root
 from ecgnb.run.run import Run
-from ecgnb.run.session import find_run, list_runs, log_to, open_run, project_root
+from ecgnb.run.session import find_run, list_runs, log_to, open_run
 
 #: Columns of the history that `ecgnb train` prints.
 _HISTORY = ["epoch", "train_loss", "valid_loss", "macro_f1", "macro_auroc", "seconds"]

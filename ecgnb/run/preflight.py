@@ -40,6 +40,7 @@ from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.opening import open_bundle
 from ecgnb.models import build_model
 from ecgnb.objectives import check_options
+from ecgnb.run.project import clone_of, input_path, open_notebook, package_root
 from ecgnb.run.run import Run
 from ecgnb.training.callbacks import build_callbacks
 from ecgnb.training.freezing import freeze
@@ -47,7 +48,7 @@ from ecgnb.transforms.pipeline import build_pipeline
 
 
 def preflight(run: Run) -> pd.DataFrame:
-    """Check data, labels, model, store, splits, GPU, disk, versions and extras.
+    """Check code, data, labels, model, store, splits, GPU, disk, versions and extras.
 
     Returns:
         One row per finding: ``check, status (pass | warn | fail), finding,
@@ -57,6 +58,7 @@ def preflight(run: Run) -> pd.DataFrame:
         EcgnbError: a check failed; the message lists the failures and what to do.
     """
     checks: dict[str, Callable[[Run], Iterable[Verdict]]] = {
+        "code": check_code,
         "data": check_data,
         "labels": check_labels,
         "model": check_model,
@@ -78,6 +80,23 @@ def preflight(run: Run) -> pd.DataFrame:
             "The preflight found what would stop this run:\n" + "\n".join(failures)
         )
     return pd.DataFrame(rows, columns=["check", "status", "finding", "what_to_do"])
+
+
+def check_code(run: Run) -> Iterator[Verdict]:
+    """Check that the package that runs and the notebook are of one clone."""
+    package = package_root()
+    notebook = open_notebook() or Path.cwd()  # Jupyter starts a kernel beside it
+    clone = clone_of(notebook.resolve())
+    if clone is None or clone == package:
+        yield Verdict("pass", f"the package in {package}; results in {run.root}")
+        return
+    yield Verdict(
+        "warn",
+        f"The notebook is of the clone {clone}, but the package that runs is the one "
+        f"in {package}: another version of the code may run than you read.",
+        f"Start Jupyter or `ecgnb` with the Python of {clone}, or install that clone: "
+        "pip install --editable FOLDER.",
+    )
 
 
 def check_data(run: Run) -> Iterator[Verdict]:
@@ -162,7 +181,7 @@ def check_model(run: Run) -> Iterator[Verdict]:
         build_callbacks(training.callbacks)
         steps = _build_transforms(run)
         if model.start_from:
-            yield from _check_start(run, open_bundle(model.start_from))
+            yield from _check_start(run, open_bundle(input_path(model.start_from)))
         else:
             freeze(_build_without_memory(run), training.freeze)
     except (ConfigError, CheckpointError) as error:
@@ -305,7 +324,9 @@ def check_disk(run: Run) -> Iterator[Verdict]:
     if data.name == "demo":
         n_bytes += n_records * 12 * 5000 * 2  # its WFDB files: 10 s at 500 Hz, int16
     needed = 1.1 * n_bytes + 200e6  # bytes: checkpoints, figures, report of the run
-    free = shutil.disk_usage(run.root).free
+    # The project's folder is made by the first run.
+    existing = next(filter(Path.exists, (run.root, *run.root.parents)))
+    free = shutil.disk_usage(existing).free
     finding = f"{free / 1e9:.1f} GB free, about {needed / 1e9:.1f} GB needed"
     if free < needed:
         yield Verdict(

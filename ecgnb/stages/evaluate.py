@@ -48,6 +48,7 @@ RESULTS = (
     "predictions.csv",
     "bundle/bundle.json",
     "bundle/model.safetensors",
+    "bundle/README.md",
 )
 
 
@@ -68,8 +69,13 @@ def evaluate(run: Run) -> pd.DataFrame:
         ConfigError: the objective trains no classifier.
     """
     inputs = evaluation_inputs(run)
-    if run.is_done("evaluate", inputs):
-        return headline_table(run)
+    with run.work("evaluate", inputs) as is_needed:
+        if is_needed:
+            _evaluate_test_split(run, inputs)
+    return headline_table(run)
+
+
+def _evaluate_test_split(run: Run, inputs: dict[str, Any]) -> None:
     model, objective = load_best_model(run)
     valid = predict_split(run, model, objective, "valid")
     test = predict_split(run, model, objective, "test")
@@ -97,7 +103,6 @@ def evaluate(run: Run) -> pd.DataFrame:
     run.finish("evaluate", inputs, files=RESULTS)
     for warning in metrics["warnings"]:
         say(warning)
-    return headline_table(run)
 
 
 def evaluation_inputs(run: Run) -> dict[str, Any]:

@@ -24,15 +24,16 @@ def prepare(run: Run) -> pd.DataFrame:
     folder = run.root / "artifacts" / "stores" / f"{run.config.data.name}-{fingerprint}"
     store = prepare_store(run.manifest, config, folder)
     inputs = {"store": store.fingerprint, "content": store.content}
-    if not run.is_done("prepare", inputs):
-        run.finish(
-            "prepare",
-            inputs,
-            store=folder.relative_to(run.root).as_posix(),
-            content=store.content,
-            n_records=len(store),
-            n_rejected=len(store.rejected),
-        )
+    with run.work("prepare", inputs) as is_needed:
+        if is_needed:
+            run.finish(
+                "prepare",
+                inputs,
+                store=folder.relative_to(run.root).as_posix(),
+                content=store.content,
+                n_records=len(store),
+                n_rejected=len(store.rejected),
+            )
     return preparation_table(run)
 
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import pandas as pd
 
-from ecgnb.core.environment import describe_environment, package_version
+from ecgnb.core.environment import package_version
 from ecgnb.core.progress import say
 from ecgnb.figures import FIGURES
 from ecgnb.figures.html_report import Section
 from ecgnb.figures.html_report import write_report as write_html
 from ecgnb.figures.style import format_interval
 from ecgnb.run.run import Run
-from ecgnb.stages.environment_report import environment_table
+from ecgnb.stages.environment_report import environment_table, run_environment
 from ecgnb.stages.evaluate import evaluation_inputs, headline_table, per_class_table
 from ecgnb.stages.figure_values import draw_figure, draw_test_example
 from ecgnb.stages.prepare import preparation_table
@@ -48,21 +48,23 @@ def write_report(run: Run) -> pd.DataFrame:
     run.require("evaluate")
     run.require_current("evaluate", evaluation_inputs(run))
     classes = f"{len(run.classes)} classes"
-    write_html(
-        run.path("report.html"),
-        title=f"{run.config.data.name}: {run.config.model.label}, {classes}",
-        summary=_summary(run),
-        sections=[
-            _data_section(run),
-            _split_section(run),
-            _training_section(run),
-            _evaluation_section(run),
-            _example_section(run),
-            _parameter_section(run),
-        ],
-        footer=f"Run {run.name}, made with ecgnb {package_version('ecgnb')}.",
-    )
-    run.finish("report", {"train": run.require("train")["identity"]})
+    inputs = {"train": run.require("train")["identity"]}
+    with run.work("report", inputs, again=True):
+        write_html(
+            run.path("report.html"),
+            title=f"{run.config.data.name}: {run.config.model.label}, {classes}",
+            summary=_summary(run),
+            sections=[
+                _data_section(run),
+                _split_section(run),
+                _training_section(run),
+                _evaluation_section(run),
+                _example_section(run),
+                _parameter_section(run),
+            ],
+            footer=f"Run {run.name}, made with ecgnb {package_version('ecgnb')}.",
+        )
+        run.finish("report", inputs, files=("report.html",))
     rows = []
     for what, path in run.result_paths().items():
         # In two columns, because pandas cuts cells after 50 characters in a notebook.
@@ -190,7 +192,7 @@ def _parameter_section(run: Run) -> Section:
         del parameters["MODEL"], parameters["MODEL_OPTIONS"]
     values = map(str, parameters.values())
     table = pd.DataFrame({"parameter": list(parameters), "value": list(values)})
-    environment = environment_table(describe_environment(run.root))
+    environment = environment_table(run_environment(run))
     text = (
         "The same parameters, recordings and versions give the same numbers on the "
         "same machine."

@@ -24,8 +24,10 @@ PRELOADED = [
     "ecgnb.data.store.preparation",
     "ecgnb.explain",
     "ecgnb.figures",
+    "ecgnb.foundation",
     "ecgnb.models",
     "ecgnb.objectives",
+    "ecgnb.port",
     "ecgnb.stages.train",
     "ecgnb.training.launch",
     "ecgnb.training.loop",
@@ -108,6 +110,12 @@ class ForkedKernel:
 
     def terminate(self) -> None:
         self.process.terminate()
+
+
+def fork_kernels(patch: pytest.MonkeyPatch) -> None:
+    """Let jupyter_client start kernels that import nothing anew."""
+    launcher = "jupyter_client.provisioning.local_provisioner.launch_kernel"
+    patch.setattr(launcher, ForkedKernel)
 
 
 def _serve_kernel(

@@ -9,6 +9,7 @@ import pytest
 from ecgnb.core.errors import EcgnbError
 from ecgnb.run import preflight as checks
 from ecgnb.run import session
+from ecgnb.run.config import RunConfig
 from ecgnb.run.run import Run
 
 
@@ -26,6 +27,7 @@ def test_the_demo_passes(home: Path) -> None:
     table = checks.preflight(session.open_run(PROFILE="smoke"))
     assert list(table.columns) == ["check", "status", "finding", "what_to_do"]
     assert set(table["check"]) == {
+        "code",
         "data",
         "labels",
         "model",
@@ -37,6 +39,15 @@ def test_the_demo_passes(home: Path) -> None:
         "extras",
     }
     assert not (table["status"] == "fail").any()
+
+
+def test_a_project_that_has_no_folder_yet_is_checked(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ECGNB_HOME", str(home / "new" / "folder"))
+    run = Run(session.project_root(), RunConfig.from_parameters({}))
+    (verdict,) = checks.check_disk(run)
+    assert verdict.status == "pass" and not (home / "new").exists()
 
 
 def test_a_missing_and_an_empty_folder_fail_with_advice(home: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ecgnb.core.errors import CheckpointError, ConfigError, StageError
-from ecgnb.core.files import read_json, write_json
+from ecgnb.core.files import read_json, write_sealed
 from ecgnb.run import session
 from ecgnb.run.config import RunConfig
 
@@ -115,19 +115,63 @@ def test_a_folder_of_another_configuration_is_refused(home: Path) -> None:
     run = session.open_run(SEED=1)
     other = RunConfig.from_parameters({"SEED": 2})
     content = {"parameters": other.parameters(), "sources": other.sources()}
-    write_json(run.path("config.json"), content)
+    write_sealed(run.path("config.json"), content)
     with pytest.raises(CheckpointError, match="does not belong to run"):
         session.open_run(SEED=1)
 
 
-def test_the_root_is_found_from_the_notebooks_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_part_of_a_study_is_never_the_latest(
+    home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("ECGNB_HOME", raising=False)
-    (tmp_path / "artifacts").mkdir()
-    (tmp_path / "notebooks").mkdir()
-    monkeypatch.chdir(tmp_path / "notebooks")
-    assert session.project_root() == tmp_path
+    first = session.open_run(SEED=1)
+    first.finish("evaluate", {})
+    part = session.open_run(SEED=2, part_of="seeds")
+    part.finish("evaluate", {})
+    assert session.open_run() == session.find_run("latest") == first
+    monkeypatch.setattr(session, "_opened", None)
+    assert session.open_run() == first
+    monkeypatch.setattr(session, "_opened", None)
+    assert session.find_run("latest") == first
+    assert session.find_run(part.name) == part
+    # Opened by its parameters it is the user's own.
+    assert session.open_run(SEED=2) == part
+    monkeypatch.setattr(session, "_opened", None)
+    assert session.find_run("latest") == part
+
+
+def test_a_run_of_the_users_stays_one_when_a_study_uses_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = session.open_run(SEED=1)
+    session.open_run(SEED=1, part_of="seeds").finish("evaluate", {})
+    monkeypatch.setattr(session, "_opened", None)
+    assert session.find_run("latest") == first
+
+
+def test_the_run_evaluated_last_is_known_by_its_record_not_by_file_times(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [session.open_run(SEED=seed) for seed in (1, 2)]
+    for run, finished in zip(runs, ("2026-01-02", "2026-01-01"), strict=True):
+        run.finish("evaluate", {})
+        file = run.path("stages", "evaluate.json")
+        write_json(file, {**read_json(file), "finished": f"{finished}T00:00:00"})
+    monkeypatch.setattr(session, "_opened", None)
+    assert session.find_run("latest") == runs[0]
+
+
+def test_another_run_than_the_open_one_is_named(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ECGNB_PROGRESS", "lines")
+    first = session.open_run(SEED=1)
+    first.finish("evaluate", {})
+    second = session.open_run(SEED=2)
+    assert session.find_run("latest") == first
+    assert capsys.readouterr().out == (
+        f"Run {second.name}, which is open, is not evaluated yet: run {first.name}, "
+        "model resnet1d.\n"
+    )
 
 
 def test_the_log_goes_to_the_runs_file_only(home: Path) -> None:
