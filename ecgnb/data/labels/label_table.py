@@ -53,7 +53,9 @@ class LabelTable:
             )
         except ValueError as error:
             if not any(self.names):
-                raise self._error("has no columns", "Write a row of names") from error
+                problem = "has no column record_id: it is empty"
+                advice = "It needs the columns record_id and mapped_label"
+                raise self._error(problem, advice) from error
             problem = f"is no regular table: {str(error).strip()}"
             raise self._error(problem, "Correct that line") from error
         if len(rows.columns) != len(self.names):
@@ -102,7 +104,8 @@ class LabelTable:
     @property
     def listed_names(self) -> str:
         """The names of the columns, for messages."""
-        return first_few([name or "''" for name in self.names], 12) or "none"
+        names = [name if name.isprintable() else repr(name) for name in self.names]
+        return first_few([name[:40] or "''" for name in names], 12) or "none"
 
     def _error(self, problem: str, advice: str) -> LabelError:
         return LabelError(f"The label file {self.path} {problem}. {advice}.")

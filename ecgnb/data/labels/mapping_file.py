@@ -106,9 +106,9 @@ def _record_column(table: LabelTable, columns: LabelColumns) -> int:
         likely = [name for name in table.names if name.lower() in _RECORD_NAMES]
         example = repr(likely[0]) if likely else "..."
         raise LabelError(
-            f"The label file {table.path} has no column record_id, only "
-            f"{table.listed_names}. Name the column of the recordings with "
-            f"RECORD_COLUMN={example}."
+            f"The label file {table.path} has no column record_id; its columns are "
+            f"{table.listed_names}. It needs record_id and mapped_label; name another "
+            f"column of recordings with RECORD_COLUMN={example}."
         )
     return number
 
@@ -123,12 +123,12 @@ def _label_column(table: LabelTable, columns: LabelColumns, record: int) -> int:
             values = set(table.cells[column].str.strip().str.lower())
             if column != record and values & _YES and values <= _YES | _NO:
                 one_hot.append(name)
-        advice = "Name the column of the labels with LABEL_COLUMN."
+        advice = "name another column of labels with LABEL_COLUMN."
         if one_hot:
-            advice = f"Its columns of 0 and 1 are read with ONE_HOT_COLUMNS={one_hot}."
+            advice = f"its columns of 0 and 1 are read with ONE_HOT_COLUMNS={one_hot}."
         raise LabelError(
-            f"The label file {table.path} has no column mapped_label, only "
-            f"{table.listed_names}. {advice}"
+            f"The label file {table.path} has no column mapped_label; its columns are "
+            f"{table.listed_names}. It needs record_id and mapped_label; {advice}"
         )
     return number
 

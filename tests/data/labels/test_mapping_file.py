@@ -65,7 +65,7 @@ def test_a_column_that_is_absent_is_named_with_those_found_and_the_parameter(tmp
     text = "filename,label\n1,MI\n"
     with pytest.raises(
         LabelError,
-        match=r"no column record_id, only filename, label.*RECORD_COLUMN='filename'",
+        match=r"no column record_id; its columns are filename, label\..*RECORD_COLUMN='filename'",
     ):
         mapping_of(tmp_path, text)
     with pytest.raises(LabelError, match=r"no column mapped_label.*LABEL_COLUMN"):
@@ -167,7 +167,7 @@ def test_a_row_without_a_name_is_pointed_at(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "\n\n", "nonsense"])
 def test_a_file_that_is_no_table_is_refused(tmp_path, text):
-    with pytest.raises(LabelError, match=r"no column record_id|has no columns"):
+    with pytest.raises(LabelError, match=r"no column record_id"):
         read_mapping(written(tmp_path, text))
 
 
