@@ -6,6 +6,7 @@ import pandas as pd
 
 from ecgnb.data.store.preparation import prepare_store, store_fingerprint
 from ecgnb.run.run import Run
+from ecgnb.run.session import use_run
 
 
 def prepare(run: Run) -> pd.DataFrame:
@@ -17,6 +18,7 @@ def prepare(run: Run) -> pd.DataFrame:
     Returns:
         Counts of stored, doubtful and rejected recordings: ``what, recordings``.
     """
+    use_run(run)
     run.require("cohort")
     config = run.config.prepare
     # Of recordings and preparation, so that runs share a store.
