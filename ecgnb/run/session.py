@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecgnb.core.errors import CheckpointError, ConfigError, StageError
-from ecgnb.core.files import make_folder, read_dict, read_json, write_json
+from ecgnb.core.files import (
+    make_folder,
+    read_dict,
+    read_sealed,
+    write_json,
+    write_sealed,
+)
 from ecgnb.core.parameters import convert, plain_value
 from ecgnb.core.progress import say
 from ecgnb.core.registry import nearest
@@ -238,7 +244,7 @@ def _write_config(run: Run) -> None:
         )
     # Equal configurations may have their values from other sources.
     if written != config or written.sources() != config.sources():
-        write_json(
+        write_sealed(
             file, {"parameters": config.parameters(), "sources": config.sources()}
         )
 
@@ -332,7 +338,7 @@ def _read_run(folder: Path) -> Run:
 
 def _read_config(file: Path) -> RunConfig:
     try:
-        content = read_json(file)
+        content = read_sealed(file)
         return RunConfig.from_resolved(content["parameters"], content["sources"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise StageError(

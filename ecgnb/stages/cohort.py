@@ -40,20 +40,21 @@ def load_cohort(run: Run) -> pd.DataFrame:
         "manifest": manifest_fingerprint(manifest),
         "coverage": fingerprint(table.astype(str).to_numpy()),
     }
-    if not run.is_done("cohort", inputs):
-        write_manifest(run.path("manifest.csv"), manifest)
-        write_csv(run.path("coverage.csv"), table)
-        run.finish(
-            "cohort",
-            inputs,
-            files=("manifest.csv", "coverage.csv"),
-            classes=cohort.classes,
-            task=cohort.task,
-            folder=folder.as_posix(),
-            n_found=coverage.n_records,
-            n_labelled=coverage.n_labelled,
-            n_other=coverage.n_other,
-            n_dropped=coverage.n_dropped,
-            n_recordings=len(manifest),
-        )
+    with run.work("cohort", inputs) as is_needed:
+        if is_needed:
+            write_manifest(run.path("manifest.csv"), manifest)
+            write_csv(run.path("coverage.csv"), table)
+            run.finish(
+                "cohort",
+                inputs,
+                files=("manifest.csv", "coverage.csv"),
+                classes=cohort.classes,
+                task=cohort.task,
+                folder=folder.as_posix(),
+                n_found=coverage.n_records,
+                n_labelled=coverage.n_labelled,
+                n_other=coverage.n_other,
+                n_dropped=coverage.n_dropped,
+                n_recordings=len(manifest),
+            )
     return table

@@ -49,6 +49,7 @@ RESULTS = (
     "predictions.csv",
     "bundle/bundle.json",
     "bundle/model.safetensors",
+    "bundle/README.md",
 )
 
 
@@ -70,8 +71,13 @@ def evaluate(run: Run) -> pd.DataFrame:
     """
     use_run(run)
     inputs = evaluation_inputs(run)
-    if run.is_done("evaluate", inputs):
-        return headline_table(run)
+    with run.work("evaluate", inputs) as is_needed:
+        if is_needed:
+            _evaluate_test_split(run, inputs)
+    return headline_table(run)
+
+
+def _evaluate_test_split(run: Run, inputs: dict[str, Any]) -> None:
     model, objective = load_best_model(run)
     valid = predict_split(run, model, objective, "valid")
     test = predict_split(run, model, objective, "test")
@@ -99,7 +105,6 @@ def evaluate(run: Run) -> pd.DataFrame:
     run.finish("evaluate", inputs, files=RESULTS)
     for warning in metrics["warnings"]:
         say(warning)
-    return headline_table(run)
 
 
 def evaluation_inputs(run: Run) -> dict[str, Any]:

@@ -50,21 +50,23 @@ def write_report(run: Run) -> pd.DataFrame:
     run.require("evaluate")
     run.require_current("evaluate", evaluation_inputs(run))
     classes = f"{len(run.classes)} classes"
-    write_html(
-        run.path("report.html"),
-        title=f"{run.config.data.name}: {run.config.model.label}, {classes}",
-        summary=_summary(run),
-        sections=[
-            _data_section(run),
-            _split_section(run),
-            _training_section(run),
-            _evaluation_section(run),
-            _example_section(run),
-            _parameter_section(run),
-        ],
-        footer=f"Run {run.name}, made with ecgnb {package_version('ecgnb')}.",
-    )
-    run.finish("report", {"train": run.require("train")["identity"]})
+    inputs = {"train": run.require("train")["identity"]}
+    with run.work("report", inputs, again=True):
+        write_html(
+            run.path("report.html"),
+            title=f"{run.config.data.name}: {run.config.model.label}, {classes}",
+            summary=_summary(run),
+            sections=[
+                _data_section(run),
+                _split_section(run),
+                _training_section(run),
+                _evaluation_section(run),
+                _example_section(run),
+                _parameter_section(run),
+            ],
+            footer=f"Run {run.name}, made with ecgnb {package_version('ecgnb')}.",
+        )
+        run.finish("report", inputs, files=("report.html",))
     rows = []
     for what, path in run.result_paths().items():
         # In two columns, because pandas cuts cells after 50 characters in a notebook.
@@ -123,12 +125,13 @@ def _section(run: Run, title: str, text: str = "", tables: Any = ()) -> Section:
 
 def _data_section(run: Run) -> Section:
     rejected = run.store.rejected[["record_id", "reason", "message"]]
+    losses = run.require("prepare").get("losses", [])  # lines that `prepare` printed
     labels = "Labels: how many recordings have one, and what became of the others"
     tables = [(labels, run.coverage), ("Preparation", preparation_table(run))]
     if len(rejected):
         shown = rejected.head(REJECTED_SHOWN)
         tables.append((f"Rejected recordings ({len(shown)} of {len(rejected)})", shown))
-    return _section(run, "Data", tables=tables)
+    return _section(run, "Data", "\n\n".join(losses), tables)
 
 
 def _split_section(run: Run) -> Section:

@@ -27,23 +27,28 @@ def split(run: Run) -> pd.DataFrame:
     """
     use_run(run)
     inputs = split_inputs(run)
-    if not run.is_done("split", inputs):
-        records = run.records
-        _require_two_labels(records["label"])
-        splits = make_splits(
-            records, targets_of(run, records), run.config.split, run.classes
-        )
-        write_splits(run.path("splits.json"), splits, records, inputs["store"])
-        run.finish(
-            "split",
-            inputs,
-            files=["splits.json"],
-            fingerprint=fingerprint(splits.parts),
-            leaks=len(find_leakage(records, splits.parts)),
-        )
-        for warning in splits.report["warnings"]:
-            say(warning)
+    with run.work("split", inputs) as is_needed:
+        if is_needed:
+            _make_splits(run, inputs)
     return split_table(run)
+
+
+def _make_splits(run: Run, inputs: dict[str, Any]) -> None:
+    records = run.records
+    _require_two_labels(records["label"])
+    splits = make_splits(
+        records, targets_of(run, records), run.config.split, run.classes
+    )
+    write_splits(run.path("splits.json"), splits, records, inputs["store"])
+    run.finish(
+        "split",
+        inputs,
+        files=["splits.json"],
+        fingerprint=fingerprint(splits.parts),
+        leaks=len(find_leakage(records, splits.parts)),
+    )
+    for warning in splits.report["warnings"]:
+        say(warning)
 
 
 def _require_two_labels(labels: pd.Series) -> None:

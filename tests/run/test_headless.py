@@ -15,6 +15,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from commands import fork_kernels
 
 import ecgnb
 from ecgnb.core.errors import ConfigError, EcgnbError
@@ -510,5 +511,6 @@ class TestTheMasterNotebook:
         output: Path,
     ) -> list[nbformat.NotebookNode]:
         monkeypatch.setenv("ECGNB_HOME", str(finished.home))
+        fork_kernels(monkeypatch)
         assert run_notebook(parameters, PREDICT, output) == output
         return code_cells(output)

@@ -11,7 +11,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from ecgnb.core.errors import CheckpointError, ConfigError, StageError
-from ecgnb.core.files import read_json, write_json
+from ecgnb.core.files import read_json, read_sealed, write_sealed
 from ecgnb.run import project, session
 from ecgnb.run.config import RunConfig
 
@@ -117,7 +117,7 @@ def test_a_folder_of_another_configuration_is_refused(home: Path) -> None:
     run = session.open_run(SEED=1)
     other = RunConfig.from_parameters({"SEED": 2})
     content = {"parameters": other.parameters(), "sources": other.sources()}
-    write_json(run.path("config.json"), content)
+    write_sealed(run.path("config.json"), content)
     with pytest.raises(CheckpointError, match="does not belong to run"):
         session.open_run(SEED=1)
 
@@ -157,7 +157,7 @@ def test_the_run_evaluated_last_is_known_by_its_record_not_by_file_times(
     for run, finished in zip(runs, ("2026-01-02", "2026-01-01"), strict=True):
         run.finish("evaluate", {})
         file = run.path("stages", "evaluate.json")
-        write_json(file, {**read_json(file), "finished": f"{finished}T00:00:00"})
+        write_sealed(file, {**read_sealed(file), "finished": f"{finished}T00:00:00"})
     monkeypatch.setattr(session, "_opened", None)
     assert session.find_run("latest") == runs[0]
 
