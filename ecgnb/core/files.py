@@ -63,7 +63,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
     try:
         yield temporary
-        _flush_to_disk(temporary)
+        flush_file(temporary)
         _set_default_permissions(temporary)
         _replace(temporary, path)
         flush_folder(path.parent)
@@ -116,7 +116,8 @@ def _file_error(path: Path, error: OSError) -> FileError:
     return FileError(f"{path} cannot be written: {reason}. {advice}", error.errno)
 
 
-def _flush_to_disk(path: Path) -> None:
+def flush_file(path: Path) -> None:
+    """Write the bytes of a file to the disk itself, out of the system's memory."""
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
 

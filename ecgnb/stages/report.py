@@ -13,6 +13,7 @@ from ecgnb.figures.html_report import Section
 from ecgnb.figures.html_report import write_report as write_html
 from ecgnb.figures.style import format_interval
 from ecgnb.run.run import Run
+from ecgnb.run.session import use_run
 from ecgnb.stages.environment_report import environment_table, run_environment
 from ecgnb.stages.evaluate import evaluation_inputs, headline_table, per_class_table
 from ecgnb.stages.figure_values import draw_figure, draw_test_example
@@ -45,6 +46,7 @@ def write_report(run: Run) -> pd.DataFrame:
     Returns:
         The results as ``what, folder, file``; folders are within the project's folder.
     """
+    use_run(run)
     run.require("evaluate")
     run.require_current("evaluate", evaluation_inputs(run))
     classes = f"{len(run.classes)} classes"
@@ -123,12 +125,13 @@ def _section(run: Run, title: str, text: str = "", tables: Any = ()) -> Section:
 
 def _data_section(run: Run) -> Section:
     rejected = run.store.rejected[["record_id", "reason", "message"]]
+    losses = run.require("prepare").get("losses", [])  # lines that `prepare` printed
     labels = "Labels: how many recordings have one, and what became of the others"
     tables = [(labels, run.coverage), ("Preparation", preparation_table(run))]
     if len(rejected):
         shown = rejected.head(REJECTED_SHOWN)
         tables.append((f"Rejected recordings ({len(shown)} of {len(rejected)})", shown))
-    return _section(run, "Data", tables=tables)
+    return _section(run, "Data", "\n\n".join(losses), tables)
 
 
 def _split_section(run: Run) -> Section:

@@ -77,13 +77,18 @@ class ForkedKernel:
         arguments: command line of the kernel, such as
             ``python -m ipykernel_launcher -f connection.json``.
         env: environment variables of the kernel.
-        cwd: its working folder.
+        cwd: its working folder, if it is another one.
     """
 
     stdin = stdout = stderr = None
 
     def __init__(
-        self, arguments: list[str], *, env: dict[str, str], cwd: str, **_: object
+        self,
+        arguments: list[str],
+        *,
+        env: dict[str, str],
+        cwd: str | None = None,
+        **_: object,
     ) -> None:
         options = arguments[arguments.index("ipykernel_launcher") + 1 :]
         context = fast_processes()
@@ -119,8 +124,9 @@ def fork_kernels(patch: pytest.MonkeyPatch) -> None:
 
 
 def _serve_kernel(
-    options: list[str], variables: dict[str, str], folder: str, started: Event
+    options: list[str], variables: dict[str, str], folder: str | None, started: Event
 ) -> None:
+    import pandas as pd
     import torch
     from ipykernel.kernelapp import launch_new_instance
 
@@ -129,7 +135,9 @@ def _serve_kernel(
     started.set()
     os.environ.clear()
     os.environ.update(variables)
-    os.chdir(folder)
+    os.chdir(folder or ".")
+    # as pandas sets it when a kernel imports it
+    pd.set_option("display.max_columns", 20)
     torch.set_num_threads(1)
     launch_new_instance(options)
 

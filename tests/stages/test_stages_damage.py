@@ -373,7 +373,7 @@ def test_no_space_is_told_as_what_it_is(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "_flush_to_disk", full)
+        patch.setattr(files, "flush_file", full)
         with pytest.raises(
             FileError,
             match=r"config\.json cannot be written: No space left on device\. Make room",
@@ -402,7 +402,7 @@ def read_only(folder: Path) -> Iterator[None]:
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "_flush_to_disk", refuse)
+        patch.setattr(files, "flush_file", refuse)
         yield
 
 

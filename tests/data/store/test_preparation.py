@@ -167,7 +167,7 @@ def kill_after(
 ) -> None:
     """Kill the whole process group once so many shards are done, and a moment later."""
     while process.poll() is None and len(list(folder.glob("shard-*.json"))) < n_shards:
-        time.sleep(0.001)
+        time.sleep(0.005)
     time.sleep(delay)
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)

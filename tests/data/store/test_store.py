@@ -178,7 +178,7 @@ def test_a_flipped_bit_is_not_read(copy, name, row):
     with pytest.raises(
         StoreError, match=r"(damaged|was changed).*Run the preparation again"
     ):
-        store.read([row]), store.records  # noqa: B018
+        store.read([row]), store.records
     if row:
         assert store.read([0]).shape == (1, 12, 1000)  # another shard
 
