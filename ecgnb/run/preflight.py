@@ -41,6 +41,7 @@ from ecgnb.models import build_model
 from ecgnb.objectives import check_options
 from ecgnb.run.project import clone_of, input_path, open_notebook, package_root
 from ecgnb.run.run import Run
+from ecgnb.run.session import use_run
 from ecgnb.training.callbacks import build_callbacks
 from ecgnb.training.freezing import freeze
 from ecgnb.transforms.pipeline import build_pipeline
@@ -63,6 +64,7 @@ def preflight(run: Run) -> pd.DataFrame:
     Raises:
         EcgnbError: a check failed; the message lists the failures and what to do.
     """
+    use_run(run)
     manifest = _expected_manifest(run)
     leads = _expected_leads(run, manifest)
     checks: dict[str, Callable[[Run], Iterable[Verdict]]] = {

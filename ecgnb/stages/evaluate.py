@@ -28,6 +28,7 @@ from ecgnb.evaluation.challenge import challenge_scorer
 from ecgnb.evaluation.metrics import compute_metrics
 from ecgnb.evaluation.thresholds import choose_thresholds, decide
 from ecgnb.run.run import Run
+from ecgnb.run.session import use_run
 from ecgnb.stages.split import patient_groups
 from ecgnb.stages.train import (
     build_loader,
@@ -68,6 +69,7 @@ def evaluate(run: Run) -> pd.DataFrame:
         CheckpointError: the best checkpoint is damaged.
         ConfigError: the objective trains no classifier.
     """
+    use_run(run)
     inputs = evaluation_inputs(run)
     with run.work("evaluate", inputs) as is_needed:
         if is_needed:

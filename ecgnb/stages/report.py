@@ -13,6 +13,7 @@ from ecgnb.figures.html_report import Section
 from ecgnb.figures.html_report import write_report as write_html
 from ecgnb.figures.style import format_interval
 from ecgnb.run.run import Run
+from ecgnb.run.session import use_run
 from ecgnb.stages.environment_report import environment_table, run_environment
 from ecgnb.stages.evaluate import evaluation_inputs, headline_table, per_class_table
 from ecgnb.stages.figure_values import draw_figure, draw_test_example
@@ -45,6 +46,7 @@ def write_report(run: Run) -> pd.DataFrame:
     Returns:
         The results as ``what, folder, file``; folders are within the project's folder.
     """
+    use_run(run)
     run.require("evaluate")
     run.require_current("evaluate", evaluation_inputs(run))
     classes = f"{len(run.classes)} classes"

@@ -15,6 +15,7 @@ from ecgnb.data.labels.targets import encode
 from ecgnb.data.splits.leakage import find_leakage
 from ecgnb.data.splits.splits import make_splits, write_splits
 from ecgnb.run.run import Run
+from ecgnb.run.session import use_run
 
 
 def split(run: Run) -> pd.DataFrame:
@@ -24,6 +25,7 @@ def split(run: Run) -> pd.DataFrame:
         One row per class with its recordings in each part, then totals, patients and
         leaks.
     """
+    use_run(run)
     inputs = split_inputs(run)
     with run.work("split", inputs) as is_needed:
         if is_needed:

@@ -471,7 +471,8 @@ class TestTheMasterNotebook:
             for cell in code_cells(finished.home / "out.ipynb")
             if 'when="smoke"' in cell.source
         )
-        assert printed(cell) == "", "nothing was trained"
+        line = f"Run {finished.run_folder.name}, model resnet1d.\n"
+        assert printed(cell) == line, "nothing was trained"
 
     def test_predict_recording_on_a_recording_of_the_test_split(
         self, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
