@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +83,8 @@ def load_cohort(
     elif not classes:
         classes = classes_in(mapping)
     manifest, coverage = apply_mapping(records, mapping, classes, config.unmapped)
+    not_understood = records.attrs.get("not_understood", {})
+    coverage = dataclasses.replace(coverage, not_understood=not_understood)
     if manifest.empty:
         raise LabelError(
             f"None of the {len(records)} recordings in {folder} has a label among "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -43,6 +43,8 @@ class Coverage:
         ways: recordings by how their name was matched, one of `WAYS`.
         not_classes: labels that are no class, with their number of recordings.
         classes: recordings per class, after labelling.
+        not_understood: codes of the data set that are not understood, with their
+            number of recordings.
     """
 
     n_records: int
@@ -58,6 +60,7 @@ class Coverage:
     ways: dict[str, int]
     not_classes: dict[str, int]
     classes: dict[str, int]
+    not_understood: dict[str, int] = field(default_factory=dict)
 
     def table(self) -> pd.DataFrame:
         """Return a table with the columns ``what``, ``count`` and ``note``."""
@@ -80,6 +83,10 @@ class Coverage:
             what = f"label {name!r} is no class"
             counts[what] = count
             notes[what] = "recordings"
+        for code, count in self.not_understood.items():
+            what = f"code {code!r} is not understood"
+            counts[what] = count
+            notes[what] = "recordings; it gives no label"
         counts["rows of the mapping"] = self.n_rows
         counts["rows of other data sets"] = self.n_foreign_rows
         counts["rows of unknown recordings"] = len(unknown)
