@@ -9,6 +9,7 @@ from ecgnb.data.store.losses import TOLERANCE_S, expected_losses, lines_of
 from ecgnb.data.store.preparation import prepare_store, store_fingerprint
 from ecgnb.data.store.store import SignalStore
 from ecgnb.run.run import Run
+from ecgnb.run.session import use_run
 
 
 def prepare(run: Run) -> pd.DataFrame:
@@ -20,6 +21,7 @@ def prepare(run: Run) -> pd.DataFrame:
     Returns:
         Counts of stored, doubtful and rejected recordings: ``what, recordings``.
     """
+    use_run(run)
     run.require("cohort")
     config = run.config.prepare
     losses = lines_of(expected_losses(run.manifest, config))

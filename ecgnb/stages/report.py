@@ -13,6 +13,7 @@ from ecgnb.figures.html_report import Section
 from ecgnb.figures.html_report import write_report as write_html
 from ecgnb.figures.style import format_interval
 from ecgnb.run.run import Run
+from ecgnb.run.session import use_run
 from ecgnb.stages.environment_report import environment_table, run_environment
 from ecgnb.stages.evaluate import evaluation_inputs, headline_table, per_class_table
 from ecgnb.stages.figure_values import draw_figure, draw_test_example
@@ -45,6 +46,7 @@ def write_report(run: Run) -> pd.DataFrame:
     Returns:
         The results as ``what, folder, file``; folders are within the project's folder.
     """
+    use_run(run)
     run.require("evaluate")
     run.require_current("evaluate", evaluation_inputs(run))
     classes = f"{len(run.classes)} classes"
@@ -101,7 +103,15 @@ def _summary(run: Run) -> dict[str, Any]:
     metrics, classes = run.metrics, len(run.classes)
     headline = headline_table(run).set_index("metric").astype(float)
     facts: dict[str, Any] = {}
-    for name in ("macro_auroc", "macro_f1", "accuracy", "f_max"):
+    names = (
+        "challenge_f1",
+        "challenge_score",
+        "macro_auroc",
+        "macro_f1",
+        "accuracy",
+        "f_max",
+    )
+    for name in names:
         if name in headline.index:  # the task decides which there are
             facts[_metric_label(name)] = format_interval(*headline.loc[name])
     facts["test recordings"] = metrics["n_records"]
@@ -179,8 +189,8 @@ def _example_section(run: Run) -> Section:
     for position in predictions.drop_duplicates("correct").index:
         row = predictions.loc[position]
         caption = (
-            f"Test recording {row['record_id']}: labelled {row['label']}, predicted "
-            f"{row['prediction'] or 'none'}."
+            f"Test recording {row['record_id']}: labelled {row['label'] or 'none'}, "
+            f"predicted {row['prediction'] or 'none'}."
         )
         figures.append((caption, draw_test_example(run, position)))
     text = "The first right and the first wrong prediction of the test split."

@@ -26,7 +26,7 @@ from ecgnb.objectives import OBJECTIVES, ObjectiveContext, build_objective
 from ecgnb.objectives.base import Objective
 from ecgnb.run.project import input_path
 from ecgnb.run.run import Run
-from ecgnb.run.session import find_run, log_to
+from ecgnb.run.session import find_run, log_to, use_run
 from ecgnb.stages.split import patient_groups, split_inputs, targets_of
 from ecgnb.training.callbacks import Callback, build_callbacks
 from ecgnb.training.devices import is_first_process, make_fabric
@@ -56,6 +56,7 @@ def train(
     Returns:
         The history, one row per epoch; None when ``when`` is another profile.
     """
+    use_run(run)
     if when is not None and when != run.config.profile:
         say(f"Skipped: this cell trains PROFILE {when!r}, not {run.config.profile!r}.")
         return None
