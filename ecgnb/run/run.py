@@ -48,7 +48,7 @@ STAGES = {
     "cohort": Stage("ecgnb.load_cohort(run)", 1),
     "prepare": Stage("ecgnb.prepare(run)", 1),
     "split": Stage("ecgnb.split(run)", 1),
-    "train": Stage("ecgnb.train(run)", 1),
+    "train": Stage("ecgnb.train(run)", 2),
     "evaluate": Stage("ecgnb.evaluate(run)", 1),
     "report": Stage("ecgnb.write_report(run)", 1),
 }

@@ -17,7 +17,7 @@ from ecgnb.core.errors import CheckpointError, first_few
 from ecgnb.core.files import atomic_write
 
 #: Written into each checkpoint; a change of the layout raises it.
-FORMAT = 2
+FORMAT = 3
 
 
 def save_checkpoint(path: str | Path, contents: dict[str, Any]) -> None:
@@ -137,7 +137,7 @@ def load_best(
     """Load the weights of ``best.ckpt`` into ``model`` and ``objective``.
 
     Returns:
-        ``epoch``, ``score``, ``monitor``, ``classes``, ``task`` and ``identity`` of the
+        ``epoch``, ``score``, ``loss``, ``monitor``, ``classes``, ``task`` and ``identity`` of the
         checkpoint.
     """
     contents = read_checkpoint(path)

@@ -32,7 +32,14 @@ from ecgnb.training.config import TrainConfig
 from ecgnb.training.devices import deterministic, make_fabric, seed_dropout
 from ecgnb.training.freezing import freeze, set_frozen_to_eval
 from ecgnb.training.optimizer import learning_rate, make_optimizer, set_learning_rate
-from ecgnb.training.state import DRY_RUN_BATCHES, Files, State, Training, best_score
+from ecgnb.training.state import (
+    DRY_RUN_BATCHES,
+    Files,
+    State,
+    Training,
+    best_score,
+    monitor_of,
+)
 from ecgnb.training.validation import Predictions, validate, validation_scores
 
 #: Steps between two reads of the losses, which make a GPU wait.
@@ -47,6 +54,7 @@ class FitResult:
         history: one row per epoch, as in ``history.csv``.
         best_epoch: epoch of ``best_path``, from 1.
         best_score: its value of the monitored number.
+        monitor: name of the monitored number, ``"loss"`` where there are no scores.
         best_path: checkpoint of the best epoch.
         last_path: checkpoint of the last epoch.
         seconds: time spent training and validating, over all resumed parts.
@@ -55,6 +63,7 @@ class FitResult:
     history: pd.DataFrame
     best_epoch: int
     best_score: float
+    monitor: str
     best_path: Path
     last_path: Path
     seconds: float
@@ -264,6 +273,11 @@ def finish_epoch(training: Training) -> None:
     state.metric_sums = {}
     patience = config.early_stopping_patience
     is_stale = 0 < patience <= state.stale_epochs
+    if is_stale and state.epoch < training.epochs and training.fabric.is_global_zero:
+        say(
+            f"Stopped early: neither {training.monitor} nor the validation loss "
+            f"improved for {patience} epochs (EARLY_STOPPING_PATIENCE)."
+        )
     state.done = is_stale or state.epoch >= training.epochs
     training.save()
 
@@ -327,17 +341,15 @@ def _keep_best(training: Training, row: dict[str, Any]) -> None:
             f"{type(training.objective).__name__} returns no outputs for "
             f"{configured}: the best epoch is the one with the lowest loss."
         )
-    score = -row["valid_loss"] if monitor == "loss" else row[monitor]
-    # The first epoch is kept even when its score is undefined (NaN), so that there is
-    # always a best one.
-    if score > state.best_score or state.best_epoch == 0:
-        state.best_epoch = row["epoch"]
-        state.stale_epochs = 0
-        if math.isfinite(score):
-            state.best_score = score
+    loss = row["valid_loss"]
+    score = -loss if monitor == "loss" else row[monitor]
+    if is_first and not math.isfinite(score) and training.fabric.is_global_zero:
+        say(
+            f"{monitor} is undefined on the validation split, which lacks outcomes of "
+            "every class: the lowest validation loss decides until it is defined."
+        )
+    if state.is_new_best(row["epoch"], score, loss):
         training.save_best()
-    else:
-        state.stale_epochs += 1
 
 
 def _read_last(files: Files, expected: dict[str, Any]) -> dict[str, Any] | None:
@@ -358,6 +370,7 @@ def _result(files: Files, state: State, config: TrainConfig) -> FitResult:
         history=pd.DataFrame(state.history),
         best_epoch=state.best_epoch,
         best_score=best_score(config, state),
+        monitor=monitor_of(config, state),
         best_path=files.best,
         last_path=files.last,
         seconds=state.seconds,

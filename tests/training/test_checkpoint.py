@@ -78,7 +78,7 @@ def test_code_in_a_checkpoint_is_not_executed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    torch.save({"format": 2, "model": Evil()}, "zip.ckpt")
+    torch.save({"format": 3, "model": Evil()}, "zip.ckpt")
     Path("plain.ckpt").write_bytes(pickle.dumps(Evil()))
     for name in ("zip.ckpt", "plain.ckpt"):
         with pytest.raises(CheckpointError, match="damaged"):
@@ -90,7 +90,7 @@ def test_a_file_of_someone_else(tmp_path: Path) -> None:
     torch.save({"weights": torch.zeros(2)}, tmp_path / "a.ckpt")
     with pytest.raises(
         CheckpointError,
-        match=r"not a checkpoint of this version .*format None, expected 2",
+        match=r"not a checkpoint of this version .*format None, expected 3",
     ):
         read_checkpoint(tmp_path / "a.ckpt")
     torch.save([1, 2], tmp_path / "b.ckpt")
