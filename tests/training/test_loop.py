@@ -348,6 +348,7 @@ def test_a_score_at_its_ceiling_neither_keeps_an_early_epoch_nor_stops_the_train
     assert history["valid_loss"].is_monotonic_decreasing and len(history) == 6
     about = load_best(tmp_path / "falling" / "checkpoints" / "best.ckpt", make_model())
     assert about["epoch"] == 6 and about["loss"] == history["valid_loss"].min()
+    caplog.set_level("INFO", "ecgnb")
     # A rate so high that the loss rises after a few epochs.
     config = replace(config, epochs=30, lr=0.3, early_stopping_patience=2)
     result = fit_fake(config, tmp_path / "rising")
