@@ -31,6 +31,7 @@ from ecgnb.training.checkpoint import check_identity, read_checkpoint
 from ecgnb.training.config import TrainConfig
 from ecgnb.training.devices import deterministic, make_fabric, seed_dropout
 from ecgnb.training.freezing import freeze, set_frozen_to_eval
+from ecgnb.training.memory import call_within_memory, smaller_batches
 from ecgnb.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from ecgnb.training.state import (
     DRY_RUN_BATCHES,
@@ -111,7 +112,8 @@ def fit(
             ``layer_decay`` need groups of layers that the model does not have.
         CheckpointError: the checkpoint in ``folder`` is damaged or belongs to another
             configuration or model.
-        EcgnbError: the loss is NaN or infinite; the last good checkpoint is kept.
+        EcgnbError: the loss is NaN or infinite, or the memory ran out; the last good
+            checkpoint is kept.
     """
     config = config.for_task(task if classes else "")
     files = Files(Path(folder))
@@ -135,7 +137,10 @@ def fit(
         device: Any = train_loader.device.type
         fabric = make_fabric(replace(config, device=device))
     _check_loaders(fabric, train_loader, valid_loader, config, classes)
-    learner, optimizer = _set_up(fabric, model, objective, config)
+    learner, optimizer = call_within_memory(
+        lambda: _set_up(fabric, model, objective, config),
+        lambda: _model_message(fabric.device, model),
+    )
     training = Training(
         fabric=fabric,
         learner=learner,
@@ -155,17 +160,37 @@ def fit(
     if checkpoint:
         training.restore(checkpoint)
 
-    # The generator of the caller stays as it was; the loop seeds it for each batch.
-    with deterministic(), torch.random.fork_rng(devices=[]):
-        if training.state.step == 0:
-            objective.on_train_start(model)
-        training.notify("on_train_start")
-        while not training.state.done:
-            train_epoch(training)
-            finish_epoch(training)
-        training.notify("on_train_end")
+    call_within_memory(lambda: _run_epochs(training), lambda: _memory_message(training))
     fabric.barrier()
     return _result(files, training.state, config)
+
+
+def _model_message(device: torch.device, model: nn.Module) -> str:
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    return (
+        f"The memory of {device} did not suffice for the model of {n_parameters:,} "
+        "parameters alone. Close other programs that use this memory, or choose a "
+        "smaller model (MODEL, MODEL_OPTIONS)."
+    )
+
+
+def _memory_message(training: Training) -> str:
+    """Describe a lack of memory: where it was, what to lower, and what is kept."""
+    state, config, device = training.state, training.config, training.fabric.device
+    parameter = "BATCH_SIZE_CPU" if device.type == "cpu" else "BATCH_SIZE_GPU"
+    size = training.train_loader.batch_size
+    advice = smaller_batches(parameter, size, config.grad_accum_steps)
+    message = (
+        f"The memory of {device} did not suffice for batches of {size} records, in "
+        f"epoch {state.epoch + 1} at step {state.step + 1}. {advice}: a step is then "
+        "of as many records as before. Or close other programs that use this memory."
+    )
+    if training.files.last.is_file():
+        message += (
+            f" The last checkpoint is complete: {training.files.last}. The same call "
+            "with the same parameters goes on from it; other batches are another run."
+        )
+    return message
 
 
 def _set_up(
@@ -177,6 +202,18 @@ def _set_up(
     fused = not fabric.strategy.precision.state_dict()  # empty: no gradient scaler
     optimizer = make_optimizer(model, config, objective=objective, fused=fused)
     return fabric.setup(learner, optimizer)
+
+
+def _run_epochs(training: Training) -> None:
+    # The generator of the caller stays as it was; the loop seeds it for each batch.
+    with deterministic(), torch.random.fork_rng(devices=[]):
+        if training.state.step == 0:
+            training.objective.on_train_start(training.model)
+        training.notify("on_train_start")
+        while not training.state.done:
+            train_epoch(training)
+            finish_epoch(training)
+        training.notify("on_train_end")
 
 
 def train_epoch(training: Training) -> None:
