@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ PACKAGES = (
 
 
 def describe_environment(folder: Path) -> dict[str, Any]:
-    """Return Python, operating system, processors, memory, disk at ``folder``, GPUs and
-    package versions.
+    """Return Python, operating system, processors, memory, disk at ``folder``, GPUs,
+    package versions and the commit of the code, but no path.
     """
     return {
         "python": platform.python_version(),
@@ -39,8 +40,41 @@ def describe_environment(folder: Path) -> dict[str, Any]:
         "memory_gb": _memory_gb(),
         "disk_free_gb": round(shutil.disk_usage(folder).free / 1e9, 1),
         "gpus": describe_gpus(),
+        "commit": code_commit(Path(__file__).resolve().parents[2]),
         "packages": {name: package_version(name) for name in PACKAGES},
     }
+
+
+def code_commit(folder: Path) -> str:
+    """Return the commit of a clone, with a note where its files differ from it.
+
+    It is "unknown" without git, and for a package that is installed without a clone.
+    """
+    # Variables such as GIT_DIR, which git sets in its hooks, mean another repository.
+    variables = {
+        name: value for name, value in os.environ.items() if not name.startswith("GIT_")
+    }
+
+    def git(*arguments: str) -> str:
+        process = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            env=variables,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,  # seconds; a lock or a slow drive must not stop a run
+        )
+        return process.stdout.strip()
+
+    try:
+        top, commit = git("rev-parse", "--show-toplevel", "HEAD").split("\n")
+        # A virtual environment may be inside the repository of another project.
+        if Path(top).resolve() != folder.resolve():
+            return "unknown"
+        changes = git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return "unknown"
+    return f"{commit}, with changes" if changes else commit
 
 
 def package_version(name: str) -> str:

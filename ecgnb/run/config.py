@@ -56,6 +56,7 @@ NOT_IN_KEY = (
 #: Environment variables that are no parameters, besides ``ECGNB_TEST_*``.
 RESERVED_ENVIRONMENT = (
     "ECGNB_HOME",
+    "ECGNB_NOTEBOOK",
     "ECGNB_PROGRESS",
     "ECGNB_CINC2017",
     "ECGNB_KERAS_PYTHON",

@@ -16,10 +16,9 @@ import nbformat
 from ecgnb.core.errors import ConfigError, EcgnbError
 from ecgnb.core.parameters import convert, plain_value
 from ecgnb.run.config import RunConfig, parameter_types, refuse_unknown
+from ecgnb.run.project import HOME, NOTEBOOK, master_notebook, project_root
 from ecgnb.run.run import Run
-from ecgnb.run.session import project_root
 
-MASTER = Path("notebooks") / "master_pipeline.ipynb"
 #: Environment variable that `ecgnb.core.progress` reads.
 PROGRESS = "ECGNB_PROGRESS"
 
@@ -37,7 +36,8 @@ def run_notebook(
     Args:
         parameters: names of the notebook's parameters to values; text is converted to
             the parameter's type.
-        notebook: the notebook; the master notebook of this project by default.
+        notebook: the notebook; by default the master notebook of this project, or of
+            the clone of ecgnb that runs.
         output: path of the executed copy; ``logs/<run>.ipynb`` by default.
 
     Raises:
@@ -60,11 +60,11 @@ def run_notebook(
 
 
 def _notebook_path(notebook: str | Path | None) -> Path:
-    path = Path(notebook) if notebook else project_root() / MASTER
+    path = Path(notebook) if notebook else master_notebook()
     if not path.is_file():
         raise ConfigError(
-            f"There is no notebook {path}. Call this in the project's folder, or name "
-            "the notebook."
+            f"There is no notebook {path}. Call this in a clone of ecgnb, or name the "
+            "notebook; ECGNB_HOME decides only where results go."
         )
     return path
 
@@ -154,7 +154,7 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any]) -> None:
     logging.getLogger("papermill").setLevel(logging.ERROR)
     executed = f"The executed notebook, up to that cell, is {target}."
     try:
-        with _progress_as_lines():
+        with _kernel_environment(source):
             papermill.execute_notebook(
                 source,
                 target,
@@ -182,15 +182,24 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _progress_as_lines() -> Iterator[None]:
-    """Set the progress display to lines for kernels, unless the user chose one; a bar
-    would be printed at every refresh.
+def _kernel_environment(source: Path) -> Iterator[None]:
+    """Set the variables of the kernel: its project, its notebook, and lines of
+    progress, unless the user chose another display; a bar would be printed at every
+    refresh.
     """
-    chosen = os.environ.get(PROGRESS)
-    os.environ[PROGRESS] = chosen or "lines"
+    variables = {
+        # Absolute: the kernel starts in another folder.
+        HOME: str(project_root()),
+        NOTEBOOK: str(source.resolve()),
+        PROGRESS: os.environ.get(PROGRESS) or "lines",
+    }
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        del os.environ[PROGRESS]
-        if chosen is not None:
-            os.environ[PROGRESS] = chosen
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -14,7 +14,9 @@ from ecgnb.explain import EXPLAINERS
 from ecgnb.figures import FIGURES
 from ecgnb.models import MODELS
 from ecgnb.objectives import OBJECTIVES
+from ecgnb.run.project import open_notebook, package_root
 from ecgnb.run.run import Run
+from ecgnb.run.session import use_run
 from ecgnb.training.callbacks import CALLBACKS
 from ecgnb.transforms import TRANSFORMS
 
@@ -31,14 +33,29 @@ REGISTRIES: tuple[Any, ...] = (
 
 
 def environment_report(run: Run) -> pd.DataFrame:
-    """Describe machine and installation, and write the run's ``environment.json``.
+    """Describe machine, installation and code, and write the run's
+    ``environment.json``.
 
     Returns:
-        One row per fact: ``what, value``.
+        One row per fact: ``what, value``; ``code`` and ``project`` are the folders of
+        the package that runs and of the results.
     """
-    environment = describe_environment(run.root)
+    use_run(run)
+    environment = run_environment(run)
     write_json(run.path("environment.json"), environment)
     return environment_table(environment)
+
+
+def run_environment(run: Run) -> dict[str, Any]:
+    """Return what `describe_environment` does, and the folders of code and results."""
+    notebook = open_notebook()
+    return {
+        "run": run.name,
+        "project": str(run.root),
+        "code": str(package_root()),
+        **({"notebook": str(notebook)} if notebook else {}),
+        **describe_environment(run.root),
+    }
 
 
 def environment_table(environment: dict[str, Any]) -> pd.DataFrame:

@@ -24,10 +24,15 @@ from ecgnb.evaluation.calibration import (
     fit_temperature,
     probabilities_from_logits,
 )
-from ecgnb.evaluation.challenge import challenge_scorer
+from ecgnb.evaluation.challenge import (
+    RHYTHM_CLASSES,
+    challenge_scorer,
+    rhythm_f1_scorer,
+)
 from ecgnb.evaluation.metrics import compute_metrics
 from ecgnb.evaluation.thresholds import choose_thresholds, decide
 from ecgnb.run.run import Run
+from ecgnb.run.session import use_run
 from ecgnb.stages.split import patient_groups
 from ecgnb.stages.train import (
     build_loader,
@@ -48,6 +53,7 @@ RESULTS = (
     "predictions.csv",
     "bundle/bundle.json",
     "bundle/model.safetensors",
+    "bundle/README.md",
 )
 
 
@@ -67,9 +73,15 @@ def evaluate(run: Run) -> pd.DataFrame:
         CheckpointError: the best checkpoint is damaged.
         ConfigError: the objective trains no classifier.
     """
+    use_run(run)
     inputs = evaluation_inputs(run)
-    if run.is_done("evaluate", inputs):
-        return headline_table(run)
+    with run.work("evaluate", inputs) as is_needed:
+        if is_needed:
+            _evaluate_test_split(run, inputs)
+    return headline_table(run)
+
+
+def _evaluate_test_split(run: Run, inputs: dict[str, Any]) -> None:
     model, objective = load_best_model(run)
     valid = predict_split(run, model, objective, "valid")
     test = predict_split(run, model, objective, "test")
@@ -97,7 +109,6 @@ def evaluate(run: Run) -> pd.DataFrame:
     run.finish("evaluate", inputs, files=RESULTS)
     for warning in metrics["warnings"]:
         say(warning)
-    return headline_table(run)
 
 
 def evaluation_inputs(run: Run) -> dict[str, Any]:
@@ -188,12 +199,17 @@ def _intervals(
 def challenge_scorer_of(
     run: Run, targets: np.ndarray, decisions: np.ndarray
 ) -> Callable[[np.ndarray], dict[str, np.ndarray]] | None:
-    """Return the Challenge score of a run as a function of record counts; None where it
-    is not defined.
+    """Return the official score of a Challenge as a function of record counts; None
+    where it is not defined.
 
     It is defined for the data sets of the Challenges with all their scored classes, in
     any order.
     """
+    if run.config.data.name == "cinc2017":
+        has_all = set(RHYTHM_CLASSES) <= set(run.classes)
+        if not has_all or run.task != "multiclass":
+            return None
+        return rhythm_f1_scorer(targets, decisions, run.classes)
     year = YEARS.get(run.config.data.name)
     if year is None or run.task != "multilabel":
         return None

@@ -6,14 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from ecgnb.core.environment import describe_environment, package_version
+from ecgnb.core.environment import package_version
 from ecgnb.core.progress import say
 from ecgnb.figures import FIGURES
 from ecgnb.figures.html_report import Section
 from ecgnb.figures.html_report import write_report as write_html
 from ecgnb.figures.style import format_interval
 from ecgnb.run.run import Run
-from ecgnb.stages.environment_report import environment_table
+from ecgnb.run.session import use_run
+from ecgnb.stages.environment_report import environment_table, run_environment
 from ecgnb.stages.evaluate import evaluation_inputs, headline_table, per_class_table
 from ecgnb.stages.figure_values import draw_figure, draw_test_example
 from ecgnb.stages.prepare import preparation_table
@@ -45,24 +46,27 @@ def write_report(run: Run) -> pd.DataFrame:
     Returns:
         The results as ``what, folder, file``; folders are within the project's folder.
     """
+    use_run(run)
     run.require("evaluate")
     run.require_current("evaluate", evaluation_inputs(run))
     classes = f"{len(run.classes)} classes"
-    write_html(
-        run.path("report.html"),
-        title=f"{run.config.data.name}: {run.config.model.label}, {classes}",
-        summary=_summary(run),
-        sections=[
-            _data_section(run),
-            _split_section(run),
-            _training_section(run),
-            _evaluation_section(run),
-            _example_section(run),
-            _parameter_section(run),
-        ],
-        footer=f"Run {run.name}, made with ecgnb {package_version('ecgnb')}.",
-    )
-    run.finish("report", {"train": run.require("train")["identity"]})
+    inputs = {"train": run.require("train")["identity"]}
+    with run.work("report", inputs, again=True):
+        write_html(
+            run.path("report.html"),
+            title=f"{run.config.data.name}: {run.config.model.label}, {classes}",
+            summary=_summary(run),
+            sections=[
+                _data_section(run),
+                _split_section(run),
+                _training_section(run),
+                _evaluation_section(run),
+                _example_section(run),
+                _parameter_section(run),
+            ],
+            footer=f"Run {run.name}, made with ecgnb {package_version('ecgnb')}.",
+        )
+        run.finish("report", inputs, files=("report.html",))
     rows = []
     for what, path in run.result_paths().items():
         # In two columns, because pandas cuts cells after 50 characters in a notebook.
@@ -99,7 +103,15 @@ def _summary(run: Run) -> dict[str, Any]:
     metrics, classes = run.metrics, len(run.classes)
     headline = headline_table(run).set_index("metric").astype(float)
     facts: dict[str, Any] = {}
-    for name in ("macro_auroc", "macro_f1", "accuracy", "f_max"):
+    names = (
+        "challenge_f1",
+        "challenge_score",
+        "macro_auroc",
+        "macro_f1",
+        "accuracy",
+        "f_max",
+    )
+    for name in names:
         if name in headline.index:  # the task decides which there are
             facts[_metric_label(name)] = format_interval(*headline.loc[name])
     facts["test recordings"] = metrics["n_records"]
@@ -121,12 +133,13 @@ def _section(run: Run, title: str, text: str = "", tables: Any = ()) -> Section:
 
 def _data_section(run: Run) -> Section:
     rejected = run.store.rejected[["record_id", "reason", "message"]]
+    losses = run.require("prepare").get("losses", [])  # lines that `prepare` printed
     labels = "Labels: how many recordings have one, and what became of the others"
     tables = [(labels, run.coverage), ("Preparation", preparation_table(run))]
     if len(rejected):
         shown = rejected.head(REJECTED_SHOWN)
         tables.append((f"Rejected recordings ({len(shown)} of {len(rejected)})", shown))
-    return _section(run, "Data", tables=tables)
+    return _section(run, "Data", "\n\n".join(losses), tables)
 
 
 def _split_section(run: Run) -> Section:
@@ -179,8 +192,8 @@ def _example_section(run: Run) -> Section:
     for position in predictions.drop_duplicates("correct").index:
         row = predictions.loc[position]
         caption = (
-            f"Test recording {row['record_id']}: labelled {row['label']}, predicted "
-            f"{row['prediction'] or 'none'}."
+            f"Test recording {row['record_id']}: labelled {row['label'] or 'none'}, "
+            f"predicted {row['prediction'] or 'none'}."
         )
         figures.append((caption, draw_test_example(run, position)))
     text = "The first right and the first wrong prediction of the test split."
@@ -193,7 +206,7 @@ def _parameter_section(run: Run) -> Section:
         del parameters["MODEL"], parameters["MODEL_OPTIONS"]
     values = map(str, parameters.values())
     table = pd.DataFrame({"parameter": list(parameters), "value": list(values)})
-    environment = environment_table(describe_environment(run.root))
+    environment = environment_table(run_environment(run))
     text = (
         "The same parameters, recordings and versions give the same numbers on the "
         "same machine."

@@ -13,6 +13,7 @@ from ecgnb.core.progress import say
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.opening import open_bundle
 from ecgnb.models.base import options_of
+from ecgnb.run.project import input_path, project_path
 from ecgnb.run.run import Run
 from ecgnb.run.session import open_run
 from ecgnb.stages.cohort import load_cohort
@@ -38,7 +39,8 @@ def compare_starts(
     A probe trains a linear classifier on embeddings of a frozen encoder; its baseline
     is the same encoder with random weights. Fine-tuning trains all of it, earlier
     layers more slowly; its baseline is the same architecture trained from scratch. Each
-    way is a run, which is not repeated when it is done.
+    way is a run, which is not repeated when it is done, and which does not become the
+    latest one.
 
     Args:
         start_from: a foundation model's checkpoint, or the folder of a bundle.
@@ -51,6 +53,7 @@ def compare_starts(
         One row per way: ``start, macro_auroc, low, high, macro_f1, records_per_s, run``
         on the test split, the interval over patients.
     """
+    start_from = input_path(start_from)
     bundle = open_bundle(start_from)
     common = {**preparation_of(bundle), **(parameters or {}), **more}
     architecture = _architecture(bundle)
@@ -58,8 +61,10 @@ def compare_starts(
     rows = []
     for start, (is_pretrained, changes) in WAYS.items():
         say(f"{start}:")
-        model = {"START_FROM": str(start_from)} if is_pretrained else architecture
-        run = open_run({**common, **model, **changes})
+        model = {"START_FROM": project_path(start_from)}
+        if not is_pretrained:
+            model = architecture
+        run = open_run({**common, **model, **changes}, part_of="compare_starts")
         for stage in (load_cohort, prepare, split, train, evaluate):
             stage(run)
         rows.append({"start": start, **_results(run)})

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 import ecgnb
@@ -11,6 +13,8 @@ def test_the_report_names_what_a_result_depends_on(finished_run, tmp_path) -> No
     run = finished_run
     table = ecgnb.environment_report(run).set_index("what")["value"]
     assert table["torch"] == torch.__version__
+    assert (table["run"], table["project"]) == (run.name, str(run.root))
+    assert table["code"] == str(Path(ecgnb.__file__).resolve().parents[1])
     assert read_json(run.path("environment.json"))["packages"][
         "numpy"
     ] == package_version("numpy")

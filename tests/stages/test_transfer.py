@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import ecgnb
-from ecgnb.core.errors import ConfigError
+from ecgnb.core.errors import ConfigError, StageError
 from ecgnb.deploy.bundle_folder import load_bundle
 from ecgnb.figures.plots import plot_starts
 from ecgnb.foundation.ecg_fm_checkpoint import load_ecg_fm
@@ -37,7 +37,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.slow
 def test_four_ways_to_begin_side_by_side(home: Path) -> None:
     checkpoint = small_stand_in(home / "stand_in.pt")
+    own = ecgnb.open_run(SEED=7)
     table = compare_starts(str(checkpoint), QUICK)
+    assert ecgnb.open_run() == own, "a comparison does not become the latest run"
+    with pytest.raises(StageError, match=r"No run .* has done stage 'evaluate' yet"):
+        ecgnb.find_run("latest")
+    start_from = ecgnb.find_run(table["run"][0]).config.model.start_from
+    assert start_from == "stand_in.pt", "names do not depend on the project's path"
     assert table["start"].tolist() == list(WAYS) and table["run"].nunique() == 4
     assert (
         (table["low"] <= table["macro_auroc"]) & (table["macro_auroc"] <= table["high"])
