@@ -176,12 +176,13 @@ class SplitConfig:
     Attributes:
         split: "stratified" by label; "official" folds of the data set; "kfold"
             cross-validation.
-        valid_fraction: part of the records for validation, with "stratified".
+        valid_fraction: part of the records for validation, with "stratified"; with
+            "kfold", part of the records outside the test fold.
         test_fraction: part of the records for the test, with "stratified".
         n_folds: number of folds, with "kfold".
         test_fold: fold that is the test; -1 is the last. With "kfold" folds count from
-            0 and the next one validates; with "official" this is the data set's own
-            number and the fold before it validates.
+            0; with "official" this is the data set's own number and the fold before it
+            validates.
         split_seed: decides which of the possible divisions it is.
     """
 
@@ -205,8 +206,8 @@ class SplitConfig:
             )
         if self.n_folds < 3:
             raise ConfigError(
-                f"N_FOLDS is {self.n_folds}; three are needed: to train, to validate "
-                "and to test."
+                f"N_FOLDS is {self.n_folds}; give at least 3, so that most of the "
+                "records train."
             )
         if self.split == "kfold" and not -1 <= self.test_fold < self.n_folds:
             raise ConfigError(

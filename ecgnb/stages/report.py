@@ -153,11 +153,14 @@ def _split_section(run: Run) -> Section:
 
 
 def _training_section(run: Run) -> Section:
-    best_epoch = run.require("train")["best_epoch"]
-    monitor = run.config.training.for_task(run.task).monitor
+    trained = run.require("train")
+    best_epoch = trained["best_epoch"]
+    goal = f"best {_metric_label(trained['monitor'])}, of equal ones the lowest loss,"
+    if trained["monitor"] == "loss":
+        goal = "lowest loss"
     text = (
         f"{run.config.model.label}, trained on {len(run.splits.train)} recordings; "
-        f"the weights of epoch {best_epoch} were kept (best {_metric_label(monitor)} "
+        f"the weights of epoch {best_epoch} were kept ({goal} "
         "on validation)."
     )
     return _section(run, "Training", text)
