@@ -79,6 +79,39 @@ def apply_temperature(logits: Any, temperature: float) -> np.ndarray:
     return check_scores(logits, "logits") / temperature
 
 
+def calibrated_probabilities(
+    logits: Any, task: str, temperature: float = 1.0, logit_offset: Any = ()
+) -> np.ndarray:
+    """Return the probabilities of logits after offset and temperature, as evaluation
+    and prediction use them.
+
+    Args:
+        logits: ``[n, n_classes]``.
+        task: ``"multiclass"`` or ``"multilabel"``.
+        temperature: what the logits are divided by.
+        logit_offset: ``[n_classes]``, added before (see `ecgnb.evaluation.prior`);
+            empty adds nothing.
+
+    Returns:
+        float64 ``[n, n_classes]``.
+
+    Raises:
+        ConfigError: the temperature is not positive, or the offset is not one finite
+            number for each class.
+        EcgnbError: the logits are not finite or not ``[n, n_classes]``.
+    """
+    scores = check_scores(logits, "logits")
+    if np.size(logit_offset):
+        offset = np.asarray(logit_offset, dtype=np.float64)
+        if offset.shape != scores.shape[1:] or not np.isfinite(offset).all():
+            raise ConfigError(
+                f"The offset of the logits is {offset.tolist()}; give one finite "
+                f"number for each of the {scores.shape[1]} classes."
+            )
+        scores = scores + offset
+    return probabilities_from_logits(apply_temperature(scores, temperature), task)
+
+
 def fit_temperature(logits: Any, targets: Any, task: str) -> float:
     """Fit the temperature that makes validation records most likely (Guo et al. 2017).
 
