@@ -1,8 +1,8 @@
 """Save a `Bundle` as a folder and load it.
 
 ``bundle.json`` has the architecture, the preparation, the transforms, the classes,
-thresholds, temperature, offset, metrics and provenance; ``model.safetensors`` the weights,
-``README.md`` the model card. Nothing in it is ever executed.
+thresholds, offset, temperature, metrics and provenance; ``model.safetensors`` the
+weights, ``README.md`` the model card. Nothing in it is ever executed.
 """
 
 from __future__ import annotations

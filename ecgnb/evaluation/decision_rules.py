@@ -60,7 +60,8 @@ def fit_rule(
         targets: int ``[n]`` or 0/1 ``[n, n_classes]``.
         task: ``"multiclass"`` or ``"multilabel"``.
         criterion: what the decisions are optimised for, one of
-            `ecgnb.evaluation.thresholds.CRITERIA`, or `PLAIN` for thresholds of 0.5 and no correction of the prior.
+            `ecgnb.evaluation.thresholds.CRITERIA`, or `PLAIN` for thresholds of 0.5 and
+            no correction of the prior.
         prior: of the training records, from `ecgnb.evaluation.prior.log_prior`.
         n_balanced: how often the training balanced the classes; 0 corrects nothing.
     """

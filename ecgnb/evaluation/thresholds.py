@@ -229,9 +229,8 @@ def _best_exact_match(
                 cut = cuts.best(total)
                 limits[number] = cuts.thresholds[cut]
                 n_matches, improved = total[cut], True
-                right[:, number] = (scores[:, number] >= limits[number]) == truth[
-                    :, number
-                ]
+                called = scores[:, number] >= limits[number]
+                right[:, number] = called == truth[:, number]
     return limits
 
 

@@ -149,6 +149,14 @@ def per_class_table(run: Run) -> pd.DataFrame:
     return pd.DataFrame(run.metrics["per_class"])
 
 
+def decision_table(run: Run) -> pd.DataFrame:
+    """Return what the decisions of each criterion give on validation and test: one row
+    per criterion and split, those in use marked.
+    """
+    table = pd.DataFrame(run.metrics["decisions"])
+    return table.rename(columns={"strength": "part of the log prior"})
+
+
 def load_best_model(run: Run) -> tuple[Any, Any]:
     """Return the run's model, in evaluation mode, and its objective, with the weights
     of the best epoch.
