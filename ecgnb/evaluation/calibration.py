@@ -204,10 +204,23 @@ def classwise_calibration_error(inputs: Inputs, n_bins: int = N_BINS) -> np.ndar
     """Return the expected calibration error of each class against the rest, float64
     ``[n_classes]``.
     """
-    differences = _bin_differences(inputs.probabilities, inputs.truth, n_bins)
     once = np.ones((len(inputs.truth), 1))  # each record counts once
-    sums = np.abs(differences @ once).reshape(-1, n_bins)
-    return sums.sum(axis=1) / len(inputs.truth)
+    return classwise_calibration_errors(inputs, n_bins)(once)[:, 0]
+
+
+def classwise_calibration_errors(
+    inputs: Inputs, n_bins: int = N_BINS
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the expected calibration error of each class as a function of record
+    counts: ``[n, n_resamples]`` gives ``[n_classes, n_resamples]``.
+    """
+    differences = _bin_differences(inputs.probabilities, inputs.truth, n_bins)
+
+    def errors(counts: np.ndarray) -> np.ndarray:
+        sums = np.abs(differences @ counts).reshape(-1, n_bins, counts.shape[1])
+        return sums.sum(axis=1) / counts.sum(axis=0)
+
+    return errors
 
 
 def calibration_error(

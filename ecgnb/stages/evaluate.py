@@ -16,7 +16,12 @@ from ecgnb.data.catalog.cinc2020 import NORMAL_CLASS, challenge_weights
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.bundle_folder import save_bundle
 from ecgnb.deploy.windows import called_classes
-from ecgnb.evaluation.bootstrap import bootstrap, bootstrap_per_class, bootstrap_score
+from ecgnb.evaluation.bootstrap import (
+    bootstrap,
+    bootstrap_per_class,
+    bootstrap_score,
+    widen_collapsed,
+)
 from ecgnb.evaluation.calibration import (
     brier_score,
     expected_calibration_error,
@@ -213,7 +218,7 @@ def _intervals(
     probabilities: np.ndarray,
     thresholds: list[float] | None,
 ) -> dict[str, Any]:
-    """Return bootstrap intervals of the headline numbers and of each class."""
+    """Return intervals of the headline numbers and of each class."""
     config = run.config.evaluation
     inputs = (targets, probabilities, run.classes, run.task, thresholds)
     options: dict[str, Any] = {
@@ -225,7 +230,9 @@ def _intervals(
     decisions = decide(probabilities, run.task, thresholds)
     score = challenge_scorer_of(run, targets, decisions)
     if score is not None:
-        headline.append(bootstrap_score(score, len(decisions), **options))
+        table = bootstrap_score(score, len(decisions), **options)
+        n_patients = len(np.unique(options["groups"]))
+        headline.append(widen_collapsed(table, n_patients, config.confidence))
     per_class = bootstrap_per_class(*inputs, **options)
     return {
         "intervals": pd.concat(headline).to_dict(orient="records"),
