@@ -18,6 +18,7 @@ from ecgnb.core.files import (
     write_sealed,
 )
 from ecgnb.core.progress import say
+from ecgnb.core.transient import refuse_transient
 from ecgnb.run.config import RunConfig, parameters_from_namespace
 from ecgnb.run.project import input_path, mark_root, project_root, writing_to
 from ecgnb.run.run import STAGES, Run
@@ -223,6 +224,7 @@ def _read_config(file: Path) -> RunConfig:
         content = read_sealed(file)
         return RunConfig.from_resolved(content["parameters"], content["sources"])
     except (OSError, ValueError, TypeError, KeyError) as error:
+        refuse_transient(error, file)
         raise StageError(
             f"{file} cannot be read ({error}). Open the run again with its parameters."
         ) from error

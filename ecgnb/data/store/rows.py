@@ -9,14 +9,15 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ecgnb.core import files
-from ecgnb.core.errors import EcgnbError, StoreError
+from ecgnb.core.errors import EcgnbError, ReadError, StoreError, TryAgainError
+from ecgnb.core.transient import drive_is_gone, refuse_transient
 from ecgnb.data.config import PrepareConfig
 from ecgnb.data.loading.sampler import epoch_order
 from ecgnb.data.manifest import COLUMNS, as_manifest
@@ -147,11 +148,26 @@ def _leads_of_first_file(manifest: pd.DataFrame) -> tuple[str, ...]:
             )
             return _normalised(recording.leads)
         except (EcgnbError, OSError, ValueError) as error:
+            refuse_to_conclude(error, row.path)  # the leads are those of the first
             message = str(error)
     raise StoreError(
         f"None of the first {LEAD_PROBES} recordings can be read to learn its leads "
         f"({message}). Set LEADS."
     )
+
+
+def refuse_to_conclude(error: Exception, path: str) -> None:
+    """Raise a `TryAgainError` where a recording may be a good one: the disk or the
+    memory failed, or all files of its folder are gone since the manifest was made.
+    """
+    refuse_transient(error, path)
+    is_missing = isinstance(error, ReadError) and error.reason == "missing_file"
+    if is_missing and drive_is_gone(path):
+        raise TryAgainError(
+            f"{path} cannot be read: its folder is missing or empty. Connect the drive "
+            "again and run the same again; if the recordings were deleted, load the "
+            "cohort again."
+        ) from error
 
 
 def store_fingerprint(manifest: pd.DataFrame, config: PrepareConfig) -> str:
@@ -194,7 +210,7 @@ def _file_states(
         entries = [entry for entry in same_stem if entry.name == name]
     states: list[FileState] = []
     for entry in entries:
-        with contextlib.suppress(OSError):  # deleted in the meantime
+        with _unless_transient(entry.path):  # deleted in the meantime
             status = entry.stat()
             states.append([entry.name, status.st_size, status.st_mtime_ns])
     return states
@@ -203,7 +219,7 @@ def _file_states(
 def _files_by_stem(folder: str) -> FilesByStem:
     """Return the files of a folder by stem; empty when it cannot be read."""
     by_stem: FilesByStem = {}
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+    with _unless_transient(folder), os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             by_stem.setdefault(_stem(entry.name), []).append(entry)
     return by_stem
@@ -212,11 +228,22 @@ def _files_by_stem(folder: str) -> FilesByStem:
 def _stems_in(header: str) -> set[str]:
     """Return the stems of the first words of a WFDB header: signal files, segments."""
     stems = set()
-    with contextlib.suppress(OSError), open(header, encoding="latin-1") as file:
+    with _unless_transient(header), open(header, encoding="latin-1") as file:
         for line in file.read().splitlines():
             if line.strip() and not line.startswith("#"):
                 stems.add(_stem(line.split(None, 1)[0]))
     return stems
+
+
+@contextlib.contextmanager
+def _unless_transient(path: str) -> Iterator[None]:
+    """Ignore that a file cannot be read, unless it may be readable a moment later: the
+    fingerprint must not depend on the moment.
+    """
+    try:
+        yield
+    except OSError as error:
+        refuse_transient(error, path)
 
 
 def _stem(name: str) -> str:
