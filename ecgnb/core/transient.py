@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from ecgnb.core.errors import TryAgainError
+from ecgnb.core.errors import ReadError, TryAgainError
 
 T = TypeVar("T")
 
@@ -79,6 +79,20 @@ def retried(read: Callable[[], T], path: str | Path) -> T:
                 refuse_transient(error, path)
         time.sleep(WAIT_S * 2**attempt)
     raise AssertionError("not reached")
+
+
+def refuse_to_conclude(error: Exception, path: str) -> None:
+    """Raise a `TryAgainError` where a recording may be a good one: the disk or the
+    memory failed, or all files of its folder are gone since it was listed.
+    """
+    refuse_transient(error, path)
+    is_missing = isinstance(error, ReadError) and error.reason == "missing_file"
+    if is_missing and drive_is_gone(path):
+        raise TryAgainError(
+            f"{path} cannot be read: its folder is missing or empty. Connect the drive "
+            "again and run the same again; if the recordings were deleted, load the "
+            "cohort again."
+        ) from error
 
 
 def drive_is_gone(path: str | Path) -> bool:

@@ -11,6 +11,7 @@ from ecgnb.data.labels import assign as cohorts
 from ecgnb.data.manifest import manifest_fingerprint, write_manifest
 from ecgnb.data.store.rows import limit_records
 from ecgnb.run.run import Run
+from ecgnb.run.session import use_run
 
 #: Seed of the sample for PREPROCESS_LIMIT: fixed, so that runs with different training
 #: seeds use the same recordings.
@@ -26,6 +27,7 @@ def load_cohort(run: Run) -> pd.DataFrame:
     Returns:
         The coverage report: counts of recordings, and how their labels were assigned.
     """
+    use_run(run)
     config = run.config.data
     folder = cohorts.cohort_folder(config, run.root)
     cohort = cohorts.load_cohort(config, run.root, folder, run.config.prepare.target_fs)

@@ -13,6 +13,7 @@ from ecgnb.figures.html_report import Section
 from ecgnb.figures.html_report import write_report as write_html
 from ecgnb.figures.style import format_interval
 from ecgnb.run.run import Run
+from ecgnb.run.session import use_run
 from ecgnb.stages.environment_report import environment_table, run_environment
 from ecgnb.stages.evaluate import evaluation_inputs, headline_table, per_class_table
 from ecgnb.stages.figure_values import draw_figure, draw_test_example
@@ -45,6 +46,7 @@ def write_report(run: Run) -> pd.DataFrame:
     Returns:
         The results as ``what, folder, file``; folders are within the project's folder.
     """
+    use_run(run)
     run.require("evaluate")
     run.require_current("evaluate", evaluation_inputs(run))
     classes = f"{len(run.classes)} classes"
@@ -101,7 +103,15 @@ def _summary(run: Run) -> dict[str, Any]:
     metrics, classes = run.metrics, len(run.classes)
     headline = headline_table(run).set_index("metric").astype(float)
     facts: dict[str, Any] = {}
-    for name in ("macro_auroc", "macro_f1", "accuracy", "f_max"):
+    names = (
+        "challenge_f1",
+        "challenge_score",
+        "macro_auroc",
+        "macro_f1",
+        "accuracy",
+        "f_max",
+    )
+    for name in names:
         if name in headline.index:  # the task decides which there are
             facts[_metric_label(name)] = format_interval(*headline.loc[name])
     facts["test recordings"] = metrics["n_records"]
@@ -123,12 +133,13 @@ def _section(run: Run, title: str, text: str = "", tables: Any = ()) -> Section:
 
 def _data_section(run: Run) -> Section:
     rejected = run.store.rejected[["record_id", "reason", "message"]]
+    losses = run.require("prepare").get("losses", [])  # lines that `prepare` printed
     labels = "Labels: how many recordings have one, and what became of the others"
     tables = [(labels, run.coverage), ("Preparation", preparation_table(run))]
     if len(rejected):
         shown = rejected.head(REJECTED_SHOWN)
         tables.append((f"Rejected recordings ({len(shown)} of {len(rejected)})", shown))
-    return _section(run, "Data", tables=tables)
+    return _section(run, "Data", "\n\n".join(losses), tables)
 
 
 def _split_section(run: Run) -> Section:
@@ -142,11 +153,14 @@ def _split_section(run: Run) -> Section:
 
 
 def _training_section(run: Run) -> Section:
-    best_epoch = run.require("train")["best_epoch"]
-    monitor = run.config.training.for_task(run.task).monitor
+    trained = run.require("train")
+    best_epoch = trained["best_epoch"]
+    goal = f"best {_metric_label(trained['monitor'])}, of equal ones the lowest loss,"
+    if trained["monitor"] == "loss":
+        goal = "lowest loss"
     text = (
         f"{run.config.model.label}, trained on {len(run.splits.train)} recordings; "
-        f"the weights of epoch {best_epoch} were kept (best {_metric_label(monitor)} "
+        f"the weights of epoch {best_epoch} were kept ({goal} "
         "on validation)."
     )
     return _section(run, "Training", text)
@@ -178,8 +192,8 @@ def _example_section(run: Run) -> Section:
     for position in predictions.drop_duplicates("correct").index:
         row = predictions.loc[position]
         caption = (
-            f"Test recording {row['record_id']}: labelled {row['label']}, predicted "
-            f"{row['prediction'] or 'none'}."
+            f"Test recording {row['record_id']}: labelled {row['label'] or 'none'}, "
+            f"predicted {row['prediction'] or 'none'}."
         )
         figures.append((caption, draw_test_example(run, position)))
     text = "The first right and the first wrong prediction of the test split."

@@ -11,10 +11,12 @@ import pandas as pd
 from ecgnb.core.errors import LabelError
 from ecgnb.core.files import fingerprint
 from ecgnb.core.progress import say
+from ecgnb.data.cell_text import patient_ids
 from ecgnb.data.labels.targets import encode
 from ecgnb.data.splits.leakage import find_leakage
 from ecgnb.data.splits.splits import make_splits, write_splits
 from ecgnb.run.run import Run
+from ecgnb.run.session import use_run
 
 
 def split(run: Run) -> pd.DataFrame:
@@ -24,6 +26,7 @@ def split(run: Run) -> pd.DataFrame:
         One row per class with its recordings in each part, then totals, patients and
         leaks.
     """
+    use_run(run)
     inputs = split_inputs(run)
     with run.work("split", inputs) as is_needed:
         if is_needed:
@@ -97,9 +100,12 @@ def split_table(run: Run) -> pd.DataFrame:
 
 
 def patient_groups(records: pd.DataFrame) -> np.ndarray:
-    """Return a group number per recording, int64 ``[n]``: recordings of one patient
-    share it, a recording of an unknown patient has its own.
+    """Return a group number per recording, int64 ``[n]``: recordings of one patient of
+    one data set share it, a recording of an unknown patient has its own.
     """
+    patients = patient_ids(records["patient_id"])
     alone = "record " + records["record_id"]  # a group of its own
-    is_known = records["patient_id"] != ""
-    return pd.factorize(records["patient_id"].where(is_known, alone))[0]
+    names = patients.where(patients != "", alone)
+    if "dataset" in records:
+        names = records["dataset"] + ":" + names
+    return pd.factorize(names)[0]

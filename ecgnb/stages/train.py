@@ -27,7 +27,7 @@ from ecgnb.objectives import OBJECTIVES, ObjectiveContext, build_objective
 from ecgnb.objectives.base import Objective
 from ecgnb.run.project import input_path
 from ecgnb.run.run import Run
-from ecgnb.run.session import find_run, log_to
+from ecgnb.run.session import find_run, log_to, use_run
 from ecgnb.stages.split import patient_groups, split_inputs, targets_of
 from ecgnb.training.callbacks import Callback, build_callbacks
 from ecgnb.training.devices import is_first_process, make_fabric
@@ -57,6 +57,7 @@ def train(
     Returns:
         The history, one row per epoch; None when ``when`` is another profile.
     """
+    use_run(run)
     if when is not None and when != run.config.profile:
         say(f"Skipped: this cell trains PROFILE {when!r}, not {run.config.profile!r}.")
         return None
@@ -130,6 +131,7 @@ def train_rank(
             identity=identity,
             best_epoch=result.best_epoch,
             best_score=result.best_score,
+            monitor=result.monitor,
         )
     fabric.barrier()  # all processes return after the stage is marked as done
 

@@ -5,6 +5,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from store_helpers import TWELVE, wave_steps, write_wfdb
 
 from ecgnb.core.errors import EcgnbError
 from ecgnb.run import preflight as checks
@@ -30,6 +31,7 @@ def test_the_demo_passes(home: Path) -> None:
         "code",
         "data",
         "labels",
+        "preparation",
         "model",
         "store",
         "splits",
@@ -74,6 +76,73 @@ def test_a_folder_without_labels_fails_and_a_known_layout_is_recognised(
         EcgnbError, match="this looks like cinc2017: set DATASET='cinc2017'"
     ):
         checks.preflight(session.open_run(DATASET_DIR=str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "name"),
+    [
+        ("REFERENCE.csv", "Recording,First_label,Second_label\nA0001,5,\n", "cpsc2018"),
+        ("REFERENCE-v3.csv", "A00001,N\n", "cinc2017"),
+        ("exams.csv", "exam_id,patient_id\n1,2\n", "code15"),
+        ("ptbxl_database.csv", "ecg_id\n1\n", "ptbxl"),
+        ("RECORDS-acceptable", "1000001\n", "cinc2011"),
+        ("A0001.hea", "A0001 1 500 10\n#Dx: 426783006\n", "cinc2021"),
+    ],
+)
+def test_a_known_layout_is_told_apart_by_its_content(
+    home: Path, file: str, text: str, name: str
+) -> None:
+    folder = home / "data"
+    folder.mkdir()
+    (folder / file).write_text(text, encoding="utf-8")
+    (folder / "b.npy").write_bytes(b"")
+    with pytest.raises(EcgnbError, match=f"this looks like {name}: set DATASET"):
+        checks.preflight(session.open_run(DATASET_DIR=str(folder)))
+
+
+def test_a_class_without_recordings_is_a_warning(finished_run, tmp_path: Path) -> None:
+    copy = tmp_path / "project"
+    shutil.copytree(finished_run.root, copy)
+    run = Run(copy, finished_run.config)
+    table = checks.preflight(run)
+    assert not table["finding"].str.contains("learns nothing").any()
+    manifest = run.manifest
+    manifest["label"] = manifest["label"].replace("BBB", "NORM")
+    (row,) = checks._check_classes(run, manifest["label"], "recordings")
+    assert row.status == "warn" and row.finding.startswith("no recordings of BBB")
+
+
+def test_what_a_preparation_loses_is_said_and_leads_of_most_recordings_fail(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = checks.preflight(session.open_run(TARGET_FS=100, TARGET_SAMPLES=500))
+    rows = table[table["check"] == "preparation"]
+    assert rows["status"].tolist() == ["warn", "warn"]
+    assert "256 of 256 recordings are longer than 5 s" in rows["finding"].iloc[0]
+    assert "above 45 Hz are lost" in rows["finding"].iloc[1]
+
+    folder = home / "data"
+    for number in range(40):
+        leads = TWELVE if number < 30 else ("I",)
+        steps = wave_steps(number, len(leads))
+        write_wfdb(folder, f"r{number:02d}", steps, leads=leads)
+    labels = [f"mine,r{number:02d},AF" for number in range(40)]
+    text = "\n".join(["dataset,record_id,mapped_label", *labels])
+    (folder / "unified_label_mapping.csv").write_text(text, encoding="utf-8")
+    run = session.open_run(DATASET_DIR=str(folder))
+    with pytest.raises(EcgnbError, match="preparation: LEADS is empty, so only I will"):
+        checks.preflight(run)
+    # an architecture for one lead, not for twelve: it is built with the leads to come
+    seen: list[int] = []
+    build = checks._build_without_memory
+    monkeypatch.setattr(
+        checks,
+        "_build_without_memory",
+        lambda run, n_leads: seen.append(n_leads) or build(run, n_leads),
+    )
+    table = checks.preflight(session.open_run(DATASET_DIR=str(folder), LEADS="I"))
+    assert status(table, "preparation") == "pass" and seen == [1]
+    assert "1 leads (I)" in table.set_index("check").loc["preparation", "finding"]
 
 
 def test_too_little_disk_fails_and_says_how_much(

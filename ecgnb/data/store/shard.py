@@ -18,7 +18,8 @@ import numpy as np
 
 from ecgnb.core import files
 from ecgnb.core.errors import ReadError, TryAgainError
-from ecgnb.core.transient import refuse_transient
+from ecgnb.core.transient import refuse_to_conclude, refuse_transient
+from ecgnb.data.cell_text import patient_id
 from ecgnb.data.config import PrepareConfig
 from ecgnb.data.readers.reading import read_recording
 from ecgnb.data.recording import Recording
@@ -30,7 +31,7 @@ from ecgnb.data.store.encoding import (
     stored_hashes,
     write_npy_header,
 )
-from ecgnb.data.store.rows import Row, refuse_to_conclude
+from ecgnb.data.store.rows import Row
 
 #: Columns of ``records.csv`` after the row number.
 RECORD_COLUMNS = (
@@ -161,7 +162,7 @@ def write_signals(
                 row.dataset,
                 row.record_id,
                 row.path,
-                row.patient_id or recording.patient_id,
+                row.patient_id or patient_id(recording.patient_id),
                 row.fold,
                 float(recording.fs),
                 recording.n_samples,
