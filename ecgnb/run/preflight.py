@@ -231,7 +231,7 @@ def _check_label_file(data: DataConfig, root: Path) -> Verdict:
         mapping = read_mapping(file, columns_of(data), data.label_order)
     except EcgnbError as error:
         return Verdict("fail", str(error))
-    classes = data.label_order or classes_in(mapping)
+    classes = data.label_order or data.one_hot_columns or classes_in(mapping)
     finding = f"{file.name}, {len(mapping)} rows, classes {first_few(classes)}"
     n_unknown = int((mapping["mapped_label"] == UNKNOWN).sum())
     if n_unknown:

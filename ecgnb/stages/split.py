@@ -11,7 +11,7 @@ import pandas as pd
 from ecgnb.core.errors import LabelError
 from ecgnb.core.files import fingerprint
 from ecgnb.core.progress import say
-from ecgnb.data.cell_text import patient_ids
+from ecgnb.data.cell_text import patient_keys
 from ecgnb.data.labels.targets import encode
 from ecgnb.data.splits.leakage import find_leakage
 from ecgnb.data.splits.splits import make_splits, write_splits
@@ -103,7 +103,7 @@ def patient_groups(records: pd.DataFrame) -> np.ndarray:
     """Return a group number per recording, int64 ``[n]``: recordings of one patient of
     one data set share it, a recording of an unknown patient has its own.
     """
-    patients = patient_ids(records["patient_id"])
+    patients = patient_keys(records["patient_id"])
     alone = "record " + records["record_id"]  # a group of its own
     names = patients.where(patients != "", alone)
     if "dataset" in records:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ecgnb.core.errors import first_few
-from ecgnb.data.cell_text import patient_ids
+from ecgnb.data.cell_text import patient_ids, patient_keys
 from ecgnb.data.labels.record_keys import without_rate
 
 
@@ -100,7 +100,7 @@ def _keys(records: pd.DataFrame) -> dict[str, pd.Series]:
     same numbers.
     """
     dataset = records["dataset"].astype(str) + ":"
-    patient = dataset + patient_ids(records["patient_id"])
+    patient = dataset + patient_keys(records["patient_id"])
     signal = records["signal_hash"]
     return {
         "patient": patient.mask(unknown_patients(records), None),
