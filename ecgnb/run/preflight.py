@@ -28,7 +28,8 @@ from ecgnb.data.config import DataConfig
 from ecgnb.data.labels.assign import DEMO_RECORDS, MAPPING_NAME, resolve
 from ecgnb.data.labels.mapping_file import read_mapping
 from ecgnb.data.readers.base import reader_for_suffix, recording_suffixes
-from ecgnb.data.splits.leakage import find_leakage
+from ecgnb.data.splits.copies import with_copies
+from ecgnb.data.splits.leakage import describe_leaks, find_leakage
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.opening import open_bundle
 from ecgnb.models import build_model
@@ -263,7 +264,7 @@ def check_store(run: Run) -> Iterator[Verdict]:
 
 
 def check_splits(run: Run) -> Iterator[Verdict]:
-    """Check that no patient and no identical signal is in two splits, if they exist."""
+    """Check that no patient, signal, twin or copy is in two splits, if they exist."""
     if run.record("split") is None:
         yield Verdict("pass", "not made yet")
         return

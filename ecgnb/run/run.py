@@ -47,7 +47,7 @@ class Stage(NamedTuple):
 STAGES = {
     "cohort": Stage("ecgnb.load_cohort(run)", 1),
     "prepare": Stage("ecgnb.prepare(run)", 1),
-    "split": Stage("ecgnb.split(run)", 1),
+    "split": Stage("ecgnb.split(run)", 2),
     "train": Stage("ecgnb.train(run)", 1),
     "evaluate": Stage("ecgnb.evaluate(run)", 1),
     "report": Stage("ecgnb.write_report(run)", 1),
