@@ -78,10 +78,12 @@ def predict(
         )
     tables = {}
     with redirect_stdout(sys.stderr):  # progress lines are no part of the table
+        model = stage.open_model(run_name)
+        recordings = stage.files_in_folders(files)
         if not out and not windows:
-            table = stage.predict(files, run_name, **reading)
+            table = model.predict(recordings, **reading)
         else:
-            inference = stage.infer_recordings(files, run_name, embeddings, **reading)
+            inference = model.infer(recordings, embeddings=embeddings, **reading)
             table = inference.table
             if windows:
                 tables["windows"] = inference.windows
@@ -89,6 +91,10 @@ def predict(
                 print(f"results in {inference.save(out)}")
     if csv_file:
         write_csv(csv_file, table)
+    if not as_json:  # rows of JSON have both
+        print(model.title)
+        names = {"run", "model"} - set(model.bundle.classes)
+        table = table.drop(columns=list(names))
     _print_tables({"recordings": table, **tables}, as_json)
     if (table["problem"].fillna("") != "").all():
         raise EcgnbError(

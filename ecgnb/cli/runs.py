@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
+from contextlib import redirect_stdout
 from typing import Any
 
 import click
@@ -94,7 +96,9 @@ def preflight(parameters: dict[str, Any], as_json: bool) -> None:
     from ecgnb.run.preflight import preflight as check
 
     config = RunConfig.from_parameters(parameters)
-    print_table(check(Run(project_root(), config)), as_json)
+    with redirect_stdout(sys.stderr):  # the run's name is no part of the table
+        table = check(Run(project_root(), config))
+    print_table(table, as_json)
 
 
 @command("parameters", cls=ParameterCommand)
@@ -106,7 +110,9 @@ def list_parameters(
 ) -> None:
     """List all parameters: resolved value, where it came from, meaning."""
     if run_name:
-        config = find_run(run_name).config
+        chosen = find_run(run_name)  # "latest" is a name, too
+        print(chosen.title, file=sys.stderr)
+        config = chosen.config
     else:
         config = RunConfig.from_parameters(parameters)
     table = config.table()
@@ -121,4 +127,9 @@ def list_parameters(
 @json_option
 def runs(run: str, as_json: bool) -> None:
     """List the runs of this project, or the stages of one RUN."""
-    print_table(find_run(run).stages_table() if run else list_runs(), as_json)
+    if not run:
+        print_table(list_runs(), as_json)
+        return
+    chosen = find_run(run)
+    print(chosen.title, file=sys.stderr)
+    print_table(chosen.stages_table(), as_json)

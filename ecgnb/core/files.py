@@ -11,9 +11,9 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ecgnb.core.errors import FileError
 
@@ -21,10 +21,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+T = TypeVar("T")
+
 #: Name of a temporary file, with the id of the process that writes it.
 _TEMPORARY = re.compile(r"\.tmp-(\d+)-[0-9a-f]{8}-")
 #: Age in seconds from which a temporary file is a leftover, whoever wrote it.
 LEFTOVER_AGE_S = 86_400
+
+#: Age in seconds from which the times of a file show every further change: FAT counts
+#: them in steps of two seconds, most others in milliseconds.
+SETTLED_S = 2.0
+#: Key of the checksum that a sealed JSON file holds of its other content.
+SEAL = "checksum"
+
+#: Results of `once_per_state`, by the function and its files, with their states.
+_remembered: dict[Any, tuple[Any, Any]] = {}
 
 #: Error numbers of a full disk; a short write raises an OSError without a number.
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG, None)
@@ -36,7 +47,9 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     error.
 
     A reader sees the old file or the new one, never a partial one. When the block
-    raises, the temporary file is removed and the old file stays as it was.
+    raises, the temporary file is removed and the old file stays as it was. File and
+    folder are flushed to the disk, so that after a power failure a file that was
+    written later is never there without one that was written before.
 
     Raises:
         FileError: the disk is full, or the folder is not writable.
@@ -50,9 +63,10 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
     try:
         yield temporary
-        _flush_to_disk(temporary)
+        flush_file(temporary)
         _set_default_permissions(temporary)
         _replace(temporary, path)
+        flush_folder(path.parent)
     except (FileNotFoundError, FileError):
         raise
     except OSError as error:
@@ -80,9 +94,15 @@ def make_folder(folder: Path) -> None:
         FileError: the folder cannot be created.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if folder.is_dir():
+            return
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+    except FileError:
+        raise
     except OSError as error:
         raise _file_error(folder, error) from error
+    flush_folder(folder.parent)
 
 
 def _file_error(path: Path, error: OSError) -> FileError:
@@ -96,9 +116,36 @@ def _file_error(path: Path, error: OSError) -> FileError:
     return FileError(f"{path} cannot be written: {reason}. {advice}", error.errno)
 
 
-def _flush_to_disk(path: Path) -> None:
+def flush_file(path: Path) -> None:
+    """Write the bytes of a file to the disk itself, out of the system's memory."""
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush the names in a folder to the disk, where the system can (not on Windows,
+    nor on some network drives).
+    """
+    if os.name == "nt":
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove_file(path: Path) -> None:
+    """Delete a file, if it exists, and flush its folder to the disk.
+
+    The record of a result is removed so before the result is written anew.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise _file_error(path, error) from error
+    flush_folder(path.parent)
 
 
 def _replace(source: Path, target: Path, attempts: int = 5) -> None:
@@ -115,8 +162,8 @@ def _replace(source: Path, target: Path, attempts: int = 5) -> None:
             time.sleep(0.05 * 2**attempt)  # 50 ms, doubled each time
 
 
-def remove_leftovers(folder: str | Path) -> int:
-    """Delete temporary files that a killed process left in ``folder`` or below.
+def remove_leftovers(folder: str | Path, below: bool = True) -> int:
+    """Delete temporary files that a killed process left in ``folder``, and ``below``.
 
     A file that another running process is writing is kept. On Windows, where a process
     cannot be looked up by its id alone, and for files of unknown origin, files older
@@ -126,7 +173,8 @@ def remove_leftovers(folder: str | Path) -> int:
         The number of deleted files.
     """
     deleted = 0
-    for file in list(Path(folder).rglob(".tmp-*")):
+    pattern = "**/.tmp-*" if below else ".tmp-*"
+    for file in list(Path(folder).glob(pattern)):
         with contextlib.suppress(OSError):
             if _is_leftover(file):
                 file.unlink()
@@ -176,10 +224,44 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_json(path: str | Path, value: Any) -> None:
+def write_json(path: str | Path, value: Any, indent: int | None = 2) -> None:
     """Write ``value`` as indented JSON, atomically; NaN and infinities become null."""
-    text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
+
+
+def write_sealed(
+    path: str | Path, content: dict[str, Any], indent: int | None = 2
+) -> None:
+    """Write a JSON object together with a checksum of itself, atomically."""
+    write_json(path, seal(content), indent)
+
+
+def read_sealed(path: str | Path) -> dict[str, Any]:
+    """Read what `write_sealed` wrote, without the checksum.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is damaged: no JSON object, or not the one that was written.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"it holds a {type(content).__name__}, no object")
+    require_seal(content)
+    del content[SEAL]
+    return content
+
+
+def seal(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with the checksum of its other content."""
+    unsealed = {name: value for name, value in content.items() if name != SEAL}
+    return {**unsealed, SEAL: fingerprint(unsealed, 64)}
+
+
+def require_seal(content: dict[str, Any]) -> None:
+    """Raise a `ValueError` when the content is not the one that was sealed."""
+    if seal(content)[SEAL] != content.get(SEAL):
+        raise ValueError("its content is not the one that was written")
 
 
 def read_json(path: str | Path) -> Any:
@@ -226,6 +308,32 @@ def sha256_file(path: str | Path) -> str:
         while block := file.read(1 << 20):  # 1 MiB
             digest.update(block)
     return digest.hexdigest()
+
+
+def once_per_state(function: Callable[..., T], *paths: Path) -> T:
+    """Return ``function(*paths)``, computed once in this process for each state of
+    these files: their sizes, times and numbers on the disk.
+
+    Checksums of large files are computed so; every call costs two microseconds.
+    """
+    states = [_file_state(path) for path in paths]
+    key = (function, *paths)
+    if key in _remembered and _remembered[key][0] == states:
+        return _remembered[key][1]
+    result = function(*paths)
+    newest = max(times[0] for *_, times in states) / 1e9  # s
+    # The times of a file that has just been written may not show another change.
+    if time.time() - newest > SETTLED_S:
+        _remembered[key] = (states, result)
+    return result
+
+
+def _file_state(path: Path) -> tuple[int, int, tuple[int, int]]:
+    """Return number on the disk, size, and times in ns of modification and of any
+    change (which no program can set).
+    """
+    status = path.stat()
+    return status.st_ino, status.st_size, (status.st_mtime_ns, status.st_ctime_ns)
 
 
 def plain(value: Any) -> Any:

@@ -15,12 +15,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 import ecgnb.port.backbone  # noqa: F401  registers "keras", the model of ported bundles
-from ecgnb.core.errors import CheckpointError
+from ecgnb.core.errors import CheckpointError, ConfigError
 from ecgnb.core.files import (
     atomic_write,
     read_json,
+    remove_file,
+    remove_leftovers,
+    require_seal,
     sha256_file,
-    write_json,
+    write_sealed,
     write_text,
 )
 from ecgnb.data.config import PrepareConfig
@@ -43,10 +46,12 @@ _AGAIN = "Copy the whole bundle again, or delete it and evaluate the run again."
 def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
     """Write weights, model card and description.
 
-    ``bundle.json`` is written last, with the weights' checksum, so that half a bundle
-    is recognised.
+    ``bundle.json`` is removed first and written last, with the weights' checksum and
+    its own, so that half a bundle is recognised.
     """
     folder = Path(folder)
+    remove_file(folder / DESCRIPTION)  # first: what remains is no bundle
+    remove_leftovers(folder, below=False)
     weights = {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in bundle.model.state_dict().items()
@@ -72,7 +77,7 @@ def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
         "weights_sha256": sha256_file(folder / WEIGHTS),
     }
     write_text(folder / CARD, model_card(bundle))
-    write_json(folder / DESCRIPTION, description)
+    write_sealed(folder / DESCRIPTION, description)
     return folder
 
 
@@ -99,8 +104,12 @@ def load_bundle(folder: str | Path) -> Bundle:
             "again."
         )
     try:
-        return _build_bundle(description, folder)
-    except (KeyError, TypeError, AttributeError) as error:
+        bundle = _build_bundle(description, folder)
+        require_seal(description)  # after what has a message of its own
+        return bundle
+    except ConfigError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(
             f"{file} was changed ({type(error).__name__}: {error}). {_AGAIN}"
         ) from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecgnb.core.errors import ConfigError
-from ecgnb.core.files import read_json
+from ecgnb.core.files import read_json, seal
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.bundle_folder import CARD, DESCRIPTION, WEIGHTS, load_bundle
 from ecgnb.deploy.card import card_body, model_card, without_paths
@@ -120,6 +120,7 @@ def _description(folder: Path) -> bytes:
     if provenance == description["provenance"]:
         return (folder / DESCRIPTION).read_bytes()
     description["provenance"] = provenance
+    description = seal(description)
     return json.dumps(description, indent=2, ensure_ascii=False).encode() + b"\n"
 
 

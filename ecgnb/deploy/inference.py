@@ -24,7 +24,14 @@ import torch
 
 from ecgnb.core.environment import PACKAGES, package_version
 from ecgnb.core.errors import ConfigError, EcgnbError, ReadError
-from ecgnb.core.files import atomic_write, fingerprint, write_csv, write_json
+from ecgnb.core.files import (
+    atomic_write,
+    fingerprint,
+    remove_file,
+    remove_leftovers,
+    write_csv,
+    write_json,
+)
 from ecgnb.core.progress import progress
 from ecgnb.data.readers.reading import read_recording
 from ecgnb.data.recording import Recording
@@ -43,6 +50,14 @@ from ecgnb.models.base import Backbone
 Source = str | Path | Recording
 
 BATCH_SIZE = 32
+#: Files of `Inference.save`, in the order in which they are removed.
+INFERENCE_FILES = (
+    "inference.json",
+    "predictions.csv",
+    "predictions.json",
+    "windows.csv",
+    "embeddings.npy",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,16 +86,18 @@ class Inference:
         """Write tables, embeddings and record.
 
         Files ``predictions.csv``, ``predictions.json``, ``windows.csv``,
-        ``embeddings.npy`` and, last, ``inference.json``. Existing ones are replaced or
-        removed, so that a folder never has files of two inferences.
+        ``embeddings.npy`` and, last, ``inference.json``. Those of an earlier inference
+        are removed first, its ``inference.json`` before all others, so that a folder
+        never has files of two inferences, wherever the writer is killed.
         """
         folder = Path(folder)
+        for name in INFERENCE_FILES:
+            remove_file(folder / name)
+        remove_leftovers(folder, below=False)
         write_csv(folder / "predictions.csv", self.table)
         write_json(folder / "predictions.json", self.table.to_dict("records"))
         write_csv(folder / "windows.csv", self.windows)
-        if self.embeddings is None:
-            (folder / "embeddings.npy").unlink(missing_ok=True)
-        else:
+        if self.embeddings is not None:
             with atomic_write(folder / "embeddings.npy") as temporary:
                 np.save(temporary, self.embeddings, allow_pickle=False)
         write_json(folder / "inference.json", self.record)

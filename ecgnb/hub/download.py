@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ecgnb.core.errors import EcgnbError, FileError
-from ecgnb.core.files import DISK_FULL, sha256_file
+from ecgnb.core.files import DISK_FULL, flush_file, flush_folder, sha256_file
 from ecgnb.core.progress import progress
 
 #: Attempts in a row that bring no new byte before a file is given up.
@@ -33,6 +33,9 @@ ATTEMPTS = 4
 WAIT_S = 1.0
 #: Seconds without an answer before an attempt fails.
 TIMEOUT_S = 60.0
+
+#: Suffix of a file that has not arrived completely.
+PART = ".part"
 
 _BLOCK = 1 << 20  # bytes: 1 MiB, so that progress counts MiB
 _RETRIED_STATUS = (408, 425, 429, 500, 502, 503, 504)  # overload and time-outs
@@ -87,6 +90,7 @@ def download_file(
     headers: Mapping[str, str] | None = None,
     stop: threading.Event | None = None,
     show_progress: bool = False,
+    part_suffix: str = PART,
 ) -> bool:
     """Download a file, unless it is there with the right checksum.
 
@@ -100,6 +104,7 @@ def download_file(
         headers: further HTTP headers.
         stop: set by another thread to end the download early.
         show_progress: whether to show the MiB that have arrived.
+        part_suffix: of the file in which the bytes are collected.
 
     Returns:
         Whether it had to be fetched.
@@ -109,7 +114,7 @@ def download_file(
         FileError: the disk is full, or ``target`` cannot be written.
         EcgnbError: the server does not answer, refuses, or the connection broke.
     """
-    part = target.with_name(target.name + ".part")
+    part = target.with_name(target.name + part_suffix)
     job = _Job(
         url,
         part,
@@ -135,7 +140,9 @@ def download_file(
             _fetch_remaining(job, size)
         if checksum:
             _require_checksum(job, checksum)
+        flush_file(part)
         os.replace(part, target)  # atomic: complete or not there
+        flush_folder(target.parent)
     return True
 
 

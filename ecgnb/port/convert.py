@@ -12,7 +12,7 @@ import torch
 from ecgnb.core.errors import PortError
 from ecgnb.port.contract import Contract
 from ecgnb.port.inspection.inspect_keras import KerasInspection, inspect_keras
-from ecgnb.port.port_folder import load_port, save_port
+from ecgnb.port.port_folder import REPORT, load_port, save_port
 from ecgnb.port.ported import PortedModel, port_keras
 from ecgnb.port.proof.compare import Comparison, compare
 from ecgnb.port.proof.reference import Reference
@@ -91,7 +91,7 @@ def convert(
     # Here, since bundles import this package and most of them need no drawing.
     from ecgnb.port.convert_report import write_port_report
 
-    write_port_report(folder / "report.html", port, inspection, comparison, notes)
+    write_port_report(folder / REPORT, port, inspection, comparison, notes)
     return Converted(folder, port, inspection, comparison)
 
 

@@ -18,8 +18,12 @@ from ecgnb.core.files import (
     atomic_write,
     fingerprint,
     read_json,
+    remove_file,
+    remove_leftovers,
+    require_seal,
     sha256_file,
     write_json,
+    write_sealed,
     write_text,
 )
 from ecgnb.port.build import load_state, refuse_unknown
@@ -33,6 +37,9 @@ FORMAT = 1
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "port.json"
 SOURCE = "model.py"
+REPORT = "report.html"
+#: Exists while a port is being written.
+STARTED = "port-started.json"
 _AGAIN = "Copy the whole folder again, or convert the Keras file once more."
 
 
@@ -40,7 +47,8 @@ def save_port(
     port: PortedModel, folder: str | Path, *, class_name: str = "Model", notes: str = ""
 ) -> Path:
     """Write a port; ``port.json`` is written last and has the weights' checksum, so
-    that an incomplete folder is recognised.
+    that an incomplete folder is recognised. A writer that is killed leaves
+    ``port-started.json``, by which the same call knows its own folder and completes it.
 
     Args:
         port: as `port_keras` returns it, perhaps trained further.
@@ -54,17 +62,18 @@ def save_port(
             JSON cannot.
     """
     folder = Path(folder)
-    if folder.is_dir() and any(folder.iterdir()) and not is_port(folder):
-        raise ConfigError(
-            f"{folder} holds other files and no port. Give a new folder, or that of an "
-            "older port."
-        )
+    _refuse_other_files(folder)
     source = source_code(port, class_name)
     state = {}
     for name, tensor in port.state_dict().items():
         # safetensors refuses tensors that share memory
         state[name] = tensor.detach().cpu().contiguous().clone()
     _refuse_damaged(port, state)
+    write_json(folder / STARTED, {"ecgnb": package_version("ecgnb")})
+    # First the description, then what it describes: nothing old is left beside the new.
+    for name in (DESCRIPTION, REPORT):
+        remove_file(folder / name)
+    remove_leftovers(folder, below=False)
     with atomic_write(folder / WEIGHTS) as temporary:
         try:
             save_file(state, temporary)
@@ -72,8 +81,29 @@ def save_port(
             raise OSError(str(error)) from error
     write_text(folder / SOURCE, source)
     # Last: a folder without it, or with another checksum, is incomplete.
-    write_json(folder / DESCRIPTION, _description(port, folder, notes))
+    write_sealed(folder / DESCRIPTION, _description(port, folder, notes))
+    remove_file(folder / STARTED)
     return folder
+
+
+def _refuse_other_files(folder: Path) -> None:
+    """Refuse a folder that holds neither a port, nor the beginning of one, nor
+    nothing.
+    """
+    is_started = (folder / STARTED).is_file()
+    if not folder.is_dir() or is_started or is_port(folder):
+        return
+    # A writer may be killed before the first file has its name.
+    others = [file for file in folder.iterdir() if not _is_first_temporary(file)]
+    if others:
+        raise ConfigError(
+            f"{folder} holds other files and no port. Give a new folder, or that of an "
+            "older port."
+        )
+
+
+def _is_first_temporary(file: Path) -> bool:
+    return file.name.startswith(".tmp-") and file.name.endswith(STARTED)
 
 
 def load_port(folder: str | Path) -> PortedModel:
@@ -105,6 +135,12 @@ def load_port(folder: str | Path) -> PortedModel:
             f"({type(error).__name__}: {error}). {_AGAIN}"
         ) from error
     load_state(port, _read_weights(folder / WEIGHTS, described))  # checks every shape
+    try:
+        require_seal(described)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{folder / DESCRIPTION} was changed ({error}). {_AGAIN}"
+        ) from error
     return port
 
 

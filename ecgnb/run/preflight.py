@@ -6,10 +6,11 @@ finding, and what to do.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +24,32 @@ from ecgnb.core.compatibility import (
     judge_versions,
 )
 from ecgnb.core.environment import describe_gpus
-from ecgnb.core.errors import CheckpointError, ConfigError, EcgnbError
+from ecgnb.core.errors import CheckpointError, ConfigError, EcgnbError, StoreError
+from ecgnb.data.catalog import find_records
 from ecgnb.data.config import DataConfig
 from ecgnb.data.labels.assign import DEMO_RECORDS, MAPPING_NAME, resolve
 from ecgnb.data.labels.mapping_file import read_mapping
+from ecgnb.data.manifest import as_manifest
 from ecgnb.data.readers.base import reader_for_suffix, recording_suffixes
-from ecgnb.data.splits.copies import with_copies
+<<<<<<< HEAD
+=======
+from ecgnb.data.signal.leads import STANDARD_12
+from ecgnb.data.splits.copies import (
+    find_copies,
+    too_short_for_copies,
+    with_copies,
+)
 from ecgnb.data.splits.leakage import describe_leaks, find_leakage
+from ecgnb.data.store.losses import expected_losses
+from ecgnb.data.store.rows import limit_records, with_leads
+>>>>>>> main
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.opening import open_bundle
 from ecgnb.models import build_model
 from ecgnb.objectives import check_options
 from ecgnb.run.project import clone_of, input_path, open_notebook, package_root
 from ecgnb.run.run import Run
+from ecgnb.run.session import use_run
 from ecgnb.training.callbacks import build_callbacks
 from ecgnb.training.freezing import freeze
 from ecgnb.transforms.pipeline import build_pipeline
@@ -58,15 +72,19 @@ def preflight(run: Run) -> pd.DataFrame:
     Raises:
         EcgnbError: a check failed; the message lists the failures and what to do.
     """
+    use_run(run)
+    manifest = _expected_manifest(run)
+    leads = _expected_leads(run, manifest)
     checks: dict[str, Callable[[Run], Iterable[Verdict]]] = {
         "code": check_code,
         "data": check_data,
         "labels": check_labels,
-        "model": check_model,
+        "preparation": lambda run: check_preparation(run, manifest),
+        "model": lambda run: check_model(run, leads),
         "store": check_store,
         "splits": check_splits,
         "GPU": check_gpu,
-        "disk": check_disk,
+        "disk": lambda run: check_disk(run, leads),
         "versions": lambda _: judge_versions(installed_versions()),
         "extras": lambda _: [judge_extras(installed_versions())],
     }
@@ -81,6 +99,55 @@ def preflight(run: Run) -> pd.DataFrame:
             "The preflight found what would stop this run:\n" + "\n".join(failures)
         )
     return pd.DataFrame(rows, columns=["check", "status", "finding", "what_to_do"])
+
+
+def _expected_manifest(run: Run) -> pd.DataFrame | None:
+    """Return the recordings that the run will prepare, as far as they are known before
+    its stages; None where the data set cannot be read, which other checks report.
+    """
+    data = run.config.data
+    if run.record("cohort"):
+        with contextlib.suppress(EcgnbError):  # its files were changed
+            return run.manifest
+    if data.name == "demo":
+        facts = {"leads": "|".join(STANDARD_12), "fs": 500.0, "n_samples": 5000}
+        n_records = data.preprocess_limit or DEMO_RECORDS
+        columns = {"dataset": "demo", "record_id": "", "path": "", **facts}
+        return as_manifest([columns] * n_records)
+    if not data.dataset_dir:
+        return None
+    try:
+        manifest = find_records(
+            data.name,
+            resolve(data.dataset_dir, run.root),
+            label_set=data.label_set or None,
+            target_fs=run.config.prepare.target_fs,
+        )
+    except (EcgnbError, OSError):
+        return None
+    return limit_records(manifest, data.preprocess_limit)
+
+
+def _expected_leads(run: Run, manifest: pd.DataFrame | None) -> tuple[str, ...]:
+    """Return the leads that will be stored: LEADS, or the data set's own."""
+    if manifest is None:
+        return run.config.prepare.leads or STANDARD_12
+    try:
+        return with_leads(manifest, run.config.prepare).leads
+    except StoreError:  # `check_preparation` reports it
+        return STANDARD_12
+
+
+def check_preparation(run: Run, manifest: pd.DataFrame | None) -> list[Verdict]:
+    """Check what the preparation will lose of the recordings; see
+    `ecgnb.data.store.losses`.
+    """
+    if manifest is None:
+        return [Verdict("pass", "not known before the data set is there")]
+    try:
+        return expected_losses(manifest, run.config.prepare)
+    except StoreError as error:
+        return [Verdict("fail", str(error))]
 
 
 def check_code(run: Run) -> Iterator[Verdict]:
@@ -168,17 +235,20 @@ def _check_label_file(data: DataConfig, root: Path) -> Verdict:
     return Verdict("fail", f"There is no label file {file}.", f"{advice}.")
 
 
-def check_model(run: Run) -> Iterator[Verdict]:
-    """Check that model, transforms, objective and callbacks can be built."""
+def check_model(run: Run, leads: Sequence[str] = STANDARD_12) -> Iterator[Verdict]:
+    """Check that model, transforms, objective and callbacks can be built for the leads
+    that will be stored.
+    """
     model, training = run.config.model, run.config.training
     try:
         check_options(training.objective, training.objective_options)
         build_callbacks(training.callbacks)
-        steps = _build_transforms(run)
+        steps = _build_transforms(run, len(leads))
         if model.start_from:
-            yield from _check_start(run, open_bundle(input_path(model.start_from)))
+            bundle = open_bundle(input_path(model.start_from))
+            yield from _check_start(run, bundle, leads)
         else:
-            freeze(_build_without_memory(run), training.freeze)
+            freeze(_build_without_memory(run, len(leads)), training.freeze)
     except (ConfigError, CheckpointError) as error:
         yield Verdict("fail", str(error), "Correct that parameter.")
         return
@@ -191,21 +261,20 @@ def check_model(run: Run) -> Iterator[Verdict]:
     yield Verdict("pass", f"{model.start_from or model.model} behind {steps}")
 
 
-def _build_transforms(run: Run) -> str:
+def _build_transforms(run: Run, n_leads: int) -> str:
     """Apply the transforms to zeros; return their names."""
     prepare, transforms = run.config.prepare, run.config.transforms
     pipeline = build_pipeline([*transforms.transforms, *transforms.augment])
-    # [records, leads, samples]; a data set whose leads are not named mostly has 12
-    signal = torch.zeros(1, len(prepare.leads) or 12, prepare.target_samples)
+    signal = torch.zeros(1, n_leads, prepare.target_samples)  # one record
     keys = torch.zeros(1, dtype=torch.int64)
     pipeline(signal, fs=prepare.target_fs, keys=keys)
     return ", ".join(step.name for step in pipeline) or "no transforms"
 
 
-def _build_without_memory(run: Run) -> torch.nn.Module:
+def _build_without_memory(run: Run, n_leads: int) -> torch.nn.Module:
     prepare, model = run.config.prepare, run.config.model
     words: dict[str, Any] = {
-        "n_leads": len(prepare.leads) or 12,
+        "n_leads": n_leads,
         "n_samples": prepare.target_samples,
         "fs": prepare.target_fs,
         "n_classes": 2,  # any number: the labels are not read yet
@@ -214,7 +283,7 @@ def _build_without_memory(run: Run) -> torch.nn.Module:
         return build_model(model.model, **{**words, **model.model_options})
 
 
-def _check_start(run: Run, bundle: Bundle) -> Iterator[Verdict]:
+def _check_start(run: Run, bundle: Bundle, leads: Sequence[str]) -> Iterator[Verdict]:
     """Refuse recordings that the model of START_FROM cannot take; warn if it was
     trained with another preparation.
     """
@@ -229,13 +298,15 @@ def _check_start(run: Run, bundle: Bundle) -> Iterator[Verdict]:
     problem = f"START_FROM={run.config.model.start_from!r} was trained otherwise"
     options = [f"-p {name} {_as_text(value)}" for name, value in differences.items()]
     advice = f"give {' '.join(options)}."
-    if prepare.leads and prepare.leads != trained.leads:
+    if trained.leads and tuple(leads) != trained.leads:
         raise ConfigError(
-            f"{problem}, on the leads {', '.join(trained.leads)}; LEADS is "
-            f"{', '.join(prepare.leads)}."
+            f"{problem}, on the leads {', '.join(trained.leads)}; the recordings will "
+            f"have {', '.join(leads)}. Set LEADS='{','.join(trained.leads)}'."
         )
     other_length = "TARGET_SAMPLES" in differences and not bundle.model.any_length
-    # A network is tied to its rate and length; other differences cost accuracy.
+    # A network is tied to its rate and length. Other differences, CROP too, cost
+    # accuracy at the start and are trained away; predictions of the new model are
+    # prepared as its own training was.
     if "TARGET_FS" in differences or other_length:
         raise ConfigError(f"{problem}: {advice}")
     if differences:
@@ -269,18 +340,27 @@ def check_splits(run: Run) -> Iterator[Verdict]:
         yield Verdict("pass", "not made yet")
         return
     try:
-        n_leaks = len(find_leakage(run.records, run.splits.parts))
+        records = with_copies(run.records, find_copies(run.store))
+        leaks = find_leakage(records, run.splits.parts)
     except EcgnbError as error:
         yield Verdict("warn", str(error), "Run the preparation and the split again.")
         return
-    if n_leaks:
+    if len(leaks):
         yield Verdict(
             "warn",
-            f"{n_leaks} patients or identical signals are in two splits.",
-            "See `splits.json`; use SPLIT='stratified' to keep patients together.",
+            f"{describe_leaks(leaks)}.",
+            "See `splits.json`; SPLIT='stratified' keeps them in one part.",
         )
     else:
-        yield Verdict("pass", "no patient and no identical signal in two splits")
+        n_copies = int((records["copy_group"] != "").sum())
+        yield Verdict(
+            "pass",
+            "no patient, identical signal, twin or copy is in two splits "
+            f"({n_copies} recordings have copies)",
+        )
+    if warning := too_short_for_copies(run.store):
+        finding, advice = warning.split(" Raise ")
+        yield Verdict("warn", finding, f"Raise {advice}")
 
 
 def check_gpu(run: Run) -> Iterator[Verdict]:
@@ -305,15 +385,14 @@ def _warn_if(problem: bool, finding: str, advice: str) -> Verdict:
     return Verdict("warn", finding, advice) if problem else Verdict("pass", finding)
 
 
-def check_disk(run: Run) -> Iterator[Verdict]:
+def check_disk(run: Run, leads: Sequence[str] = STANDARD_12) -> Iterator[Verdict]:
     """Check the free space for store, demo cohort and results."""
     data, prepare = run.config.data, run.config.prepare
     if cohort := run.record("cohort"):
         n_records = cohort["results"]["n_recordings"]
     else:
         n_records = data.preprocess_limit or _count_recordings(data, run.root)
-    n_leads = len(prepare.leads) or 12
-    n_bytes = n_records * n_leads * prepare.target_samples * 2  # int16
+    n_bytes = n_records * len(leads) * prepare.target_samples * 2  # int16
     if data.name == "demo":
         n_bytes += n_records * 12 * 5000 * 2  # its WFDB files: 10 s at 500 Hz, int16
     needed = 1.1 * n_bytes + 200e6  # bytes: checkpoints, figures, report of the run

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import html
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from itertools import pairwise
@@ -16,11 +17,15 @@ from ecgnb.core.console import html_table
 from ecgnb.core.errors import StageError
 from ecgnb.core.files import (
     fingerprint,
-    read_dict,
+    once_per_state,
     read_json,
+    read_sealed,
+    remove_file,
     remove_leftovers,
-    write_json,
+    sha256_file,
+    write_sealed,
 )
+from ecgnb.core.locks import exclusive
 from ecgnb.run.config import RunConfig
 
 if TYPE_CHECKING:
@@ -110,12 +115,15 @@ class Run:
         """Return what `finish` wrote about a stage, None when there is no valid
         record.
         """
-        record = read_dict(self._record_file(stage))
+        try:
+            record = read_sealed(self._record_file(stage))
+        except (OSError, ValueError):  # missing or damaged
+            return None
         return record if record.keys() >= _RECORD_KEYS else None
 
     def is_done(self, stage: str, inputs: Mapping[str, Any]) -> bool:
         """Return whether ``stage`` was finished from exactly these inputs, and its
-        files are still there with their sizes.
+        files are still there with the bytes that it wrote.
         """
         record = self.record(stage)
         if (
@@ -127,8 +135,34 @@ class Run:
         previous = self._previous_inputs(stage)
         if record["previous"] != previous:
             # The previous stage was done again and gave the same inputs to this one.
-            write_json(self._record_file(stage), {**record, "previous": previous})
+            write_sealed(self._record_file(stage), {**record, "previous": previous})
         return True
+
+    @contextlib.contextmanager
+    def work(
+        self, stage: str, inputs: Mapping[str, Any], again: bool = False
+    ) -> Iterator[bool]:
+        """Yield whether a stage is to be done from these inputs, with the run locked
+        for other processes until the block ends.
+
+        A process that is killed in the block leaves an open stage: the record of
+        earlier results is removed first, and `finish` writes the new one last.
+
+        Args:
+            stage: one of `STAGES`.
+            inputs: as for `finish`.
+            again: do it also when it is done.
+        """
+        if not again and self.is_done(stage, inputs):
+            yield False
+            return
+        with exclusive(self.path("run.lock"), f"Run {self.name}"):
+            if not again and self.is_done(stage, inputs):
+                self._cache.clear()  # another process did it meanwhile
+                yield False
+                return
+            remove_file(self._record_file(stage))
+            yield True
 
     def finish(
         self,
@@ -143,7 +177,7 @@ class Run:
             stage: one of `STAGES`.
             inputs: everything that the results depend on.
             files: what the stage wrote, relative to the run's folder; if one of them
-                is missing or changes its size, the stage is not done any more.
+                is missing or changes, the stage is not done any more.
             **results: what later stages need from this one.
         """
         self._cache.clear()  # the files of this stage changed
@@ -153,17 +187,17 @@ class Run:
             "inputs": _stage_key(stage, inputs),
             "previous": self._previous_inputs(stage),
             "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "files": {name: self.path(name).stat().st_size for name in files},
+            "files": {name: _describe(self.path(name)) for name in files},
             "results": results,
         }
-        write_json(self._record_file(stage), record)
+        write_sealed(self._record_file(stage), record)
 
     def require(self, stage: str) -> dict[str, Any]:
         """Return the results of ``stage`` for a later stage that needs them.
 
         Raises:
             StageError: the stage is not done yet, or one of its files is missing or
-                has another size.
+                damaged.
         """
         record = self.record(stage)
         call = STAGES[stage].call
@@ -196,8 +230,8 @@ class Run:
         """Return the state of every stage: "done", "stale" (its files or a stage
         before it changed) or "open" (not done yet).
 
-        Only records and file sizes are compared. New recordings in the data folder are
-        seen when the stage "cohort" is done again.
+        Only records and checksums of files are compared. New recordings in the data
+        folder are seen when the stage "cohort" is done again.
         """
         states: dict[str, str] = {}
         previous_state = "done"
@@ -225,13 +259,19 @@ class Run:
         return record["inputs"] if record else ""
 
     def _damage(self, record: Mapping[str, Any]) -> str:
-        """Return which file of a stage is missing or has another size."""
-        for name, size in record["files"].items():
+        """Return which file of a stage is missing or damaged.
+
+        A file is read once per process (0.7 s per GB), and again when it changes.
+        """
+        for name, written in record["files"].items():
             file = self.path(name)
             if not file.is_file():
                 return f"{file} is missing"
-            if file.stat().st_size != size:
-                return f"{file} has {file.stat().st_size} bytes in place of {size}"
+            size = file.stat().st_size
+            if size != written["bytes"]:
+                return f"{file} has {size} bytes in place of {written['bytes']}"
+            if once_per_state(sha256_file, file) != written["sha256"]:
+                return f"{file} is damaged (its checksum differs)"
         return ""
 
     # Files of the stages, read back
@@ -371,6 +411,13 @@ class Run:
             f"<details><summary>{len(defaults)} defaults</summary>"
             f"{html_table(defaults)}</details>"
         )
+
+
+def _describe(file: Path) -> dict[str, Any]:
+    return {
+        "bytes": file.stat().st_size,
+        "sha256": once_per_state(sha256_file, file),
+    }
 
 
 def _stage_key(stage: str, inputs: Mapping[str, Any]) -> str:

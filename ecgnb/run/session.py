@@ -9,11 +9,30 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecgnb.core.errors import CheckpointError, StageError
-from ecgnb.core.files import make_folder, read_dict, read_json, write_json
+from ecgnb.core.errors import CheckpointError, ConfigError, StageError
+from ecgnb.core.files import (
+    make_folder,
+    read_dict,
+    read_sealed,
+    write_json,
+    write_sealed,
+)
+from ecgnb.core.parameters import convert, plain_value
 from ecgnb.core.progress import say
-from ecgnb.run.config import RunConfig, parameters_from_namespace
-from ecgnb.run.project import input_path, mark_root, project_root, writing_to
+from ecgnb.core.registry import nearest
+from ecgnb.run.config import (
+    RunConfig,
+    parameter_types,
+    parameters_from_namespace,
+    refuse_unknown,
+)
+from ecgnb.run.project import (
+    input_path,
+    mark_root,
+    notebook_shell,
+    project_root,
+    writing_to,
+)
 from ecgnb.run.run import STAGES, Run
 
 if TYPE_CHECKING:
@@ -21,6 +40,10 @@ if TYPE_CHECKING:
 
 # The run this process opened last. Two processes in one project do not share it.
 _opened: Run | None = None
+# Parameters that the notebook's variables held then; None: they were not read.
+_opened_with: dict[str, Any] | None = None
+# The notebook's cell that named a run last, and that run.
+_named: tuple[int, str] | None = None
 #: File in the folder of a run that is one of many: a study's, not the user's latest.
 PART_OF = "part_of.json"
 
@@ -44,28 +67,105 @@ def open_run(
         **more: parameters as keywords; they override ``parameters``.
 
     Raises:
-        ConfigError: an unknown parameter or a wrong type.
+        ConfigError: an unknown parameter or a wrong type; or without parameters, those
+            of the notebook are no longer those of the run.
         StageError: no parameters, and no run was opened in this project yet.
 
     >>> run = open_run(PROFILE="smoke")  # doctest: +SKIP
     """
-    global _opened
+    global _opened, _opened_with
     root = project_root()
     values = {**parameters_from_namespace(parameters or {}), **more}
     if part_of:
         return _start_part(Run(root, RunConfig.from_parameters(values)), part_of)
     if values:
         _opened = _start(Run(root, RunConfig.from_parameters(values)))
+        # Keywords and dictionaries have nothing to do with the notebook's variables.
+        _opened_with = notebook_values() if is_notebook(parameters) else None
         return _opened
     # The globals() of a restarted kernel hold no parameters until the parameters cell
     # runs again: continue with the latest run, or create the default one if there is
     # none.
     if parameters is None or _opened or _latest_file(root).is_file():
-        _opened = _opened or _latest_run(root)
+        if _opened is None:
+            _opened, _opened_with = _latest_run(root), notebook_values()
+        refuse_changed_parameters(_opened)
         log_to(_opened)  # a part of a study may have been opened since
     else:
         _opened = _start(Run(root, RunConfig.from_parameters({})))
+        _opened_with = notebook_values() if is_notebook(parameters) else None
     return _opened
+
+
+def use_run(run: Run) -> Run:
+    """Name a run and its model in one line, once per notebook cell, before it is used.
+
+    Every stage, figure, prediction and explanation calls it.
+
+    Raises:
+        ConfigError: it is the open run, and the notebook's parameters have changed
+            since it was opened.
+    """
+    if run is _opened:
+        refuse_changed_parameters(run)
+    _name_once(run, f"{run.title[0].upper()}{run.title[1:]}.")
+    return run
+
+
+def refuse_changed_parameters(run: Run) -> None:
+    """Raise where the notebook's variables hold other parameters than when ``run`` was
+    opened: its parameters cell was run again, and the cell after it was not.
+
+    Raises:
+        ConfigError: with the first parameter that differs.
+    """
+    if _opened_with is None or notebook_shell() is None:
+        return
+    _refuse_mistyped()
+    for name, value in notebook_values().items():
+        before = _opened_with.get(name)
+        if value != before:
+            difference = "was opened without it"
+            if before is not None:
+                difference = f"was opened with {before!r}"
+            raise _other_parameters(run, name, value, difference)
+
+
+def _refuse_mistyped() -> None:
+    """Raise for a variable of the notebook that is named almost like a parameter."""
+    for name, value in parameters_from_namespace(notebook_shell().user_ns).items():
+        if nearest(name, parameter_types()):
+            refuse_unknown({name: value}, parameter_types(), "There is", "")
+
+
+def _other_parameters(run: Run, name: str, value: Any, difference: str) -> ConfigError:
+    text = "not set" if value is None else repr(value)
+    return ConfigError(
+        f"{name} is {text} in this notebook, but run {run.name} {difference}. Run the "
+        "cell with `run = ecgnb.open_run(globals())` again for the run of these "
+        f"parameters; ecgnb.find_run({run.name!r}) returns the other one."
+    )
+
+
+def is_notebook(namespace: Mapping[str, Any] | None) -> bool:
+    """Return whether this is the ``globals()`` of a notebook."""
+    shell = notebook_shell()
+    return shell is not None and namespace is shell.user_ns
+
+
+def notebook_values() -> dict[str, Any]:
+    """Return the parameters among the notebook's variables, None where one is not set.
+
+    Raises:
+        ConfigError: a value has a wrong type.
+    """
+    shell = notebook_shell()
+    values = {}
+    for name, hint in parameter_types().items():
+        if shell is not None and name in shell.user_ns:
+            value = plain_value(shell.user_ns[name])
+            values[name] = None if value is None else convert(name, value, hint)
+    return values
 
 
 def find_run(name: str = "latest") -> Run:
@@ -144,7 +244,7 @@ def _write_config(run: Run) -> None:
         )
     # Equal configurations may have their values from other sources.
     if written != config or written.sources() != config.sources():
-        write_json(
+        write_sealed(
             file, {"parameters": config.parameters(), "sources": config.sources()}
         )
 
@@ -169,9 +269,33 @@ def _latest_run(root: Path) -> Run:
             "ecgnb.open_run(PROFILE='smoke')."
         )
     run = _read_run(latest.parent / str(name))
+    _refuse_parameters_of_another(run)
     # It may not be the one the reader expects.
-    say(f"Going on with {run.title} in {root}.")
+    _name_once(run, f"Going on with {run.title} in {root}.")
     return run
+
+
+def _name_once(run: Run, line: str) -> None:
+    """Print a line that names a run, unless this cell of a notebook has done so."""
+    global _named
+    shell = notebook_shell()
+    cell = None if shell is None else (shell.execution_count, run.name)
+    if cell is None or cell != _named:
+        say(line)
+    _named = cell
+
+
+def _refuse_parameters_of_another(run: Run) -> None:
+    """Raise where a notebook that opens the project's latest run has other parameters.
+
+    After a restart there are none; then the run is the one to go on with.
+    """
+    parameters, sources = run.config.parameters(), run.config.sources()
+    for name, value in notebook_values().items():
+        is_default = sources[name] != "notebook"
+        if (value is None and is_default) or value == parameters[name]:
+            continue
+        raise _other_parameters(run, name, value, f"has {parameters[name]!r}")
 
 
 def _last_evaluated(root: Path) -> Run:
@@ -214,7 +338,7 @@ def _read_run(folder: Path) -> Run:
 
 def _read_config(file: Path) -> RunConfig:
     try:
-        content = read_json(file)
+        content = read_sealed(file)
         return RunConfig.from_resolved(content["parameters"], content["sources"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise StageError(

@@ -13,7 +13,7 @@ from ecgnb.deploy.inference import Source
 from ecgnb.deploy.opening import open_bundle
 from ecgnb.deploy.precision import PrecisionReport, lower_precision
 from ecgnb.run.run import Run
-from ecgnb.stages.predict import Model, files_in_folders, find_bundle
+from ecgnb.stages.predict import Model, files_in_folders, open_model
 
 
 def make_bundle(
@@ -54,7 +54,9 @@ def make_bundle(
     if classes:  # only a checkpoint takes them
         bundle = open_bundle(str(source), classes=classes)
     else:
-        bundle = find_bundle(source)
+        opened = open_model(source)
+        opened.say_title()
+        bundle = opened.bundle
     report = None  # there is nothing to compare in float32
     if precision != "float32":
         files = files_in_folders(recordings)

@@ -11,6 +11,7 @@ from ecgnb.data.labels import assign as cohorts
 from ecgnb.data.manifest import manifest_fingerprint, write_manifest
 from ecgnb.data.store.rows import limit_records
 from ecgnb.run.run import Run
+from ecgnb.run.session import use_run
 
 #: Seed of the sample for PREPROCESS_LIMIT: fixed, so that runs with different training
 #: seeds use the same recordings.
@@ -26,6 +27,7 @@ def load_cohort(run: Run) -> pd.DataFrame:
     Returns:
         The coverage report: counts of recordings, and how their labels were assigned.
     """
+    use_run(run)
     config = run.config.data
     folder = cohorts.cohort_folder(config, run.root)
     cohort = cohorts.load_cohort(config, run.root, folder, run.config.prepare.target_fs)
@@ -38,20 +40,21 @@ def load_cohort(run: Run) -> pd.DataFrame:
         "manifest": manifest_fingerprint(manifest),
         "coverage": fingerprint(table.astype(str).to_numpy()),
     }
-    if not run.is_done("cohort", inputs):
-        write_manifest(run.path("manifest.csv"), manifest)
-        write_csv(run.path("coverage.csv"), table)
-        run.finish(
-            "cohort",
-            inputs,
-            files=("manifest.csv", "coverage.csv"),
-            classes=cohort.classes,
-            task=cohort.task,
-            folder=folder.as_posix(),
-            n_found=coverage.n_records,
-            n_labelled=coverage.n_labelled,
-            n_other=coverage.n_other,
-            n_dropped=coverage.n_dropped,
-            n_recordings=len(manifest),
-        )
+    with run.work("cohort", inputs) as is_needed:
+        if is_needed:
+            write_manifest(run.path("manifest.csv"), manifest)
+            write_csv(run.path("coverage.csv"), table)
+            run.finish(
+                "cohort",
+                inputs,
+                files=("manifest.csv", "coverage.csv"),
+                classes=cohort.classes,
+                task=cohort.task,
+                folder=folder.as_posix(),
+                n_found=coverage.n_records,
+                n_labelled=coverage.n_labelled,
+                n_other=coverage.n_other,
+                n_dropped=coverage.n_dropped,
+                n_recordings=len(manifest),
+            )
     return table

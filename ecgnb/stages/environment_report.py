@@ -16,6 +16,7 @@ from ecgnb.models import MODELS
 from ecgnb.objectives import OBJECTIVES
 from ecgnb.run.project import open_notebook, package_root
 from ecgnb.run.run import Run
+from ecgnb.run.session import use_run
 from ecgnb.training.callbacks import CALLBACKS
 from ecgnb.transforms import TRANSFORMS
 
@@ -39,6 +40,7 @@ def environment_report(run: Run) -> pd.DataFrame:
         One row per fact: ``what, value``; ``code`` and ``project`` are the folders of
         the package that runs and of the results.
     """
+    use_run(run)
     environment = run_environment(run)
     write_json(run.path("environment.json"), environment)
     return environment_table(environment)

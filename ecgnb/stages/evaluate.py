@@ -28,6 +28,7 @@ from ecgnb.evaluation.challenge import challenge_scorer
 from ecgnb.evaluation.metrics import compute_metrics
 from ecgnb.evaluation.thresholds import choose_thresholds, decide
 from ecgnb.run.run import Run
+from ecgnb.run.session import use_run
 from ecgnb.stages.split import patient_groups
 from ecgnb.stages.train import (
     build_loader,
@@ -48,6 +49,7 @@ RESULTS = (
     "predictions.csv",
     "bundle/bundle.json",
     "bundle/model.safetensors",
+    "bundle/README.md",
 )
 
 
@@ -67,9 +69,15 @@ def evaluate(run: Run) -> pd.DataFrame:
         CheckpointError: the best checkpoint is damaged.
         ConfigError: the objective trains no classifier.
     """
+    use_run(run)
     inputs = evaluation_inputs(run)
-    if run.is_done("evaluate", inputs):
-        return headline_table(run)
+    with run.work("evaluate", inputs) as is_needed:
+        if is_needed:
+            _evaluate_test_split(run, inputs)
+    return headline_table(run)
+
+
+def _evaluate_test_split(run: Run, inputs: dict[str, Any]) -> None:
     model, objective = load_best_model(run)
     valid = predict_split(run, model, objective, "valid")
     test = predict_split(run, model, objective, "test")
@@ -97,7 +105,6 @@ def evaluate(run: Run) -> pd.DataFrame:
     run.finish("evaluate", inputs, files=RESULTS)
     for warning in metrics["warnings"]:
         say(warning)
-    return headline_table(run)
 
 
 def evaluation_inputs(run: Run) -> dict[str, Any]:

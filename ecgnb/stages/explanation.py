@@ -19,7 +19,7 @@ from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.inference import Source, predict_recordings
 from ecgnb.deploy.windows import model_input, windows_of
 from ecgnb.explain import attention_saliency, explain
-from ecgnb.stages.predict import Model, find_bundle
+from ecgnb.stages.predict import Model, open_model
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,8 @@ class Explanation:
         probabilities: of all classes.
         prediction: the classes called, joined with ``|``.
         method: name of the explainer.
+        run: name of the run that trained the model, or where the model is from.
+        model: name of its architecture.
     """
 
     recording: Recording
@@ -44,6 +46,8 @@ class Explanation:
     probabilities: dict[str, float]
     prediction: str
     method: str
+    run: str = ""
+    model: str = ""
 
     def _by_lead(self) -> np.ndarray:
         # Grad-CAM and attention have one row for all leads.
@@ -118,7 +122,9 @@ def explain_recording(
         ReadError: the recording cannot be used.
         ConfigError: the method is unknown, or cannot explain this model.
     """
-    bundle = find_bundle(run)
+    opened = open_model(run)
+    opened.say_title()
+    bundle = opened.bundle
     recording = read_source(source, reading)
     table, probabilities = predict_one(bundle, recording)
     if target is None:
@@ -137,7 +143,16 @@ def explain_recording(
     )
     seen = _seen_recording(bundle, recording)
     prediction = table["prediction"].iloc[0]
-    return Explanation(seen, attribution, target, probabilities, prediction, method)
+    return Explanation(
+        seen,
+        attribution,
+        target,
+        probabilities,
+        prediction,
+        method,
+        run=opened.run,
+        model=opened.model,
+    )
 
 
 def attend_recording(
@@ -164,13 +179,24 @@ def attend_recording(
         ReadError: the recording cannot be used.
         ConfigError: the model has no attention, or no such layer.
     """
-    bundle = find_bundle(run)
+    opened = open_model(run)
+    opened.say_title()
+    bundle = opened.bundle
     recording = read_source(source, reading)
     saliency = _over_windows(
         bundle, recording, lambda x: attention_saliency(bundle.model, x, layer)
     )
     seen = _seen_recording(bundle, recording)
-    return Explanation(seen, saliency, "", {}, "", "attention")
+    return Explanation(
+        seen,
+        saliency,
+        target="",
+        probabilities={},
+        prediction="",
+        method="attention",
+        run=opened.run,
+        model=opened.model,
+    )
 
 
 def _over_windows(

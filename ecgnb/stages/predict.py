@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pandas as pd
 
 from ecgnb.core.errors import CheckpointError
+from ecgnb.core.progress import say
 from ecgnb.data.catalog import find_records
 from ecgnb.data.readers.wfdb_header import header_path
 from ecgnb.data.recording import Recording
@@ -17,6 +19,7 @@ from ecgnb.deploy.bundle_folder import load_bundle
 from ecgnb.deploy.inference import Inference, Source, infer, predict_recordings
 from ecgnb.deploy.opening import is_bundle, open_bundle
 from ecgnb.hub.huggingface import WEIGHTS
+from ecgnb.run.project import input_path
 from ecgnb.run.run import Run
 from ecgnb.run.session import find_run
 
@@ -40,7 +43,8 @@ def predict(
 
     Returns:
         One row per recording with the prediction and the probability of each class (see
-        `ecgnb.deploy.inference.Inference`).
+        `ecgnb.deploy.inference.Inference`), and in the columns ``run`` and ``model``
+        which model this is (see `OpenedModel`).
 
     Raises:
         ReadError: a single recording was given and cannot be used, or a folder contains
@@ -51,7 +55,9 @@ def predict(
     >>> ecgnb.predict("my_recording.csv", fs=500)  # doctest: +SKIP
     """
     files = files_in_folders(sources)
-    return predict_recordings(find_bundle(run), files, **reading)
+    opened = open_model(run)
+    opened.say_title()
+    return opened.predict(files, **reading)
 
 
 def infer_recordings(
@@ -70,7 +76,8 @@ def infer_recordings(
         **reading: as for `predict`, and ``batch_size``, windows at a time.
 
     Returns:
-        Tables, embeddings and record; ``.save(folder)`` writes them.
+        Tables, embeddings and record; ``.save(folder)`` writes them. Table and record
+        name the model, as `predict` does.
 
     Raises:
         ReadError, StageError, CheckpointError: as for `predict`.
@@ -78,11 +85,79 @@ def infer_recordings(
     >>> ecgnb.infer_recordings("recordings").save("results")  # doctest: +SKIP
     """
     files = files_in_folders(sources)
-    return infer(find_bundle(run), files, embeddings=embeddings, **reading)
+    opened = open_model(run)
+    opened.say_title()
+    return opened.infer(files, embeddings=embeddings, **reading)
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A model ready to predict, and which one it is.
+
+    Attributes:
+        bundle: the model.
+        run: name of the run that trained it, in a bundle as well; where there is none,
+            the path of the model or its name on the hub.
+        model: name of the architecture.
+        title: run, model and, where it is no run of this project, its path in one line.
+    """
+
+    bundle: Bundle
+    run: str
+    model: str
+    title: str
+
+    def say_title(self) -> None:
+        """Print which model this is."""
+        say(self.title)
+
+    def predict(self, files: Source | Iterable[Source], **reading: Any) -> pd.DataFrame:
+        """Return the table of `predict_recordings`, with run and model."""
+        return self.named(predict_recordings(self.bundle, files, **reading))
+
+    def infer(self, files: Source | Iterable[Source], **options: Any) -> Inference:
+        """Return what `ecgnb.deploy.inference.infer` does; its table and record name
+        run and model.
+        """
+        inference = infer(self.bundle, files, **options)
+        return replace(
+            inference,
+            table=self.named(inference.table),
+            record={"run": self.run, **inference.record},
+        )
+
+    def named(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return a table of recordings with the columns ``run`` and ``model``.
+
+        A class with one of these names keeps its column.
+        """
+        names = {"run": self.run, "model": self.model}
+        free = {name: text for name, text in names.items() if name not in table}
+        return table.assign(**free)
+
+
+def open_model(run: Model) -> OpenedModel:
+    """Load the model of a run, or any other model by its path or name on the hub.
+
+    Raises:
+        StageError, CheckpointError, ConfigError: see `find_bundle`.
+    """
+    bundle = find_bundle(run)
+    model = bundle.model.spec()["name"]
+    trained_by = bundle.provenance.get("run")  # of ports and checkpoints there is none
+    name = str(trained_by or (run.name if isinstance(run, Run) else run))
+    title = f"Run {name}, model {model}" if trained_by else f"Model {name}, {model}"
+    is_path = isinstance(run, str | Path) and is_bundle(input_path(run))
+    if trained_by and is_path:
+        title += f", bundle {run}"
+    return OpenedModel(bundle, name, model, f"{title}.")
 
 
 def find_bundle(run: Model) -> Bundle:
     """Load the bundle of a run, or a model by its path or name on the hub.
+
+    A relative path is looked for in the project's folder first
+    (`ecgnb.run.project.input_path`).
 
     Raises:
         StageError: the run is not evaluated yet, so that it has no bundle.
@@ -91,6 +166,7 @@ def find_bundle(run: Model) -> Bundle:
             names.
     """
     if isinstance(run, str | Path):
+        run = input_path(run)
         path = Path(run)  # or the name of a run, or of a model on the hub
         looks_like_path = path.suffix in WEIGHTS or len(path.parts) > 1
         if is_bundle(run) or (looks_like_path and not path.exists()):

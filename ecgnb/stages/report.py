@@ -13,6 +13,7 @@ from ecgnb.figures.html_report import Section
 from ecgnb.figures.html_report import write_report as write_html
 from ecgnb.figures.style import format_interval
 from ecgnb.run.run import Run
+from ecgnb.run.session import use_run
 from ecgnb.stages.environment_report import environment_table, run_environment
 from ecgnb.stages.evaluate import evaluation_inputs, headline_table, per_class_table
 from ecgnb.stages.figure_values import draw_figure, draw_test_example
@@ -45,24 +46,27 @@ def write_report(run: Run) -> pd.DataFrame:
     Returns:
         The results as ``what, folder, file``; folders are within the project's folder.
     """
+    use_run(run)
     run.require("evaluate")
     run.require_current("evaluate", evaluation_inputs(run))
     classes = f"{len(run.classes)} classes"
-    write_html(
-        run.path("report.html"),
-        title=f"{run.config.data.name}: {run.config.model.label}, {classes}",
-        summary=_summary(run),
-        sections=[
-            _data_section(run),
-            _split_section(run),
-            _training_section(run),
-            _evaluation_section(run),
-            _example_section(run),
-            _parameter_section(run),
-        ],
-        footer=f"Run {run.name}, made with ecgnb {package_version('ecgnb')}.",
-    )
-    run.finish("report", {"train": run.require("train")["identity"]})
+    inputs = {"train": run.require("train")["identity"]}
+    with run.work("report", inputs, again=True):
+        write_html(
+            run.path("report.html"),
+            title=f"{run.config.data.name}: {run.config.model.label}, {classes}",
+            summary=_summary(run),
+            sections=[
+                _data_section(run),
+                _split_section(run),
+                _training_section(run),
+                _evaluation_section(run),
+                _example_section(run),
+                _parameter_section(run),
+            ],
+            footer=f"Run {run.name}, made with ecgnb {package_version('ecgnb')}.",
+        )
+        run.finish("report", inputs, files=("report.html",))
     rows = []
     for what, path in run.result_paths().items():
         # In two columns, because pandas cuts cells after 50 characters in a notebook.
@@ -121,22 +125,26 @@ def _section(run: Run, title: str, text: str = "", tables: Any = ()) -> Section:
 
 def _data_section(run: Run) -> Section:
     rejected = run.store.rejected[["record_id", "reason", "message"]]
+    losses = run.require("prepare").get("losses", [])  # lines that `prepare` printed
     labels = "Labels: how many recordings have one, and what became of the others"
     tables = [(labels, run.coverage), ("Preparation", preparation_table(run))]
     if len(rejected):
         shown = rejected.head(REJECTED_SHOWN)
         tables.append((f"Rejected recordings ({len(shown)} of {len(rejected)})", shown))
-    return _section(run, "Data", tables=tables)
+    return _section(run, "Data", "\n\n".join(losses), tables)
 
 
 def _split_section(run: Run) -> Section:
     leaks = run.require("split")["leaks"]
-    text = "No patient and no identical signal is in two splits."
+    text = "No patient, identical signal, twin or copy is in two splits."
     if leaks:
         text = f"{leaks} LEAKS between the splits."
     text = " ".join([text, *run.splits.report.get("warnings", [])])
-    table = ("Recordings of each class in each part", split_table(run))
-    return _section(run, "Splits", text, [table])
+    tables = [("Recordings of each class in each part", split_table(run))]
+    copies = pd.DataFrame(run.splits.report.get("copies", {}).get("pairs", []))
+    if len(copies):
+        tables.append((f"The first {len(copies)} copies", copies))
+    return _section(run, "Splits", text, tables)
 
 
 def _training_section(run: Run) -> Section:

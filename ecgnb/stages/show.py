@@ -27,6 +27,7 @@ from ecgnb.figures.plots import plot_starts
 from ecgnb.figures.style import png_bytes, save_figure
 from ecgnb.models.summary import model_summary
 from ecgnb.run.run import Run
+from ecgnb.run.session import use_run
 from ecgnb.stages.explanation import (
     attend_recording,
     explain_recording,
@@ -34,7 +35,7 @@ from ecgnb.stages.explanation import (
     read_source,
 )
 from ecgnb.stages.figure_values import draw_figure, draw_test_example
-from ecgnb.stages.predict import Model, find_bundle
+from ecgnb.stages.predict import Model, open_model
 from ecgnb.stages.train import build_run_model
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def __getattr__(name: str) -> Callable[[Run], pd.DataFrame]:
         )
 
     def show(run: Run) -> pd.DataFrame:
+        use_run(run)
         figure, table = draw_figure(run, name)
         _save_and_display(run, name, figure)
         summary = FIGURES.about(name).get("summary")
@@ -79,7 +81,7 @@ def model(run: Run) -> pd.DataFrame:
     """Return the model's parts with their output shapes, parameters and floating point
     operations; no figure.
     """
-    return model_summary(build_run_model(run))
+    return model_summary(build_run_model(use_run(run)))
 
 
 def test_examples(run: Run, count: int = 2) -> pd.DataFrame:
@@ -89,7 +91,7 @@ def test_examples(run: Run, count: int = 2) -> pd.DataFrame:
     Returns:
         Their rows of ``predictions.csv``, without the logits.
     """
-    predictions = run.predictions
+    predictions = use_run(run).predictions
     confidence = predictions.filter(regex="^probability_").max(axis=1)
     order = confidence.sort_values(ascending=False, kind="stable").index
     correct = predictions["correct"][order].astype(bool)
@@ -116,12 +118,14 @@ def recording(source: Source, run: Model = "latest", **reading: Any) -> pd.DataF
         The prediction, see `ecgnb.predict`.
     """
     signal = read_source(source, reading)
-    table, probabilities = predict_one(find_bundle(run), signal)
+    model = open_model(run)
+    model.say_title()
+    table, probabilities = predict_one(model.bundle, signal)
     figure, _ = plot_ecg(
         signal, probabilities=probabilities, predicted=table["prediction"].iloc[0]
     )
     _display(figure)
-    return table
+    return model.named(table)
 
 
 def explanation(

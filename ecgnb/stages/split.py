@@ -21,6 +21,7 @@ from ecgnb.data.splits.copies import (
 from ecgnb.data.splits.leakage import find_leakage
 from ecgnb.data.splits.splits import make_splits, write_splits
 from ecgnb.run.run import Run
+from ecgnb.run.session import use_run
 
 
 def split(run: Run) -> pd.DataFrame:
@@ -30,29 +31,35 @@ def split(run: Run) -> pd.DataFrame:
         One row per class with its recordings in each part, then totals, patients and
         leaks.
     """
+    use_run(run)
     inputs = split_inputs(run)
-    if not run.is_done("split", inputs):
-        pairs = find_copies(run.store)
-        records = with_copies(run.records, pairs)
-        _require_two_labels(records["label"])
-        splits = make_splits(
-            records, targets_of(run, records), run.config.split, run.classes
-        )
-        copies = splits.report["copies"] = describe_copies(pairs, records)
-        for line in (copies["summary"], too_short_for_copies(run.store)):
-            if line:
-                splits.report["warnings"].append(line)
-        write_splits(run.path("splits.json"), splits, records, inputs["store"])
-        run.finish(
-            "split",
-            inputs,
-            files=["splits.json"],
-            fingerprint=fingerprint(splits.parts),
-            leaks=len(find_leakage(records, splits.parts)),
-        )
-        for warning in splits.report["warnings"]:
-            say(warning)
+    with run.work("split", inputs) as is_needed:
+        if is_needed:
+            _make_splits(run, inputs)
     return split_table(run)
+
+
+def _make_splits(run: Run, inputs: dict[str, Any]) -> None:
+    pairs = find_copies(run.store)
+    records = with_copies(run.records, pairs)
+    _require_two_labels(records["label"])
+    splits = make_splits(
+        records, targets_of(run, records), run.config.split, run.classes
+    )
+    copies = splits.report["copies"] = describe_copies(pairs, records)
+    for line in (copies["summary"], too_short_for_copies(run.store)):
+        if line:
+            splits.report["warnings"].append(line)
+    write_splits(run.path("splits.json"), splits, records, inputs["store"])
+    run.finish(
+        "split",
+        inputs,
+        files=["splits.json"],
+        fingerprint=fingerprint(splits.parts),
+        leaks=len(find_leakage(records, splits.parts)),
+    )
+    for warning in splits.report["warnings"]:
+        say(warning)
 
 
 def _require_two_labels(labels: pd.Series) -> None:

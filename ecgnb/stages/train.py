@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ import pandas as pd
 import torch
 
 from ecgnb.core.errors import ConfigError
-from ecgnb.core.files import fingerprint, read_dict, sha256_file, write_json
+from ecgnb.core.files import fingerprint, read_sealed, sha256_file, write_sealed
 from ecgnb.core.progress import say
 from ecgnb.data.loading.loaders import Loader
 from ecgnb.data.loading.sampler import balanced_weights
@@ -25,11 +26,11 @@ from ecgnb.objectives import OBJECTIVES, ObjectiveContext, build_objective
 from ecgnb.objectives.base import Objective
 from ecgnb.run.project import input_path
 from ecgnb.run.run import Run
-from ecgnb.run.session import find_run, log_to
+from ecgnb.run.session import find_run, log_to, use_run
 from ecgnb.stages.split import patient_groups, split_inputs, targets_of
 from ecgnb.training.callbacks import Callback, build_callbacks
-from ecgnb.training.devices import make_fabric
-from ecgnb.training.launch import launch
+from ecgnb.training.devices import is_first_process, make_fabric
+from ecgnb.training.launch import launch, on_rank_zero
 from ecgnb.training.loop import fit
 from ecgnb.transforms.pipeline import build_pipeline
 
@@ -55,17 +56,29 @@ def train(
     Returns:
         The history, one row per epoch; None when ``when`` is another profile.
     """
+    use_run(run)
     if when is not None and when != run.config.profile:
         say(f"Skipped: this cell trains PROFILE {when!r}, not {run.config.profile!r}.")
         return None
     inputs = training_inputs(run)
-    if not run.is_done("train", inputs):
-        config = run.config.training
-        # Classes and instances, not names: another process imports the modules that
-        # define (and register) them.
-        objective = OBJECTIVES.get(config.objective)
-        observers = build_callbacks([*config.callbacks, *callbacks])
-        launch(train_rank, config, str(run.folder), inputs, objective, observers)
+    config = run.config.training
+    # Classes and instances, not names: another process imports the modules that
+    # define (and register) them.
+    objective = OBJECTIVES.get(config.objective)
+    with contextlib.ExitStack() as stack:
+        is_needed = False
+
+        def begin() -> None:
+            nonlocal is_needed
+            is_needed = stack.enter_context(run.work("train", inputs))
+
+        # The other processes of torchrun wait for the one that has the lock.
+        on_rank_zero(begin, config, run.folder)
+        if not is_first_process():
+            is_needed = not run.is_done("train", inputs)
+        if is_needed:
+            observers = build_callbacks([*config.callbacks, *callbacks])
+            launch(train_rank, config, str(run.folder), inputs, objective, observers)
     return run.history
 
 
@@ -129,8 +142,10 @@ def set_aside(run: Run, inputs: dict[str, Any]) -> None:
     """
     folder = run.path("checkpoints")
     file = folder / MADE_FROM
-    # Without the file, `fit` compares the identity in the checkpoints.
-    before = read_dict(file) or inputs
+    try:
+        before = read_sealed(file)
+    except (OSError, ValueError):  # missing or damaged
+        before = inputs  # `fit` compares the identity in the checkpoints
     changed = [
         name
         for name, value in inputs.items()
@@ -145,7 +160,7 @@ def set_aside(run: Run, inputs: dict[str, Any]) -> None:
         if kept.exists():  # the data changed back and forth
             shutil.rmtree(kept)
         folder.rename(kept)
-    write_json(file, inputs)
+    write_sealed(file, inputs)
 
 
 def training_inputs(run: Run) -> dict[str, Any]:

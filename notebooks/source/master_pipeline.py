@@ -119,6 +119,8 @@ ecgnb.show.label_counts(run)
 # cut or padded once, and stored in a memory-mapped file that training reads quickly.
 # Nothing disappears silently: what cannot be used is a row of `rejected.csv` with its
 # reason, what is doubtful (flat leads, clipping, an implausible gain) carries a flag.
+# Lines above the table say what this form loses (leads, seconds, frequencies) and which
+# parameters keep it.
 
 # %%
 import ecgnb; run = ecgnb.open_run()

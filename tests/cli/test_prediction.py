@@ -22,9 +22,14 @@ def test_predict_prints_a_table_or_json_and_writes_csv(
     classes = finished_run.classes
     assert sum(row[name] for name in classes) == pytest.approx(1, abs=1e-6)
     assert row["prediction"] == max(classes, key=row.get)
-    assert pd.read_csv(tmp_path / "p.csv")["prediction"].iloc[0] == row["prediction"]
+    assert (row["run"], row["model"]) == (finished_run.name, "resnet1d")
+    written = pd.read_csv(tmp_path / "p.csv").iloc[0]
+    assert written["prediction"] == row["prediction"]
+    assert (written["run"], written["model"]) == (finished_run.name, "resnet1d")
     assert main(["predict", file]) == 0
-    assert row["record_id"] in capsys.readouterr().out
+    first, header, line = capsys.readouterr().out.splitlines()
+    assert first == f"Run {finished_run.name}, model resnet1d."
+    assert row["record_id"] in line and "run" not in header.split()
 
 
 def test_predict_of_a_folder_leaves_a_folder_of_results(
@@ -77,15 +82,17 @@ def test_predict_of_a_folder_leaves_a_folder_of_results(
         len(np.load(out / "embeddings.npy")) == len(windows) == 2
         and len(predictions) == 3
     )
+    assert set(predictions["run"]) == {finished_run.name}
     record = json.loads((out / "inference.json").read_text(encoding="utf-8"))
     assert (record["recordings"], record["problems"], record["windows"]) == (3, 1, 2)
+    assert record["run"] == finished_run.name
     rows = json.loads((out / "predictions.json").read_text(encoding="utf-8"))
     assert rows[1]["problem"] and rows[1]["flags"] is None
     monkeypatch.setenv("COLUMNS", "400")  # a narrower terminal breaks long cells
     assert main(["predict", str(records), "--windows"]) == 0
     recordings_shown, windows_shown = capsys.readouterr().out.strip().split("\n\n")
     assert (
-        len(recordings_shown.splitlines()) == 4 and len(windows_shown.splitlines()) == 3
+        len(recordings_shown.splitlines()) == 5 and len(windows_shown.splitlines()) == 3
     )
     assert main(["predict", str(records / "D00002.hea"), "--windows"]) == 1
 
@@ -142,12 +149,14 @@ def test_predict_of_many_classes_shows_the_highest(
         )
         == 0
     )
-    header, line = capsys.readouterr().out.splitlines()[:2]
+    title, header, line = capsys.readouterr().out.splitlines()[:3]
+    assert title == f"Model {checkpoint}, ecg_fm."
     assert "highest 3 of 17" in header and "prediction" not in header
     every = (
         pd.read_csv(kept)
         .iloc[0]
         .drop(["record_id", "prediction", "seconds", "flags", "problem"])
+        .drop(["run", "model"])
     )
     name, value = every.astype(float).idxmax(), every.astype(float).max()
     assert f"{name} {value:.3f}" in line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from commands import run_in_new_process
+from kills import kill_everywhere
 from safetensors.torch import load_file, save_file
 
 from ecgnb.core.errors import CheckpointError, ConfigError
@@ -201,6 +203,36 @@ def test_a_damaged_or_missing_description(
         load_bundle(folder)
     with pytest.raises(CheckpointError, match=r"has no readable bundle\.json"):
         load_bundle(tmp_path / "nowhere")
+
+
+def test_killed_anywhere_a_bundle_is_whole_or_none(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    folder = save_bundle(bundle, tmp_path / "b")
+    old = load_bundle(folder).temperature
+    other = dataclasses.replace(bundle, temperature=old + 1)
+    names = sorted(path.name for path in folder.iterdir())
+
+    def check() -> None:
+        with contextlib.suppress(CheckpointError):
+            assert load_bundle(folder).temperature in (old, old + 1)
+        save_bundle(other, folder)
+        assert load_bundle(folder).temperature == old + 1
+        assert sorted(path.name for path in folder.iterdir()) == names
+        save_bundle(bundle, folder)
+
+    assert kill_everywhere(lambda: save_bundle(other, folder), check) >= 4
+
+
+def test_a_flipped_bit_of_the_description_is_refused(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    folder = save_bundle(dataclasses.replace(bundle, temperature=1.25), tmp_path / "b")
+    text = (folder / "bundle.json").read_text(encoding="utf-8")
+    changed = text.replace("1.25", "1.65")
+    (folder / "bundle.json").write_text(changed, encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"bundle\.json was changed"):
+        load_bundle(folder)
 
 
 def test_an_older_description_beside_newer_weights_is_seen(

@@ -18,7 +18,7 @@ import torch
 from hub_server import FakeHub, running_hub
 
 from ecgnb.core.errors import CheckpointError, ConfigError, EcgnbError
-from ecgnb.core.files import read_json, write_json
+from ecgnb.core.files import read_json, seal, write_sealed
 from ecgnb.data.recording import Recording
 from ecgnb.data.signal.leads import STANDARD_12
 from ecgnb.deploy.bundle import Bundle
@@ -125,15 +125,14 @@ def test_paths_of_this_machine_stay_here(hub: FakeHub, folder: Path) -> None:
         "run": "demo",
         "parameters": {"EPOCHS": 3, "DATASET_DIR": "/home/anna/ptbxl"},
     }
-    write_json(folder / "bundle.json", description)
+    write_sealed(folder / "bundle.json", description)
     push_to_hub(folder, "clinic/ecg")
     sent = json.loads(hub.repositories["clinic/ecg"].files()["bundle.json"])
-    assert sent == {
-        **description,
-        "provenance": {"run": "demo", "parameters": {"EPOCHS": 3}},
-    }
+    assert sent == seal(
+        description | {"provenance": {"run": "demo", "parameters": {"EPOCHS": 3}}}
+    )
     assert from_hub("clinic/ecg").provenance == sent["provenance"]
-    assert read_json(folder / "bundle.json") == description
+    assert read_json(folder / "bundle.json") == seal(description)
 
 
 def test_what_is_public_is_not_pushed_to_by_mistake(hub: FakeHub, folder: Path) -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from inference_bundles import CLASSES, make_bundle, noise, probabilities, seen_by
+from kills import kill_everywhere
 
 from ecgnb.core.errors import ConfigError, EcgnbError, ReadError
 from ecgnb.data.readers.reading import read_recording
@@ -473,6 +474,28 @@ def test_saved_files_hold_what_was_found(real, bundle, tmp_path: Path) -> None:
     assert not (folder / "embeddings.npy").exists(), (
         "embeddings of another inference must not lie beside its windows"
     )
+
+
+def test_a_killed_writer_leaves_no_files_of_two_inferences(
+    real, bundle, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    other = infer(bundle, noise(10))
+    saved = {path.name: path.read_bytes() for path in other.save(folder).iterdir()}
+
+    def check() -> None:
+        files = {path.name: path.read_bytes() for path in folder.glob("[!.]*")}
+        is_new = [saved.get(name) == content for name, content in files.items()]
+        assert all(is_new) or not any(is_new)
+        if "inference.json" in files:
+            assert files in (saved, old)
+        other.save(folder)
+        assert {path.name for path in folder.iterdir()} == set(saved)
+        real.save(folder)
+
+    real.save(folder)
+    old = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert kill_everywhere(lambda: other.save(folder), check) == 9
 
 
 def test_from_a_raw_recording_to_the_labels_of_ecg_fm(golden_dir: Path) -> None:

@@ -24,8 +24,10 @@ PRELOADED = [
     "ecgnb.data.store.preparation",
     "ecgnb.explain",
     "ecgnb.figures",
+    "ecgnb.foundation",
     "ecgnb.models",
     "ecgnb.objectives",
+    "ecgnb.port",
     "ecgnb.stages.train",
     "ecgnb.training.launch",
     "ecgnb.training.loop",
@@ -75,13 +77,18 @@ class ForkedKernel:
         arguments: command line of the kernel, such as
             ``python -m ipykernel_launcher -f connection.json``.
         env: environment variables of the kernel.
-        cwd: its working folder.
+        cwd: its working folder, if it is another one.
     """
 
     stdin = stdout = stderr = None
 
     def __init__(
-        self, arguments: list[str], *, env: dict[str, str], cwd: str, **_: object
+        self,
+        arguments: list[str],
+        *,
+        env: dict[str, str],
+        cwd: str | None = None,
+        **_: object,
     ) -> None:
         options = arguments[arguments.index("ipykernel_launcher") + 1 :]
         context = fast_processes()
@@ -110,9 +117,16 @@ class ForkedKernel:
         self.process.terminate()
 
 
+def fork_kernels(patch: pytest.MonkeyPatch) -> None:
+    """Let jupyter_client start kernels that import nothing anew."""
+    launcher = "jupyter_client.provisioning.local_provisioner.launch_kernel"
+    patch.setattr(launcher, ForkedKernel)
+
+
 def _serve_kernel(
-    options: list[str], variables: dict[str, str], folder: str, started: Event
+    options: list[str], variables: dict[str, str], folder: str | None, started: Event
 ) -> None:
+    import pandas as pd
     import torch
     from ipykernel.kernelapp import launch_new_instance
 
@@ -121,7 +135,9 @@ def _serve_kernel(
     started.set()
     os.environ.clear()
     os.environ.update(variables)
-    os.chdir(folder)
+    os.chdir(folder or ".")
+    # as pandas sets it when a kernel imports it
+    pd.set_option("display.max_columns", 20)
     torch.set_num_threads(1)
     launch_new_instance(options)
 

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import nbformat
 import pytest
-from commands import ForkedKernel
+from commands import fork_kernels
 from nbclient import NotebookClient
 
 #: Sources of notebooks are no modules: `--doctest-modules` would execute them.
@@ -69,10 +69,7 @@ class Kernels:
             extra_arguments=["--log-level=ERROR"],
         )
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(
-                "jupyter_client.provisioning.local_provisioner.launch_kernel",
-                ForkedKernel,
-            )
+            fork_kernels(patch)
             client.execute(env=self.environment)
         return notebook.cells
 

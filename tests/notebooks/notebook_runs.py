@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pytest
+from commands import fork_kernels
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +31,9 @@ def executed(
         resources=resources,
         extra_arguments=["--log-level=ERROR"],
     )
-    client.execute(env=environment | {"ECGNB_HOME": str(folder)})
+    with pytest.MonkeyPatch.context() as patch:
+        fork_kernels(patch)
+        client.execute(env=environment | {"ECGNB_HOME": str(folder)})
     return notebook
 
 

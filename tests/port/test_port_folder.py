@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from kills import Killed, kill_everywhere, killed_at
 from safetensors.torch import load_file, save_file
 from small_keras import dense, write_sequential
 
 from ecgnb.core.errors import CheckpointError, ConfigError, PortError
 from ecgnb.core.files import sha256_file
 from ecgnb.port import PortedModel, load_port, port_keras, save_port
+from ecgnb.port.port_folder import is_port
 
 
 @pytest.fixture
@@ -66,6 +69,47 @@ def test_port_folder_keeps_trained_weights(keras_file: Path, tmp_path: Path) -> 
     assert torch.equal(again.d.weight, port.d.weight) and not torch.equal(
         again.d.weight, port_keras(keras_file).d.weight
     )
+
+
+def test_killed_anywhere_the_same_call_completes_a_port(
+    keras_file: Path, tmp_path: Path
+) -> None:
+    port = port_keras(keras_file)
+    names = ["model.py", "model.safetensors", "port.json"]
+
+    def again(folder: Path) -> None:
+        assert not (folder / "report.html").exists() or is_port(folder)
+        save_port(port, folder)
+        assert sorted(path.name for path in folder.iterdir()) == names
+
+    for number in range(1, 20):
+        folder = tmp_path / f"new{number}"
+        with contextlib.suppress(Killed), killed_at(number):
+            save_port(port, folder)
+            break
+        again(folder)
+    assert number == 7  # four files named, one and an example of permissions deleted
+    old = save_port(port, tmp_path / "old")
+    (old / "report.html").write_text("of the older port", encoding="utf-8")
+    n_kills = kill_everywhere(lambda: save_port(port, old), lambda: again(old))
+    assert n_kills >= 8 and not (old / "report.html").exists()
+
+
+def test_a_folder_of_somebody_else_is_refused(keras_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text("# mine", encoding="utf-8")
+    with pytest.raises(ConfigError, match="holds other files and no port"):
+        save_port(port_keras(keras_file), tmp_path)
+
+
+def test_a_flipped_bit_of_the_description_is_refused(
+    keras_file: Path, tmp_path: Path
+) -> None:
+    folder = save_port(port_keras(keras_file), tmp_path / "out", notes="CC BY 4.0")
+    text = (folder / "port.json").read_text(encoding="utf-8")
+    changed = text.replace("CC BY 4.0", "CC BY 5.0")
+    (folder / "port.json").write_text(changed, encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"port\.json was changed"):
+        load_port(folder)
 
 
 def test_port_folder_reads_back_without_h5py_and_without_running_the_source(

@@ -15,6 +15,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from commands import fork_kernels
 
 import ecgnb
 from ecgnb.core.errors import ConfigError, EcgnbError
@@ -457,7 +458,8 @@ class TestTheMasterNotebook:
             for cell in code_cells(finished.home / "out.ipynb")
             if 'when="smoke"' in cell.source
         )
-        assert printed(cell) == "", "nothing was trained"
+        line = f"Run {finished.run_folder.name}, model resnet1d.\n"
+        assert printed(cell) == line, "nothing was trained"
 
     def test_predict_recording_on_a_recording_of_the_test_split(
         self, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -509,5 +511,6 @@ class TestTheMasterNotebook:
         output: Path,
     ) -> list[nbformat.NotebookNode]:
         monkeypatch.setenv("ECGNB_HOME", str(finished.home))
+        fork_kernels(monkeypatch)
         assert run_notebook(parameters, PREDICT, output) == output
         return code_cells(output)

@@ -5,6 +5,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from store_helpers import TWELVE, wave_steps, write_wfdb
 
 from ecgnb.core.errors import EcgnbError
 from ecgnb.run import preflight as checks
@@ -30,6 +31,7 @@ def test_the_demo_passes(home: Path) -> None:
         "code",
         "data",
         "labels",
+        "preparation",
         "model",
         "store",
         "splits",
@@ -74,6 +76,39 @@ def test_a_folder_without_labels_fails_and_a_known_layout_is_recognised(
         EcgnbError, match="this looks like cinc2017: set DATASET='cinc2017'"
     ):
         checks.preflight(session.open_run(DATASET_DIR=str(folder)))
+
+
+def test_what_a_preparation_loses_is_said_and_leads_of_most_recordings_fail(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = checks.preflight(session.open_run(TARGET_FS=100, TARGET_SAMPLES=500))
+    rows = table[table["check"] == "preparation"]
+    assert rows["status"].tolist() == ["warn", "warn"]
+    assert "256 of 256 recordings are longer than 5 s" in rows["finding"].iloc[0]
+    assert "above 45 Hz are lost" in rows["finding"].iloc[1]
+
+    folder = home / "data"
+    for number in range(40):
+        leads = TWELVE if number < 30 else ("I",)
+        steps = wave_steps(number, len(leads))
+        write_wfdb(folder, f"r{number:02d}", steps, leads=leads)
+    labels = [f"mine,r{number:02d},AF" for number in range(40)]
+    text = "\n".join(["dataset,record_id,mapped_label", *labels])
+    (folder / "unified_label_mapping.csv").write_text(text, encoding="utf-8")
+    run = session.open_run(DATASET_DIR=str(folder))
+    with pytest.raises(EcgnbError, match="preparation: LEADS is empty, so only I will"):
+        checks.preflight(run)
+    # an architecture for one lead, not for twelve: it is built with the leads to come
+    seen: list[int] = []
+    build = checks._build_without_memory
+    monkeypatch.setattr(
+        checks,
+        "_build_without_memory",
+        lambda run, n_leads: seen.append(n_leads) or build(run, n_leads),
+    )
+    table = checks.preflight(session.open_run(DATASET_DIR=str(folder), LEADS="I"))
+    assert status(table, "preparation") == "pass" and seen == [1]
+    assert "1 leads (I)" in table.set_index("check").loc["preparation", "finding"]
 
 
 def test_too_little_disk_fails_and_says_how_much(
@@ -130,7 +165,7 @@ def test_leakage_between_the_splits_is_a_warning(
     assert (
         table.set_index("check")
         .loc["splits", "finding"]
-        .startswith("1 patients or identical signals")
+        .startswith("1 patients, signals, twins or copies")
     )
 
 

@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 from ecgnb.core.errors import CheckpointError, ConfigError, StageError
-from ecgnb.core.files import read_json, write_json
-from ecgnb.run import session
+from ecgnb.core.files import read_json, read_sealed, write_sealed
+from ecgnb.run import project, session
 from ecgnb.run.config import RunConfig
 
 
@@ -115,7 +117,7 @@ def test_a_folder_of_another_configuration_is_refused(home: Path) -> None:
     run = session.open_run(SEED=1)
     other = RunConfig.from_parameters({"SEED": 2})
     content = {"parameters": other.parameters(), "sources": other.sources()}
-    write_json(run.path("config.json"), content)
+    write_sealed(run.path("config.json"), content)
     with pytest.raises(CheckpointError, match="does not belong to run"):
         session.open_run(SEED=1)
 
@@ -155,7 +157,7 @@ def test_the_run_evaluated_last_is_known_by_its_record_not_by_file_times(
     for run, finished in zip(runs, ("2026-01-02", "2026-01-01"), strict=True):
         run.finish("evaluate", {})
         file = run.path("stages", "evaluate.json")
-        write_json(file, {**read_json(file), "finished": f"{finished}T00:00:00"})
+        write_sealed(file, {**read_sealed(file), "finished": f"{finished}T00:00:00"})
     monkeypatch.setattr(session, "_opened", None)
     assert session.find_run("latest") == runs[0]
 
@@ -172,6 +174,102 @@ def test_another_run_than_the_open_one_is_named(
         f"Run {second.name}, which is open, is not evaluated yet: run {first.name}, "
         "model resnet1d.\n"
     )
+
+
+@pytest.fixture
+def notebook(home: Path, monkeypatch: pytest.MonkeyPatch) -> InteractiveShell:
+    """A notebook's variables; its cells are counted by the test."""
+    shell = InteractiveShell()
+    for module in (session, project):
+        monkeypatch.setattr(module, "notebook_shell", lambda: shell)
+    monkeypatch.setattr(session, "_opened_with", None)
+    monkeypatch.setattr(session, "_named", None)
+    return shell
+
+
+def test_parameters_that_changed_after_the_run_was_opened_are_refused(
+    notebook: InteractiveShell,
+) -> None:
+    variables = notebook.user_ns
+    variables |= {"PROFILE": "smoke", "EPOCHS": 5, "LABEL_ORDER": None, "LR": "0.01"}
+    first = session.open_run(variables)
+    assert session.use_run(first) is session.open_run() is first
+    variables["LR"] = np.float64(0.01)  # the same value in another type
+    assert session.open_run() is first
+    for name, value, message in (
+        ("EPOCHS", 10, rf"EPOCHS is 10 in this .* run {first.name} was opened with 5"),
+        ("EPOCHS", None, "EPOCHS is not set in this .* was opened with 5"),
+        ("LABEL_ORDER", ["MI", "AF"], "LABEL_ORDER is .* was opened without it"),
+        ("EPOCHS", "many", "EPOCHS is 'many'"),
+        ("EPOCSH", 10, "no parameter 'EPOCSH' .* Did you mean EPOCHS"),
+    ):
+        before = variables.get(name)
+        variables[name] = value
+        with pytest.raises(ConfigError, match=message):
+            session.open_run()
+        with pytest.raises(ConfigError, match=message):
+            session.use_run(first)
+        variables[name] = before
+    del variables["EPOCSH"]
+    variables["EPOCHS"] = 10
+    second = session.open_run(variables)
+    assert second.config.training.epochs == 10
+    assert session.use_run(session.find_run(first.name)) == first, "named on purpose"
+
+
+def test_variables_have_nothing_to_do_with_a_run_that_keywords_opened(
+    notebook: InteractiveShell,
+) -> None:
+    notebook.user_ns["SEED"] = 1
+    for seed in (2, 3):
+        session.open_run(notebook.user_ns, SEED=seed)
+        assert session.open_run().config.training.seed == seed
+    run = session.open_run(SEED=4)
+    notebook.user_ns |= {"SEED": 5, "LEAD": "II"}
+    assert session.open_run() is run
+
+
+def test_the_latest_run_is_refused_where_the_notebook_has_other_parameters(
+    notebook: InteractiveShell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = session.open_run(EPOCHS=3, SEED=1)
+    for variables, message in (
+        ({"PROFILE": "smoke", "EPOCHS": 4}, "EPOCHS is 4 .* has 3"),
+        ({"PROFILE": "smoke", "EPOCHS": None}, "EPOCHS is not set .* has 3"),
+        ({"PROFILE": "medium"}, "PROFILE is 'medium' .* has 'smoke'"),
+    ):
+        monkeypatch.setattr(session, "_opened", None)
+        notebook.user_ns |= variables
+        with pytest.raises(ConfigError, match=message):
+            session.open_run()
+        for name in variables:
+            del notebook.user_ns[name]
+    notebook.user_ns |= {"PROFILE": "smoke", "EPOCHS": 3, "LR": None}
+    assert session.open_run() == run
+    monkeypatch.setattr(session, "_opened", None)
+    for name in ("PROFILE", "EPOCHS", "LR"):
+        del notebook.user_ns[name]
+    assert session.open_run() == run, "after a restart there are no parameters"
+
+
+def test_a_cell_names_its_run_once(
+    notebook: InteractiveShell,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("ECGNB_PROGRESS", "lines")
+    run = session.open_run(SEED=1, MODEL="xresnet1d50")
+    line = f"Run {run.name}, model xresnet1d50.\n"
+    session.use_run(run)
+    session.use_run(run)
+    assert capsys.readouterr().out == line
+    notebook.execution_count += 1
+    session.use_run(run)
+    assert capsys.readouterr().out == line
+    monkeypatch.setattr(session, "_opened", None)
+    notebook.execution_count += 1
+    session.use_run(session.open_run())
+    assert capsys.readouterr().out == f"Going on with {run.title} in {run.root}.\n"
 
 
 def test_the_log_goes_to_the_runs_file_only(home: Path) -> None:

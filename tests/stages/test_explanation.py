@@ -34,6 +34,7 @@ def test_explanation_is_of_what_the_model_saw(finished_run, method) -> None:
     result = explain_recording(recording, finished_run, method)
     bundle = find_bundle(finished_run)
     row = ecgnb.predict(recording, run=finished_run).iloc[0]
+    assert (result.run, result.model) == (finished_run.name, "resnet1d")
     assert result.target == max(bundle.classes, key=lambda name: row[name])
     assert result.probabilities == {name: row[name] for name in bundle.classes}
     ready = standardise(recording, bundle.prepare)

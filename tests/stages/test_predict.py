@@ -13,10 +13,11 @@ import pytest
 
 import ecgnb
 from ecgnb.core.errors import CheckpointError, ReadError
+from ecgnb.data.demo.cohort_files import synthesise
 from ecgnb.data.signal.leads import STANDARD_12
 from ecgnb.deploy.bundle_folder import save_bundle
 from ecgnb.models import build_model
-from ecgnb.stages.predict import find_bundle, infer_recordings, predict
+from ecgnb.stages.predict import find_bundle, infer_recordings, open_model, predict
 
 
 @pytest.fixture
@@ -110,6 +111,38 @@ def test_infer_recordings_passes_its_reading_options_on(
         6.0,
     ]
     assert "fs" in infer_recordings(tmp_path, run=windowed).table["problem"][0]
+
+
+def test_a_prediction_names_run_and_model_wherever_the_model_is_from(
+    finished_run, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setenv("ECGNB_PROGRESS", "lines")
+    copy = shutil.copytree(finished_run.path("bundle"), tmp_path / "copy")
+    line = f"Run {finished_run.name}, model resnet1d"
+    for name, printed in (
+        (finished_run, f"{line}."),
+        ("latest", f"{line}."),
+        (str(copy), f"{line}, bundle {copy}."),
+    ):
+        capsys.readouterr()
+        table = predict(synthesise(0), run=name)
+        assert capsys.readouterr().out.splitlines() == [printed]
+        row = table.iloc[0]
+        assert (row["run"], row["model"]) == (finished_run.name, "resnet1d")
+
+
+def test_a_class_called_model_keeps_its_column(finished_run) -> None:
+    opened = open_model(finished_run)
+    table = opened.named(pd.DataFrame({"model": [0.25]}))
+    assert table.to_dict("records") == [{"model": 0.25, "run": finished_run.name}]
+
+
+def test_a_model_is_found_by_its_path_in_the_project(
+    finished_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # not the project's folder
+    path = f"artifacts/runs/{finished_run.name}/bundle"
+    assert find_bundle(path).classes == finished_run.classes
 
 
 def test_find_bundle_by_run_by_folder_and_by_path(finished_run, tmp_path: Path) -> None:

@@ -76,6 +76,27 @@ def test_a_finished_run_is_not_done_again(finished_run) -> None:
     assert {path: path.stat().st_mtime_ns for path in files} == before
 
 
+def test_every_stage_names_its_run_and_model(finished_run, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("ECGNB_PROGRESS", "lines")
+    line = f"Run {finished_run.name}, model resnet1d."
+    for stage in (
+        ecgnb.environment_report,
+        ecgnb.preflight,
+        ecgnb.load_cohort,
+        ecgnb.prepare,
+        ecgnb.split,
+        ecgnb.train,
+        ecgnb.evaluate,
+        ecgnb.show.model,
+        ecgnb.show.label_counts,
+        ecgnb.show.test_examples,
+    ):
+        capsys.readouterr()
+        stage(finished_run)
+        assert capsys.readouterr().out.splitlines()[0] == line, stage
+    finished_run.path("environment.json").unlink()
+
+
 def test_the_files_prediction_equals_the_runs(finished_run) -> None:
     """From the file, through the bundle, comes what evaluation had: same reading,
     preparation, transforms, weights."""

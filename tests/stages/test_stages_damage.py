@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from small_jobs import DAMAGE, STAGES, TINY, N, halve, job, relabel
 
@@ -233,9 +235,10 @@ def test_a_checkpoint_of_another_model(run, forty: Path) -> None:
     for name in ("best.ckpt",):
         content = run.path("checkpoints", name).read_bytes()
         other.path("checkpoints", name).write_bytes(content)
-    note = files.read_json(other.path("stages", "train.json"))
-    note["files"]["checkpoints/best.ckpt"] = len(content)  # as if nobody had noticed
-    files.write_json(other.path("stages", "train.json"), note)
+    note = files.read_sealed(other.path("stages", "train.json"))
+    best = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    note["files"]["checkpoints/best.ckpt"] = best  # as if nobody had noticed
+    files.write_sealed(other.path("stages", "train.json"), note)
     with pytest.raises(
         CheckpointError,
         match=r"best\.ckpt is of another model \(other shape: .*\(8, .* of \(12",
@@ -247,12 +250,17 @@ def test_a_bundle_with_a_changed_byte(run) -> None:
     weights = run.path("bundle", "model.safetensors")
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    path = weights.parents[1] / "manifest.csv"  # any recording of the run
+    recording = pd.read_csv(path, dtype=str)["path"].iloc[0]
     with pytest.raises(
         CheckpointError,
         match=r"model\.safetensors .*checksum differs.*delete it and evaluate the run",
     ):
-        ecgnb.predict(run.predictions["path"].iloc[0])
-    shutil.rmtree(weights.parent)
+        ecgnb.predict(recording, run=weights.parent)
+    with pytest.raises(
+        StageError, match=r"model\.safetensors is damaged .*Run again: ecgnb\.evaluate"
+    ):
+        ecgnb.predict(recording)
     ecgnb.evaluate(run)
     assert weights.read_bytes() == whole
     assert ecgnb.predict(run.predictions["path"].iloc[0])["problem"].iloc[0] == ""
@@ -365,7 +373,7 @@ def test_no_space_is_told_as_what_it_is(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "_flush_to_disk", full)
+        patch.setattr(files, "flush_file", full)
         with pytest.raises(
             FileError,
             match=r"config\.json cannot be written: No space left on device\. Make room",
@@ -394,7 +402,7 @@ def read_only(folder: Path) -> Iterator[None]:
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "_flush_to_disk", refuse)
+        patch.setattr(files, "flush_file", refuse)
         yield
 
 

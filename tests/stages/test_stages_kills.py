@@ -61,8 +61,8 @@ def options(parameters: dict[str, object]) -> list[str]:
 
 def kill_when(process: Command, seen: Callable[[], bool]) -> None:
     """Kill as soon as something is seen on the disk."""
-    while process.running() and not seen():
-        os.sched_yield()
+    while not seen() and not process.wait(0.005):
+        pass
     assert process.running(), "it ended before it could be killed"
     process.kill()
 

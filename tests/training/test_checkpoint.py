@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import hashlib
 import pickle
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from training_fakes import make_model
@@ -44,6 +47,30 @@ def test_round_trip(tmp_path: Path) -> None:
 def test_a_missing_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"is missing\. Put it back"):
         read_checkpoint(tmp_path / "a.ckpt")
+
+
+def test_no_flipped_bit_is_read(tmp_path: Path) -> None:
+    """Wherever it is: tensors, numbers, names, padding, table of contents, checksum."""
+    path = tmp_path / "a.ckpt"
+    save_checkpoint(path, {"model": make_model().state_dict(), "epoch": 3})
+    whole = path.read_bytes()
+    for position in np.random.default_rng(0).integers(8 * len(whole), size=60):
+        damaged = bytearray(whole)
+        damaged[position // 8] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"a\.ckpt is (damaged|not)"):
+            read_checkpoint(path)
+    path.write_bytes(whole)
+    assert read_checkpoint(path)["epoch"] == 3
+
+
+def test_pytorch_and_zip_programs_read_a_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "a.ckpt"
+    save_checkpoint(path, {"model": torch.arange(3.0)})
+    assert torch.load(path, weights_only=True)["model"].tolist() == [0, 1, 2]
+    comment = zipfile.ZipFile(path).comment
+    digest = hashlib.sha256(path.read_bytes()[: -len(comment)]).hexdigest()
+    assert comment == b"ecgnb sha256 " + digest.encode()
 
 
 @pytest.mark.parametrize("part", [0.0, 0.01, 0.5, 0.99])
@@ -90,7 +117,7 @@ def test_a_file_of_someone_else(tmp_path: Path) -> None:
     torch.save({"weights": torch.zeros(2)}, tmp_path / "a.ckpt")
     with pytest.raises(
         CheckpointError,
-        match=r"not a checkpoint of this version .*format None, expected 2",
+        match=r"not a checkpoint of this version .*format None, expected 3",
     ):
         read_checkpoint(tmp_path / "a.ckpt")
     torch.save([1, 2], tmp_path / "b.ckpt")

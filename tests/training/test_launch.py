@@ -33,7 +33,9 @@ def model_of(folder: Path) -> dict[str, torch.Tensor]:
     return read_checkpoint(folder / "checkpoints" / "last.ckpt")["model"]
 
 
-def test_two_processes_are_one_with_group_norm(tmp_path: Path) -> None:
+def test_two_processes_are_one_with_group_norm(
+    tmp_path: Path, fast_start: None
+) -> None:
     fit_fake(TrainConfig(**ONE), tmp_path / "one", dropout=0.0)
     spawn_training(TWO, tmp_path / "two", "group", 0.0)
     one, two = (pd.read_csv(tmp_path / name / "history.csv") for name in ("one", "two"))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import threading
 import urllib.parse
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path, PurePosixPath
 
 from ecgnb.core.errors import ConfigError, EcgnbError
 from ecgnb.core.progress import progress, say
 from ecgnb.data.catalog.base import CATALOG
-from ecgnb.hub.download import download_file
+from ecgnb.hub.download import PART, download_file
 
 BASE_URL = "https://physionet.org/files"
 CHECKSUMS = "SHA256SUMS.txt"
@@ -61,6 +62,7 @@ def download(name: str, folder: str | Path, *, base_url: str | None = None) -> P
     folder.mkdir(parents=True, exist_ok=True)
     checksums = _fetch_checksums(url, folder)
     say(f"{name}: {len(checksums)} files from {url} to {folder}")
+    suffix = _part_suffix(checksums)
     stop = threading.Event()
     with ThreadPoolExecutor(THREADS) as pool:
         jobs = []
@@ -72,6 +74,7 @@ def download(name: str, folder: str | Path, *, base_url: str | None = None) -> P
                 name=file,
                 checksum=checksum,
                 stop=stop,
+                part_suffix=suffix,
             )
             jobs.append(job)
         n_fetched = 0
@@ -89,12 +92,29 @@ def download(name: str, folder: str | Path, *, base_url: str | None = None) -> P
     return folder
 
 
+def _part_suffix(files: Iterable[str]) -> str:
+    """Return a suffix for incomplete files with which none has the name of another
+    file, such as ``x.part`` beside ``x``.
+    """
+    names = {file.lower() for file in files}
+    suffix = PART
+    while any(name + suffix in names for name in names):
+        suffix = f".ecgnb{suffix}"
+    return suffix
+
+
 def _fetch_checksums(url: str, folder: Path) -> dict[str, str]:
     """Fetch the list of checksums; return SHA-256 by file name."""
     download_file(f"{url}/{CHECKSUMS}", folder / CHECKSUMS)
     checksums = {}
     for line in (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines():
         match = _LINE.fullmatch(line.strip())
+        if line.strip() and not match:
+            raise EcgnbError(
+                f"{url}/{CHECKSUMS} has a line {line.strip()[:80]!r}, which is no "
+                "checksum with the name of a file: the list did not arrive complete. "
+                "Run the same again."
+            )
         if match:
             file = match[2].removeprefix("./")
             parts = PurePosixPath(file).parts

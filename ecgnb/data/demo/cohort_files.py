@@ -15,6 +15,7 @@ from ecgnb.core.files import (
     fingerprint,
     make_folder,
     read_json,
+    remove_file,
     remove_leftovers,
     write_csv,
     write_json,
@@ -76,6 +77,7 @@ def make_demo(
         "config": dataclasses.asdict(config),
     }
     write_json(folder / STARTED_FILE, identity)
+    remove_file(folder / FINISHED_FILE)
     remove_leftovers(folder)
     _write_records(folder / RECORDS_FOLDER, missing, config, n_jobs)
     table = _records_table(config)

@@ -18,6 +18,7 @@ from joblib.parallel import get_active_backend
 
 from ecgnb.core import files
 from ecgnb.core.errors import StoreError
+from ecgnb.core.locks import exclusive
 from ecgnb.core.progress import progress, say
 from ecgnb.data.config import PrepareConfig
 from ecgnb.data.readers.base import READERS, Reader
@@ -70,6 +71,22 @@ def prepare_store(
     store = _open_finished(folder, fingerprint, len(shards))
     if store is not None:
         return store
+    lock = folder.with_name(f"{folder.name}.lock")
+    with _disk_errors_explained(folder, 0), exclusive(lock, f"The store {folder}"):
+        store = _open_finished(folder, fingerprint, len(shards))
+        if store is None:  # no other process has made it meanwhile
+            store = _make_store(shards, duplicates, config, folder, fingerprint)
+    return store
+
+
+def _make_store(
+    shards: Sequence[Sequence[Row]],
+    duplicates: list[list[str]],
+    config: PrepareConfig,
+    folder: Path,
+    fingerprint: str,
+) -> SignalStore:
+    """Make what is missing of a store."""
     _refuse_other_store(folder, fingerprint)
     needed = _bytes_needed(shards, config, folder)
     with _disk_errors_explained(folder, needed):
@@ -78,6 +95,7 @@ def prepare_store(
         free = shutil.disk_usage(folder).free
         if needed > free:
             raise OSError(errno.ENOSPC, f"{needed} bytes needed, {free} free")
+        files.remove_file(folder / "manifest.json")  # first: the store is unfinished
         for attempt in range(ATTEMPTS):
             try:
                 _make_missing_shards(shards, config, folder, fingerprint)
@@ -96,13 +114,15 @@ def prepare_store(
 
 
 def _open_finished(folder: Path, fingerprint: str, n_shards: int) -> SignalStore | None:
-    """Return the store when it is complete and has this fingerprint."""
+    """Return the store when it is complete, undamaged and has this fingerprint."""
     try:
         store = SignalStore.open(folder)
+        store.verify_tables()
     except (StoreError, OSError):  # missing, incomplete or damaged
         return None
-    is_complete = not _missing(n_shards, folder)
-    return store if is_complete and store.fingerprint == fingerprint else None
+    if store.fingerprint != fingerprint or _missing(n_shards, folder):
+        return None
+    return store
 
 
 def _refuse_other_store(folder: Path, fingerprint: str) -> None:
@@ -121,7 +141,14 @@ def _refuse_other_store(folder: Path, fingerprint: str) -> None:
 
 
 def _missing(n_shards: int, folder: Path) -> list[int]:
-    return [number for number in range(n_shards) if read_done(folder, number) is None]
+    """Return the shards that are not complete; the others are compared with their
+    checksums, once in a process.
+    """
+    missing = []
+    for number in progress(range(n_shards), title="Checking shards"):
+        if read_done(folder, number) is None:
+            missing.append(number)
+    return missing
 
 
 def _bytes_needed(
@@ -240,7 +267,7 @@ def _write_tables(
         "tables": [_described(folder / "records.csv"), _described(rejected_path)],
         "shards": shards,
     }
-    files.write_json(folder / "manifest.json", manifest)
+    files.write_sealed(folder / "manifest.json", manifest)
 
 
 def _described(path: Path) -> dict[str, Any]:

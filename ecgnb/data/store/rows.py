@@ -16,18 +16,16 @@ import numpy as np
 import pandas as pd
 
 from ecgnb.core import files
-from ecgnb.core.errors import EcgnbError, StoreError
+from ecgnb.core.errors import StoreError
 from ecgnb.data.config import PrepareConfig
 from ecgnb.data.loading.sampler import epoch_order
 from ecgnb.data.manifest import COLUMNS, as_manifest
-from ecgnb.data.readers.reading import read_recording
-from ecgnb.data.signal.leads import STANDARD_12, normalise_lead
+from ecgnb.data.signal.leads import STANDARD_12
+from ecgnb.data.store.recording_facts import facts_of, has_lead, normalised
 from ecgnb.data.store.store import FORMAT
 
 #: Share of the recordings that must have a lead to keep it.
 COMMON_LEAD = 0.8
-#: Files that are read to learn the leads when the manifest does not name them.
-LEAD_PROBES = 20
 
 #: Name, size in bytes and time of modification in ns of a file.
 FileState = list[str | int]
@@ -90,10 +88,11 @@ def limit_records(manifest: pd.DataFrame, limit: int, seed: int = 0) -> pd.DataF
 def with_leads(manifest: pd.DataFrame, config: PrepareConfig) -> PrepareConfig:
     """Return ``config`` with normalised leads, by default those of the data set.
 
-    Of the most frequent set of leads those are used that four of five recordings have:
-    a data set with one fixed and one changing lead keeps its recordings and loses the
-    changing lead. All of the set are used when no lead is that common. Standard leads
-    are in standard order, whatever their order in the files.
+    Of the most frequent set of leads those are used that four of five recordings have
+    or that can be derived in them: a data set with one fixed and one changing lead
+    keeps its recordings and loses the changing lead. All of the set are used when no
+    lead is that common. Standard leads are in standard order, whatever their order in
+    the files. `ecgnb.data.store.losses` says what is lost by this rule.
 
     Raises:
         StoreError: the manifest has no rows or lacks columns, or neither it nor a file
@@ -111,47 +110,30 @@ def with_leads(manifest: pd.DataFrame, config: PrepareConfig) -> PrepareConfig:
             "The manifest is empty: there is nothing to prepare. Check DATASET_DIR and "
             "DATASET."
         )
-    leads = _normalised(config.leads) or _common_leads(manifest)
+    leads = normalised(config.leads) or _common_leads(manifest)
     return dataclasses.replace(config, leads=leads)
 
 
 def _common_leads(manifest: pd.DataFrame) -> tuple[str, ...]:
+    facts = facts_of(manifest, needed=("leads",))
     counts: Counter[tuple[str, ...]] = Counter()
-    for text, count in Counter(manifest["leads"].fillna("")).items():
-        if text:
-            counts[_normalised(text.split("|"))] += count
+    for recording, count in facts.counts.items():
+        counts[recording.leads] += count  # type: ignore[assignment]  # or an estimate
     if not counts:
-        counts[_leads_of_first_file(manifest)] = 1
+        raise StoreError(
+            f"None of {facts.n_read} recordings can be read to learn its leads "
+            f"({facts.problem}). Set LEADS."
+        )
     leads = counts.most_common(1)[0][0]
     common = []
     for lead in leads:
-        n = sum(count for names, count in counts.items() if lead in names)
+        n = sum(count for names, count in counts.items() if has_lead(names, lead))
         if n >= COMMON_LEAD * counts.total():
             common.append(lead)
     leads = tuple(common) or leads
     if set(leads) <= set(STANDARD_12):
         leads = tuple([lead for lead in STANDARD_12 if lead in leads])
     return leads
-
-
-def _normalised(leads: Sequence[str]) -> tuple[str, ...]:
-    return tuple(map(normalise_lead, leads))
-
-
-def _leads_of_first_file(manifest: pd.DataFrame) -> tuple[str, ...]:
-    message = ""
-    for row in manifest_rows(manifest.head(LEAD_PROBES)):
-        try:
-            recording = read_recording(
-                row.path, fs=row.fs, start=row.start, n_samples=row.n_samples
-            )
-            return _normalised(recording.leads)
-        except (EcgnbError, OSError, ValueError) as error:
-            message = str(error)
-    raise StoreError(
-        f"None of the first {LEAD_PROBES} recordings can be read to learn its leads "
-        f"({message}). Set LEADS."
-    )
 
 
 def store_fingerprint(manifest: pd.DataFrame, config: PrepareConfig) -> str:

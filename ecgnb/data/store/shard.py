@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -27,6 +26,7 @@ from ecgnb.data.store.encoding import (
     quantise,
     shard_checksum,
     signal_hash,
+    stored_hashes,
     write_npy_header,
 )
 from ecgnb.data.store.rows import Row
@@ -81,6 +81,7 @@ def make_shard(
     """
     signals = folder / f"signals-{number:03d}.npy"
     scales = folder / f"scales-{number:03d}.npy"
+    files.remove_file(_done_file(folder, number))
     with files.atomic_write(signals) as temporary, open(temporary, "wb") as file:
         shard = write_signals(file, rows, config)
     with files.atomic_write(scales) as temporary:
@@ -98,22 +99,27 @@ def make_shard(
         "records": shard.records,
         "rejected": shard.rejected,
     }
-    text = json.dumps(done, ensure_ascii=False)
-    files.write_text(folder / f"shard-{number:03d}.json", text + "\n")
+    files.write_sealed(_done_file(folder, number), done, indent=None)
+
+
+def _done_file(folder: Path, number: int) -> Path:
+    return folder / f"shard-{number:03d}.json"
 
 
 def read_done(folder: Path, number: int) -> dict[str, Any] | None:
     """Return ``shard-000.json`` of a shard, or ``None`` when the shard is incomplete or
-    one of its files has another size.
+    damaged.
     """
     try:
-        done: dict[str, Any] = files.read_json(folder / f"shard-{number:03d}.json")
-        for file in done["files"]:
-            if (folder / file["name"]).stat().st_size != file["bytes"]:
+        done = files.read_sealed(_done_file(folder, number))
+        paths = [folder / file["name"] for file in done["files"]]
+        for path, file in zip(paths, done["files"], strict=True):
+            if path.stat().st_size != file["bytes"]:
                 return None
+        checksum, _ = files.once_per_state(stored_hashes, *paths)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return done
+    return done if checksum == done["sha256"] else None
 
 
 def write_signals(

@@ -14,13 +14,14 @@ import pandas as pd
 
 from ecgnb.core import files
 from ecgnb.core.errors import StoreError
-from ecgnb.data.store.encoding import shard_checksum, signal_hash
+from ecgnb.data.store.encoding import stored_hashes
 
 #: Version of the layout; a store of another version is refused.
 FORMAT = 1
 #: Shards mapped at the same time. Each holds a file open, of which some systems allow a
 #: process no more than 256.
 MAX_MAPS = 128
+_AGAIN = "Run the preparation again; it makes only what is missing or damaged."
 #: Types of the columns of ``records.csv``; all others are text.
 RECORD_TYPES = {
     "row": "int64",
@@ -61,6 +62,7 @@ class SignalStore:
         #: First row of each shard, and the number of rows at the end.
         self._starts = np.cumsum([0] + [shard["n"] for shard in self._shards])
         self._maps: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._verified: set[int] = set()  # shards
         self._lock = threading.Lock()
 
     @classmethod
@@ -69,7 +71,8 @@ class SignalStore:
 
         Raises:
             StoreError: no store, an unfinished one, one of another version, or a file
-                is missing or has another size.
+                is missing or has another size. Each shard is compared with its
+                checksum when it is first read.
         """
         folder = Path(folder)
         manifest = _read_store_manifest(folder)
@@ -82,8 +85,7 @@ class SignalStore:
             if size != file["bytes"]:
                 raise StoreError(
                     f"{path} has {size} bytes in place of {file['bytes']}: the store "
-                    "is damaged. Run the preparation again; it makes only what is "
-                    "missing."
+                    f"is damaged. {_AGAIN}"
                 )
         return cls(folder, manifest)
 
@@ -104,11 +106,13 @@ class SignalStore:
         """One row per stored record: row, dataset, record_id, path, patient_id, fold,
         original_fs, ... (see the docs).
         """
+        self.verify_tables()
         return _read_table(self.folder / "records.csv")
 
     @cached_property
     def rejected(self) -> pd.DataFrame:
         """One row per recording that is not in the store, with the reason."""
+        self.verify_tables()
         return _read_table(self.folder / "rejected.csv")
 
     @cached_property
@@ -145,7 +149,7 @@ class SignalStore:
             float32 ``[B, n_leads, n_samples]`` in mV.
 
         Raises:
-            StoreError: a row is not in the store.
+            StoreError: a row is not in the store, or its shard is damaged.
         """
         rows = self._check(rows)
         if out is None:
@@ -182,21 +186,29 @@ class SignalStore:
         Raises:
             StoreError: something is missing or differs.
         """
-        again = f"Delete {self.folder} and run the preparation again."
-        for number, shard in enumerate(self._shards):
-            hashes = list(map(signal_hash, self._map(number)))
-            signals, scales = self._paths(shard)
-            if shard_checksum(scales, hashes) == shard["sha256"]:
-                continue
-            first = self._starts[number]
-            expected = self.records["signal_hash"][first : first + len(hashes)]
-            wrong = np.flatnonzero(np.array(hashes) != expected.to_numpy())
-            where = f"row {first + wrong[0]}" if len(wrong) else "its scales"
-            raise StoreError(f"{signals} is damaged ({where}). {again}")
+        self.verify_tables()
+        for number in range(len(self._shards)):
+            self._verify_shard(number)
+
+    def verify_tables(self) -> None:
+        """Compare the tables with their checksums, see `verify`."""
         for table in self.manifest["tables"]:
             path = self.folder / table["name"]
-            if files.sha256_file(path) != table["sha256"]:
-                raise StoreError(f"{path} was changed. {again}")
+            if files.once_per_state(files.sha256_file, path) != table["sha256"]:
+                raise StoreError(f"{path} was changed. {_AGAIN}")
+
+    def _verify_shard(self, number: int) -> None:
+        """Compare the signals and scales of a shard with their checksum."""
+        shard = self._shards[number]
+        signals, scales = self._paths(shard)
+        checksum, hashes = files.once_per_state(stored_hashes, signals, scales)
+        if checksum == shard["sha256"]:
+            return
+        first = self._starts[number]
+        expected = self.records["signal_hash"][first : first + len(hashes)]
+        wrong = np.flatnonzero(np.array(hashes) != expected.to_numpy())
+        where = f"row {first + wrong[0]}" if len(wrong) else "its scales"
+        raise StoreError(f"{signals} is damaged ({where}). {_AGAIN}")
 
     def _paths(self, shard: dict[str, Any]) -> list[Path]:
         """Return the files of a shard: signals and scales."""
@@ -242,9 +254,11 @@ class SignalStore:
             if mapped.shape != shape or mapped.dtype != self.dtype:
                 raise StoreError(
                     f"{path} holds {mapped.dtype} {mapped.shape}, but the store's "
-                    f"manifest states {self.dtype} {shape}. Delete {self.folder} and "
-                    "run the preparation again."
+                    f"manifest states {self.dtype} {shape}. {_AGAIN}"
                 )
+            if number not in self._verified:
+                self._verify_shard(number)
+                self._verified.add(number)
             # A plain array is indexed faster than a memmap.
             self._maps[number] = mapped.view(np.ndarray)
             return self._maps[number]
@@ -263,7 +277,9 @@ def _read_store_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = files.read_json(path)
         version = manifest["format"]
-    except (ValueError, KeyError, TypeError) as error:
+        if version == FORMAT:
+            files.require_seal(manifest)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(
             f"{path} is not the manifest of a signal store ({error}). Delete {folder} "
             "and prepare again."

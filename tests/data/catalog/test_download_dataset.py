@@ -6,7 +6,7 @@ import re
 from collections import Counter
 
 import pytest
-from file_server import CONTENT, running_file_server
+from file_server import CONTENT, running_file_server, sha256
 
 from ecgnb.core.errors import ConfigError, EcgnbError
 from ecgnb.data.catalog import CATALOG
@@ -55,6 +55,24 @@ def test_an_interrupted_download_is_resumed(server, tmp_path):
     requests = [request for request in server.requests if request[0] == "data/1.dat"]
     assert [requested for _, requested in requests] == ["bytes=1000-", "bytes=300000-"]
     assert read_files(tmp_path)["data/1.dat"] == CONTENT["data/1.dat"]
+
+
+def test_a_file_may_have_the_name_of_an_incomplete_one(server, tmp_path):
+    """A data set with ``x`` and ``x.part``: none takes the place of the other."""
+    content = {"x": b"the file", "x.part": b"a part of something", "x.PART.part": b"."}
+    server.files |= content
+    server.sums |= {name: sha256(data) for name, data in content.items()}
+    for _ in range(2):
+        download("ludb", tmp_path, base_url=server.base_url)
+        assert read_files(tmp_path) | content == read_files(tmp_path)
+
+
+def test_a_list_of_checksums_that_ended_early_is_refused(server, tmp_path):
+    server.sums["data/1"] = "0123"
+    with pytest.raises(
+        EcgnbError, match=r"a line '0123 data/1', .*not arrive complete"
+    ):
+        download("ludb", tmp_path, base_url=server.base_url)
 
 
 def test_a_wrong_file_is_named_and_not_kept(server, tmp_path):

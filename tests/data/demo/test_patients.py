@@ -108,7 +108,7 @@ def features(index: int) -> np.ndarray:
 @pytest.mark.slow
 def test_a_simple_classifier_learns_much_but_not_everything(plan):
     ensemble = pytest.importorskip("sklearn.ensemble")
-    n, half = 450, 300
+    n, half = 300, 200
     inputs, labels = (
         np.array([features(index) for index in range(n)]),
         plan["label"].to_numpy()[:n],

@@ -120,6 +120,23 @@ def test_a_damaged_shard_is_made_again_and_only_that(manifest, uninterrupted, tm
     assert (folder / "signals-001.npy").stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize(
+    "name", ["signals-002.npy", "scales-002.npy", "shard-002.json", "records.csv"]
+)
+def test_a_flipped_bit_is_found_and_its_shard_made_again(
+    manifest, uninterrupted, tmp_path, name
+):
+    folder = tmp_path / "store"
+    prepare_store(manifest, SMALL, folder)
+    before = (folder / "signals-001.npy").stat().st_mtime_ns
+    damaged = bytearray((folder / name).read_bytes())
+    damaged[-9] ^= 1
+    (folder / name).write_bytes(damaged)
+    prepare_store(manifest, SMALL, folder).verify()
+    assert content(folder) == uninterrupted
+    assert (folder / "signals-001.npy").stat().st_mtime_ns == before
+
+
 PREPARE = """
 import sys
 from ecgnb.data.manifest import read_manifest
@@ -150,7 +167,7 @@ def kill_after(
 ) -> None:
     """Kill the whole process group once so many shards are done, and a moment later."""
     while process.poll() is None and len(list(folder.glob("shard-*.json"))) < n_shards:
-        time.sleep(0.001)
+        time.sleep(0.005)
     time.sleep(delay)
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)

@@ -12,9 +12,11 @@ import pytest
 from store_helpers import TWELVE, manifest_of, wave_steps, write_wfdb
 
 from ecgnb.core.errors import StoreError
+from ecgnb.core.files import write_sealed
 from ecgnb.data.config import PrepareConfig
 from ecgnb.data.store import store as store_module
 from ecgnb.data.store.preparation import prepare_store
+from ecgnb.data.store.shard import read_done
 from ecgnb.data.store.store import SignalStore
 
 N, SHARD = 23, 5
@@ -163,6 +165,39 @@ def test_verify_names_the_damaged_row(copy):
         SignalStore.open(copy).verify()
 
 
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [("signals-001.npy", 7), ("scales-001.npy", 7), ("records.csv", 0)],
+)
+def test_a_flipped_bit_is_not_read(copy, name, row):
+    """Each shard is compared with its checksum when it is first read."""
+    content = bytearray((copy / name).read_bytes())
+    content[-2] ^= 8
+    (copy / name).write_bytes(content)
+    store = SignalStore.open(copy)
+    with pytest.raises(
+        StoreError, match=r"(damaged|was changed).*Run the preparation again"
+    ):
+        store.read([row]), store.records
+    if row:
+        assert store.read([0]).shape == (1, 12, 1000)  # another shard
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "shard-002.json"])
+def test_a_flipped_bit_of_a_description_is_not_believed(cohort, copy, name):
+    """A digit of a number becomes another digit, so that the JSON stays readable."""
+    content = (copy / name).read_text(encoding="utf-8")
+    changed = content.replace('"n_records": 23', '"n_records": 22')
+    changed = changed.replace(", 1000, ", ", 1001, ", 1)
+    assert changed != content
+    (copy / name).write_text(changed, encoding="utf-8")
+    if name == "manifest.json":
+        with pytest.raises(StoreError, match="not the one that was written"):
+            SignalStore.open(copy)
+    else:
+        assert read_done(copy, 2) is None and read_done(copy, 1) is not None
+
+
 def test_verify_sees_changed_scales_and_tables(copy):
     scales = np.load(copy / "scales-002.npy")
     scales[0, 0] *= 2
@@ -201,7 +236,7 @@ def test_a_shard_of_another_shape_is_refused(copy):
     np.save(copy / "signals-000.npy", np.zeros((5, 12, 500), dtype=np.int32))
     size = (copy / "signals-000.npy").stat().st_size
     manifest["shards"][0]["files"][0]["bytes"] = size
-    (copy / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    write_sealed(copy / "manifest.json", manifest)
     with pytest.raises(StoreError, match="but the store's manifest states"):
         SignalStore.open(copy).read([0])
 

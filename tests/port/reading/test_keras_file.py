@@ -215,7 +215,7 @@ def test_keras_file_with_spoilt_configurations_raises_nothing_but_our_errors(
     model."""
     whole = json.loads((ZOO / "nested_frozen_k2.json").read_text(encoding="utf-8"))
     chance, refused = random.Random(1), 0
-    for number in range(150):
+    for number in range(80):
         config = json.loads(json.dumps(whole))
         holder, key = chance.choice(list(_places(config)))
         if chance.random() < 0.3:
