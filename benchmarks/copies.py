@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy.signal import butter, sosfilt
@@ -36,7 +36,8 @@ TWELVE = PrepareConfig(leads=STANDARD_12, missing_leads="zero")
 SINGLE = PrepareConfig(target_fs=300.0, target_samples=9000)
 
 
-class StoredSignals(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class StoredSignals:
     """Signals in memory that are read like those of a store."""
 
     signals: np.ndarray

@@ -31,8 +31,6 @@ from ecgnb.data.labels.assign import DEMO_RECORDS, MAPPING_NAME, resolve
 from ecgnb.data.labels.mapping_file import read_mapping
 from ecgnb.data.manifest import as_manifest
 from ecgnb.data.readers.base import reader_for_suffix, recording_suffixes
-<<<<<<< HEAD
-=======
 from ecgnb.data.signal.leads import STANDARD_12
 from ecgnb.data.splits.copies import (
     find_copies,
@@ -42,7 +40,6 @@ from ecgnb.data.splits.copies import (
 from ecgnb.data.splits.leakage import describe_leaks, find_leakage
 from ecgnb.data.store.losses import expected_losses
 from ecgnb.data.store.rows import limit_records, with_leads
->>>>>>> main
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.opening import open_bundle
 from ecgnb.models import build_model

@@ -23,7 +23,7 @@ BAND = (2.0, 4.0, 20.0, 30.0)
 POWER_WINDOW_S = 0.3
 #: Local power below these shares of its median and of its mean is not amplified:
 #: quantisation in flat parts of a lead, ringing of the filter beside a step.
-FLOOR_OF_MEDIAN, FLOOR_OF_MEAN = 0.01, 0.001
+FLOOR_OF_MEDIAN, FLOOR_OF_MEAN = 0.001, 0.001
 #: A landmark is the largest peak within this time on either side, s.
 PEAK_DISTANCE_S = 0.25
 #: Samples of a code's window relative to the landmark, at `RATE`. The peak itself is

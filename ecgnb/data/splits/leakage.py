@@ -45,7 +45,7 @@ def find_leakage(
             record_ids = "|".join(case["record_id"])
             is_listed = any(record_ids == listed[3] for listed in cases)
             if kind != "copy" or not is_listed:
-                cases.append([kind, key, "|".join(in_parts), record_ids])
+                cases.append([kind, str(key), "|".join(in_parts), record_ids])
     return pd.DataFrame(cases, columns=["kind", "key", "parts", "records"])
 
 
