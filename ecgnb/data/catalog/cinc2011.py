@@ -9,6 +9,7 @@ from pathlib import Path
 from ecgnb.data.catalog.base import CATALOG, Query, with_unified
 from ecgnb.data.catalog.dataset_files import read_table, tables_beside
 from ecgnb.data.catalog.wfdb_dataset import Comments, Table, WfdbDataset
+from ecgnb.data.cell_text import is_missing
 
 _CLASSES = ("acceptable", "unacceptable")
 
@@ -27,6 +28,10 @@ class Cinc2011(WfdbDataset):
     Challenge 2011. Silva I, Moody GB, Celi L. Comput Cardiol 2011;38:273-276.
 
     Licence: ODC-By 1.0.
+
+    Checked against the organisers' lists of set-a
+    (physionet.org/content/challenge-2011): a record in neither list is indeterminate
+    and has no label.
     """
 
     expects = (
@@ -34,6 +39,7 @@ class Cinc2011(WfdbDataset):
         "RECORDS-unacceptable, or labels.csv"
     )
     download = "challenge-2011/1.0.0"
+    signature = "RECORDS-acceptable"
     label_sets = with_unified(quality=_CLASSES)
     pattern = re.compile(r"\d{7}")
 
@@ -42,7 +48,7 @@ class Cinc2011(WfdbDataset):
         quality: dict[str, str] = {}
         for path in tables_beside(root, "labels.csv")[:1]:  # at most one
             table = read_table(path, ("record", "quality"))
-            labels = table["quality"].str.lower()
+            labels = table["quality"].str.strip().str.lower()
             quality.update(zip(table["record"], labels, strict=True))
         for label in _CLASSES:
             for path in tables_beside(root, f"RECORDS-{label}"):
@@ -56,4 +62,7 @@ class Cinc2011(WfdbDataset):
         """Return the quality; there are no unified labels."""
         if query.label_set == "unified":
             return ()
-        return (table.get(record_id, ""),)
+        quality = table.get(record_id, "")
+        if not is_missing(quality) and quality not in _CLASSES:
+            query.not_understood[quality] += 1
+        return (quality,)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ecgnb.core.errors import LabelError, ReadError
 from ecgnb.core.progress import say
+from ecgnb.core.transient import refuse_transient
 
 _TABLES = Path(__file__).parent / "tables"
 _HIDDEN = (".", "__MACOSX")
@@ -46,6 +47,7 @@ def _files(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def _say_skipped(error: OSError) -> None:
+    refuse_transient(error, error.filename)  # a smaller cohort is no way out
     # one locked folder must not stop the use of the others
     say(
         f"The folder {error.filename} cannot be read ({error.strerror}); recordings in "
@@ -83,15 +85,20 @@ def anchor(root: Path, name: str, dataset: str) -> Path:
 
 
 def tables_beside(root: Path, pattern: str) -> list[Path]:
-    """Return the files below ``root`` that match a glob pattern, sorted; where there
-    are none, those one level above.
+    """Return the files below ``root`` that match a glob pattern in any case, sorted;
+    where there are none, those one level above.
     """
     paths = []
     for folder, name in _files(root):
-        if fnmatch.fnmatchcase(name, pattern):
+        if fnmatch.fnmatchcase(name.lower(), pattern.lower()):
             paths.append(Path(folder, name))
     if not paths:
-        paths = list(filter(Path.is_file, root.parent.glob(pattern)))
+        for path in root.parent.iterdir():
+            if (
+                fnmatch.fnmatchcase(path.name.lower(), pattern.lower())
+                and path.is_file()
+            ):
+                paths.append(path)
     return sorted(paths)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ecgnb.data.catalog.base import CATALOG, Query, unify, with_unified
 from ecgnb.data.catalog.wfdb_dataset import Comments, Table, WfdbDataset
+from ecgnb.data.cell_text import is_missing
 
 #: Classes, with the first words of their reasons for admission.
 _REASONS = {
@@ -43,6 +44,9 @@ class PtbDb(WfdbDataset):
     1995;40(s1):317-318. doi:10.13026/C28C71.
 
     Licence: ODC-By 1.0.
+
+    Checked against the diagnostic classes on physionet.org/content/ptbdb (no official
+    evaluation exists): the same nine classes, of the "Reason for admission".
     """
 
     expects = "folders patient001 and so on with WFDB records s0010_re and so on"
@@ -57,11 +61,13 @@ class PtbDb(WfdbDataset):
         reason = comments["fields"].get("reason for admission", "").lower()
         matches = [name for name, words in _REASONS.items() if reason.startswith(words)]
         label = matches[0] if matches else ""
+        if not matches and not is_missing(reason):
+            query.not_understood[reason] += 1
         if query.label_set == "unified":
             return unify([_UNIFIED.get(label, "")], known=bool(label))
         return (label,)
 
-    def patient(self, path: Path, comments: Comments) -> str:
+    def patient(self, path: Path, comments: Comments, table: Table) -> str:
         """Return the folder's name where it is that of a patient."""
         folder = path.parent.name
         return folder if re.fullmatch(r"patient\d+", folder) else ""

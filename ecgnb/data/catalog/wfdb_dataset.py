@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from ecgnb.core.errors import ReadError
 from ecgnb.core.progress import progress
+from ecgnb.core.transient import refuse_transient
 from ecgnb.data.catalog.base import Dataset, Query, Record
 from ecgnb.data.catalog.dataset_files import walk
 from ecgnb.data.readers.header_comments import parse_comments
@@ -28,7 +29,8 @@ def header_or_none(path: Path) -> Header | None:
     """
     try:
         return read_header(path)
-    except ReadError:
+    except ReadError as error:
+        refuse_transient(error, path)
         return None
 
 
@@ -70,7 +72,7 @@ class WfdbDataset(Dataset):
         """
         return ()
 
-    def patient(self, path: Path, comments: Comments) -> str:
+    def patient(self, path: Path, comments: Comments, table: Table) -> str:
         """Return the patient's id; the default is that of the header's comments."""
         return str(comments["patient_id"])
 
@@ -80,7 +82,7 @@ class WfdbDataset(Dataset):
         for path, header in self.headers(root, query):
             comments = parse_comments(header.comments if header else ())
             labels = self.labels(path.stem, comments, table, query)
-            patient = self.patient(path, comments)
+            patient = self.patient(path, comments, table)
             yield Record(path.stem, path, labels, patient, **header_facts(header))
 
     def headers(self, root: Path, query: Query) -> Iterator[tuple[Path, Header | None]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from catalog_helpers import write_record
 
 from ecgnb.core.errors import ConfigError, EcgnbError, LabelError, ReadError
 from ecgnb.data.catalog import CATALOG, UNIFIED, build_mapping, classes_of, find_records
@@ -27,12 +28,30 @@ EXPECTED = {
     "cinc2020": (
         "cinc2020_2021",
         26,
-        {"NSR": 6, "STach": 5, "CRBBB": 3, "SB": 3, "AF": 2, "": 2, "LAnFB": 1},
+        {
+            "NSR": 6,
+            "STach": 5,
+            "CRBBB": 3,
+            "SB": 3,
+            "AF": 2,
+            "": 1,
+            "[]": 1,
+            "LAnFB": 1,
+        },
     ),
     "cinc2021": (
         "cinc2020_2021",
         38,
-        {"STach": 7, "SB": 7, "NSR": 6, "AFL": 5, "CRBBB": 4, "CLBBB": 1, "": 2},
+        {
+            "STach": 7,
+            "SB": 7,
+            "NSR": 6,
+            "AFL": 5,
+            "CRBBB": 4,
+            "CLBBB": 1,
+            "": 1,
+            "[]": 1,
+        },
     ),
     "code15": ("code15_chagas", 51, {"negative": 42, "positive": 9}),
     "cpsc2018": ("cpsc2018_raw", 3, {"PAC": 1, "NSR": 1, "RBBB": 1}),
@@ -132,7 +151,7 @@ def test_manifest_is_exact(found, name):
         part in classes
         for label in manifest["label"]
         for part in label.split("|")
-        if part
+        if part not in ("", "[]")
     )
     assert set(manifest.attrs) == {
         "n_absent",
@@ -279,7 +298,8 @@ def test_counts_of_the_challenges_follow_from_their_headers_and_tables(data_dir)
                     names.get(part, part if part in names.values() else "")
                     for part in said.split(",")
                 } - {""}
-                found.update({merged.get(name, name) for name in short} or {""})
+                nothing = "[]" if said else ""  # no scored class, or nothing stated
+                found.update({merged.get(name, name) for name in short} or {nothing})
         manifest = find_records(f"cinc{year}", folder)
         assert counts(manifest) == dict(found)
 
@@ -296,3 +316,28 @@ def test_unify():
     assert unify(["", "STE"]) == ("OTHER",) and unify(["NORM"], known=False) == (
         "NORM",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "record", "comments"),
+    [
+        ("cinc2020", "A0001", "Dx: what"),
+        ("code15", "1", "Chagas label: what"),
+        ("ptbdb", "s0010_re", "Reason for admission: what"),
+    ],
+)
+@pytest.mark.parametrize("label_set", [None, "unified"])
+def test_a_label_that_is_not_understood_is_counted_and_never_other(
+    tmp_path, name, record, comments, label_set
+):
+    if (name, label_set) == ("code15", "unified"):
+        pytest.skip("unified labels of CODE-15 are those of its table")
+    good = {"cinc2020": "Dx: 426783006", "code15": "Chagas label: True"}
+    write_record(tmp_path, record, comments)
+    other = {"cinc2020": "A0002", "code15": "2"}.get(name, "s0011_re")
+    write_record(
+        tmp_path, other, good.get(name, "Reason for admission: Healthy control")
+    )
+    manifest = find_records(name, tmp_path, label_set=label_set)
+    assert manifest["label"].iloc[0] == "" != manifest["label"].iloc[1]
+    assert manifest.attrs["not_understood"] == {"what": 1}
