@@ -349,13 +349,9 @@ def check_splits(run: Run) -> Iterator[Verdict]:
         yield Verdict("pass", "not made yet")
         return
     try:
-<<<<<<< HEAD
         records = with_copies(run.records, find_copies(run.store))
         leaks = find_leakage(records, run.splits.parts)
-=======
-        n_leaks = len(find_leakage(run.records, run.splits.parts))
         trained = run.records["label"].iloc[run.splits.train]
->>>>>>> main
     except EcgnbError as error:
         yield Verdict("warn", str(error), "Run the preparation and the split again.")
         return
@@ -366,7 +362,6 @@ def check_splits(run: Run) -> Iterator[Verdict]:
             "See `splits.json`; SPLIT='stratified' keeps them in one part.",
         )
     else:
-<<<<<<< HEAD
         n_copies = int((records["copy_group"] != "").sum())
         yield Verdict(
             "pass",
@@ -376,10 +371,7 @@ def check_splits(run: Run) -> Iterator[Verdict]:
     if warning := too_short_for_copies(run.store):
         finding, advice = warning.split(" Raise ")
         yield Verdict("warn", finding, f"Raise {advice}")
-=======
-        yield Verdict("pass", "no patient and no identical signal in two splits")
     yield from _check_classes(run, trained, "training recordings")
->>>>>>> main
 
 
 def check_gpu(run: Run) -> Iterator[Verdict]:
