@@ -226,6 +226,31 @@ class Run:
             )
         return results
 
+    def require_fresh(self, stage: str) -> dict[str, Any]:
+        """Return the results of a stage to show them: old numbers are refused.
+
+        Raises:
+            StageError: the stage is not done yet, or a stage before it was done again
+                since; the message names the first one to do.
+        """
+        results = self.require(stage)
+        states = self.states()
+        if states[stage] == "stale":
+            first = next(name for name, state in states.items() if state != "done")
+            raise StageError(
+                f"The results of stage {stage!r} of run {self.name} are old: its "
+                "recordings or labels changed since. Run again, and what follows: "
+                f"{STAGES[first].call}"
+            )
+        return results
+
+    def note(self, stage: str, **results: Any) -> None:
+        """Add to the results of a finished stage what does not change them."""
+        record = self.record(stage)
+        if record is not None:
+            record["results"] |= results
+            write_sealed(self._record_file(stage), record)
+
     def states(self) -> dict[str, str]:
         """Return the state of every stage: "done", "stale" (its files or a stage
         before it changed) or "open" (not done yet).
@@ -284,7 +309,11 @@ class Run:
 
     def _read(self, stage: str, name: str, read: Callable[[Path], Any]) -> Any:
         """Read a file of a stage."""
-        self.require(stage)
+        # Results of training and evaluation are shown, the rest is input of a stage.
+        if stage in ("train", "evaluate"):
+            self.require_fresh(stage)
+        else:
+            self.require(stage)
         file = self.path(name)
         try:
             return read(file)
