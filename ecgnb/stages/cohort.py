@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
+import hashlib
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ import pandas as pd
 from ecgnb.core.errors import LabelError, ReadError, StageError
 from ecgnb.core.files import fingerprint, write_csv
 from ecgnb.core.progress import say
-from ecgnb.data.catalog.dataset_files import walk
+from ecgnb.data.catalog.dataset_files import file_states
 from ecgnb.data.labels import assign as cohorts
 from ecgnb.data.manifest import manifest_fingerprint, write_manifest
 from ecgnb.data.store.rows import limit_records
@@ -99,22 +100,21 @@ def sources_state(run: Run, folder: Path) -> str:
     """Return a hash of names, sizes and times of all files that a cohort may be made
     of: those of the data set's folder, tables beside it, and the label file.
 
-    It takes 0.1 s for 10,000 recordings on a local disk, and reads none of them.
+    It takes about 0.2 s for 10,000 files on a local disk, and reads none of them.
     """
-    files = walk(folder, [""])
-    for path in sorted(folder.parent.iterdir()):
-        if path.suffix.lower() in TABLES:  # some data sets have them one level above
-            files.append(path)
+    states = file_states(folder)
+    others = []
+    with contextlib.suppress(OSError):  # the folder above may be locked
+        for path in sorted(folder.parent.iterdir()):
+            if path.suffix.lower() in TABLES:  # some data sets have them there
+                others.append(path)
     if run.config.data.mapping_csv:
-        files.append(cohorts.resolve(run.config.data.mapping_csv, run.root))
-    states = []
-    for file in files:
-        with contextlib.suppress(OSError):  # deleted meanwhile, or a broken link
+        others.append(cohorts.resolve(run.config.data.mapping_csv, run.root))
+    for file in others:
+        with contextlib.suppress(OSError):  # deleted meanwhile
             state = file.stat()
-            states.append(
-                (os.path.relpath(file, folder), state.st_size, state.st_mtime_ns)
-            )
-    return fingerprint(states)
+            states.append((file.name, state.st_size, state.st_mtime_ns))
+    return hashlib.sha256(json.dumps(states).encode()).hexdigest()
 
 
 def require_current_cohort(run: Run) -> None:
