@@ -54,6 +54,13 @@ def golden_dir() -> Path:
     return _folder_of("ECGNB_TEST_GOLDEN", "golden files")
 
 
+@pytest.fixture(scope="session")
+def cases_dir() -> Path:
+    """Folder of small files with right values; tests that need it are skipped without
+    it."""
+    return _folder_of("ECGNB_TEST_CASES", "small cases")
+
+
 #: A run that takes seconds: few recordings, a narrow network, one short epoch.
 SMALL = {
     "PROFILE": "smoke",

@@ -21,11 +21,19 @@ class DataConfig:
         dataset: name in the catalogue; empty: ``demo`` without a ``dataset_dir``,
             ``folder`` with one.
         dataset_dir: folder of the recordings.
-        mapping_csv: label file (dataset, record_id, mapped_label); empty:
+        mapping_csv: label file (record_id, mapped_label); empty:
             ``unified_label_mapping.csv`` in the folder.
+        record_column: column of the label file with the recordings; empty:
+            ``record_id``.
+        label_column: column of the label file with the labels; empty:
+            ``mapped_label``.
+        patient_column: column of the label file with the patients; empty:
+            ``patient_id``, if there is one.
+        one_hot_columns: columns of the label file that are classes, of 0 and 1, in
+            place of ``label_column``.
         label_set: which of the data set's label sets; empty: its own default.
-        label_order: the classes in order; empty: those of the label set, or of the
-            label file.
+        label_order: the classes in order; empty: those of the label file, else of the
+            label set.
         likelihood: PTB-XL: count a diagnostic statement only with at least this
             likelihood (0-100).
         task: "multiclass", "multilabel" or "auto" (multilabel as soon as one recording
@@ -40,6 +48,10 @@ class DataConfig:
     dataset: str = ""
     dataset_dir: str = ""
     mapping_csv: str = ""
+    record_column: str = ""
+    label_column: str = ""
+    patient_column: str = ""
+    one_hot_columns: tuple[str, ...] = ()
     label_set: str = ""
     label_order: tuple[str, ...] = ()
     likelihood: float = 0.0
@@ -61,15 +73,37 @@ class DataConfig:
             from ecgnb.data.catalog import classes_of
 
             classes_of(self.name, self.label_set or None)
+        self._check_columns()
         if self.preprocess_limit < 0:
             raise ConfigError(
                 f"PREPROCESS_LIMIT is {self.preprocess_limit}; give 0 (all) or a "
                 "positive number."
             )
-        if len(set(self.label_order)) != len(self.label_order):
+        for name in ("label_order", "one_hot_columns"):
+            classes = getattr(self, name)
+            if len(set(classes)) != len(classes):
+                raise ConfigError(
+                    f"{name.upper()} names a class twice: {', '.join(classes)}."
+                )
+
+    def _check_columns(self) -> None:
+        """Refuse names of columns that would not be read."""
+        if self.label_column and self.one_hot_columns:
             raise ConfigError(
-                f"LABEL_ORDER names a class twice: {', '.join(self.label_order)}."
+                f"LABEL_COLUMN is {self.label_column!r} and ONE_HOT_COLUMNS are "
+                f"{', '.join(self.one_hot_columns)}; the labels are in one or in the "
+                "others. Drop one."
             )
+        if self.mapping_csv or self.name == "folder":
+            return
+        names = ("record_column", "label_column", "patient_column", "one_hot_columns")
+        for name in names:
+            if getattr(self, name):
+                raise ConfigError(
+                    f"{name.upper()} is {getattr(self, name)!r}, but there is no label "
+                    f"file: the labels are those of {self.name}. Give MAPPING_CSV, or "
+                    f"drop {name.upper()}."
+                )
 
     @property
     def name(self) -> str:
@@ -144,12 +178,13 @@ class SplitConfig:
     Attributes:
         split: "stratified" by label; "official" folds of the data set; "kfold"
             cross-validation.
-        valid_fraction: part of the records for validation, with "stratified".
+        valid_fraction: part of the records for validation, with "stratified"; with
+            "kfold", part of the records outside the test fold.
         test_fraction: part of the records for the test, with "stratified".
         n_folds: number of folds, with "kfold".
         test_fold: fold that is the test; -1 is the last. With "kfold" folds count from
-            0 and the next one validates; with "official" this is the data set's own
-            number and the fold before it validates.
+            0; with "official" this is the data set's own number and the fold before it
+            validates.
         split_seed: decides which of the possible divisions it is.
     """
 
@@ -173,8 +208,8 @@ class SplitConfig:
             )
         if self.n_folds < 3:
             raise ConfigError(
-                f"N_FOLDS is {self.n_folds}; three are needed: to train, to validate "
-                "and to test."
+                f"N_FOLDS is {self.n_folds}; give at least 3, so that most of the "
+                "records train."
             )
         if self.split == "kfold" and not -1 <= self.test_fold < self.n_folds:
             raise ConfigError(

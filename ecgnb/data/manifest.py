@@ -10,9 +10,11 @@ from typing import Any
 import pandas as pd
 
 from ecgnb.core.files import write_csv
+from ecgnb.data.cell_text import patient_ids
 
 #: Columns in order, with their types. ``leads`` and ``label`` join their parts with
-#: "|"; "" is unknown or none.
+#: "|". "" is unknown; the label of a cohort is always known, and there "" is none of
+#: the classes.
 COLUMNS: dict[str, str] = {
     "dataset": "str",
     "record_id": "str",
@@ -30,7 +32,8 @@ COLUMNS: dict[str, str] = {
 def as_manifest(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
     """Return a manifest from rows that may lack columns.
 
-    Missing text becomes "", a missing ``start`` 0; other numbers stay missing.
+    Missing text becomes "", a missing ``start`` 0; other numbers stay missing. Patients
+    are named as they are compared (`ecgnb.data.cell_text.patient_id`).
     """
     table = pd.DataFrame(rows if isinstance(rows, pd.DataFrame) else list(rows))
     table = table.reindex(columns=list(COLUMNS))
@@ -42,6 +45,7 @@ def as_manifest(rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFram
         else:
             dtype = pd.api.types.pandas_dtype(kind)
             columns[name] = pd.to_numeric(table[name]).astype(dtype)
+    columns["patient_id"] = patient_ids(columns["patient_id"])
     return pd.DataFrame(columns).assign(start=columns["start"].fillna(0))
 
 

@@ -28,6 +28,7 @@ from ecgnb.evaluation.arrays import (
     check_task,
     one_hot,
 )
+from ecgnb.evaluation.intervals import wilson_interval
 from ecgnb.evaluation.ranking import ratio
 
 #: Bins of the expected calibration error and of reliability tables.
@@ -35,8 +36,6 @@ N_BINS = 15
 #: Range of temperatures: without it a separable validation set would give 0, a useless
 #: model infinity.
 TEMPERATURE_RANGE = (0.05, 20.0)
-#: 97.5 % quantile of the normal distribution, for 95 % intervals.
-_Z_95 = 1.9599639845400536
 
 
 def probabilities_from_logits(logits: Any, task: str) -> np.ndarray:
@@ -234,24 +233,6 @@ def reliability_table(
         "high": high,
     }
     return pd.DataFrame(columns)
-
-
-def wilson_interval(hits: Any, count: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the 95 % score interval of a proportion (Wilson 1927, "Probable inference,
-    the law of succession, and statistical inference"); NaN where ``count`` is 0.
-
-    Args:
-        hits: successes, any shape.
-        count: trials, the same shape.
-    """
-    share = ratio(hits, count)
-    z_squared = _Z_95 * _Z_95
-    variance = share * (1 - share) * count  # of the number of hits
-    spread = _Z_95 * np.sqrt(variance + z_squared / 4)
-    middle = hits + z_squared / 2
-    low = (middle - spread) / (count + z_squared)
-    high = (middle + spread) / (count + z_squared)
-    return np.clip(low, 0, 1), np.clip(high, 0, 1)
 
 
 def _confidence(inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:

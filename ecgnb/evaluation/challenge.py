@@ -1,13 +1,17 @@
-"""Score of the PhysioNet/CinC Challenges 2020 and 2021: accuracy weighted by how alike
-two classes are treated.
+"""Official scores of the PhysioNet/CinC Challenges of 2017, 2020 and 2021.
 
-Alday et al. 2020 ("Classification of 12-lead ECGs: the PhysioNet/Computing in
-Cardiology Challenge 2020", Physiological Measurement) and Reyna et al. 2021 ("Will two
-do? Varying dimensions in electrocardiography: the PhysioNet/Computing in Cardiology
-Challenge 2021"). Each pair of a true class and a called class of a record earns the
-pair's weight, divided by the number of classes that are true or called. The sum is
-scaled so that always calling sinus rhythm alone gives 0 and calling exactly the true
-classes gives 1; it can be negative.
+2017 (Clifford et al. 2017, doi:10.22489/CinC.2017.065-469; ``score2017Challenge.m``):
+the mean F1 of normal rhythm, atrial fibrillation and other rhythm. Noisy recordings
+count as errors of the other classes, not as a class of their own.
+
+2020 and 2021: accuracy weighted by how alike two classes are treated. Alday et al. 2020
+("Classification of 12-lead ECGs: the PhysioNet/Computing in Cardiology Challenge 2020",
+Physiological Measurement) and Reyna et al. 2021 ("Will two do? Varying dimensions in
+electrocardiography: the PhysioNet/Computing in Cardiology Challenge 2021"). Each pair
+of a true class and a called class of a record earns the pair's weight, divided by the
+number of classes that are true or called. The sum is scaled so that always calling
+sinus rhythm alone gives 0 and calling exactly the true classes gives 1; it can be
+negative.
 """
 
 from __future__ import annotations
@@ -77,6 +81,49 @@ def challenge_scorer(
 
     def score(counts: np.ndarray) -> dict[str, np.ndarray]:
         return {"challenge_score": ratio(gain @ counts, best_gain @ counts)}
+
+    return score
+
+
+#: Classes of the Challenge of 2017 whose F1 is averaged: normal, fibrillation, other.
+RHYTHM_CLASSES = ("N", "A", "O")
+
+
+def rhythm_f1_scorer(targets: Any, decisions: Any, classes: Sequence[str]) -> Score:
+    """Return the score of the Challenge of 2017 as a function of record counts, for
+    `bootstrap_score`.
+
+    F1 of a class is 2 x right / (true + called), as in the official script.
+
+    Args:
+        targets: int ``[n]`` class numbers.
+        decisions: int ``[n]`` class numbers.
+        classes: names of the classes, among them `RHYTHM_CLASSES`.
+
+    Returns:
+        A function from counts ``[n, n_resamples]`` to ``{"challenge_f1":
+        [n_resamples]}``; NaN where one of the three classes is neither true nor called.
+
+    Raises:
+        ConfigError: one of the three classes is not among the classes.
+        EcgnbError, LabelError: the two are not class numbers of one length.
+    """
+    missing = [name for name in RHYTHM_CLASSES if name not in classes]
+    if missing:
+        raise ConfigError(
+            f"The score of the Challenge of 2017 needs the classes "
+            f"{', '.join(RHYTHM_CLASSES)}; {', '.join(missing)} is not among "
+            f"{', '.join(classes)}."
+        )
+    columns = [list(classes).index(name) for name in RHYTHM_CLASSES]
+    shape = (len(targets), len(classes))
+    truth = one_hot(targets, shape, "multiclass")[:, columns]  # [n, 3]
+    called = one_hot(decisions, shape, "multiclass")[:, columns]
+
+    def score(counts: np.ndarray) -> dict[str, np.ndarray]:
+        right = (truth & called).T @ counts  # [3, n_resamples]
+        total = truth.T @ counts + called.T @ counts
+        return {"challenge_f1": ratio(2 * right, total).mean(axis=0)}
 
     return score
 

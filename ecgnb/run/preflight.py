@@ -24,10 +24,23 @@ from ecgnb.core.compatibility import (
     judge_versions,
 )
 from ecgnb.core.environment import describe_gpus
-from ecgnb.core.errors import CheckpointError, ConfigError, EcgnbError, StoreError
+from ecgnb.core.errors import (
+    CheckpointError,
+    ConfigError,
+    EcgnbError,
+    StoreError,
+    first_few,
+)
 from ecgnb.data.catalog import find_records
 from ecgnb.data.config import DataConfig
-from ecgnb.data.labels.assign import DEMO_RECORDS, MAPPING_NAME, resolve
+from ecgnb.data.labels.assign import (
+    DEMO_RECORDS,
+    classes_in,
+    columns_of,
+    label_file,
+    resolve,
+)
+from ecgnb.data.labels.label_cells import UNKNOWN
 from ecgnb.data.labels.mapping_file import read_mapping
 from ecgnb.data.manifest import as_manifest
 from ecgnb.data.readers.base import reader_for_suffix, recording_suffixes
@@ -45,13 +58,6 @@ from ecgnb.run.session import use_run
 from ecgnb.training.callbacks import build_callbacks
 from ecgnb.training.freezing import freeze
 from ecgnb.transforms.pipeline import build_pipeline
-
-#: Files by which a folder is recognised as a known data set.
-SIGNATURES = {
-    "ptbxl": "ptbxl_database.csv",
-    "ludb": "ludb.csv",
-    "cinc2017": "REFERENCE.csv",
-}
 
 
 def preflight(run: Run) -> pd.DataFrame:
@@ -197,34 +203,40 @@ def check_labels(run: Run) -> Iterator[Verdict]:
             f"{n_labelled} of {n_found} recordings have a label ({share:.0%})",
             "Check the coverage table of the cohort and the label file.",
         )
+        yield from _check_classes(run, run.manifest["label"], "recordings")
     elif data.name == "demo":
         yield Verdict("pass", "labels of the demo cohort")
-    elif data.name != "folder":
+    elif data.name != "folder" and not data.mapping_csv:
         yield Verdict("pass", f"from the files of {data.name}")
     else:
         yield _check_label_file(data, run.root)
 
 
+def _check_classes(run: Run, labels: pd.Series, records: str) -> Iterator[Verdict]:
+    """Warn of classes that none of the ``labels`` contains."""
+    present = set("|".join(labels.unique()).split("|"))
+    empty = [name for name in run.classes if name not in present]
+    if empty:
+        yield Verdict(
+            "warn",
+            f"no {records} of {first_few(empty)}: such an output learns nothing",
+            "Give the classes that occur with LABEL_ORDER, raise PREPROCESS_LIMIT, or "
+            "take another SPLIT_SEED.",
+        )
+
+
 def _check_label_file(data: DataConfig, root: Path) -> Verdict:
-    folder = resolve(data.dataset_dir, root)
-    file = folder / MAPPING_NAME
-    if data.mapping_csv:
-        file = resolve(data.mapping_csv, root)
-    if file.is_file():
-        try:
-            n_rows = len(read_mapping(file))
-        except EcgnbError as error:
-            return Verdict("fail", str(error))
-        return Verdict("pass", f"{file.name} is there, {n_rows} rows")
-    advice = (
-        "Write it (columns dataset, record_id, mapped_label), or name another with "
-        "MAPPING_CSV"
-    )
-    for name, signature in SIGNATURES.items():
-        if (folder / signature).is_file():
-            advice += f"; this looks like {name}: set DATASET={name!r}"
-            break
-    return Verdict("fail", f"There is no label file {file}.", f"{advice}.")
+    try:
+        file = label_file(data, root, resolve(data.dataset_dir, root))
+        mapping = read_mapping(file, columns_of(data), data.label_order)
+    except EcgnbError as error:
+        return Verdict("fail", str(error))
+    classes = data.label_order or data.one_hot_columns or classes_in(mapping)
+    finding = f"{file.name}, {len(mapping)} rows, classes {first_few(classes)}"
+    n_unknown = int((mapping["mapped_label"] == UNKNOWN).sum())
+    if n_unknown:
+        finding += f"; {n_unknown} rows state no label"
+    return _warn_if(n_unknown > 0, finding, "Their recordings are left out.")
 
 
 def check_model(run: Run, leads: Sequence[str] = STANDARD_12) -> Iterator[Verdict]:
@@ -333,6 +345,7 @@ def check_splits(run: Run) -> Iterator[Verdict]:
         return
     try:
         n_leaks = len(find_leakage(run.records, run.splits.parts))
+        trained = run.records["label"].iloc[run.splits.train]
     except EcgnbError as error:
         yield Verdict("warn", str(error), "Run the preparation and the split again.")
         return
@@ -344,6 +357,7 @@ def check_splits(run: Run) -> Iterator[Verdict]:
         )
     else:
         yield Verdict("pass", "no patient and no identical signal in two splits")
+    yield from _check_classes(run, trained, "training recordings")
 
 
 def check_gpu(run: Run) -> Iterator[Verdict]:

@@ -52,10 +52,10 @@ class Stage(NamedTuple):
 STAGES = {
     "cohort": Stage("ecgnb.load_cohort(run)", 1),
     "prepare": Stage("ecgnb.prepare(run)", 1),
-    "split": Stage("ecgnb.split(run)", 1),
-    "train": Stage("ecgnb.train(run)", 1),
-    "evaluate": Stage("ecgnb.evaluate(run)", 1),
-    "report": Stage("ecgnb.write_report(run)", 1),
+    "split": Stage("ecgnb.split(run)", 2),
+    "train": Stage("ecgnb.train(run)", 2),
+    "evaluate": Stage("ecgnb.evaluate(run)", 2),
+    "report": Stage("ecgnb.write_report(run)", 2),
 }
 #: The stage before each stage but the first.
 _BEFORE = dict(pairwise(reversed(STAGES)))

@@ -24,7 +24,11 @@ from ecgnb.evaluation.calibration import (
     fit_temperature,
     probabilities_from_logits,
 )
-from ecgnb.evaluation.challenge import challenge_scorer
+from ecgnb.evaluation.challenge import (
+    RHYTHM_CLASSES,
+    challenge_scorer,
+    rhythm_f1_scorer,
+)
 from ecgnb.evaluation.metrics import compute_metrics
 from ecgnb.evaluation.thresholds import choose_thresholds, decide
 from ecgnb.run.run import Run
@@ -198,12 +202,17 @@ def _intervals(
 def challenge_scorer_of(
     run: Run, targets: np.ndarray, decisions: np.ndarray
 ) -> Callable[[np.ndarray], dict[str, np.ndarray]] | None:
-    """Return the Challenge score of a run as a function of record counts; None where it
-    is not defined.
+    """Return the official score of a Challenge as a function of record counts; None
+    where it is not defined.
 
     It is defined for the data sets of the Challenges with all their scored classes, in
     any order.
     """
+    if run.config.data.name == "cinc2017":
+        has_all = set(RHYTHM_CLASSES) <= set(run.classes)
+        if not has_all or run.task != "multiclass":
+            return None
+        return rhythm_f1_scorer(targets, decisions, run.classes)
     year = YEARS.get(run.config.data.name)
     if year is None or run.task != "multilabel":
         return None

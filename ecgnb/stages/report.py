@@ -104,7 +104,15 @@ def _summary(run: Run) -> dict[str, Any]:
     metrics, classes = run.metrics, len(run.classes)
     headline = headline_table(run).set_index("metric").astype(float)
     facts: dict[str, Any] = {}
-    for name in ("macro_auroc", "macro_f1", "accuracy", "f_max"):
+    names = (
+        "challenge_f1",
+        "challenge_score",
+        "macro_auroc",
+        "macro_f1",
+        "accuracy",
+        "f_max",
+    )
+    for name in names:
         if name in headline.index:  # the task decides which there are
             facts[_metric_label(name)] = format_interval(*headline.loc[name])
     facts["test recordings"] = metrics["n_records"]
@@ -146,11 +154,14 @@ def _split_section(run: Run) -> Section:
 
 
 def _training_section(run: Run) -> Section:
-    best_epoch = run.require("train")["best_epoch"]
-    monitor = run.config.training.for_task(run.task).monitor
+    trained = run.require("train")
+    best_epoch = trained["best_epoch"]
+    goal = f"best {_metric_label(trained['monitor'])}, of equal ones the lowest loss,"
+    if trained["monitor"] == "loss":
+        goal = "lowest loss"
     text = (
         f"{run.config.model.label}, trained on {len(run.splits.train)} recordings; "
-        f"the weights of epoch {best_epoch} were kept (best {_metric_label(monitor)} "
+        f"the weights of epoch {best_epoch} were kept ({goal} "
         "on validation)."
     )
     return _section(run, "Training", text)
@@ -182,8 +193,8 @@ def _example_section(run: Run) -> Section:
     for position in predictions.drop_duplicates("correct").index:
         row = predictions.loc[position]
         caption = (
-            f"Test recording {row['record_id']}: labelled {row['label']}, predicted "
-            f"{row['prediction'] or 'none'}."
+            f"Test recording {row['record_id']}: labelled {row['label'] or 'none'}, "
+            f"predicted {row['prediction'] or 'none'}."
         )
         figures.append((caption, draw_test_example(run, position)))
     text = "The first right and the first wrong prediction of the test split."

@@ -133,6 +133,7 @@ def train_rank(
             identity=identity,
             best_epoch=result.best_epoch,
             best_score=result.best_score,
+            monitor=result.monitor,
         )
     fabric.barrier()  # all processes return after the stage is marked as done
 

@@ -170,8 +170,8 @@ def load_best(
     """Load the weights of ``best.ckpt`` into ``model`` and ``objective``.
 
     Returns:
-        ``epoch``, ``score``, ``monitor``, ``classes``, ``task`` and ``identity`` of the
-        checkpoint.
+        ``epoch``, ``score``, ``loss``, ``monitor``, ``classes``, ``task`` and
+        ``identity`` of the checkpoint.
     """
     contents = read_checkpoint(path)
     load_weights(model, contents.pop("model"), path)

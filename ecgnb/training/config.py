@@ -26,8 +26,13 @@ _AT_LEAST = {
     "devices": 1,
     "checkpoint_every_steps": 0,
 }
-#: Criterion of the best checkpoint for each task; the loss without labels.
-_MONITORS = {"multiclass": "macro_f1", "multilabel": "macro_auroc"}
+#: Criterion of the best checkpoint where there are labels. The AUROC depends neither on
+#: thresholds nor on the prior, which are chosen after the training, and is no step
+#: function of a few decisions, as macro F1 is: that stays at 1 (or at any other value)
+#: while the model still improves. The loss would be smoother, but it punishes
+#: overconfidence, which the temperature repairs later, before the ranking stops
+#: improving; so it only breaks ties of the AUROC.
+_MONITOR_WITH_LABELS = "macro_auroc"
 #: Fields that do not change which weights come out.
 _NOT_IDENTITY = ("checkpoint_every_steps", "device", "devices", "callbacks")
 
@@ -52,8 +57,8 @@ class TrainConfig:
             (``"one-cycle"`` has its own rise).
         mixed_precision: ``"auto"`` takes bfloat16 on GPUs that have it, float16 on
             others and float32 on CPUs.
-        early_stopping_patience: epochs without a better score before the training ends;
-            0 never ends it early.
+        early_stopping_patience: epochs in which neither the monitored score nor the
+            validation loss improves before the training ends; 0 never ends it early.
         class_weights: weights of the classes in the loss; ``"auto"`` is ``"balanced"``
             for multi-class tasks and ``"none"`` for multi-label ones, whose thresholds
             are chosen afterwards.
@@ -65,9 +70,10 @@ class TrainConfig:
         window_samples: length of the windows in ``batch.windows``, for objectives that
             compare parts of a record; 0 cuts none.
         windows_per_record: windows that are drawn of each record.
-        monitor: criterion of the best checkpoint; ``"auto"`` is ``"macro_f1"`` for
-            multi-class tasks, ``"macro_auroc"`` for multi-label ones and ``"loss"``
-            without labels. An objective without logits is monitored by its loss.
+        monitor: criterion of the best checkpoint, on validation; of equal values the
+            lower validation loss decides. ``"auto"`` is ``"macro_auroc"``, and
+            ``"loss"`` without labels. An objective without logits is monitored by its
+            loss.
         label_smoothing: share of the target that is spread over all classes.
         freeze: layers that keep their initial weights: ``"stem"`` is the first layers,
             ``"body"`` all but the head (a linear probe), "" nothing.
@@ -163,7 +169,7 @@ class TrainConfig:
             balanced = task == "multiclass" and self.sampler != "weighted"
             changes["class_weights"] = "balanced" if balanced else "none"
         if self.monitor == "auto":
-            changes["monitor"] = _MONITORS.get(task, "loss")
+            changes["monitor"] = _MONITOR_WITH_LABELS if task else "loss"
         return replace(self, **changes)
 
     def identity(self) -> dict[str, Any]:

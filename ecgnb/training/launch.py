@@ -60,9 +60,16 @@ def launch(function: Callable[..., Any], config: TrainConfig, *args: Any) -> Non
         )
     except (ProcessRaisedException, ProcessExitedException) as error:
         message = str(error).strip()
+        summary = message.splitlines()[-1]
+        if getattr(error, "signal_name", None) == "SIGKILL":
+            # What Linux does to a process when the machine's memory is full.
+            summary += (
+                ". Mostly that is a lack of memory: lower BATCH_SIZE_CPU or "
+                "BATCH_SIZE_GPU, raise GRAD_ACCUM_STEPS by the same factor, or use "
+                "fewer DEVICES. The last checkpoint is kept."
+            )
         raise EcgnbError(
-            f"One of {config.devices} training processes failed: "
-            f"{message.splitlines()[-1]}\n\n{message}"
+            f"One of {config.devices} training processes failed: {summary}\n\n{message}"
         ) from error
 
 

@@ -31,8 +31,16 @@ from ecgnb.training.checkpoint import check_identity, read_checkpoint
 from ecgnb.training.config import TrainConfig
 from ecgnb.training.devices import deterministic, make_fabric, seed_dropout
 from ecgnb.training.freezing import freeze, set_frozen_to_eval
+from ecgnb.training.memory import call_within_memory, smaller_batches
 from ecgnb.training.optimizer import learning_rate, make_optimizer, set_learning_rate
-from ecgnb.training.state import DRY_RUN_BATCHES, Files, State, Training, best_score
+from ecgnb.training.state import (
+    DRY_RUN_BATCHES,
+    Files,
+    State,
+    Training,
+    best_score,
+    monitor_of,
+)
 from ecgnb.training.validation import Predictions, validate, validation_scores
 
 #: Steps between two reads of the losses, which make a GPU wait.
@@ -47,6 +55,7 @@ class FitResult:
         history: one row per epoch, as in ``history.csv``.
         best_epoch: epoch of ``best_path``, from 1.
         best_score: its value of the monitored number.
+        monitor: name of the monitored number, ``"loss"`` where there are no scores.
         best_path: checkpoint of the best epoch.
         last_path: checkpoint of the last epoch.
         seconds: time spent training and validating, over all resumed parts.
@@ -55,6 +64,7 @@ class FitResult:
     history: pd.DataFrame
     best_epoch: int
     best_score: float
+    monitor: str
     best_path: Path
     last_path: Path
     seconds: float
@@ -102,7 +112,8 @@ def fit(
             ``layer_decay`` need groups of layers that the model does not have.
         CheckpointError: the checkpoint in ``folder`` is damaged or belongs to another
             configuration or model.
-        EcgnbError: the loss is NaN or infinite; the last good checkpoint is kept.
+        EcgnbError: the loss is NaN or infinite, or the memory ran out; the last good
+            checkpoint is kept.
     """
     config = config.for_task(task if classes else "")
     files = Files(Path(folder))
@@ -126,7 +137,10 @@ def fit(
         device: Any = train_loader.device.type
         fabric = make_fabric(replace(config, device=device))
     _check_loaders(fabric, train_loader, valid_loader, config, classes)
-    learner, optimizer = _set_up(fabric, model, objective, config)
+    learner, optimizer = call_within_memory(
+        lambda: _set_up(fabric, model, objective, config),
+        lambda: _model_message(fabric.device, model),
+    )
     training = Training(
         fabric=fabric,
         learner=learner,
@@ -146,17 +160,37 @@ def fit(
     if checkpoint:
         training.restore(checkpoint)
 
-    # The generator of the caller stays as it was; the loop seeds it for each batch.
-    with deterministic(), torch.random.fork_rng(devices=[]):
-        if training.state.step == 0:
-            objective.on_train_start(model)
-        training.notify("on_train_start")
-        while not training.state.done:
-            train_epoch(training)
-            finish_epoch(training)
-        training.notify("on_train_end")
+    call_within_memory(lambda: _run_epochs(training), lambda: _memory_message(training))
     fabric.barrier()
     return _result(files, training.state, config)
+
+
+def _model_message(device: torch.device, model: nn.Module) -> str:
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    return (
+        f"The memory of {device} did not suffice for the model of {n_parameters:,} "
+        "parameters alone. Close other programs that use this memory, or choose a "
+        "smaller model (MODEL, MODEL_OPTIONS)."
+    )
+
+
+def _memory_message(training: Training) -> str:
+    """Describe a lack of memory: where it was, what to lower, and what is kept."""
+    state, config, device = training.state, training.config, training.fabric.device
+    parameter = "BATCH_SIZE_CPU" if device.type == "cpu" else "BATCH_SIZE_GPU"
+    size = training.train_loader.batch_size
+    advice = smaller_batches(parameter, size, config.grad_accum_steps)
+    message = (
+        f"The memory of {device} did not suffice for batches of {size} records, in "
+        f"epoch {state.epoch + 1} at step {state.step + 1}. {advice}: a step is then "
+        "of as many records as before. Or close other programs that use this memory."
+    )
+    if training.files.last.is_file():
+        message += (
+            f" The last checkpoint is complete: {training.files.last}. The same call "
+            "with the same parameters goes on from it; other batches are another run."
+        )
+    return message
 
 
 def _set_up(
@@ -168,6 +202,18 @@ def _set_up(
     fused = not fabric.strategy.precision.state_dict()  # empty: no gradient scaler
     optimizer = make_optimizer(model, config, objective=objective, fused=fused)
     return fabric.setup(learner, optimizer)
+
+
+def _run_epochs(training: Training) -> None:
+    # The generator of the caller stays as it was; the loop seeds it for each batch.
+    with deterministic(), torch.random.fork_rng(devices=[]):
+        if training.state.step == 0:
+            training.objective.on_train_start(training.model)
+        training.notify("on_train_start")
+        while not training.state.done:
+            train_epoch(training)
+            finish_epoch(training)
+        training.notify("on_train_end")
 
 
 def train_epoch(training: Training) -> None:
@@ -264,6 +310,11 @@ def finish_epoch(training: Training) -> None:
     state.metric_sums = {}
     patience = config.early_stopping_patience
     is_stale = 0 < patience <= state.stale_epochs
+    if is_stale and state.epoch < training.epochs and training.fabric.is_global_zero:
+        say(
+            f"Stopped early: neither {training.monitor} nor the validation loss "
+            f"improved for {patience} epochs (EARLY_STOPPING_PATIENCE)."
+        )
     state.done = is_stale or state.epoch >= training.epochs
     training.save()
 
@@ -327,17 +378,15 @@ def _keep_best(training: Training, row: dict[str, Any]) -> None:
             f"{type(training.objective).__name__} returns no outputs for "
             f"{configured}: the best epoch is the one with the lowest loss."
         )
-    score = -row["valid_loss"] if monitor == "loss" else row[monitor]
-    # The first epoch is kept even when its score is undefined (NaN), so that there is
-    # always a best one.
-    if score > state.best_score or state.best_epoch == 0:
-        state.best_epoch = row["epoch"]
-        state.stale_epochs = 0
-        if math.isfinite(score):
-            state.best_score = score
+    loss = row["valid_loss"]
+    score = -loss if monitor == "loss" else row[monitor]
+    if is_first and not math.isfinite(score) and training.fabric.is_global_zero:
+        say(
+            f"{monitor} is undefined on the validation split, which lacks outcomes of "
+            "every class: the lowest validation loss decides until it is defined."
+        )
+    if state.is_new_best(row["epoch"], score, loss):
         training.save_best()
-    else:
-        state.stale_epochs += 1
 
 
 def _read_last(files: Files, expected: dict[str, Any]) -> dict[str, Any] | None:
@@ -358,6 +407,7 @@ def _result(files: Files, state: State, config: TrainConfig) -> FitResult:
         history=pd.DataFrame(state.history),
         best_epoch=state.best_epoch,
         best_score=best_score(config, state),
+        monitor=monitor_of(config, state),
         best_path=files.best,
         last_path=files.last,
         seconds=state.seconds,

@@ -23,6 +23,8 @@ from ecgnb.training.config import TrainConfig
 
 #: Steps of training and batches of validation in a dry run.
 DRY_RUN_BATCHES = 3
+#: Scores that differ by less are equal: sums of the same fractions in another order.
+SCORE_TOLERANCE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,11 @@ class State:
         n_records: records of this epoch so far, over all processes.
         epoch_seconds: time spent in this epoch so far.
         seconds: time spent in all finished epochs.
-        best_score: best score so far; higher is better.
-        best_epoch: its epoch, from 1; 0 before the first.
-        stale_epochs: epochs since then.
+        best_score: score of the best epoch so far; higher is better.
+        best_loss: validation loss of the best epoch.
+        best_epoch: number of the best epoch, from 1; 0 before the first.
+        lowest_loss: lowest validation loss so far, of any epoch.
+        stale_epochs: epochs since the score or the validation loss last improved.
         history: one row per epoch.
         done: the training has ended.
     """
@@ -85,10 +89,38 @@ class State:
     epoch_seconds: float = 0.0
     seconds: float = 0.0
     best_score: float = -math.inf
+    best_loss: float = math.inf
     best_epoch: int = 0
+    lowest_loss: float = math.inf
     stale_epochs: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     done: bool = False
+
+    def is_new_best(self, epoch: int, score: float, loss: float) -> bool:
+        """Compare a finished epoch with the best one so far, and count the epochs
+        without improvement.
+
+        Of equal scores the one with the lower validation loss is better: macro F1 and
+        AUROC stay at 1, or at any other value, while the model still improves. An
+        undefined score is below all others, so that the loss alone decides while no
+        score is defined. An epoch with a lower loss than all before is no stale one,
+        even where its score is not the best.
+
+        Args:
+            epoch: its number, from 1.
+            score: the monitored number, higher is better; NaN where it is undefined.
+            loss: validation loss, finite.
+        """
+        score = score if math.isfinite(score) else -math.inf
+        tied = math.isclose(score, self.best_score, rel_tol=0, abs_tol=SCORE_TOLERANCE)
+        is_best = loss < self.best_loss if tied else score > self.best_score
+        if is_best:
+            self.best_score, self.best_loss = score, loss
+            self.best_epoch = epoch
+        improved = is_best or loss < self.lowest_loss
+        self.lowest_loss = min(loss, self.lowest_loss)
+        self.stale_epochs = 0 if improved else self.stale_epochs + 1
+        return is_best
 
 
 @dataclass
@@ -295,6 +327,7 @@ class Training:
                 "objective": self.objective.state_dict(),
                 "epoch": self.state.best_epoch,
                 "score": best_score(self.config, self.state),
+                "loss": self.state.best_loss,
                 "monitor": self.monitor,
                 "identity": self.identity,
                 **self.labels,

@@ -26,9 +26,13 @@ PROFILE = "smoke"  # smoke: 256 recordings, 1 epoch; medium: 5,000, 15 epochs; f
 # Data
 DATASET_DIR = None  # folder of the recordings; None: the synthetic demo cohort
 DATASET = None  # known layout: ptbxl, cinc2017, cinc2020, cinc2021, cpsc2018, ptbdb, code15, ludb, mitdb, ...
-MAPPING_CSV = None  # labels (dataset, record_id, mapped_label); default: unified_label_mapping.csv in the folder
+MAPPING_CSV = None  # labels (record_id, mapped_label); default: unified_label_mapping.csv in the folder
+RECORD_COLUMN = None  # its column of recordings; default: record_id
+LABEL_COLUMN = None  # its column of labels, several joined with "|"; default: mapped_label
+PATIENT_COLUMN = None  # its column of patients, who stay in one split; default: patient_id, where there is one
+ONE_HOT_COLUMNS = None  # in place of LABEL_COLUMN: its columns of 0 and 1, such as ["MI", "AF"]
 LABEL_SET = None  # label set of a known data set, such as "superclass" for ptbxl
-LABEL_ORDER = None  # classes in order; default: MI, AF, BBB, NORM, OTHER, or those of the label set
+LABEL_ORDER = None  # classes in order; default: those of the label file or of the label set
 TASK = None  # "auto", "multiclass" (one class per recording) or "multilabel" (any number of classes)
 PREPROCESS_LIMIT = None  # number of recordings to use; 0: all
 

@@ -29,3 +29,14 @@ def test_the_data_set_follows_from_the_folder() -> None:
 def test_a_wrong_value_is_refused(kind: type, values: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         kind(**values)
+
+
+def test_columns_of_a_label_file_need_one():
+    message = "RECORD_COLUMN is 'file', but there is no label file.*MAPPING_CSV"
+    with pytest.raises(ConfigError, match=message):
+        DataConfig(dataset="ptbxl", dataset_dir="d", record_column="file")
+    with pytest.raises(ConfigError, match="PATIENT_COLUMN"):
+        DataConfig(patient_column="who")
+    with pytest.raises(ConfigError, match="LABEL_COLUMN is 'a' and ONE_HOT_COLUMNS"):
+        DataConfig(dataset_dir="d", label_column="a", one_hot_columns=("MI", "AF"))
+    DataConfig(dataset="ptbxl", dataset_dir="d", mapping_csv="m", record_column="file")

@@ -4,7 +4,11 @@ import pytest
 
 from ecgnb.core.errors import ConfigError, EcgnbError, LabelError
 from ecgnb.evaluation.bootstrap import bootstrap_score
-from ecgnb.evaluation.challenge import SINUS_RHYTHM, challenge_scorer
+from ecgnb.evaluation.challenge import (
+    SINUS_RHYTHM,
+    challenge_scorer,
+    rhythm_f1_scorer,
+)
 
 CLASSES = ("AF", "RBBB", SINUS_RHYTHM)
 WEIGHTS = np.array([[1.0, 0.5, 0.4], [0.5, 1.0, 0.3], [0.4, 0.3, 1.0]])
@@ -151,3 +155,33 @@ def test_wrong_arguments_are_refused():
         challenge_score(y, np.vstack([y, y]), WEIGHTS, CLASSES)
     with pytest.raises(LabelError, match="0 or 1"):
         challenge_score(y, 0.5 * y, WEIGHTS, CLASSES)
+
+
+def test_the_score_of_2017_is_the_mean_f1_of_three_classes():
+    # Rows of the official confusion matrix AA (truth x answer) for N, A, O, ~.
+    matrix = np.array([[50, 1, 8, 1], [2, 6, 2, 0], [9, 3, 20, 2], [1, 0, 2, 4]])
+    truth, called = np.nonzero(matrix)
+    targets = np.repeat(truth, matrix[truth, called])
+    decisions = np.repeat(called, matrix[truth, called])
+    f1 = [2 * matrix[k, k] / (matrix[k].sum() + matrix[:, k].sum()) for k in range(4)]
+    score = rhythm_f1_scorer(targets, decisions, ("N", "A", "O", "~"))
+    counts = np.ones((len(targets), 1))
+    assert score(counts)["challenge_f1"].item() == pytest.approx(
+        np.mean(f1[:3]), abs=1e-15
+    )
+    # the same with classes in another order, and with counts in place of repetitions
+    order = np.array(
+        [("~", "O", "N", "A").index(name) for name in ("N", "A", "O", "~")]
+    )
+    score = rhythm_f1_scorer(order[truth], order[called], ("~", "O", "N", "A"))
+    weights = matrix[truth, called][:, None].astype(float)
+    assert score(weights)["challenge_f1"].item() == pytest.approx(
+        np.mean(f1[:3]), abs=1e-15
+    )
+
+
+def test_the_score_of_2017_is_undefined_without_one_of_its_classes():
+    score = rhythm_f1_scorer([0, 1], [0, 1], ("N", "A", "O", "~"))
+    assert np.isnan(score(np.ones((2, 1)))["challenge_f1"]).all()
+    with pytest.raises(ConfigError, match="O is not among N, A"):
+        rhythm_f1_scorer([0], [0], ("N", "A"))

@@ -78,6 +78,40 @@ def test_a_folder_without_labels_fails_and_a_known_layout_is_recognised(
         checks.preflight(session.open_run(DATASET_DIR=str(folder)))
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "name"),
+    [
+        ("REFERENCE.csv", "Recording,First_label,Second_label\nA0001,5,\n", "cpsc2018"),
+        ("REFERENCE-v3.csv", "A00001,N\n", "cinc2017"),
+        ("exams.csv", "exam_id,patient_id\n1,2\n", "code15"),
+        ("ptbxl_database.csv", "ecg_id\n1\n", "ptbxl"),
+        ("RECORDS-acceptable", "1000001\n", "cinc2011"),
+        ("A0001.hea", "A0001 1 500 10\n#Dx: 426783006\n", "cinc2021"),
+    ],
+)
+def test_a_known_layout_is_told_apart_by_its_content(
+    home: Path, file: str, text: str, name: str
+) -> None:
+    folder = home / "data"
+    folder.mkdir()
+    (folder / file).write_text(text, encoding="utf-8")
+    (folder / "b.npy").write_bytes(b"")
+    with pytest.raises(EcgnbError, match=f"this looks like {name}: set DATASET"):
+        checks.preflight(session.open_run(DATASET_DIR=str(folder)))
+
+
+def test_a_class_without_recordings_is_a_warning(finished_run, tmp_path: Path) -> None:
+    copy = tmp_path / "project"
+    shutil.copytree(finished_run.root, copy)
+    run = Run(copy, finished_run.config)
+    table = checks.preflight(run)
+    assert not table["finding"].str.contains("learns nothing").any()
+    manifest = run.manifest
+    manifest["label"] = manifest["label"].replace("BBB", "NORM")
+    (row,) = checks._check_classes(run, manifest["label"], "recordings")
+    assert row.status == "warn" and row.finding.startswith("no recordings of BBB")
+
+
 def test_what_a_preparation_loses_is_said_and_leads_of_most_recordings_fail(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

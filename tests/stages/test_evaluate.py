@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 import ecgnb
+from ecgnb.stages.evaluate import challenge_scorer_of
 
 
 def test_the_headline_equals_scikit_learn_on_the_predictions(finished_run) -> None:
@@ -73,3 +75,23 @@ def test_metrics_file_is_plain_json_without_nan(finished_run) -> None:
     )
     assert metrics["n_records"] == len(finished_run.predictions)
     assert sum(map(sum, metrics["confusion_matrix"])) == metrics["n_records"]
+
+
+def run_of(name: str, classes: tuple[str, ...], task: str = "multiclass"):
+    """What `challenge_scorer_of` reads of a run."""
+    data = SimpleNamespace(data=SimpleNamespace(name=name))
+    return SimpleNamespace(config=data, classes=classes, task=task)
+
+
+def test_the_official_f1_of_2017_is_reported_where_it_is_defined() -> None:
+    targets = np.array([0, 1, 2, 3, 2])
+    decisions = np.array([0, 1, 2, 2, 0])
+    run = run_of("cinc2017", ("N", "A", "O", "~"))
+    score = challenge_scorer_of(run, targets, decisions)
+    # F1 of N 2/3, of A 1, of O 2/4
+    expected = pytest.approx((2 / 3 + 1 + 1 / 2) / 3)
+    assert score(np.ones((5, 1)))["challenge_f1"].item() == expected
+    assert challenge_scorer_of(run_of("cinc2017", ("N", "A")), targets, targets) is None
+    assert (
+        challenge_scorer_of(run_of("folder", ("N", "A", "O")), targets, targets) is None
+    )

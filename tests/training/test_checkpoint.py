@@ -105,7 +105,7 @@ def test_code_in_a_checkpoint_is_not_executed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    torch.save({"format": 2, "model": Evil()}, "zip.ckpt")
+    torch.save({"format": 3, "model": Evil()}, "zip.ckpt")
     Path("plain.ckpt").write_bytes(pickle.dumps(Evil()))
     for name in ("zip.ckpt", "plain.ckpt"):
         with pytest.raises(CheckpointError, match="damaged"):

@@ -84,8 +84,12 @@ def test_it_learns_and_writes_what_it_did(uninterrupted: Path) -> None:
         < 0.9
         < result.history["train_loss"].iloc[0]
     )
-    assert result.best_score == result.history["macro_f1"].max() > 0.9
-    assert result.best_epoch == result.history["macro_f1"].argmax() + 1
+    assert result.best_score == result.history["macro_auroc"].max() > 0.9
+    assert result.monitor == "macro_auroc"
+    by_score_and_loss = result.history.sort_values(
+        ["macro_auroc", "valid_loss"], ascending=[False, True]
+    )
+    assert result.best_epoch == by_score_and_loss["epoch"].iloc[0]
     assert list(result.history.columns) == [
         "epoch", "train_loss", "valid_loss", "macro_f1", "macro_auroc",
         "f1_NORM", "f1_MI", "f1_CD", "auroc_NORM", "auroc_MI", "auroc_CD",
@@ -333,6 +337,27 @@ def test_the_history_follows_the_checkpoint(
     assert not list(tmp_path.rglob(".tmp-*"))
 
 
+def test_a_score_at_its_ceiling_neither_keeps_an_early_epoch_nor_stops_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(
+        "ecgnb.training.loop.validation_scores", lambda *_, **__: {"macro_auroc": 1.0}
+    )
+    config = replace(CONFIG, epochs=6, early_stopping_patience=1)
+    history = fit_fake(config, tmp_path / "falling").history
+    assert history["valid_loss"].is_monotonic_decreasing and len(history) == 6
+    about = load_best(tmp_path / "falling" / "checkpoints" / "best.ckpt", make_model())
+    assert about["epoch"] == 6 and about["loss"] == history["valid_loss"].min()
+    caplog.set_level("INFO", "ecgnb")
+    # A rate so high that the loss rises after a few epochs.
+    config = replace(config, epochs=30, lr=0.3, early_stopping_patience=2)
+    result = fit_fake(config, tmp_path / "rising")
+    losses = result.history["valid_loss"]
+    assert result.best_epoch == losses.argmin() + 1 == len(losses) - 2 < 28
+    line = "neither macro_auroc nor the validation loss improved for 2 epochs"
+    assert line in caplog.text
+
+
 def test_dry_run_is_a_few_batches(tmp_path: Path) -> None:
     seen: list[int] = []
 
@@ -377,11 +402,9 @@ def test_several_labels_and_an_undefined_score(tmp_path: Path) -> None:
         classes=CLASSES,
         task="multilabel",
     )
-    assert (
-        result.best_epoch == 1
-        and np.isnan(result.best_score)
-        and result.best_path.is_file()
-    )
+    # Without a defined score the loss decides.
+    assert result.best_epoch == result.history["valid_loss"].argmin() + 1
+    assert np.isnan(result.best_score) and result.best_path.is_file()
 
 
 def test_objectives_without_labels_are_watched_by_their_loss(tmp_path: Path) -> None:

@@ -48,6 +48,34 @@ def test_the_loss_is_monitored_where_the_score_is_missing() -> None:
     assert math.isnan(best_score(config, State()))
 
 
+@pytest.mark.parametrize(
+    ("scores", "losses", "best_epoch", "stale_epochs"),
+    [
+        # The score is at its ceiling while the loss still falls: the last is the best.
+        ([0.9, 1.0, 1.0, 1.0], [0.9, 0.5, 0.4, 0.3], 4, 0),
+        # Of equal scores the lowest loss, wherever it is.
+        ([1.0, 1.0, 1.0, 1.0], [0.5, 0.3, 0.4, 0.6], 2, 2),
+        # A better score wins over any loss; the lower loss of epoch 3 renews patience.
+        ([0.8, 0.9, 0.7, 0.7], [0.5, 0.6, 0.4, 0.4], 2, 1),
+        ([0.8, 0.9, 0.7, 0.7], [0.3, 0.6, 0.4, 0.3], 2, 2),
+        # A rounding error is no better score.
+        ([0.7, 0.7 + 1e-16, 0.7 - 1e-16], [0.5, 0.6, 0.4], 3, 0),
+        # Without a defined score the loss decides; any defined score is better.
+        ([math.nan, math.nan, math.nan], [0.5, 0.4, 0.6], 2, 1),
+        ([math.nan, 0.1, math.nan], [0.5, 0.9, 0.4], 2, 0),
+    ],
+)
+def test_best_epoch_and_patience_look_at_score_and_loss(
+    scores: list[float], losses: list[float], best_epoch: int, stale_epochs: int
+) -> None:
+    state = State()
+    for epoch, (score, loss) in enumerate(zip(scores, losses, strict=True), start=1):
+        state.is_new_best(epoch, score, loss)
+    assert (state.best_epoch, state.stale_epochs) == (best_epoch, stale_epochs)
+    assert state.best_loss == losses[best_epoch - 1]
+    assert state.lowest_loss == min(losses)
+
+
 def test_metrics_that_change_between_steps_are_refused(tmp_path: Path) -> None:
     class Changes(FakeObjective):
         def loss(self, model: Any, views: Any) -> Loss:

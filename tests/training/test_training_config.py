@@ -73,7 +73,7 @@ def test_auto_is_decided_by_the_task() -> None:
     assert {
         task: (each.class_weights, each.monitor) for task, each in decided.items()
     } == {
-        "multiclass": ("balanced", "macro_f1"),
+        "multiclass": ("balanced", "macro_auroc"),
         "multilabel": ("none", "macro_auroc"),
         "": ("none", "loss"),
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ecgnb.core.errors import ConfigError, LabelError, ReadError
+from ecgnb.core.errors import ConfigError, LabelError, ReadError, first_few
 from ecgnb.core.progress import say
 from ecgnb.core.registry import did_you_mean, import_submodules
 from ecgnb.data.catalog.base import (
@@ -17,6 +17,7 @@ from ecgnb.data.catalog.base import (
     Query,
     Record,
 )
+from ecgnb.data.labels.label_cells import NO_CLASS
 from ecgnb.data.labels.mapping_file import write_mapping
 from ecgnb.data.manifest import as_manifest
 
@@ -27,6 +28,7 @@ __all__ = [
     "build_mapping",
     "classes_of",
     "find_records",
+    "recognise",
 ]
 
 
@@ -51,8 +53,10 @@ def find_records(
 
     Returns:
         One row per recording (or window), columns as in
-        `ecgnb.data.manifest.COLUMNS`. Its ``attrs`` count what was left out:
-        ``n_absent``, ``n_withdrawn``, ``n_duplicate``, ``n_foreign``.
+        `ecgnb.data.manifest.COLUMNS`; the label is "" where it is unknown, ``[]`` where
+        the recording has none of the classes. Its ``attrs`` count what was left out:
+        ``n_absent``, ``n_withdrawn``, ``n_duplicate``, ``n_foreign``; and
+        ``not_understood`` the recordings by each code that is not understood.
 
     Raises:
         ReadError: ``missing_file``, there is no folder; ``empty``, it contains none of
@@ -95,6 +99,13 @@ def find_records(
             counts.append(f"{count} {text}")
     if counts:
         say(f"{name}: left out recordings: {', '.join(counts)}.")
+    if query.not_understood:
+        manifest.attrs["not_understood"] = dict(query.not_understood)
+        codes = [f"{code} ({n})" for code, n in query.not_understood.most_common()]
+        say(
+            f"{name}: codes that are not understood, with their recordings: "
+            f"{first_few(codes)}. They give no label, and are not OTHER."
+        )
     return manifest
 
 
@@ -115,11 +126,14 @@ def _distinct_records(dataset: Dataset, root: Path, query: Query) -> list[Record
 
 def _row(record: Record, dataset: str, classes: tuple[str, ...]) -> dict[str, object]:
     labels = set(record.labels)
+    label = "|".join([name for name in classes if name in labels])
+    if not label and NO_CLASS in labels:
+        label = NO_CLASS
     return vars(record) | {
         "dataset": dataset,
         "path": record.path.as_posix(),
         "leads": "|".join(record.leads),
-        "label": "|".join([name for name in classes if name in labels]),
+        "label": label,
     }
 
 
@@ -141,6 +155,14 @@ def classes_of(name: str, label_set: str | None = None) -> tuple[str, ...]:
             f"It has: {', '.join(label_sets)}."
         )
     return label_sets[label_set]
+
+
+def recognise(folder: str | Path) -> str:
+    """Return the data set that a folder looks like, "" for none."""
+    for name in CATALOG:
+        if CATALOG.get(name).recognises(Path(folder)):
+            return name
+    return ""
 
 
 def build_mapping(

@@ -145,7 +145,7 @@ class WindowedDataset(WfdbDataset):
         ``<record>-<index>``.
         """
         for path, header in self.headers(root, query):
-            patient = self.patient(path, {"patient_id": ""})
+            patient = self.patient(path, {"patient_id": ""}, {})
             facts = header_facts(header)
             if header is None or header.n_samples is None:
                 yield Record(path.stem, path, patient_id=patient, **facts)

@@ -11,12 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ecgnb.core.registry import Registry
-
-#: The label set that every data set has, so that cohorts can be joined: myocardial
-#: infarction (acute or old), atrial fibrillation (not flutter), bundle branch block
-#: (complete or incomplete, left or right), a normal electrocardiogram, and anything
-#: else. A recording with one of the first three is never NORM; OTHER is always alone.
-UNIFIED = ("MI", "AF", "BBB", "NORM", "OTHER")
+from ecgnb.data.labels.label_cells import UNIFIED
 
 #: Why recordings are left out: the key in ``manifest.attrs`` without its ``n_``, and
 #: the words for the user.
@@ -40,6 +35,7 @@ class Query:
             several rates; None: the highest.
         left_out: number of recordings left out, by the keys of `LEFT_OUT`; counted
             while the records are searched.
+        not_understood: number of recordings by each code that is not understood.
     """
 
     dataset: str
@@ -47,11 +43,16 @@ class Query:
     likelihood: float = 0.0
     target_fs: float | None = None
     left_out: Counter[str] = field(default_factory=Counter)
+    not_understood: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
 class Record:
-    """One row of a manifest; ``labels`` in any order, other fields as in the table."""
+    """One row of a manifest; ``labels`` in any order, other fields as in the table.
+
+    Without labels the label is unknown; `NO_CLASS` among them states that the recording
+    has no class but those named.
+    """
 
     record_id: str
     path: Path
@@ -81,12 +82,20 @@ class Dataset(ABC):
         is_labelled: whether its own files label the recordings.
         download: PhysioNet project and version, or None where PhysioNet does not have
             it.
+        signature: glob pattern of a file by which its folder is recognised; "" for
+            none.
     """
 
     expects: ClassVar[str]
     label_sets: ClassVar[dict[str, tuple[str, ...]]] = with_unified()
     is_labelled: ClassVar[bool] = True
     download: ClassVar[str | None] = None
+    signature: ClassVar[str] = ""
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        """Return whether a folder looks like this data set."""
+        return bool(cls.signature) and any(folder.glob(cls.signature))
 
     @abstractmethod
     def records(self, root: Path, query: Query) -> Iterable[Record]:

@@ -27,6 +27,10 @@ class Cinc2011(WfdbDataset):
     Challenge 2011. Silva I, Moody GB, Celi L. Comput Cardiol 2011;38:273-276.
 
     Licence: ODC-By 1.0.
+
+    Checked against the organisers' lists of set-a
+    (physionet.org/content/challenge-2011): a record in neither list is indeterminate
+    and has no label.
     """
 
     expects = (
@@ -34,6 +38,7 @@ class Cinc2011(WfdbDataset):
         "RECORDS-unacceptable, or labels.csv"
     )
     download = "challenge-2011/1.0.0"
+    signature = "RECORDS-acceptable"
     label_sets = with_unified(quality=_CLASSES)
     pattern = re.compile(r"\d{7}")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +14,8 @@ from ecgnb.core.errors import ConfigError
 from ecgnb.data.catalog.base import CATALOG, Query, unify, with_unified
 from ecgnb.data.catalog.dataset_files import own_table
 from ecgnb.data.catalog.wfdb_dataset import Comments, Table, WfdbDataset
+from ecgnb.data.cell_text import is_missing
+from ecgnb.data.labels.label_cells import NO_CLASS
 
 #: The class of sinus rhythm, "normal" for the Challenge's metric.
 NORMAL_CLASS = "NSR"
@@ -21,6 +25,9 @@ _ROW_OF = {}  # by code, and by abbreviation in lower case
 for _row in _TABLE.to_dict("records"):
     _ROW_OF[_row["code"]] = _row
     _ROW_OF[_row["abbreviation"].lower()] = _row
+
+
+_SNOMED_CODE = re.compile(r"\d{6,18}")  # length of a SNOMED CT identifier
 
 
 @functools.cache
@@ -61,18 +68,30 @@ class Cinc2020(WfdbDataset):
     Challenge's tables. Early headers contain abbreviations in place of codes. Patients
     are unknown.
 
+    As in the official metric, a recording whose codes are all of other classes stays in
+    as one without any class. A text that is neither a code nor an abbreviation of the
+    tables is counted as not understood. Without a code that is understood, and with
+    ``Dx: Unknown`` or an empty line, the label is unknown.
+
     The first letters of a record are its source: A and Q CPSC 2018 and its unused part,
     I St Petersburg, S PTB, HR PTB-XL (HR00001 is PTB-XL 1), E Georgia. So this data set
     shares recordings with ``ptbxl``, ``cpsc2018`` and ``ptbdb``.
 
     Unified labels: MI by the four infarction codes, AF by the five codes of atrial
     fibrillation, BBB by any bundle branch block, NORM by sinus rhythm as the only code,
-    OTHER by any other code; without a code there is none.
+    OTHER by any other code of the tables. A code that is not understood is never OTHER,
+    and beside it sinus rhythm is not NORM.
 
     Classification of 12-lead ECGs: PhysioNet/CinC Challenge 2020. Perez Alday EA, et
     al. Physiol Meas 2020;41:124003. doi:10.1088/1361-6579/abc960.
 
     Licence: CC BY 4.0.
+
+    Checked against the organisers' ``evaluate_12ECG_score.py`` and
+    ``evaluate_model.py`` (github.com/physionetchallenges/evaluation-2020 and -2021):
+    equivalent codes, order and weights of the scored classes; every record with a
+    ``Dx`` line counts, also without a scored class. An early version of 2020 that made
+    such a record sinus rhythm was replaced.
     """
 
     expects = (
@@ -90,15 +109,31 @@ class Cinc2020(WfdbDataset):
         self, record_id: str, comments: Comments, table: Table, query: Query
     ) -> Iterable[str]:
         """Return the classes of the codes in the header."""
-        codes = [code for code in comments["dx"] if code.lower() != "unknown"]
-        rows = list(filter(None, [_ROW_OF.get(code.lower()) for code in codes]))
+        codes = [code for code in comments["dx"] if not _is_unknown(code)]
+        rows, others = [], []
+        for code in codes:
+            row = _ROW_OF.get(code.lower())
+            if row is None:
+                others.append(code)
+            else:
+                rows.append(row)
+        query.not_understood.update(others)
         if query.label_set == "unified":
             unified = {row["unified"] for row in rows}
             if len(codes) > 1:  # sinus rhythm beside a finding is not normal
                 unified.discard("NORM")
-            return unify(unified, known=bool(codes))
+            findings = [row for row in rows if row["unified"] != "NORM"]
+            return unify(unified, known=bool(findings or (rows and not others)))
         column = "abbreviation" if query.label_set == "all" else self.scored_column
-        return [row[column] for row in rows]
+        classes = [row[column] for row in rows]
+        # a number of the length of a code, though not in the tables, is of no class
+        if rows or any(map(_SNOMED_CODE.fullmatch, others)):
+            classes.append(NO_CLASS)
+        return classes
+
+
+def _is_unknown(code: str) -> bool:
+    return is_missing(code) or code.lower() == "unknown"
 
 
 @CATALOG.register("cinc2021")
@@ -121,3 +156,13 @@ class Cinc2021(Cinc2020):
     )
     pattern = re.compile(r"(A|Q|I|S|HR|E|JS)\d{4,5}")
     scored_column = "scored_2021"
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        """Return whether the first header has a name of the Challenges and a Dx
+        line.
+        """
+        for path in islice(folder.glob("*.hea"), 1):
+            comments = path.read_text(encoding="utf-8", errors="replace")
+            return bool(cls.pattern.fullmatch(path.stem)) and "#Dx" in comments
+        return False

@@ -10,7 +10,7 @@ import numpy as np
 
 from ecgnb.data.catalog.annotation_windows import WindowedDataset, main_rhythm
 from ecgnb.data.catalog.base import CATALOG, Query, with_unified
-from ecgnb.data.catalog.wfdb_dataset import Comments
+from ecgnb.data.catalog.wfdb_dataset import Comments, Table
 
 _CLASS_OF = {"N": "non-AF", "AFIB": "AF", "AFL": "AF"}
 
@@ -31,6 +31,10 @@ class Cpsc2021(WindowedDataset):
     Challenge 2021. Wang X, et al. PhysioNet 2021. doi:10.13026/ksya-qw89.
 
     Licence: ODC-By 1.0.
+
+    Checked against the organisers' ``score_2021.py``: rhythms are the notes of the
+    annotations, ``(AFIB`` and ``(AFL`` both begin an episode and ``(N`` ends it. Their
+    score of episodes is not reported, as windows have no end points.
     """
 
     expects = "WFDB records data_0_1 and so on with their annotations (.atr)"
@@ -49,6 +53,6 @@ class Cpsc2021(WindowedDataset):
             return ("AF" if rhythm == "AFIB" else "OTHER",)
         return (_CLASS_OF.get(rhythm, ""),)
 
-    def patient(self, path: Path, comments: Comments) -> str:
+    def patient(self, path: Path, comments: Comments, table: Table) -> str:
         """Return the first number of the record's name."""
         return path.stem.split("_")[1]  # data_<patient>_<recording>

@@ -97,15 +97,20 @@ def anchor(root: Path, name: str, dataset: str) -> Path:
 
 
 def tables_beside(root: Path, pattern: str) -> list[Path]:
-    """Return the files below ``root`` that match a glob pattern, sorted; where there
-    are none, those one level above.
+    """Return the files below ``root`` that match a glob pattern in any case, sorted;
+    where there are none, those one level above.
     """
     paths = []
     for folder, name in _files(root):
-        if fnmatch.fnmatchcase(name, pattern):
+        if fnmatch.fnmatchcase(name.lower(), pattern.lower()):
             paths.append(Path(folder, name))
     if not paths:
-        paths = list(filter(Path.is_file, root.parent.glob(pattern)))
+        for path in root.parent.iterdir():
+            if (
+                fnmatch.fnmatchcase(path.name.lower(), pattern.lower())
+                and path.is_file()
+            ):
+                paths.append(path)
     return sorted(paths)
 
 

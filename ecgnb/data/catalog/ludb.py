@@ -46,10 +46,15 @@ class Ludb(WfdbDataset):
     Access 2020;8:186181-186190. doi:10.1109/ACCESS.2020.3029211.
 
     Licence: ODC-By 1.0.
+
+    Checked against the table of rhythms of the data set's page, as torch_ecg's loader
+    quotes it (no official evaluation exists): sinus rhythm 143, tachycardia 4,
+    bradycardia 25, arrhythmia 8, irregular 2, abnormal 19 (here by their names).
     """
 
     expects = "the folder data with WFDB records 1 to 200, and ludb.csv"
     download = "ludb/1.0.1"
+    signature = "ludb.csv"
     label_sets = with_unified(rhythm=_RHYTHMS)
     pattern = re.compile(r"\d{1,3}")
 
@@ -70,7 +75,7 @@ class Ludb(WfdbDataset):
         rhythms = {statement.partition(",")[0] for statement in statements}
         return [name for name in _RHYTHMS if name.lower() in rhythms]
 
-    def patient(self, path: Path, comments: Comments) -> str:
+    def patient(self, path: Path, comments: Comments, table: Table) -> str:
         """Return the record's own name: every subject was recorded once."""
         return path.stem
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ecgnb.data.catalog.annotation_windows import WindowedDataset, main_rhythm
 from ecgnb.data.catalog.base import CATALOG, Query, unify, with_unified
-from ecgnb.data.catalog.wfdb_dataset import Comments
+from ecgnb.data.catalog.wfdb_dataset import Comments, Table
 
 #: Normal sinus rhythm, then as the database's directory lists them: atrial
 #: fibrillation, flutter and bigeminy, ventricular bigeminy, second-degree block,
@@ -53,6 +53,11 @@ class MitDb(WindowedDataset):
     doi:10.13026/C2F305.
 
     Licence: ODC-By 1.0.
+
+    Checked against the database's directory and the codes of annotations
+    (physionet.org/physiobank/database/html/mitdbdir, physiobank/annotations.shtml; no
+    official evaluation of rhythms exists): names of rhythms, symbols of beats, records
+    201 and 202 of one person.
     """
 
     expects = "WFDB records 100 to 234 with their annotations (.atr)"
@@ -77,6 +82,6 @@ class MitDb(WindowedDataset):
             labels.append("NORM")
         return unify(labels)
 
-    def patient(self, path: Path, comments: Comments) -> str:
+    def patient(self, path: Path, comments: Comments, table: Table) -> str:
         """Return the record's name, 201 for both records of that patient."""
         return "201" if path.stem == "202" else path.stem  # one person

@@ -43,6 +43,9 @@ class PtbDb(WfdbDataset):
     1995;40(s1):317-318. doi:10.13026/C28C71.
 
     Licence: ODC-By 1.0.
+
+    Checked against the diagnostic classes on physionet.org/content/ptbdb (no official
+    evaluation exists): the same nine classes, of the "Reason for admission".
     """
 
     expects = "folders patient001 and so on with WFDB records s0010_re and so on"
@@ -61,7 +64,7 @@ class PtbDb(WfdbDataset):
             return unify([_UNIFIED.get(label, "")], known=bool(label))
         return (label,)
 
-    def patient(self, path: Path, comments: Comments) -> str:
+    def patient(self, path: Path, comments: Comments, table: Table) -> str:
         """Return the folder's name where it is that of a patient."""
         folder = path.parent.name
         return folder if re.fullmatch(r"patient\d+", folder) else ""

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from ecgnb.core.errors import LabelError
 from ecgnb.data.catalog.base import CATALOG, Dataset, Query, Record, unify, with_unified
 from ecgnb.data.catalog.dataset_files import anchor, own_table, read_table
+from ecgnb.data.cell_text import is_missing
 from ecgnb.data.signal.leads import STANDARD_12
 
-#: Recordings that release 1.0.3 withdrew.
-WITHDRAWN = frozenset({137, 139, 140, 141, 142, 143, 145, 456, 458, 459, 461, 462})
+#: Recordings of release 1.0.1 that are not in 1.0.3 (21,837 - 38 = 21,799), since they
+#: are copies of others. The tables of older releases still list them.
+WITHDRAWN = frozenset(
+    {
+        *(137, 139, 140, 141, 142, 143, 145, 456, 458, 459, 461, 462, 2506, 2511, 3795),
+        *(3798, 3800, 3801, 3832, 5817, 7777, 7779, 7782, 9821, 9825, 9888, 11810),
+        *(11814, 11815, 11817, 11838, 13791, 13793, 13796, 13797, 13799, 15742, 18150),
+    }
+)
 #: The diagnostic superclasses in the order of the data set's paper.
 SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
 
 _DURATION_S = 10
+_NAN = re.compile(r"(?<=: )nan\b", re.IGNORECASE)
 _COLUMNS = [
     "ecg_id",
     "patient_id",
@@ -52,7 +62,8 @@ class PtbXl(Dataset):
     superclass or subclass applies when one of its diagnostic statements does. With
     ``likelihood`` above 0, diagnostic statements below it do not count (0 means that
     none was stated); statements of form and rhythm carry no likelihood and always
-    count.
+    count. As there, a recording without a statement of the label set is left out; an
+    empty cell of statements is one such recording.
 
     Unified labels: MI and NORM by superclass MI and statement NORM, AF by AFIB, BBB by
     CRBBB, CLBBB, IRBBB and ILBBB.
@@ -61,10 +72,16 @@ class PtbXl(Dataset):
     Data 2020;7:154. doi:10.1038/s41597-020-0495-6.
 
     Licence: CC BY 4.0.
+
+    Checked against ``compute_label_aggregations`` and ``select_data`` of the authors'
+    benchmark (github.com/helme/ecg_ptbxl_benchmarking, code/utils/utils.py): any
+    likelihood counts, recordings without a label of the set are not selected, folds 9
+    and 10 validate and test.
     """
 
     expects = "ptbxl_database.csv with the folders records100 or records500"
     download = "ptb-xl/1.0.3"
+    signature = "ptbxl_database.csv"
     label_sets = with_unified(
         superclass=SUPERCLASSES,
         subclass=tuple(filter(None, _TABLE["subclass"].unique())),
@@ -81,8 +98,9 @@ class PtbXl(Dataset):
         database = anchor(root, "ptbxl_database.csv", query.dataset)
         table = read_table(database, _COLUMNS)
         rows = table[_COLUMNS].itertuples(index=False)
-        for ecg_id, patient, scp_codes, fold, low, high in rows:
-            number = int(float(ecg_id))
+        for row, cells in enumerate(rows, start=2):  # after the row of names
+            ecg_id, patient, scp_codes, fold, low, high = cells
+            number = _whole_number(ecg_id, "ecg_id", row, database)
             if number in WITHDRAWN:
                 query.left_out["withdrawn"] += 1
                 continue
@@ -91,13 +109,17 @@ class PtbXl(Dataset):
                 query.left_out["absent"] += 1
                 continue
             path, fs = file
-            codes = _parse_codes(scp_codes, database)
+            codes = _parse_codes(scp_codes, row, database)
+            query.not_understood.update(codes.keys() - _STATEMENTS.keys())
+            fold_number = None
+            if not is_missing(fold):
+                fold_number = _whole_number(fold, "strat_fold", row, database)
             yield Record(
                 record_id=f"{number:05d}",
                 path=path,
                 labels=labels_of(codes, query.label_set, query.likelihood),
-                patient_id=patient.removesuffix(".0"),  # a float in the table
-                fold=int(float(fold)) if fold else None,
+                patient_id=patient,
+                fold=fold_number,
                 fs=fs,
                 n_samples=round(fs * _DURATION_S),
                 leads=STANDARD_12,
@@ -120,12 +142,30 @@ def _header_and_fs(
     return None
 
 
-def _parse_codes(text: str, database: Path) -> dict[str, float]:
+def _whole_number(text: str, column: str, row: int, database: Path) -> int:
     try:
-        return dict(ast.literal_eval(text))
-    except (ValueError, SyntaxError, TypeError) as error:
+        number = float(text)
+        if number != int(number) or number < 0:
+            raise ValueError
+    except (ValueError, OverflowError) as error:
         raise LabelError(
-            f"{database} has scp_codes {text[:60]!r} that cannot be read. "
+            f"{database} has {text[:40]!r} in row {row}, column {column}, where a "
+            "whole number should be. Fetch the file again."
+        ) from error
+    return int(number)
+
+
+def _parse_codes(text: str, row: int, database: Path) -> dict[str, float]:
+    """Return the likelihood (0-100) of each statement, 0 where none is stated."""
+    if is_missing(text):
+        return {}
+    try:
+        # pandas writes a missing likelihood as nan, which is no Python literal
+        codes = dict(ast.literal_eval(_NAN.sub("0", text)))
+        return {str(name).upper(): float(value or 0) for name, value in codes.items()}
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise LabelError(
+            f"{database} has scp_codes {text[:60]!r} in row {row} that cannot be read. "
             "Fetch it again."
         ) from error
 

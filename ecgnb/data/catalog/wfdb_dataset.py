@@ -70,7 +70,7 @@ class WfdbDataset(Dataset):
         """
         return ()
 
-    def patient(self, path: Path, comments: Comments) -> str:
+    def patient(self, path: Path, comments: Comments, table: Table) -> str:
         """Return the patient's id; the default is that of the header's comments."""
         return str(comments["patient_id"])
 
@@ -80,7 +80,7 @@ class WfdbDataset(Dataset):
         for path, header in self.headers(root, query):
             comments = parse_comments(header.comments if header else ())
             labels = self.labels(path.stem, comments, table, query)
-            patient = self.patient(path, comments)
+            patient = self.patient(path, comments, table)
             yield Record(path.stem, path, labels, patient, **header_facts(header))
 
     def headers(self, root: Path, query: Query) -> Iterator[tuple[Path, Header | None]]:

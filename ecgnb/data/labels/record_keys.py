@@ -1,8 +1,8 @@
 """Match record names that are spelt differently: paths, extensions, rates, zeros.
 
-Names are compared in four ways, the strictest first (`WAYS`). A looser way counts only
-where it is unambiguous: where all recordings of a name are one file, and all rows of
-the mapping with that name agree.
+Names are compared in four ways, the strictest first (`WAYS`), and letter by letter
+before that. A looser way counts only where it is unambiguous: where all recordings of a
+name are one file, and all rows of the mapping with that name agree.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ecgnb.data.cell_text import without_decimals
 from ecgnb.data.readers.base import reader_for_suffix
 
 #: How names are compared, strictest first.
@@ -64,12 +65,15 @@ def last_part(name: str) -> str:
 
 
 def without_zeros(name: str) -> str:
-    """Return the last part of a clean name without the leading zeros of its numbers.
+    """Return the last part of a clean name without the leading zeros of its numbers,
+    and a whole number without its decimals.
 
     >>> without_zeros("records100/00000/00001"), without_zeros("hr00599")
     ('1', 'hr599')
+    >>> without_zeros("1.0")
+    '1'
     """
-    return _ZEROS.sub("", last_part(name))
+    return _ZEROS.sub("", without_decimals(last_part(name)))
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,7 @@ def match(
     paths: Sequence[str],
     names: Sequence[str],
     values: np.ndarray,
+    exact_names: Sequence[str] = (),
 ) -> Matches:
     """Find for each recording its row of a mapping.
 
@@ -177,9 +182,15 @@ def match(
         names: names in the mapping, as `clean` returns them.
         values: int64, one per name: a code of its label; rows of equal values do not
             contradict each other.
+        exact_names: names in the mapping as written; without them only ``names`` are
+            compared.
     """
     matches = Matches(paths, values)
+    if len(exact_names):
+        matches.add("name", ids, exact_names)
     clean_ids = list(map(clean, ids))
+    # further rows of a recording that is matched exactly are in use as well
+    matches.used |= pd.Series(names, dtype=object).isin(clean_ids).to_numpy()
     matches.add("name", clean_ids, names)
     if (matches.row >= 0).all() and matches.used.all():
         return matches

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ecgnb.core.errors import first_few
+from ecgnb.data.cell_text import patient_ids, patient_keys
 from ecgnb.data.labels.record_keys import without_rate
 
 
@@ -89,8 +90,7 @@ def record_groups(records: pd.DataFrame) -> np.ndarray:
 
 def unknown_patients(records: pd.DataFrame) -> np.ndarray:
     """Return bool ``[n]``: the patient of the record is unknown."""
-    patients = records["patient_id"].fillna("").astype(str)
-    return (patients == "").to_numpy()
+    return (patient_ids(records["patient_id"]) == "").to_numpy()
 
 
 def _keys(records: pd.DataFrame) -> dict[str, pd.Series]:
@@ -100,7 +100,7 @@ def _keys(records: pd.DataFrame) -> dict[str, pd.Series]:
     same numbers.
     """
     dataset = records["dataset"].astype(str) + ":"
-    patient = dataset + records["patient_id"].astype(str)
+    patient = dataset + patient_keys(records["patient_id"])
     signal = records["signal_hash"]
     return {
         "patient": patient.mask(unknown_patients(records), None),

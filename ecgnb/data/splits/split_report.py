@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ecgnb.core.errors import first_few
+from ecgnb.data.cell_text import patient_ids
 from ecgnb.data.splits.leakage import describe_leaks, unknown_patients
 
+#: A patient with a larger share of the records is probably a word for "unknown".
+LARGEST_PATIENT = 0.5
 #: Names of the parts, in order.
 PARTS = ("train", "valid", "test")
 
@@ -67,6 +71,14 @@ def split_report(
             f"The patient is unknown for {how_many} recordings: "
             "leakage between recordings of one patient cannot be excluded there."
         )
+    warnings += _patient_warnings(records[~unknown])
+    n_records = counts.sum(axis=0)  # of each class; the last column has no class
+    never = [name for column, name in enumerate(names) if n_records[column] == 0]
+    if never:
+        warnings.append(
+            f"No recording has the label {first_few(never)}: such an output learns "
+            "nothing. Give the classes that occur with LABEL_ORDER."
+        )
     for column, name in enumerate(names):
         has_class = counts[:, column] > 0
         warnings += _class_warnings(name, has_class, part, groups)
@@ -76,6 +88,19 @@ def split_report(
         "leakage": leaks.to_dict("records"),
         "warnings": warnings,
     }
+
+
+def _patient_warnings(records: pd.DataFrame) -> list[str]:
+    """Warn of a patient with most of the records whose patient is known."""
+    keys = records["dataset"].astype(str) + ":" + patient_ids(records["patient_id"])
+    shares = keys.value_counts(normalize=True)
+    if shares.empty or shares.iloc[0] <= LARGEST_PATIENT or len(keys) <= len(PARTS):
+        return []
+    return [
+        f"{shares.iloc[0]:.0%} of the recordings are of the patient "
+        f"{shares.index[0]!r}, and all in one part. If this is a word for an unknown "
+        "patient, leave these cells of the label file empty."
+    ]
 
 
 def _class_warnings(
@@ -94,8 +119,9 @@ def _class_warnings(
             f"Class {name} has only {n_groups} patients, fewer than there are parts."
         )
     present = part[has_class]
-    missing = [name for number, name in enumerate(PARTS) if number not in present]
+    missing = [part for number, part in enumerate(PARTS) if number not in present]
     if missing:
         listed = " and ".join(missing)
-        warnings.append(f"Class {name} is missing in {listed}.")
+        advice = " Its output learns nothing." if "train" in missing else ""
+        warnings.append(f"Class {name} is missing in {listed}.{advice}")
     return warnings

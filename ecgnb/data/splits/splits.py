@@ -122,9 +122,23 @@ def _grouped(counts: np.ndarray, groups: np.ndarray, config: SplitConfig) -> np.
     part = assigned[groups]
     if not kfold:
         return part
-    test_fold = config.test_fold % config.n_folds
-    valid_fold = (test_fold + 1) % config.n_folds
-    return _parts_of_folds(part, valid_fold, test_fold)
+    is_test = part == config.test_fold % config.n_folds
+    return _nested_validation(counts, groups, is_test, config)
+
+
+def _nested_validation(
+    counts: np.ndarray, groups: np.ndarray, is_test: np.ndarray, config: SplitConfig
+) -> np.ndarray:
+    """Return the part of each record: the validation is VALID_FRACTION of the records
+    outside the test fold, so that a whole fold is not lost to it.
+    """
+    rest = ~is_test
+    _, rest_groups = np.unique(groups[rest], return_inverse=True)
+    fractions = np.array([1 - config.valid_fraction, config.valid_fraction])
+    assigned = assign_groups(counts[rest], rest_groups, fractions, config.split_seed)
+    part = np.full(len(groups), TEST)
+    part[rest] = assigned[rest_groups]  # 0 is TRAIN, 1 is VALID
+    return part
 
 
 def _official(fold: pd.Series, config: SplitConfig) -> tuple[np.ndarray, list[str]]:

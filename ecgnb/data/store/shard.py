@@ -18,6 +18,7 @@ import numpy as np
 
 from ecgnb.core import files
 from ecgnb.core.errors import ReadError
+from ecgnb.data.cell_text import patient_id
 from ecgnb.data.config import PrepareConfig
 from ecgnb.data.readers.reading import read_recording
 from ecgnb.data.recording import Recording
@@ -155,7 +156,7 @@ def write_signals(
                 row.dataset,
                 row.record_id,
                 row.path,
-                row.patient_id or recording.patient_id,
+                row.patient_id or patient_id(recording.patient_id),
                 row.fold,
                 float(recording.fs),
                 recording.n_samples,

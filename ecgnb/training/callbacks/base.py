@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -91,8 +92,10 @@ class EpochLines(Callback):
 
     def on_train_end(self, training: Training) -> None:
         """Print which epoch was the best."""
-        state = training.state
+        state, score = training.state, "undefined"
+        if math.isfinite(state.best_score):
+            score = f"{abs(state.best_score):.4f}"
         say(
-            f"Best epoch {state.best_epoch} with {training.monitor} "
-            f"{abs(state.best_score):.4f}."
+            f"Best epoch {state.best_epoch} with {training.monitor} {score}, "
+            f"valid loss {state.best_loss:.4f}."
         )

@@ -44,3 +44,27 @@ def test_an_unknown_class_is_refused(tmp_path):
         LabelError, match=r"labels A00001 'X'; the classes are N, A, O, ~"
     ):
         find_records("cinc2017", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "newest"),
+    [
+        (("REFERENCE-original.csv", "REFERENCE.csv"), "REFERENCE.csv"),
+        (("REFERENCE-v3.csv", "REFERENCE-original.csv"), "REFERENCE-v3.csv"),
+        (("REFERENCE-v10.csv", "REFERENCE-v3.csv"), "REFERENCE-v10.csv"),
+        (("reference-v2.csv", "REFERENCE.csv"), "reference-v2.csv"),
+        (("REFERENCE.csv", "REFERENCE-old.csv"), "REFERENCE.csv"),
+    ],
+)
+def test_the_newest_version_wins_and_is_named(
+    tmp_path, names, newest, capsys, monkeypatch
+):
+    monkeypatch.setenv("ECGNB_PROGRESS", "lines")
+    write_record(tmp_path, "A00001", suffix=".mat")
+    write_record(tmp_path, "A00002", suffix=".mat")
+    for name in names:
+        label = "A" if name == newest else "N"
+        (tmp_path / name).write_text(f"A00001,{label}\nA00002,O\n")
+    assert labels("cinc2017", tmp_path) == {"A00001": "A", "A00002": "O"}
+    text = capsys.readouterr().out
+    assert f"{newest}, the newest version; 1 of them differ in older ones" in text

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import csv
+import re
 
 import pandas as pd
 import pytest
 
 from ecgnb.core.errors import LabelError, ReadError
 from ecgnb.data.catalog import CATALOG, classes_of, find_records
-from ecgnb.data.catalog.ptbxl import labels_of
+from ecgnb.data.catalog.ptbxl import WITHDRAWN, labels_of
 
 COLUMNS = [
     "ecg_id",
@@ -173,7 +174,53 @@ def test_the_folder_above_or_below_is_found_unless_ambiguous(make, tmp_path):
     assert caught.value.reason == "ambiguous"
 
 
-@pytest.mark.parametrize("codes", ["", "{'NORM': __import__('os')}", "NORM"])
+def test_an_empty_cell_of_statements_is_one_unlabelled_recording(make):
+    rows = [(1, "{'NORM': 80.0}"), (2, ""), (3, "{}"), (4, "nan"), (5, "{'NORM': nan}")]
+    manifest = find_records("ptbxl", make(rows))
+    assert manifest["label"].tolist() == ["NORM", "", "", "", "NORM"]
+    sure = find_records("ptbxl", make(rows), likelihood=50)
+    assert sure["label"].tolist() == ["NORM", "", "", "", ""]
+
+
+def test_statements_that_are_not_understood_are_counted(make):
+    rows = [(1, "{'norm': 80.0}"), (2, "{'XXX': 100}"), (3, "{'AFIB': 0, 'XXX': 0}")]
+    manifest = find_records("ptbxl", make(rows), label_set="unified")
+    assert manifest["label"].tolist() == ["NORM", "", "AF"]
+    assert manifest.attrs["not_understood"] == {"XXX": 2}
+
+
+def test_the_withdrawn_recordings_are_those_missing_in_the_last_release(data_dir):
+    assert len(WITHDRAWN) == 21837 - 21799
+    table = pd.read_csv(data_dir / "ptbxl" / "ptbxl_database.csv")
+    assert not WITHDRAWN & set(table["ecg_id"])
+    text = (data_dir / "README.md").read_text()
+    listed = re.search(r"PTB-XL ids (.*?) were withdrawn", text)[1]
+    listed = listed.replace("139-143", "139 140 141 142 143")
+    assert set(map(int, re.findall(r"\d+", listed))) == WITHDRAWN
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("ecg_id", "one"), ("ecg_id", "1.5"), ("ecg_id", ""), ("strat_fold", "3;4")],
+)
+def test_a_damaged_number_is_named_with_its_row_and_column(make, column, value):
+    root = make([(1, "{'NORM': 80.0}"), (2, "{'NORM': 80.0}")])
+    table = pd.read_csv(root / "ptbxl_database.csv", dtype=str)
+    table.loc[1, column] = value
+    table.to_csv(root / "ptbxl_database.csv", index=False)
+    with pytest.raises(LabelError, match=f"{value!r} in row 3, column {column}"):
+        find_records("ptbxl", root)
+
+
+def test_tables_of_the_cases_are_read(cases_dir):
+    with pytest.raises(LabelError, match=r"scp_codes .* in row 10 that cannot"):
+        find_records("ptbxl", cases_dir / "labels" / "scp_dict")
+    manifest = find_records("ptbxl", cases_dir / "labels" / "scp_float")
+    assert manifest["patient_id"].tolist()[:2] == ["100", "101"]
+    assert manifest["fold"].tolist()[:2] == [1, 2]
+
+
+@pytest.mark.parametrize("codes", ["{'NORM': __import__('os')}", "NORM", "[1]", "{"])
 def test_damaged_statements_are_refused_and_never_run(make, codes):
     with pytest.raises(LabelError, match=r"scp_codes .* cannot be read"):
         find_records("ptbxl", make([(1, codes)]))

@@ -370,3 +370,77 @@ def test_any_mix_of_spellings_gives_every_record_its_own_label(numbers, data):
         0,
         0,
     )
+
+
+def folder_of(*ids, paths=None):
+    rows = []
+    for name, path in zip(
+        ids, paths or [f"/d/{name}.hea" for name in ids], strict=True
+    ):
+        rows.append({"dataset": "folder", "record_id": name, "path": path})
+    return as_manifest(rows)
+
+
+def test_an_unknown_label_is_left_out_and_an_empty_set_stays():
+    mapping = mapping_of([("1", "MI"), ("2", ""), ("3", "[]")], "x")
+    labelled, coverage = apply_mapping(folder_of("1", "2", "3", "4"), mapping, CLASSES)
+    assert labelled["record_id"].tolist() == ["1", "3", "4"]  # 4 is not in the mapping
+    assert labelled["label"].tolist() == ["MI", "", "OTHER"]
+    assert (coverage.n_labelled, coverage.n_other, coverage.n_dropped) == (2, 1, 1)
+    assert (coverage.n_unknown, coverage.n_no_class) == (1, 1)
+    counts = coverage.table().set_index("what")["count"]
+    assert counts["of these, their label is not stated"] == 1
+    assert counts["with none of the classes"] == 1
+
+
+def test_a_row_that_states_a_label_counts_more_than_one_that_does_not():
+    mapping = mapping_of([("1", ""), ("1.hea", "MI"), ("2", "")], "x")
+    labelled, coverage = apply_mapping(folder_of("1", "2"), mapping, CLASSES)
+    assert labelled["label"].tolist() == ["MI"]
+    assert (coverage.n_unknown, coverage.n_rows) == (1, 3)
+
+
+def test_an_exact_name_wins_over_a_stem_that_two_recordings_share():
+    manifest = folder_of("1_lr", "1_hr", "a.csv", "a.npy", paths=["/d/1_lr.hea", "/d/1_hr.hea", "/d/a.csv", "/d/a.npy"])  # fmt: skip
+    mapping = mapping_of(
+        [("1_lr", "MI"), ("1_hr", "AF"), ("a.csv", "BBB"), ("a.npy", "NORM")], "x"
+    )
+    labelled, coverage = apply_mapping(manifest, mapping, CLASSES)
+    assert labelled["label"].tolist() == ["MI", "AF", "BBB", "NORM"]
+    assert (coverage.n_ambiguous, len(coverage.unknown)) == (0, 0)
+    one = mapping_of([("1_lr", "MI"), ("a.csv", "BBB")], "x")
+    labelled, coverage = apply_mapping(manifest, one, CLASSES)
+    assert labelled["label"].tolist() == ["MI", "BBB"]  # of the others nothing is known
+    assert coverage.n_ambiguous == 2
+
+
+def test_names_that_differ_in_case_only_are_two_recordings():
+    mapping = mapping_of([("a1", "MI"), ("A1", "AF")], "x")
+    labelled, _ = apply_mapping(folder_of("A1", "a1"), mapping, CLASSES)
+    assert labelled["label"].tolist() == ["AF", "MI"]
+
+
+def test_names_that_became_floats_are_found():
+    mapping = mapping_of([("1000000.0", "MI"), ("2.0", "AF")], "x")
+    labelled, _ = apply_mapping(folder_of("1000000", "002"), mapping, CLASSES)
+    assert labelled["label"].tolist() == ["MI", "AF"]
+
+
+def test_patients_of_two_data_sets_with_equal_ids_are_two():
+    mapping = pd.concat(
+        [mapping_of([("1", "MI")], "x"), mapping_of([("2", "AF")], "y")]
+    )
+    mapping = mapping.assign(patient_id=["7", "7.0"]).reset_index(drop=True)
+    labelled, _ = apply_mapping(folder_of("1", "2"), mapping, CLASSES)
+    assert labelled["patient_id"].tolist() == ["x:7", "y:7"]
+    one = mapping.assign(dataset="x")
+    labelled, _ = apply_mapping(folder_of("1", "2"), one, CLASSES)
+    assert labelled["patient_id"].tolist() == ["7", "7"]
+
+
+def test_missing_words_are_no_patients():
+    mapping = mapping_of([("1", "MI"), ("2", "AF"), ("3", "AF")], "x")
+    mapping = mapping.assign(patient_id=["nan", "NA", "p"])
+    manifest = folder_of("1", "2", "3").assign(patient_id=["None", "9", ""])
+    labelled, _ = apply_mapping(manifest, mapping, CLASSES)
+    assert labelled["patient_id"].tolist() == ["", "9", "p"]

@@ -85,3 +85,26 @@ def test_ages():
         12.5,
         130.0,
     ]
+
+
+@pytest.mark.parametrize(
+    "comments",
+    [
+        ["Dx: 164889003,426783006"],
+        ["Dx : 164889003, 426783006 "],
+        ["dx:164889003;426783006"],
+        ["<DX>: 164889003|426783006"],
+        ["Dx: 164889003", "Age: 3", "Dx: 426783006"],
+        ["Dx: 164889003.0 0426783006"],
+        ["Dx=164889003 426783006"],
+        ["Dx: ['164889003', '426783006']"],
+    ],
+)
+def test_every_spelling_of_a_list_of_codes(comments):
+    assert parse_comments(comments)["dx"] == ["164889003", "426783006"]
+
+
+@pytest.mark.parametrize("text", ["NA", "nan", "None", "Unknown", "", "?"])
+def test_a_word_for_missing_is_no_patient(text):
+    assert parse_comments([f"Patient ID: {text}"])["patient_id"] == ""
+    assert parse_comments([f"Patient ID: {text}", "Patient: 7.0"])["patient_id"] == "7"

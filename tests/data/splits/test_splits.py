@@ -68,11 +68,23 @@ def test_folds_of_a_cross_validation_cover_everything_once():
     assert sorted(np.concatenate([splits.test for splits in runs]).tolist()) == list(
         range(303)
     )
-    for fold in range(5):  # the next fold validates
-        np.testing.assert_array_equal(runs[fold].valid, runs[(fold + 1) % 5].test)
-        assert 57 <= len(runs[fold].test) <= 66
+    for splits in runs:  # a fifth tests; of the rest, a tenth validates
+        assert 57 <= len(splits.test) <= 66
+        rest = 303 - len(splits.test)
+        assert abs(len(splits.valid) - rest / 10) <= 6
+        assert len(splits.train) >= 0.7 * 303
+        assert set(targets[splits.valid]) == {0, 1, 2, 3}
     last = make_splits(records, targets, config)
     np.testing.assert_array_equal(last.test, runs[4].test)
+
+
+def test_validation_within_the_folds_follows_its_fraction_and_keeps_patients_apart():
+    records = table([f"p{n % 100}" for n in range(600)])
+    targets = np.arange(600) % 2
+    config = SplitConfig(split="kfold", n_folds=5, test_fold=2, valid_fraction=0.25)
+    splits = make_splits(records, targets, config)
+    check_partition(records, splits)
+    assert [len(part) for part in splits.parts.values()] == [360, 120, 120]
 
 
 def test_official_folds_take_the_last_two_present_and_warn():
