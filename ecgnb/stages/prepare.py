@@ -62,9 +62,11 @@ def require_current_preparation(run: Run) -> None:
     is_same = store.fingerprint == store_fingerprint(run.manifest, run.config.prepare)
     inputs = {"store": store.fingerprint, "content": store.content}
     if not (is_same and run.is_done("prepare", inputs)):
+        n_prepared = len(run.records)  # raises where one has left the cohort
         raise StageError(
-            f"The cohort of run {run.name} changed after stage 'prepare'. Run again, "
-            f"and what follows: {STAGES['prepare'].call}"
+            f"The cohort of run {run.name} changed after stage 'prepare', which has "
+            f"{n_prepared} recordings. Run again, and what follows: "
+            f"{STAGES['prepare'].call}"
         )
 
 

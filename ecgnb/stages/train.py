@@ -57,10 +57,10 @@ def train(
     Returns:
         The history, one row per epoch; None when ``when`` is another profile.
     """
-    use_run(run)
     if when is not None and when != run.config.profile:
         say(f"Skipped: this cell trains PROFILE {when!r}, not {run.config.profile!r}.")
         return None
+    use_run(run)
     run.require("split")  # names the first stage that is missing
     require_current_preparation(run)
     inputs = training_inputs(run)
