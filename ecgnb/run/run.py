@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ecgnb.core.errors import StageError
 from ecgnb.core.files import (
+    damage_of,
+    describe_file,
     fingerprint,
-    once_per_state,
     read_json,
     read_sealed,
     remove_file,
     remove_leftovers,
-    sha256_file,
     write_sealed,
 )
 from ecgnb.core.locks import exclusive
+from ecgnb.core.transient import refuse_transient
 from ecgnb.run.config import RunConfig
 from ecgnb.run.run_tables import read_table_of_run, run_html, with_labels
 
@@ -115,7 +116,8 @@ class Run:
         """
         try:
             record = read_sealed(self._record_file(stage))
-        except (OSError, ValueError):  # missing or damaged
+        except (OSError, ValueError) as error:  # missing or damaged
+            refuse_transient(error, self._record_file(stage))
             return None
         return record if record.keys() >= _RECORD_KEYS else None
 
@@ -185,7 +187,7 @@ class Run:
             "inputs": _stage_key(stage, inputs),
             "previous": self._previous_inputs(stage),
             "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "files": {name: _describe(self.path(name)) for name in files},
+            "files": {name: describe_file(self.path(name)) for name in files},
             "results": results,
         }
         write_sealed(self._record_file(stage), record)
@@ -287,14 +289,8 @@ class Run:
         A file is read once per process (0.7 s per GB), and again when it changes.
         """
         for name, written in record["files"].items():
-            file = self.path(name)
-            if not file.is_file():
-                return f"{file} is missing"
-            size = file.stat().st_size
-            if size != written["bytes"]:
-                return f"{file} has {size} bytes in place of {written['bytes']}"
-            if once_per_state(sha256_file, file) != written["sha256"]:
-                return f"{file} is damaged (its checksum differs)"
+            if damage := damage_of(self.path(name), written):
+                return damage
         return ""
 
     # Files of the stages, read back
@@ -316,6 +312,7 @@ class Run:
         try:
             return read(file)
         except (OSError, ValueError, KeyError) as error:
+            refuse_transient(error, file)
             raise StageError(
                 f"{file} cannot be read ({error}). Delete it and run again: "
                 f"{STAGES[stage].call}"
@@ -425,13 +422,6 @@ class Run:
     def _repr_html_(self) -> str:
         """Show name, stages and parameters in a notebook."""
         return run_html(self)
-
-
-def _describe(file: Path) -> dict[str, Any]:
-    return {
-        "bytes": file.stat().st_size,
-        "sha256": once_per_state(sha256_file, file),
-    }
 
 
 def _stage_key(stage: str, inputs: Mapping[str, Any]) -> str:

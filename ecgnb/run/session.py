@@ -20,6 +20,7 @@ from ecgnb.core.files import (
 from ecgnb.core.parameters import convert, plain_value
 from ecgnb.core.progress import say
 from ecgnb.core.registry import nearest
+from ecgnb.core.transient import refuse_transient
 from ecgnb.run.config import (
     RunConfig,
     parameter_types,
@@ -341,6 +342,7 @@ def _read_config(file: Path) -> RunConfig:
         content = read_sealed(file)
         return RunConfig.from_resolved(content["parameters"], content["sources"])
     except (OSError, ValueError, TypeError, KeyError) as error:
+        refuse_transient(error, file)
         raise StageError(
             f"{file} cannot be read ({error}). Open the run again with its parameters."
         ) from error

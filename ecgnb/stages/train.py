@@ -15,6 +15,7 @@ import torch
 from ecgnb.core.errors import ConfigError
 from ecgnb.core.files import fingerprint, read_sealed, sha256_file, write_sealed
 from ecgnb.core.progress import say
+from ecgnb.core.transient import refuse_transient
 from ecgnb.data.loading.loaders import Loader
 from ecgnb.data.loading.sampler import balanced_weights
 from ecgnb.deploy.bundle import Bundle
@@ -148,7 +149,8 @@ def set_aside(run: Run, inputs: dict[str, Any]) -> None:
     file = folder / MADE_FROM
     try:
         before = read_sealed(file)
-    except (OSError, ValueError):  # missing or damaged
+    except (OSError, ValueError) as error:  # missing or damaged
+        refuse_transient(error, file)
         before = inputs  # `fit` compares the identity in the checkpoints
     changed = [
         name

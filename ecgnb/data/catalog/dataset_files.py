@@ -13,6 +13,7 @@ import pandas as pd
 
 from ecgnb.core.errors import LabelError, ReadError
 from ecgnb.core.progress import say
+from ecgnb.core.transient import refuse_transient
 
 _TABLES = Path(__file__).parent / "tables"
 _HIDDEN = (".", "__MACOSX")
@@ -60,6 +61,7 @@ def _files(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def _say_skipped(error: OSError) -> None:
+    refuse_transient(error, error.filename)  # a smaller cohort is no way out
     # one locked folder must not stop the use of the others
     say(
         f"The folder {error.filename} cannot be read ({error.strerror}); recordings in "
