@@ -17,7 +17,7 @@ from ecgnb.run.session import use_run
 from ecgnb.stages.environment_report import environment_table, run_environment
 from ecgnb.stages.evaluate import evaluation_inputs, headline_table, per_class_table
 from ecgnb.stages.figure_values import draw_figure, draw_test_example
-from ecgnb.stages.prepare import preparation_table
+from ecgnb.stages.prepare import preparation_table, require_current_preparation
 from ecgnb.stages.split import split_table
 
 HOW_MEASURED = (
@@ -48,6 +48,7 @@ def write_report(run: Run) -> pd.DataFrame:
     """
     use_run(run)
     run.require("evaluate")
+    require_current_preparation(run)
     run.require_current("evaluate", evaluation_inputs(run))
     classes = f"{len(run.classes)} classes"
     inputs = {"train": run.require("train")["identity"]}

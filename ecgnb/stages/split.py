@@ -23,6 +23,7 @@ from ecgnb.data.splits.leakage import find_leakage
 from ecgnb.data.splits.splits import make_splits, write_splits
 from ecgnb.run.run import Run
 from ecgnb.run.session import use_run
+from ecgnb.stages.prepare import require_current_preparation
 
 
 def split(run: Run) -> pd.DataFrame:
@@ -33,6 +34,8 @@ def split(run: Run) -> pd.DataFrame:
         leaks.
     """
     use_run(run)
+    run.require("prepare")  # names the first stage that is missing
+    require_current_preparation(run)
     inputs = split_inputs(run)
     with run.work("split", inputs) as is_needed:
         if is_needed:
