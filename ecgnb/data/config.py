@@ -85,6 +85,12 @@ class DataConfig:
                 raise ConfigError(
                     f"{name.upper()} names a class twice: {', '.join(classes)}."
                 )
+            wrong = [text for text in classes if "|" in text or not text.strip()]
+            if wrong:
+                raise ConfigError(
+                    f"{name.upper()} contains {wrong[0]!r}; a class has a name without "
+                    "'|', which separates classes."
+                )
 
     def _check_columns(self) -> None:
         """Refuse names of columns that would not be read."""

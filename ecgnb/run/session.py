@@ -212,8 +212,8 @@ def _start(run: Run) -> Run:
     """Write the run's configuration, make the run the latest and open its log."""
     latest = _latest_file(run.root)
     with writing_to(run.root):
-        mark_root(run.root)
         _write_config(run)
+        mark_root(run.root)
         run.path(PART_OF).unlink(missing_ok=True)
         if read_dict(latest).get("run") != run.name:
             write_json(latest, {"run": run.name})
@@ -224,10 +224,10 @@ def _start(run: Run) -> Run:
 def _start_part(run: Run, study: str) -> Run:
     """Write the configuration of a part of a study, and open its log."""
     with writing_to(run.root):
-        mark_root(run.root)
         if not run.path("config.json").is_file():  # else it is the user's already
             write_json(run.path(PART_OF), {"study": study})
         _write_config(run)
+        mark_root(run.root)
     log_to(run)
     return run
 

@@ -28,6 +28,7 @@ from ecgnb.objectives.base import Objective
 from ecgnb.run.project import input_path
 from ecgnb.run.run import Run
 from ecgnb.run.session import find_run, log_to, use_run
+from ecgnb.stages.prepare import require_current_preparation
 from ecgnb.stages.split import patient_groups, split_inputs, targets_of
 from ecgnb.training.callbacks import Callback, build_callbacks
 from ecgnb.training.devices import is_first_process, make_fabric
@@ -57,10 +58,12 @@ def train(
     Returns:
         The history, one row per epoch; None when ``when`` is another profile.
     """
-    use_run(run)
     if when is not None and when != run.config.profile:
         say(f"Skipped: this cell trains PROFILE {when!r}, not {run.config.profile!r}.")
         return None
+    use_run(run)
+    run.require("split")  # names the first stage that is missing
+    require_current_preparation(run)
     inputs = training_inputs(run)
     config = run.config.training
     # Classes and instances, not names: another process imports the modules that
