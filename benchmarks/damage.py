@@ -104,6 +104,7 @@ def read_everything(name: str) -> dict[str, str]:
 
 
 def describe(bundle) -> tuple:
+    """Return everything about a bundle as plain values."""
     from ecgnb.deploy.inference import inference_record
 
     record = inference_record(bundle)
