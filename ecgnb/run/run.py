@@ -22,6 +22,7 @@ from ecgnb.core.files import (
     remove_leftovers,
     write_sealed,
 )
+from ecgnb.core.interrupts import interrupts_deferred
 from ecgnb.core.locks import exclusive
 from ecgnb.core.transient import refuse_transient
 from ecgnb.run.config import RunConfig
@@ -51,7 +52,7 @@ class Stage(NamedTuple):
 STAGES = {
     "cohort": Stage("ecgnb.load_cohort(run)", 1),
     "prepare": Stage("ecgnb.prepare(run)", 1),
-    "split": Stage("ecgnb.split(run)", 2),
+    "split": Stage("ecgnb.split(run)", 3),
     "train": Stage("ecgnb.train(run)", 2),
     "evaluate": Stage("ecgnb.evaluate(run)", 2),
     "report": Stage("ecgnb.write_report(run)", 2),
@@ -405,7 +406,8 @@ class Run:
 
         The call is empty for stages that are done; see `states`.
         """
-        import pandas as pd
+        with interrupts_deferred():
+            import pandas as pd
 
         rows = []
         for stage, state in self.states().items():

@@ -145,12 +145,15 @@ def _data_section(run: Run) -> Section:
 
 def _split_section(run: Run) -> Section:
     leaks = run.require("split")["leaks"]
-    text = "No patient and no identical signal is in two splits."
+    text = "No patient, identical signal, twin or copy is in two splits."
     if leaks:
         text = f"{leaks} LEAKS between the splits."
     text = " ".join([text, *run.splits.report.get("warnings", [])])
-    table = ("Recordings of each class in each part", split_table(run))
-    return _section(run, "Splits", text, [table])
+    tables = [("Recordings of each class in each part", split_table(run))]
+    copies = pd.DataFrame(run.splits.report.get("copies", {}).get("pairs", []))
+    if len(copies):
+        tables.append((f"The first {len(copies)} copies", copies))
+    return _section(run, "Splits", text, tables)
 
 
 def _training_section(run: Run) -> Section:

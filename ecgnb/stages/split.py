@@ -13,6 +13,12 @@ from ecgnb.core.files import fingerprint
 from ecgnb.core.progress import say
 from ecgnb.data.cell_text import patient_keys
 from ecgnb.data.labels.targets import encode
+from ecgnb.data.splits.copies import (
+    describe_copies,
+    find_copies,
+    too_short_for_copies,
+    with_copies,
+)
 from ecgnb.data.splits.leakage import find_leakage
 from ecgnb.data.splits.splits import make_splits, write_splits
 from ecgnb.run.run import Run
@@ -38,11 +44,16 @@ def split(run: Run) -> pd.DataFrame:
 
 
 def _make_splits(run: Run, inputs: dict[str, Any]) -> None:
-    records = run.records
+    pairs = find_copies(run.store)
+    records = with_copies(run.records, pairs)
     _require_two_labels(records["label"])
     splits = make_splits(
         records, targets_of(run, records), run.config.split, run.classes
     )
+    copies = splits.report["copies"] = describe_copies(pairs, records)
+    for line in (copies["summary"], too_short_for_copies(run.store)):
+        if line:
+            splits.report["warnings"].append(line)
     write_splits(run.path("splits.json"), splits, records, inputs["store"])
     run.finish(
         "split",

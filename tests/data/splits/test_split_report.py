@@ -70,7 +70,7 @@ def test_leaking_official_folds_are_reported():
         {"kind": "signal", "key": "4", "parts": "train|test", "records": "00003|00004"},
     ]
     assert any(
-        "2 patients, signals or twins" in warning and "stratified" in warning
+        "2 patients, signals, twins or copies" in warning and "stratified" in warning
         for warning in splits.report["warnings"]
     )
 
