@@ -26,6 +26,7 @@ from ecgnb.core.files import (
     write_sealed,
     write_text,
 )
+from ecgnb.core.transient import refuse_transient
 from ecgnb.data.config import PrepareConfig
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.card import model_card
@@ -94,6 +95,7 @@ def load_bundle(folder: str | Path) -> Bundle:
     try:
         description = dict(read_json(file))
     except (OSError, ValueError, TypeError) as error:
+        refuse_transient(error, file)
         raise CheckpointError(
             f"{folder} has no readable {DESCRIPTION} ({error}). Give the folder of a "
             "finished bundle, or evaluate the run again to write one."

@@ -43,6 +43,7 @@ from ecgnb.evaluation.prior import log_prior
 from ecgnb.evaluation.thresholds import CRITERIA, decide
 from ecgnb.run.run import Run
 from ecgnb.run.session import use_run
+from ecgnb.stages.prepare import require_current_preparation
 from ecgnb.stages.split import patient_groups, targets_of
 from ecgnb.stages.train import (
     build_loader,
@@ -84,6 +85,8 @@ def evaluate(run: Run) -> pd.DataFrame:
         ConfigError: the objective trains no classifier.
     """
     use_run(run)
+    run.require("train")  # names the first stage that is missing
+    require_current_preparation(run)
     inputs = evaluation_inputs(run)
     with run.work("evaluate", inputs) as is_needed:
         if is_needed:

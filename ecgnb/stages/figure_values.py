@@ -33,10 +33,10 @@ def draw_figure(run: Run, name: str) -> tuple[Figure, pd.DataFrame]:
     Raises:
         ConfigError: there is no such figure, or it has a parameter without a default
             that a run does not offer.
-        StageError: the stage whose results it draws is not done.
+        StageError: the stage whose results it draws is not done, or stale.
     """
     draw = FIGURES.get(name)
-    run.require(FIGURES.about(name).get("needs", "evaluate"))
+    run.require_fresh(FIGURES.about(name).get("needs", "evaluate"))
     arguments = {}
     for parameter in inspect.signature(draw).parameters.values():
         if parameter.name in VALUES:

@@ -22,7 +22,7 @@ from ecgnb.stages.evaluate import (
     per_class_table,
 )
 from ecgnb.stages.figure_values import draw_figure, draw_test_example
-from ecgnb.stages.prepare import preparation_table
+from ecgnb.stages.prepare import preparation_table, require_current_preparation
 from ecgnb.stages.split import split_table
 
 HOW_MEASURED = (
@@ -60,6 +60,7 @@ def write_report(run: Run) -> pd.DataFrame:
     """
     use_run(run)
     run.require("evaluate")
+    require_current_preparation(run)
     run.require_current("evaluate", evaluation_inputs(run))
     classes = f"{len(run.classes)} classes"
     inputs = {"train": run.require("train")["identity"]}
@@ -156,12 +157,15 @@ def _data_section(run: Run) -> Section:
 
 def _split_section(run: Run) -> Section:
     leaks = run.require("split")["leaks"]
-    text = "No patient and no identical signal is in two splits."
+    text = "No patient, identical signal, twin or copy is in two splits."
     if leaks:
         text = f"{leaks} LEAKS between the splits."
     text = " ".join([text, *run.splits.report.get("warnings", [])])
-    table = ("Recordings of each class in each part", split_table(run))
-    return _section(run, "Splits", text, [table])
+    tables = [("Recordings of each class in each part", split_table(run))]
+    copies = pd.DataFrame(run.splits.report.get("copies", {}).get("pairs", []))
+    if len(copies):
+        tables.append((f"The first {len(copies)} copies", copies))
+    return _section(run, "Splits", text, tables)
 
 
 def _training_section(run: Run) -> Section:

@@ -73,6 +73,10 @@ DRY_RUN = None  # True: train for a few batches only, to see that everything wor
 # table below holds the parameters that differ from their default and where each value
 # came from (profile, environment or notebook); the second the stages: done, stale (the
 # inputs have changed since) or open.
+#
+# Every cell below names its run and its model. After a change of the parameters run
+# this cell again: it opens the run of the new ones, and until then the other cells
+# refuse to go on with the old ones.
 
 # %%
 import ecgnb

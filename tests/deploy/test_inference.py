@@ -226,11 +226,14 @@ def test_inference_flags_what_is_doubtful_in_every_kind_of_bundle(bundle) -> Non
 
 
 def test_inference_does_not_let_an_overflow_spoil_the_batch(bundle) -> None:
+    # a recording in a wrong unit, behind a factor that only it cannot bear
     raw = dataclasses.replace(
-        bundle, prepare=dataclasses.replace(bundle.prepare, filters=())
+        bundle,
+        prepare=dataclasses.replace(bundle.prepare, filters=()),
+        transforms=build_pipeline([{"name": "scale", "factor": 1e32}]),
     )
     huge = dataclasses.replace(
-        noise(10, name="huge"), signal=noise(10).signal * np.float32(1e37)
+        noise(10, name="huge"), signal=noise(10).signal * np.float32(1e6)
     )
     outcome = infer(
         raw, [noise(10, name="a"), huge, noise(10, name="b", seed=2)], embeddings=True

@@ -14,7 +14,9 @@ from ecgnb.data.config import PrepareConfig
 from ecgnb.data.recording import Recording
 from ecgnb.data.signal.leads import normalise_lead, select_leads
 from ecgnb.data.signal.quality import (
+    TINY_MV,
     Extremes,
+    check_amplitude,
     check_duration,
     find_clipped,
     find_flat,
@@ -63,7 +65,8 @@ def standardise(recording: Recording, config: PrepareConfig) -> Standardised:
 
     Raises:
         ReadError: the recording must not be used; ``reason`` is one of ``"rate"``,
-            ``"too_short"``, ``"missing_leads"``, ``"nan"``, ``"inf"``, ``"flat"``.
+            ``"too_short"``, ``"missing_leads"``, ``"nan"``, ``"inf"``, ``"amplitude"``,
+            ``"flat"``, ``"filters"``.
     """
     fs, target_fs = recording.fs, config.target_fs
     check_duration(recording.n_samples, fs)
@@ -144,6 +147,9 @@ def _at_target_rate(
             flags.append("nan_repaired")
         signal = repair_gaps(signal, fs, leads)
         extremes = Extremes.of(signal)
+    amplitude_flag = check_amplitude(signal, fs, leads, first)
+    if amplitude_flag:
+        flags.append(amplitude_flag)
     flat = find_flat(extremes)
     if flat.all():
         raise ReadError("flat", "Every lead is constant: nothing was recorded.")
@@ -164,8 +170,29 @@ def _at_target_rate(
             # Constant to the bit, or a filter takes rounding errors for a signal.
             signal = np.where(flat[:, None], signal[:, :1], signal)
         signal = recording_filter(signal, target_fs)
+    if config.filters:
+        signal = _finite_float32(signal, leads)
+    tiny = np.maximum(extremes.high, -extremes.low) < TINY_MV
+    if tiny.any():
+        signal = np.where(tiny[:, None], np.float32(0), signal)
     unique_flags = tuple(dict.fromkeys(flags))
     return signal.astype(np.float32, copy=False), unique_flags
+
+
+def _finite_float32(signal: np.ndarray, leads: tuple[str, ...]) -> np.ndarray:
+    """Return a filtered signal as float32; refuse one that the filters made infinite,
+    as a filter of high order with a low edge does.
+    """
+    with np.errstate(over="ignore"):
+        signal = signal.astype(np.float32, copy=False)
+    bad = ~np.isfinite(signal).all(axis=1)
+    if bad.any():
+        raise ReadError(
+            "filters",
+            f"FILTERS make lead {_joined(bad, leads)} infinite or NaN: lower their "
+            "order, or raise their lower edge.",
+        )
+    return signal
 
 
 def _refuse_empty_leads(empty: np.ndarray, leads: tuple[str, ...], rule: str) -> None:

@@ -187,6 +187,59 @@ def test_too_short_and_infinite_recordings_are_refused():
     assert reason_of(given_, PLAIN) == "inf"
 
 
+@pytest.mark.parametrize("value", [1001.0, -1e6, 1e30, -3e38])
+@pytest.mark.parametrize("filters", [(), ("zscore",)])
+def test_a_sample_that_no_electrode_delivers_is_refused_with_its_value(value, filters):
+    given_ = recording(10_000)
+    given_.signal[3, 5001] = value
+    with pytest.raises(ReadError) as caught:
+        standardise(given_, dataclasses.replace(PLAIN, filters=filters))
+    assert caught.value.reason == "amplitude"
+    assert f"Lead aVR has {value:g} mV at 10.002 s" in str(caught.value)
+
+
+def test_a_wrong_unit_and_the_rail_of_an_amplifier_are_used_with_a_flag():
+    given_ = recording()
+    microvolts = dataclasses.replace(given_, signal=given_.signal * 1000)
+    ready = standardise(microvolts, PLAIN)
+    peak = np.abs(microvolts.signal).max()
+    assert ready.flags == (f"amplitude:{peak:.3g} mV",)
+    given_.signal[6] = 8388.6
+    assert standardise(given_, PLAIN).flags == (
+        "amplitude:8.39e+03 mV",
+        "flat_leads:V1",
+    )
+    given_.signal[5, 0] = 900.0  # an artefact that is possible
+    given_.signal[6] = 0.1
+    assert standardise(given_, PLAIN).flags == ("flat_leads:V1",)
+    given_.signal[6] = 1e30
+    assert reason_of(given_, PLAIN) == "amplitude"
+    huge = recording(signal=recording().signal * np.float32(1e30))
+    assert reason_of(huge, PLAIN) == "amplitude"
+
+
+def test_a_signal_below_all_noise_is_refused_and_a_tiny_lead_is_flat():
+    given_ = recording()
+    unit = given_.signal / np.ptp(given_.signal, axis=1).max()
+    for size in (1e-42, 1e-20, 9e-5):
+        tiny = dataclasses.replace(given_, signal=unit * np.float32(size))
+        with pytest.raises(ReadError, match="No lead varies by more than") as caught:
+            standardise(tiny, PLAIN)
+        assert caught.value.reason == "amplitude"
+    volts = dataclasses.replace(given_, signal=given_.signal / 1000)
+    np.testing.assert_array_equal(standardise(volts, PLAIN).signal, volts.signal)
+    given_.signal[2] = unit[2] * np.float32(1e-42)
+    ready = standardise(given_, PLAIN)
+    assert ready.flags == ("flat_leads:III",) and not ready.signal[2].any()
+
+
+def test_filters_that_overflow_are_named():
+    unstable = {"name": "butterworth", "low": 0.05, "high": 0.5, "order": 8}
+    with pytest.raises(ReadError, match="FILTERS make lead I") as caught:
+        standardise(recording(20_000), dataclasses.replace(PLAIN, filters=(unstable,)))
+    assert caught.value.reason == "filters"
+
+
 def test_the_recording_is_left_as_it_was():
     given_ = recording()
     given_.signal[0, 10:15] = np.nan
