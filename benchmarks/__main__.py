@@ -14,7 +14,7 @@ import platform
 
 import pandas as pd
 
-MODULES = ("startup", "preparation", "loop", "bootstrap", "port", "ecg_fm")
+MODULES = ("startup", "preparation", "loop", "bootstrap", "copies", "port", "ecg_fm")
 
 
 def main() -> None:

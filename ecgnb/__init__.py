@@ -16,6 +16,8 @@ _FUNCTIONS = {
     "open_run": "ecgnb.run.session",
     "find_run": "ecgnb.run.session",
     "list_runs": "ecgnb.run.session",
+    "input_path": "ecgnb.run.project",
+    "output_path": "ecgnb.run.project",
     "environment_report": "ecgnb.stages.environment_report",
     "preflight": "ecgnb.run.preflight",
     "load_cohort": "ecgnb.stages.cohort",
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from ecgnb.foundation.ecg_fm_checkpoint import inspect_model, load_ecg_fm
     from ecgnb.models import build_model
     from ecgnb.run.preflight import preflight
+    from ecgnb.run.project import input_path, output_path
     from ecgnb.run.session import find_run, list_runs, open_run
     from ecgnb.stages import show
     from ecgnb.stages.bundling import make_bundle
@@ -73,12 +76,15 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        value: Any = importlib.import_module(_MODULES[name])
-    elif name in _FUNCTIONS:
-        value = getattr(importlib.import_module(_FUNCTIONS[name]), name)
-    else:
+    if name not in _MODULES and name not in _FUNCTIONS:
         raise AttributeError(f"module 'ecgnb' has no attribute {name!r}")
+    from ecgnb.core.interrupts import interrupts_deferred
+
+    # A library that is interrupted while it loads cannot be loaded again.
+    with interrupts_deferred():
+        value: Any = importlib.import_module(_MODULES.get(name) or _FUNCTIONS[name])
+    if name in _FUNCTIONS:
+        value = getattr(value, name)
     globals()[name] = value  # not looked up again
     return value
 

@@ -18,6 +18,7 @@ from ecgnb.checkpoints.safetensors_file import looks_like_safetensors, read_safe
 from ecgnb.checkpoints.tensor_refs import Container, Extent, TensorRef
 from ecgnb.checkpoints.zip_file import SIGNATURE, read_zip
 from ecgnb.core.errors import CheckpointError
+from ecgnb.core.transient import refuse_transient
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
@@ -172,6 +173,7 @@ class Checkpoint:
 
 
 def _unreadable(path: Path, error: OSError) -> CheckpointError:
+    refuse_transient(error, path)
     return CheckpointError(f"{path} cannot be read: {error.strerror or error}.")
 
 

@@ -41,6 +41,19 @@ class ReadError(EcgnbError):
         self.reason = reason
 
 
+class TryAgainError(ReadError):
+    """A file cannot be read at the moment; it may be whole, and the same call may
+    succeed later. Nothing is concluded from it.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("try_again", message)
+
+    def __reduce__(self) -> tuple[type[TryAgainError], tuple[str]]:
+        """Pickle without the reason, so that a worker process can raise it."""
+        return TryAgainError, (str(self),)
+
+
 class LabelError(EcgnbError):
     """Labels are missing, contradictory or not among the classes."""
 

@@ -12,12 +12,13 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ecgnb.core.csv_cells import escape_cells
 from ecgnb.core.errors import FileError
+from ecgnb.core.transient import is_transient
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,7 +111,11 @@ def make_folder(folder: Path) -> None:
 def _file_error(path: Path, error: OSError) -> FileError:
     reason = error.strerror or str(error)
     advice = "Choose a folder where you may write, or change its permissions."
-    if error.errno in DISK_FULL:
+    if is_transient(error):
+        advice = (
+            "It may pass: check the disk or the network drive and run the same again."
+        )
+    elif error.errno in DISK_FULL:
         advice = (
             "Make room on that disk and run the same again; what was finished before "
             "is kept."
@@ -337,6 +342,27 @@ def once_per_state(function: Callable[..., T], *paths: Path) -> T:
     if time.time() - newest > SETTLED_S:
         _remembered[key] = (states, result)
     return result
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """Return ``bytes`` and ``sha256`` of a file, for `damage_of`."""
+    checksum = once_per_state(sha256_file, path)
+    return {"bytes": path.stat().st_size, "sha256": checksum}
+
+
+def damage_of(path: Path, described: Mapping[str, Any]) -> str:
+    """Return what is wrong with a file that `describe_file` described, "" for nothing.
+
+    It reads a file once per process (0.7 s per GB), and again when it changes.
+    """
+    if not path.is_file():
+        return f"{path} is missing"
+    size = path.stat().st_size
+    if size != described["bytes"]:
+        return f"{path} has {size} bytes in place of {described['bytes']}"
+    if once_per_state(sha256_file, path) != described["sha256"]:
+        return f"{path} is damaged (its checksum differs)"
+    return ""
 
 
 def _file_state(path: Path) -> tuple[int, int, tuple[int, int]]:

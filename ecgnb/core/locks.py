@@ -34,7 +34,7 @@ def exclusive(file: Path, what: str) -> Iterator[None]:
     may take a lock that it holds once more.
 
     Args:
-        file: lock file, which stays; ``<file>.json`` names the last holder.
+        file: lock file, which stays; ``<file>.json`` names the holder meanwhile.
         what: what is locked, for the message.
 
     Raises:
@@ -63,6 +63,8 @@ def exclusive(file: Path, what: str) -> Iterator[None]:
             write_json(owner, describe_process())
         yield
     finally:
+        with contextlib.suppress(OSError):
+            owner.unlink(missing_ok=True)
         del _holders[file]
         lock.release()
 

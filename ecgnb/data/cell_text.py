@@ -72,3 +72,12 @@ def patient_ids(column: pd.Series) -> pd.Series:
     """Return a column of patients as they are compared, "" where one is unknown."""
     texts = column.astype(object).fillna("").map(patient_id)
     return texts.astype("str")
+
+
+def patient_keys(column: pd.Series) -> pd.Series:
+    """Return a column of patients in one case: P1 and p1 are one patient.
+
+    To take two people for one costs little, since their recordings are merely kept
+    together; to take one for two is a leak.
+    """
+    return patient_ids(column).str.casefold()

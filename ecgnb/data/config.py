@@ -32,8 +32,8 @@ class DataConfig:
         one_hot_columns: columns of the label file that are classes, of 0 and 1, in
             place of ``label_column``.
         label_set: which of the data set's label sets; empty: its own default.
-        label_order: the classes in order; empty: those of the label set, or of the
-            label file.
+        label_order: the classes in order; empty: those of the label file, else of the
+            label set.
         likelihood: PTB-XL: count a diagnostic statement only with at least this
             likelihood (0-100).
         task: "multiclass", "multilabel" or "auto" (multilabel as soon as one recording
@@ -79,10 +79,18 @@ class DataConfig:
                 f"PREPROCESS_LIMIT is {self.preprocess_limit}; give 0 (all) or a "
                 "positive number."
             )
-        if len(set(self.label_order)) != len(self.label_order):
-            raise ConfigError(
-                f"LABEL_ORDER names a class twice: {', '.join(self.label_order)}."
-            )
+        for name in ("label_order", "one_hot_columns"):
+            classes = getattr(self, name)
+            if len(set(classes)) != len(classes):
+                raise ConfigError(
+                    f"{name.upper()} names a class twice: {', '.join(classes)}."
+                )
+            wrong = [text for text in classes if "|" in text or not text.strip()]
+            if wrong:
+                raise ConfigError(
+                    f"{name.upper()} contains {wrong[0]!r}; a class has a name without "
+                    "'|', which separates classes."
+                )
 
     def _check_columns(self) -> None:
         """Refuse names of columns that would not be read."""

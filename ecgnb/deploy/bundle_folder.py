@@ -1,8 +1,8 @@
 """Save a `Bundle` as a folder and load it.
 
 ``bundle.json`` has the architecture, the preparation, the transforms, the classes,
-thresholds, temperature, metrics and provenance; ``model.safetensors`` the weights,
-``README.md`` the model card. Nothing in it is ever executed.
+thresholds, offset, temperature, metrics and provenance; ``model.safetensors`` the
+weights, ``README.md`` the model card. Nothing in it is ever executed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from ecgnb.core.files import (
     write_sealed,
     write_text,
 )
+from ecgnb.core.transient import refuse_transient
 from ecgnb.data.config import PrepareConfig
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.card import model_card
@@ -34,7 +35,7 @@ from ecgnb.models.base import Backbone
 from ecgnb.models.lowering import to_precision
 from ecgnb.transforms.pipeline import build_pipeline
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "bundle.json"
 CARD = "README.md"
@@ -71,6 +72,7 @@ def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
         "transforms": bundle.transforms.specs(),
         "thresholds": bundle.thresholds,
         "temperature": bundle.temperature,
+        "logit_offset": bundle.logit_offset,
         "aggregate": bundle.aggregate,
         "metrics": bundle.metrics,
         "provenance": bundle.provenance,
@@ -93,6 +95,7 @@ def load_bundle(folder: str | Path) -> Bundle:
     try:
         description = dict(read_json(file))
     except (OSError, ValueError, TypeError) as error:
+        refuse_transient(error, file)
         raise CheckpointError(
             f"{folder} has no readable {DESCRIPTION} ({error}). Give the folder of a "
             "finished bundle, or evaluate the run again to write one."
@@ -128,6 +131,7 @@ def _build_bundle(description: dict[str, Any], folder: Path) -> Bundle:
         transforms=build_pipeline(description["transforms"]),
         thresholds=tuple(description["thresholds"]),
         temperature=description["temperature"],
+        logit_offset=tuple(description["logit_offset"]),
         aggregate=tuple(description["aggregate"]),
         metrics=description["metrics"],
         provenance=description["provenance"],

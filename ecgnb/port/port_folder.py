@@ -26,6 +26,7 @@ from ecgnb.core.files import (
     write_sealed,
     write_text,
 )
+from ecgnb.core.transient import refuse_transient
 from ecgnb.port.build import load_state, refuse_unknown
 from ecgnb.port.ported import PortedModel, build_port, major
 from ecgnb.port.reading.calls import Config
@@ -200,6 +201,7 @@ def _read_description(folder: Path) -> Config:
     try:
         described = dict(read_json(file))
     except (OSError, ValueError, TypeError) as error:
+        refuse_transient(error, file)
         raise CheckpointError(
             f"{folder} holds no readable {DESCRIPTION} ({error}). Give a folder that "
             "`ecgnb port convert` wrote."

@@ -45,7 +45,12 @@ from ecgnb.data.labels.mapping_file import read_mapping
 from ecgnb.data.manifest import as_manifest
 from ecgnb.data.readers.base import reader_for_suffix, recording_suffixes
 from ecgnb.data.signal.leads import STANDARD_12
-from ecgnb.data.splits.leakage import find_leakage
+from ecgnb.data.splits.copies import (
+    find_copies,
+    too_short_for_copies,
+    with_copies,
+)
+from ecgnb.data.splits.leakage import describe_leaks, find_leakage
 from ecgnb.data.store.losses import expected_losses
 from ecgnb.data.store.rows import limit_records, with_leads
 from ecgnb.deploy.bundle import Bundle
@@ -231,7 +236,7 @@ def _check_label_file(data: DataConfig, root: Path) -> Verdict:
         mapping = read_mapping(file, columns_of(data), data.label_order)
     except EcgnbError as error:
         return Verdict("fail", str(error))
-    classes = data.label_order or classes_in(mapping)
+    classes = data.label_order or data.one_hot_columns or classes_in(mapping)
     finding = f"{file.name}, {len(mapping)} rows, classes {first_few(classes)}"
     n_unknown = int((mapping["mapped_label"] == UNKNOWN).sum())
     if n_unknown:
@@ -339,24 +344,33 @@ def check_store(run: Run) -> Iterator[Verdict]:
 
 
 def check_splits(run: Run) -> Iterator[Verdict]:
-    """Check that no patient and no identical signal is in two splits, if they exist."""
+    """Check that no patient, signal, twin or copy is in two splits, if they exist."""
     if run.record("split") is None:
         yield Verdict("pass", "not made yet")
         return
     try:
-        n_leaks = len(find_leakage(run.records, run.splits.parts))
+        records = with_copies(run.records, find_copies(run.store))
+        leaks = find_leakage(records, run.splits.parts)
         trained = run.records["label"].iloc[run.splits.train]
     except EcgnbError as error:
         yield Verdict("warn", str(error), "Run the preparation and the split again.")
         return
-    if n_leaks:
+    if len(leaks):
         yield Verdict(
             "warn",
-            f"{n_leaks} patients or identical signals are in two splits.",
-            "See `splits.json`; use SPLIT='stratified' to keep patients together.",
+            f"{describe_leaks(leaks)}.",
+            "See `splits.json`; SPLIT='stratified' keeps them in one part.",
         )
     else:
-        yield Verdict("pass", "no patient and no identical signal in two splits")
+        n_copies = int((records["copy_group"] != "").sum())
+        yield Verdict(
+            "pass",
+            "no patient, identical signal, twin or copy is in two splits "
+            f"({n_copies} recordings have copies)",
+        )
+    if warning := too_short_for_copies(run.store):
+        finding, advice = warning.split(" Raise ")
+        yield Verdict("warn", finding, f"Raise {advice}")
     yield from _check_classes(run, trained, "training recordings")
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import ecgnb
 from ecgnb.core.errors import FileError
 from ecgnb.core.files import DISK_FULL, write_text
+from ecgnb.core.progress import say
 
 #: The notebook that `ecgnb run` executes; its folder's parent is a project's root.
 MASTER = Path("notebooks") / "master_pipeline.ipynb"
@@ -104,8 +105,9 @@ def input_path(path: str | os.PathLike[str]) -> str:
     """Return where a file or folder with a relative path is.
 
     It is looked for in the project's folder, then in the clone with the notebook or the
-    package (its ``examples``), then in the current folder. A path that is in none of
-    them, such as a name on the hub, is returned as it is.
+    package (its ``examples``), then in the current folder; a line is printed when it is
+    in several. A path that is in none of them, such as a name on the hub, is returned
+    as it is.
 
     >>> input_path("owner/repository")
     'owner/repository'
@@ -116,11 +118,20 @@ def input_path(path: str | os.PathLike[str]) -> str:
     roots = [project_root(), code_root(), package_root(), Path.cwd()]
     if (notebook := open_notebook()) and (clone := clone_of(notebook)):
         roots.insert(2, clone)
+    existing: dict[Path, str] = {}  # the same file may have several paths
     for root in roots:
         candidate = root / Path(text).expanduser()  # an absolute one stays as it is
         if candidate.exists():
-            return str(candidate)
-    return text
+            existing.setdefault(candidate.resolve(), str(candidate))
+    if not existing:
+        return text
+    chosen, *others = existing.values()
+    if others:
+        say(
+            f"{text!r} is {chosen} here, not {', '.join(others)}. Give a full path to "
+            "choose."
+        )
+    return chosen
 
 
 def output_path(path: str | os.PathLike[str]) -> str:

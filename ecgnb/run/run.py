@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import html
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -13,21 +11,22 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ecgnb.core.console import html_table
-from ecgnb.core.csv_cells import restore_cells
 from ecgnb.core.errors import StageError
 from ecgnb.core.files import (
+    damage_of,
+    describe_file,
     fingerprint,
-    once_per_state,
     read_json,
     read_sealed,
     remove_file,
     remove_leftovers,
-    sha256_file,
     write_sealed,
 )
+from ecgnb.core.interrupts import interrupts_deferred
 from ecgnb.core.locks import exclusive
+from ecgnb.core.transient import refuse_transient
 from ecgnb.run.config import RunConfig
+from ecgnb.run.run_tables import read_table_of_run, run_html, with_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +52,7 @@ class Stage(NamedTuple):
 STAGES = {
     "cohort": Stage("ecgnb.load_cohort(run)", 1),
     "prepare": Stage("ecgnb.prepare(run)", 1),
-    "split": Stage("ecgnb.split(run)", 2),
+    "split": Stage("ecgnb.split(run)", 3),
     "train": Stage("ecgnb.train(run)", 2),
     "evaluate": Stage("ecgnb.evaluate(run)", 2),
     "report": Stage("ecgnb.write_report(run)", 2),
@@ -118,7 +117,8 @@ class Run:
         """
         try:
             record = read_sealed(self._record_file(stage))
-        except (OSError, ValueError):  # missing or damaged
+        except (OSError, ValueError) as error:  # missing or damaged
+            refuse_transient(error, self._record_file(stage))
             return None
         return record if record.keys() >= _RECORD_KEYS else None
 
@@ -188,7 +188,7 @@ class Run:
             "inputs": _stage_key(stage, inputs),
             "previous": self._previous_inputs(stage),
             "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "files": {name: _describe(self.path(name)) for name in files},
+            "files": {name: describe_file(self.path(name)) for name in files},
             "results": results,
         }
         write_sealed(self._record_file(stage), record)
@@ -226,6 +226,31 @@ class Run:
                 f"run {self.name}. Run again: {STAGES[stage].call}"
             )
         return results
+
+    def require_fresh(self, stage: str) -> dict[str, Any]:
+        """Return the results of a stage to show them: old numbers are refused.
+
+        Raises:
+            StageError: the stage is not done yet, or a stage before it was done again
+                since; the message names the first one to do.
+        """
+        results = self.require(stage)
+        states = self.states()
+        if states[stage] == "stale":
+            first = next(name for name, state in states.items() if state != "done")
+            raise StageError(
+                f"The results of stage {stage!r} of run {self.name} are old: its "
+                "recordings or labels changed since. Run again, and what follows: "
+                f"{STAGES[first].call}"
+            )
+        return results
+
+    def note(self, stage: str, **results: Any) -> None:
+        """Add to the results of a finished stage what does not change them."""
+        record = self.record(stage)
+        if record is not None:
+            record["results"] |= results
+            write_sealed(self._record_file(stage), record)
 
     def states(self) -> dict[str, str]:
         """Return the state of every stage: "done", "stale" (its files or a stage
@@ -265,14 +290,8 @@ class Run:
         A file is read once per process (0.7 s per GB), and again when it changes.
         """
         for name, written in record["files"].items():
-            file = self.path(name)
-            if not file.is_file():
-                return f"{file} is missing"
-            size = file.stat().st_size
-            if size != written["bytes"]:
-                return f"{file} has {size} bytes in place of {written['bytes']}"
-            if once_per_state(sha256_file, file) != written["sha256"]:
-                return f"{file} is damaged (its checksum differs)"
+            if damage := damage_of(self.path(name), written):
+                return damage
         return ""
 
     # Files of the stages, read back
@@ -285,11 +304,16 @@ class Run:
 
     def _read(self, stage: str, name: str, read: Callable[[Path], Any]) -> Any:
         """Read a file of a stage."""
-        self.require(stage)
+        # Results of training and evaluation are shown, the rest is input of a stage.
+        if stage in ("train", "evaluate"):
+            self.require_fresh(stage)
+        else:
+            self.require(stage)
         file = self.path(name)
         try:
             return read(file)
         except (OSError, ValueError, KeyError) as error:
+            refuse_transient(error, file)
             raise StageError(
                 f"{file} cannot be read ({error}). Delete it and run again: "
                 f"{STAGES[stage].call}"
@@ -326,13 +350,13 @@ class Run:
     def records(self) -> pd.DataFrame:
         """One row per stored signal, in the store's order, with the cohort's labels."""
         return self._cached(
-            "records", lambda: _with_labels(self.store.records, self.manifest)
+            "records", lambda: with_labels(self.store.records, self.manifest)
         )
 
     @property
     def coverage(self) -> pd.DataFrame:
         """Recordings and rows of the label file in use: ``what, count, note``."""
-        return self._read("cohort", "coverage.csv", _read_csv)
+        return self._read("cohort", "coverage.csv", read_table_of_run)
 
     @property
     def splits(self) -> Splits:
@@ -348,7 +372,7 @@ class Run:
     @property
     def history(self) -> pd.DataFrame:
         """Training history, one row per epoch."""
-        return self._read("train", "history.csv", _read_csv)
+        return self._read("train", "history.csv", read_table_of_run)
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -360,7 +384,7 @@ class Run:
         """One row per test recording: label, prediction and probabilities."""
         text = ("dataset", "record_id", "patient_id", "path", "label", "prediction")
         return self._read(
-            "evaluate", "predictions.csv", lambda file: _read_csv(file, text)
+            "evaluate", "predictions.csv", lambda file: read_table_of_run(file, text)
         )
 
     def result_paths(self) -> dict[str, Path]:
@@ -382,7 +406,8 @@ class Run:
 
         The call is empty for stages that are done; see `states`.
         """
-        import pandas as pd
+        with interrupts_deferred():
+            import pandas as pd
 
         rows = []
         for stage, state in self.states().items():
@@ -397,58 +422,9 @@ class Run:
         return f"Run({self.name!r}, done: {', '.join(done) or 'nothing yet'})"
 
     def _repr_html_(self) -> str:
-        """Show name, stages and parameters in a notebook; defaults are folded away."""
-        parameters = self.config.table()
-        as_json = functools.partial(json.dumps, ensure_ascii=False)
-        parameters["value"] = parameters["value"].map(as_json)
-        is_default = parameters["source"] == "default"
-        chosen = parameters.loc[~is_default, ["parameter", "value", "source"]]
-        defaults = parameters.loc[is_default, ["parameter", "value"]]
-        return (
-            f"<h4>Run {html.escape(self.name)}</h4>"
-            f"{html_table(self.stages_table())}"
-            "<p><b>Parameters that differ from their defaults</b></p>"
-            f"{html_table(chosen)}"
-            f"<details><summary>{len(defaults)} defaults</summary>"
-            f"{html_table(defaults)}</details>"
-        )
-
-
-def _describe(file: Path) -> dict[str, Any]:
-    return {
-        "bytes": file.stat().st_size,
-        "sha256": once_per_state(sha256_file, file),
-    }
+        """Show name, stages and parameters in a notebook."""
+        return run_html(self)
 
 
 def _stage_key(stage: str, inputs: Mapping[str, Any]) -> str:
     return fingerprint({"version": STAGES[stage].version, **inputs})
-
-
-def _read_csv(file: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Read a table; columns in ``text`` stay text, with empty cells as ""."""
-    import pandas as pd
-
-    table = pd.read_csv(
-        file,
-        dtype=dict.fromkeys(text, "str"),
-        keep_default_na=not text,  # a class may be called "NA" or "None"
-        encoding="utf-8",
-    )
-    return restore_cells(table)
-
-
-def _with_labels(records: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
-    # Paths come from the manifest, too: recordings may have moved after the store was
-    # written.
-    labels = manifest[["dataset", "record_id", "path", "label"]]
-    joined = records.drop(columns="path").merge(
-        labels, on=["dataset", "record_id"], how="left", validate="one_to_one"
-    )
-    unknown = joined.loc[joined["label"].isna(), "record_id"]
-    if len(unknown):
-        raise StageError(
-            f"{len(unknown)} prepared recordings, such as {unknown.iloc[0]}, are not "
-            f"in the cohort any more. Run again: {STAGES['prepare'].call}"
-        )
-    return joined

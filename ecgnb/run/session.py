@@ -20,6 +20,7 @@ from ecgnb.core.files import (
 from ecgnb.core.parameters import convert, plain_value
 from ecgnb.core.progress import say
 from ecgnb.core.registry import nearest
+from ecgnb.core.transient import refuse_transient
 from ecgnb.run.config import (
     RunConfig,
     parameter_types,
@@ -211,8 +212,8 @@ def _start(run: Run) -> Run:
     """Write the run's configuration, make the run the latest and open its log."""
     latest = _latest_file(run.root)
     with writing_to(run.root):
-        mark_root(run.root)
         _write_config(run)
+        mark_root(run.root)
         run.path(PART_OF).unlink(missing_ok=True)
         if read_dict(latest).get("run") != run.name:
             write_json(latest, {"run": run.name})
@@ -223,10 +224,10 @@ def _start(run: Run) -> Run:
 def _start_part(run: Run, study: str) -> Run:
     """Write the configuration of a part of a study, and open its log."""
     with writing_to(run.root):
-        mark_root(run.root)
         if not run.path("config.json").is_file():  # else it is the user's already
             write_json(run.path(PART_OF), {"study": study})
         _write_config(run)
+        mark_root(run.root)
     log_to(run)
     return run
 
@@ -341,6 +342,7 @@ def _read_config(file: Path) -> RunConfig:
         content = read_sealed(file)
         return RunConfig.from_resolved(content["parameters"], content["sources"])
     except (OSError, ValueError, TypeError, KeyError) as error:
+        refuse_transient(error, file)
         raise StageError(
             f"{file} cannot be read ({error}). Open the run again with its parameters."
         ) from error

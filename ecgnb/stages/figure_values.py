@@ -33,10 +33,10 @@ def draw_figure(run: Run, name: str) -> tuple[Figure, pd.DataFrame]:
     Raises:
         ConfigError: there is no such figure, or it has a parameter without a default
             that a run does not offer.
-        StageError: the stage whose results it draws is not done.
+        StageError: the stage whose results it draws is not done, or stale.
     """
     draw = FIGURES.get(name)
-    run.require(FIGURES.about(name).get("needs", "evaluate"))
+    run.require_fresh(FIGURES.about(name).get("needs", "evaluate"))
     arguments = {}
     for parameter in inspect.signature(draw).parameters.values():
         if parameter.name in VALUES:
@@ -149,7 +149,7 @@ _PROPERTIES = (
     "metrics",
 )
 #: Values that are entries of its metrics; there are no thresholds in multi-class tasks.
-_METRICS = ("n_records", "confidence", "temperature", "thresholds")
+_METRICS = ("n_records", "confidence", "temperature", "thresholds", "prior_strength")
 #: Name to value of a run: what the parameters of a registered figure may be named.
 VALUES: dict[str, Callable[[Run], Any]] = {
     **{name: attrgetter(name) for name in _PROPERTIES},

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
+from ecgnb.core.console import printable
 from ecgnb.core.errors import CheckpointError
 from ecgnb.core.progress import say
 from ecgnb.data.catalog import find_records
@@ -142,14 +143,19 @@ def open_model(run: Model) -> OpenedModel:
     Raises:
         StageError, CheckpointError, ConfigError: see `find_bundle`.
     """
-    bundle = find_bundle(run)
+    source = _run_or_name(run)
+    bundle = find_bundle(source)
     model = bundle.model.spec()["name"]
-    trained_by = bundle.provenance.get("run")  # of ports and checkpoints there is none
-    name = str(trained_by or (run.name if isinstance(run, Run) else run))
-    title = f"Run {name}, model {model}" if trained_by else f"Model {name}, {model}"
-    is_path = isinstance(run, str | Path) and is_bundle(input_path(run))
-    if trained_by and is_path:
-        title += f", bundle {run}"
+    if isinstance(source, Run):
+        title = f"Run {source.name}, model {model}"
+        if source.states()["evaluate"] == "stale":
+            title += ", trained before its recordings or labels changed"
+        return OpenedModel(bundle, source.name, model, f"{title}.")
+    # A bundle knows its run; ports and checkpoints have none.
+    name = printable(str(bundle.provenance.get("run", "")))
+    title = f"Run {name}, model {model}, bundle {run}"
+    if not name:
+        name, title = str(run), f"Model {run}, {model}"
     return OpenedModel(bundle, name, model, f"{title}.")
 
 
@@ -165,20 +171,28 @@ def find_bundle(run: Model) -> Bundle:
         ConfigError: a port has no contract, or a checkpoint's labels have no known
             names.
     """
-    if isinstance(run, str | Path):
-        run = input_path(run)
-        path = Path(run)  # or the name of a run, or of a model on the hub
-        looks_like_path = path.suffix in WEIGHTS or len(path.parts) > 1
-        if is_bundle(run) or (looks_like_path and not path.exists()):
-            return open_bundle(run)  # raises for a path that does not exist
-        if path.is_dir() and not (path / "config.json").is_file():
-            raise CheckpointError(
-                f"The folder {run} is neither a bundle nor a port. `ecgnb port "
-                "convert` writes ports."
-            )
-        run = find_run(str(run))
-    run.require("evaluate")
-    return load_bundle(run.path("bundle"))
+    source = _run_or_name(run)
+    if not isinstance(source, Run):
+        return open_bundle(source)  # raises for a path that does not exist
+    source.require("evaluate")
+    return load_bundle(source.path("bundle"))
+
+
+def _run_or_name(run: Model) -> Run | str:
+    """Return the run, or the path or the name on the hub of any other model."""
+    if isinstance(run, Run):
+        return run
+    name = input_path(run)
+    path = Path(name)  # or the name of a run, or of a model on the hub
+    looks_like_path = path.suffix in WEIGHTS or len(path.parts) > 1
+    if is_bundle(name) or (looks_like_path and not path.exists()):
+        return name
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise CheckpointError(
+            f"The folder {run} is neither a bundle nor a port. `ecgnb port "
+            "convert` writes ports."
+        )
+    return find_run(name)
 
 
 def files_in_folders(sources: Source | Iterable[Source]) -> Source | list[Source]:

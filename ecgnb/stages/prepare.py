@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ecgnb.core.errors import StageError
 from ecgnb.core.progress import say
 from ecgnb.data.store.losses import TOLERANCE_S, expected_losses, lines_of
 from ecgnb.data.store.preparation import prepare_store, store_fingerprint
 from ecgnb.data.store.store import SignalStore
-from ecgnb.run.run import Run
+from ecgnb.run.run import STAGES, Run
 from ecgnb.run.session import use_run
+from ecgnb.stages.cohort import require_current_cohort
 
 
 def prepare(run: Run) -> pd.DataFrame:
@@ -22,7 +24,7 @@ def prepare(run: Run) -> pd.DataFrame:
         Counts of stored, doubtful and rejected recordings: ``what, recordings``.
     """
     use_run(run)
-    run.require("cohort")
+    require_current_cohort(run)
     config = run.config.prepare
     losses = lines_of(expected_losses(run.manifest, config))
     for line in losses:  # before the work begins
@@ -44,6 +46,28 @@ def prepare(run: Run) -> pd.DataFrame:
                 losses=losses,
             )
     return preparation_table(run)
+
+
+def require_current_preparation(run: Run) -> None:
+    """Refuse to go on when the cohort changed on disk, or was loaded again and the
+    preparation was not; each later stage calls it first.
+
+    Raises:
+        StageError: with the stage to do again.
+    """
+    require_current_cohort(run)
+    if run.states()["prepare"] != "stale":
+        return  # done, or open, which the later stage finds out itself
+    store = run.store
+    is_same = store.fingerprint == store_fingerprint(run.manifest, run.config.prepare)
+    inputs = {"store": store.fingerprint, "content": store.content}
+    if not (is_same and run.is_done("prepare", inputs)):
+        n_prepared = len(run.records)  # raises where one has left the cohort
+        raise StageError(
+            f"The cohort of run {run.name} changed after stage 'prepare', which has "
+            f"{n_prepared} recordings. Run again, and what follows: "
+            f"{STAGES['prepare'].call}"
+        )
 
 
 def preparation_table(run: Run) -> pd.DataFrame:

@@ -11,12 +11,19 @@ import pandas as pd
 from ecgnb.core.errors import LabelError
 from ecgnb.core.files import fingerprint
 from ecgnb.core.progress import say
-from ecgnb.data.cell_text import patient_ids
+from ecgnb.data.cell_text import patient_keys
 from ecgnb.data.labels.targets import encode
+from ecgnb.data.splits.copies import (
+    describe_copies,
+    find_copies,
+    too_short_for_copies,
+    with_copies,
+)
 from ecgnb.data.splits.leakage import find_leakage
 from ecgnb.data.splits.splits import make_splits, write_splits
 from ecgnb.run.run import Run
 from ecgnb.run.session import use_run
+from ecgnb.stages.prepare import require_current_preparation
 
 
 def split(run: Run) -> pd.DataFrame:
@@ -27,6 +34,8 @@ def split(run: Run) -> pd.DataFrame:
         leaks.
     """
     use_run(run)
+    run.require("prepare")  # names the first stage that is missing
+    require_current_preparation(run)
     inputs = split_inputs(run)
     with run.work("split", inputs) as is_needed:
         if is_needed:
@@ -35,11 +44,16 @@ def split(run: Run) -> pd.DataFrame:
 
 
 def _make_splits(run: Run, inputs: dict[str, Any]) -> None:
-    records = run.records
+    pairs = find_copies(run.store)
+    records = with_copies(run.records, pairs)
     _require_two_labels(records["label"])
     splits = make_splits(
         records, targets_of(run, records), run.config.split, run.classes
     )
+    copies = splits.report["copies"] = describe_copies(pairs, records)
+    for line in (copies["summary"], too_short_for_copies(run.store)):
+        if line:
+            splits.report["warnings"].append(line)
     write_splits(run.path("splits.json"), splits, records, inputs["store"])
     run.finish(
         "split",
@@ -103,7 +117,7 @@ def patient_groups(records: pd.DataFrame) -> np.ndarray:
     """Return a group number per recording, int64 ``[n]``: recordings of one patient of
     one data set share it, a recording of an unknown patient has its own.
     """
-    patients = patient_ids(records["patient_id"])
+    patients = patient_keys(records["patient_id"])
     alone = "record " + records["record_id"]  # a group of its own
     names = patients.where(patients != "", alone)
     if "dataset" in records:

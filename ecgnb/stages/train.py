@@ -15,6 +15,7 @@ import torch
 from ecgnb.core.errors import ConfigError
 from ecgnb.core.files import fingerprint, read_sealed, sha256_file, write_sealed
 from ecgnb.core.progress import say
+from ecgnb.core.transient import refuse_transient
 from ecgnb.data.loading.loaders import Loader
 from ecgnb.data.loading.sampler import balanced_weights
 from ecgnb.deploy.bundle import Bundle
@@ -27,6 +28,7 @@ from ecgnb.objectives.base import Objective
 from ecgnb.run.project import input_path
 from ecgnb.run.run import Run
 from ecgnb.run.session import find_run, log_to, use_run
+from ecgnb.stages.prepare import require_current_preparation
 from ecgnb.stages.split import patient_groups, split_inputs, targets_of
 from ecgnb.training.callbacks import Callback, build_callbacks
 from ecgnb.training.devices import is_first_process, make_fabric
@@ -56,10 +58,12 @@ def train(
     Returns:
         The history, one row per epoch; None when ``when`` is another profile.
     """
-    use_run(run)
     if when is not None and when != run.config.profile:
         say(f"Skipped: this cell trains PROFILE {when!r}, not {run.config.profile!r}.")
         return None
+    use_run(run)
+    run.require("split")  # names the first stage that is missing
+    require_current_preparation(run)
     inputs = training_inputs(run)
     config = run.config.training
     # Classes and instances, not names: another process imports the modules that
@@ -145,7 +149,8 @@ def set_aside(run: Run, inputs: dict[str, Any]) -> None:
     file = folder / MADE_FROM
     try:
         before = read_sealed(file)
-    except (OSError, ValueError):  # missing or damaged
+    except (OSError, ValueError) as error:  # missing or damaged
+        refuse_transient(error, file)
         before = inputs  # `fit` compares the identity in the checkpoints
     changed = [
         name

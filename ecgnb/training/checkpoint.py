@@ -18,6 +18,7 @@ from torch import nn
 
 from ecgnb.core.errors import CheckpointError, first_few
 from ecgnb.core.files import atomic_write, sha256_file
+from ecgnb.core.transient import refuse_transient
 
 #: Written into each checkpoint; a change of the layout raises it.
 FORMAT = 3
@@ -81,6 +82,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         contents = torch.load(path, map_location="cpu", weights_only=True)
     # Zip, pickle or key errors, depending on which bytes are damaged.
     except Exception as error:
+        refuse_transient(error, path)
         raise CheckpointError(
             f"The checkpoint {path} is damaged and cannot be read "
             f"({type(error).__name__}: {_first_line(error)}). {_damaged(path)}"

@@ -30,8 +30,8 @@ RECORDING = ""  # a recording to predict and look at; empty: a synthetic one
 import ecgnb
 from ecgnb.foundation.stand_in import small_stand_in
 
-small_stand_in(STAND_IN)
-ecgnb.inspect_model(CHECKPOINT or STAND_IN)
+checkpoint = ecgnb.input_path(CHECKPOINT) or small_stand_in(ecgnb.output_path(STAND_IN))
+ecgnb.inspect_model(checkpoint)
 
 # %% [markdown]
 # ## The model
@@ -42,7 +42,7 @@ ecgnb.inspect_model(CHECKPOINT or STAND_IN)
 # %%
 from ecgnb.models import model_summary
 
-model = ecgnb.load_ecg_fm(CHECKPOINT or STAND_IN)
+model = ecgnb.load_ecg_fm(checkpoint)
 model_summary(model)
 
 # %% [markdown]
@@ -55,7 +55,7 @@ model_summary(model)
 from ecgnb.data.demo.cohort_files import synthesise
 
 recordings = [synthesise(number) for number in range(8)]
-inference = ecgnb.infer_recordings(recordings, run=CHECKPOINT or STAND_IN, embeddings=True)
+inference = ecgnb.infer_recordings(recordings, run=checkpoint, embeddings=True)
 print(inference.embeddings.shape)
 inference.windows
 
@@ -69,7 +69,7 @@ inference.windows
 # %%
 parameters = {"DATASET": DATASET, "DATASET_DIR": DATASET_DIR, "LABEL_SET": LABEL_SET if DATASET == "ptbxl" else None}
 parameters |= {"PREPROCESS_LIMIT": PREPROCESS_LIMIT, "EPOCHS": EPOCHS, "LR": LR, "SEED": SEED}
-comparison = ecgnb.compare_starts(CHECKPOINT or STAND_IN, parameters)
+comparison = ecgnb.compare_starts(checkpoint, parameters)
 comparison.round(3)
 
 # %% [markdown]
@@ -87,12 +87,12 @@ ecgnb.show.comparison_of_starts(comparison)
 # plausible; attention on one edge or on padding is not.
 
 # %%
-recording = RECORDING or synthesise(25)
-ecgnb.show.attention(recording, run=CHECKPOINT or STAND_IN)
+recording = ecgnb.input_path(RECORDING) or synthesise(25)
+ecgnb.show.attention(recording, run=checkpoint)
 
 # %% [markdown]
 # ## Where to go from here
 #
 # - `ecgnb predict FILES --run CHECKPOINT` predicts from the shell; `ecgnb bundle CHECKPOINT --out FOLDER` makes a
 #   folder that predicts anywhere, with a model card, and `ecgnb push FOLDER owner/name` shares it.
-# - Each row of the comparison is a run: `ecgnb.predict("my_recording.hea", run=comparison.run[2])`.
+# - Each row of the comparison is a run (none of them becomes the latest one): `ecgnb.predict("my_recording.hea", run=comparison.run[2])`.

@@ -7,6 +7,9 @@
 # The model here is a small example in the project. For the AV block detector of Gumpfer et al. (AIME 2024,
 # repository `nilsgumpfer/AIME2024`, CC BY 4.0) set `KERAS_MODEL` to its `model.json` and `CONTRACT` to
 # `"pathology_avb"`.
+#
+# Relative paths are looked for in the project's folder, in the clone of ecgnb (its `examples`) and beside this notebook;
+# the port is written into the project's folder.
 
 # %% tags=["parameters"]
 KERAS_MODEL = "examples/keras_bbb/model.json"  # .keras, .h5, or model.json with its weights beside it
@@ -24,9 +27,11 @@ PORT_DIR = "artifacts/ports/keras_bbb"  # folder of the port
 # filters, classes) is the contract.
 
 # %%
+import ecgnb
 from ecgnb.port import inspect_keras
 
-inspect_keras(KERAS_MODEL, weights=WEIGHTS or None)
+keras_model, weights = ecgnb.input_path(KERAS_MODEL), ecgnb.input_path(WEIGHTS) or None
+inspect_keras(keras_model, weights=weights)
 
 # %% [markdown]
 # ## Port it
@@ -37,7 +42,9 @@ inspect_keras(KERAS_MODEL, weights=WEIGHTS or None)
 # %%
 from ecgnb.port import convert
 
-convert(KERAS_MODEL, PORT_DIR, weights=WEIGHTS or None, contract=CONTRACT or None, reference=REFERENCE or None)
+folder, contract = ecgnb.output_path(PORT_DIR), ecgnb.input_path(CONTRACT) or None
+reference = ecgnb.input_path(REFERENCE) or None
+convert(keras_model, folder, weights=weights, contract=contract, reference=reference)
 
 # %% [markdown]
 # ## Is it the same?
@@ -49,7 +56,7 @@ convert(KERAS_MODEL, PORT_DIR, weights=WEIGHTS or None, contract=CONTRACT or Non
 # %%
 from ecgnb.port import Reference, compare, load_port
 
-comparison = compare(load_port(PORT_DIR), REFERENCE or Reference.from_keras(KERAS_MODEL, weights=WEIGHTS or None))
+comparison = compare(load_port(folder), reference or Reference.from_keras(keras_model, weights=weights))
 comparison
 
 # %% [markdown]
@@ -57,8 +64,6 @@ comparison
 # one above the line is where the port differs.
 
 # %%
-import ecgnb
-
 ecgnb.show.comparison(comparison)
 
 # %% [markdown]
@@ -69,7 +74,7 @@ ecgnb.show.comparison(comparison)
 # %%
 from pathlib import Path
 
-print(Path(PORT_DIR, "model.py").read_text(encoding="utf-8"))
+print(Path(folder, "model.py").read_text(encoding="utf-8"))
 
 # %% [markdown]
 # ## Predict
@@ -80,7 +85,7 @@ print(Path(PORT_DIR, "model.py").read_text(encoding="utf-8"))
 # %%
 from ecgnb.data.demo.cohort_files import synthesise
 
-recording = RECORDING or synthesise(25)
+recording = ecgnb.input_path(RECORDING) or synthesise(25)
 ecgnb.predict(recording, run=PORT_DIR)
 
 # %% [markdown]

@@ -2,6 +2,8 @@
 # # Predict on my own recording
 #
 # One recording, one line. The model is that of the latest run, or of the run or bundle named in the parameters.
+# The first line of each output names run and model: look at it before you believe the prediction.
+#
 # Supported files: WFDB (`.hea` with `.dat` or `.mat`), MATLAB `.mat`, CSV and NumPy.
 
 # %% tags=["parameters"]
@@ -13,7 +15,7 @@ UNITS = ""  # such as "uV", for files without units
 # %%
 import ecgnb
 
-file = RECORDING or ecgnb.find_run(RUN).predictions["path"].iloc[0]
+file = ecgnb.input_path(RECORDING) or ecgnb.find_run(RUN).predictions["path"].iloc[0]
 ecgnb.predict(file, run=RUN, fs=FS or None, units=UNITS or None)
 
 # %% [markdown]

@@ -40,3 +40,11 @@ def test_columns_of_a_label_file_need_one():
     with pytest.raises(ConfigError, match="LABEL_COLUMN is 'a' and ONE_HOT_COLUMNS"):
         DataConfig(dataset_dir="d", label_column="a", one_hot_columns=("MI", "AF"))
     DataConfig(dataset="ptbxl", dataset_dir="d", mapping_csv="m", record_column="file")
+
+
+@pytest.mark.parametrize("name", ["label_order", "one_hot_columns"])
+def test_names_of_classes_are_distinct_and_without_separator(name) -> None:
+    with pytest.raises(ConfigError, match="names a class twice"):
+        DataConfig(dataset_dir="d", **{name: ("MI", "AF", "MI")})
+    with pytest.raises(ConfigError, match=r"contains 'MI\|AF'"):
+        DataConfig(dataset_dir="d", **{name: ("MI|AF", "NORM")})

@@ -199,7 +199,7 @@ def test_leakage_between_the_splits_is_a_warning(
     assert (
         table.set_index("check")
         .loc["splits", "finding"]
-        .startswith("1 patients or identical signals")
+        .startswith("1 patients, signals, twins or copies")
     )
 
 

@@ -100,8 +100,12 @@ def test_a_relative_home_is_the_same_from_the_notebooks_folder(
 
 
 def test_inputs_are_found_from_anywhere_and_outputs_go_to_the_project(
-    clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clone: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO", logger="ecgnb")
     monkeypatch.setenv("ECGNB_HOME", str(tmp_path / "out"))
     example = "examples/keras_bbb/model.json"
     monkeypatch.chdir(clone / "notebooks")
@@ -109,7 +113,9 @@ def test_inputs_are_found_from_anywhere_and_outputs_go_to_the_project(
     for folder in (clone, tmp_path / "out"):  # the nearer one first
         (folder / example).parent.mkdir(parents=True)
         (folder / example).touch()
+        caplog.clear()
         assert project.input_path(example) == str(folder / example)
+        assert f"is {folder / example} here, not" in caplog.text
     assert project.output_path("artifacts/x") == str(tmp_path / "out/artifacts/x")
     assert project.input_path("pathology_avb") == "pathology_avb"
     assert project.input_path("") == ""

@@ -33,3 +33,14 @@ def test_recordings_of_one_label_are_refused() -> None:
     _require_two_labels(pd.Series(["A", "B"]))
     with pytest.raises(LabelError, match="All 2 prepared recordings are labelled 'A'"):
         _require_two_labels(pd.Series(["A", "A"]))
+
+
+def test_patients_of_two_data_sets_with_equal_ids_are_two_groups() -> None:
+    records = pd.DataFrame(
+        {
+            "dataset": ["x", "y", "x", "x", "x", "x"],
+            "record_id": ["a", "b", "c", "d", "e", "f"],
+            "patient_id": ["7", "7", "7.0", "nan", "P1", "p1"],
+        }
+    )
+    assert patient_groups(records).tolist() == [0, 1, 0, 2, 3, 3]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from small_jobs import DAMAGE, STAGES, TINY, N, halve, job, relabel
+from small_jobs import DAMAGE, MAPPING, STAGES, TINY, N, halve, job, relabel
 
 import ecgnb
 from ecgnb.cli.main import main
@@ -384,7 +384,7 @@ def test_no_space_is_told_as_what_it_is(
         patch.setattr(files, "flush_file", full)
         with pytest.raises(
             FileError,
-            match=r"config\.json cannot be written: No space left on device\. Make room",
+            match=r"(config\.json|\.ecgnb-project) cannot be written: No space left on .*Make room",
         ):
             ecgnb.open_run(TINY)
         assert main(["train", "-p", "EPOCHS", "1"]) == 1
@@ -450,3 +450,91 @@ def test_a_file_where_a_folder_should_be(project: Path) -> None:
         ecgnb.open_run(TINY)
     (project / "artifacts").unlink()
     assert ecgnb.open_run(TINY).path("config.json").is_file()
+
+
+class TestLabelsEditedOnDisk:
+    """After an edit of the label file nothing made from the old one passes as new."""
+
+    @pytest.fixture
+    def edited(self, project: Path, recordings: Path):
+        """A finished run whose label file was edited since: one label is another."""
+        run = job(DATASET_DIR=str(recordings))
+        ecgnb.write_report(run)
+        swapped = {"NORM": "AF", "AF": "NORM"}
+        relabel(
+            recordings, lambda row, old: swapped.get(old, "NORM") if row < 9 else old
+        )
+        return run
+
+    @pytest.mark.parametrize("stage", [*STAGES[1:], "write_report"])
+    def test_each_later_stage_alone_says_so(self, edited, stage: str) -> None:
+        message = r"labels changed, after stage 'cohort' .* stale.*ecgnb\.load_cohort"
+        with pytest.raises(StageError, match=message):
+            getattr(ecgnb, stage)(edited)
+
+    def test_old_numbers_are_not_shown_after_the_cohort_is_loaded_again(
+        self, edited, capsys, monkeypatch
+    ) -> None:
+        ecgnb.load_cohort(edited)
+        ecgnb.split(edited)  # the signals are the same: no need to prepare them again
+        assert edited.states()["prepare"] == edited.states()["split"] == "done"
+        for show in (ecgnb.show.roc, ecgnb.show.training_curves):
+            with pytest.raises(StageError, match=r"are old.*follows: ecgnb\.train"):
+                show(edited)
+        for name in ("metrics", "predictions", "history"):
+            with pytest.raises(StageError, match="are old"):
+                getattr(edited, name)
+        monkeypatch.setenv("ECGNB_PROGRESS", "lines")
+        ecgnb.predict(next(Path(edited.manifest["path"][0]).parent.glob("*.hea")))
+        assert "trained before its recordings or labels changed." in (
+            capsys.readouterr().out
+        )
+        before = edited.record("evaluate")["inputs"]
+        for stage in (*STAGES, "write_report"):
+            getattr(ecgnb, stage)(edited)
+        assert edited.record("evaluate")["inputs"] != before
+        assert set(edited.states().values()) == {"done"}
+        assert len(ecgnb.show.roc(edited)) > 0
+
+    def test_a_label_file_that_is_gone_is_named(self, edited) -> None:
+        (Path(edited.config.data.dataset_dir) / MAPPING).unlink()
+        with pytest.raises(StageError, match="There is no label file"):
+            ecgnb.evaluate(edited)
+
+
+def test_files_that_changed_and_labels_that_did_not_are_no_change(
+    project: Path, recordings: Path
+) -> None:
+    run = job(DATASET_DIR=str(recordings))
+    metrics = run.metrics
+    (recordings / "notes.txt").write_text("nothing about labels", encoding="utf-8")
+    relabel(recordings, lambda _, old: old)  # written anew with the same content
+    ecgnb.evaluate(run)
+    assert run.metrics == metrics and run.states()["evaluate"] == "done"
+
+
+def test_recordings_that_are_gone_are_named_and_the_numbers_are_still_shown(
+    project: Path, recordings: Path, capsys, monkeypatch
+) -> None:
+    run = job(DATASET_DIR=str(recordings))
+    shutil.rmtree(recordings)
+    monkeypatch.setenv("ECGNB_PROGRESS", "lines")
+    assert len(ecgnb.evaluate(run)) > 0
+    assert (
+        "whether recordings or labels changed is not known" in capsys.readouterr().out
+    )
+
+
+def test_a_new_recording_is_not_left_out_of_a_split_silently(
+    project: Path, recordings: Path
+) -> None:
+    records = sorted((recordings / "records").glob("*.hea"))
+    table = (recordings / MAPPING).read_text(encoding="utf-8")
+    hidden = [path.rename(f"{path}.kept") for path in records[-2:]]
+    run = job(DATASET_DIR=str(recordings))
+    for path in hidden:
+        path.rename(path.with_suffix(""))
+    assert (recordings / MAPPING).read_text(encoding="utf-8") == table
+    ecgnb.load_cohort(run)
+    with pytest.raises(StageError, match=r"after stage 'prepare'.*ecgnb\.prepare"):
+        ecgnb.split(run)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import pickle
 import zipfile
@@ -11,7 +12,7 @@ import pytest
 import torch
 from training_fakes import make_model
 
-from ecgnb.core.errors import CheckpointError
+from ecgnb.core.errors import CheckpointError, TryAgainError
 from ecgnb.training.checkpoint import (
     check_identity,
     load_best,
@@ -42,6 +43,23 @@ def test_round_trip(tmp_path: Path) -> None:
         for name, value in model.state_dict().items()
     )
     assert [file.name for file in tmp_path.iterdir()] == ["a.ckpt"]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "I/O error"), MemoryError()])
+def test_a_disk_that_fails_for_a_moment_damages_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    save_checkpoint(tmp_path / "a.ckpt", {"epoch": 3})
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", fail)
+        with pytest.raises(
+            TryAgainError, match=r"a\.ckpt cannot be used at the moment"
+        ):
+            read_checkpoint(tmp_path / "a.ckpt")
+    assert read_checkpoint(tmp_path / "a.ckpt")["epoch"] == 3
 
 
 def test_a_missing_checkpoint(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from ecgnb.data.catalog.base import CATALOG, Query, with_unified
 from ecgnb.data.catalog.dataset_files import read_table, tables_beside
 from ecgnb.data.catalog.wfdb_dataset import Comments, Table, WfdbDataset
+from ecgnb.data.cell_text import is_missing
 
 _CLASSES = ("acceptable", "unacceptable")
 
@@ -47,7 +48,7 @@ class Cinc2011(WfdbDataset):
         quality: dict[str, str] = {}
         for path in tables_beside(root, "labels.csv")[:1]:  # at most one
             table = read_table(path, ("record", "quality"))
-            labels = table["quality"].str.lower()
+            labels = table["quality"].str.strip().str.lower()
             quality.update(zip(table["record"], labels, strict=True))
         for label in _CLASSES:
             for path in tables_beside(root, f"RECORDS-{label}"):
@@ -61,4 +62,7 @@ class Cinc2011(WfdbDataset):
         """Return the quality; there are no unified labels."""
         if query.label_set == "unified":
             return ()
-        return (table.get(record_id, ""),)
+        quality = table.get(record_id, "")
+        if not is_missing(quality) and quality not in _CLASSES:
+            query.not_understood[quality] += 1
+        return (quality,)

@@ -11,7 +11,7 @@ from ecgnb.core.progress import say
 from ecgnb.data.catalog.base import CATALOG, Query, unify, with_unified
 from ecgnb.data.catalog.dataset_files import read_table, tables_beside
 from ecgnb.data.catalog.wfdb_dataset import Comments, Table, WfdbDataset
-from ecgnb.data.cell_text import patient_id, without_decimals
+from ecgnb.data.cell_text import is_missing, patient_id, without_decimals
 
 _CLASSES = ("negative", "positive")
 #: Spellings of the Chagas label, as the Challenge of 2025 reads them.
@@ -78,8 +78,10 @@ class Code15(WfdbDataset):
     ) -> Iterable[str]:
         """Return the Chagas label of the header, or the unified labels of the table."""
         if query.label_set != "unified":
-            text = without_decimals(comments["fields"].get("chagas label", ""))
-            return (_CHAGAS.get(text.lower(), ""),)
+            text = without_decimals(comments["fields"].get("chagas label", "")).lower()
+            if text not in _CHAGAS and not is_missing(text) and text != "unknown":
+                query.not_understood[text] += 1
+            return (_CHAGAS.get(text, ""),)
         exam = table.get(record_id)
         return () if exam is None else unify(exam["labels"])
 

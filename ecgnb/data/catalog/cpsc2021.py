@@ -48,6 +48,9 @@ class Cpsc2021(WindowedDataset):
     ) -> Iterable[str]:
         """Return whether a window is in atrial fibrillation."""
         rhythm = main_rhythm(durations)
+        if rhythm not in ("", *_CLASS_OF):
+            query.not_understood[rhythm] += 1
+            return ()
         if query.label_set == "unified":
             # flutter (AFL) is no fibrillation here, other than in the Challenge
             return ("AF" if rhythm == "AFIB" else "OTHER",)

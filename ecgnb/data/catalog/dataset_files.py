@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,7 @@ import pandas as pd
 
 from ecgnb.core.errors import LabelError, ReadError
 from ecgnb.core.progress import say
+from ecgnb.core.transient import refuse_transient
 
 _TABLES = Path(__file__).parent / "tables"
 _HIDDEN = (".", "__MACOSX")
@@ -27,6 +29,19 @@ def walk(root: Path, suffixes: Iterable[str]) -> list[Path]:
         if name.lower().endswith(suffixes):
             paths.append(Path(folder, name))
     return sorted(paths, key=Path.as_posix)
+
+
+def file_states(root: Path) -> list[tuple[str, int, int]]:
+    """Return path, size and time of change (ns) of all files below ``root`` that are
+    not hidden, sorted.
+    """
+    states = []
+    for folder, name in _files(root):
+        relative = f"{folder}/{name}"[len(str(root)) :]
+        with contextlib.suppress(OSError):  # deleted meanwhile, or a broken link
+            state = Path(folder, name).stat()
+            states.append((relative, state.st_size, state.st_mtime_ns))
+    return sorted(states)
 
 
 def _files(root: Path) -> Iterator[tuple[str, str]]:
@@ -46,6 +61,7 @@ def _files(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def _say_skipped(error: OSError) -> None:
+    refuse_transient(error, error.filename)  # a smaller cohort is no way out
     # one locked folder must not stop the use of the others
     say(
         f"The folder {error.filename} cannot be read ({error.strerror}); recordings in "

@@ -70,6 +70,8 @@ class MitDb(WindowedDataset):
     ) -> Iterable[str]:
         """Return the rhythm of a window, or its unified label."""
         rhythm = main_rhythm(durations)
+        if rhythm not in ("", *_RHYTHMS):
+            query.not_understood[rhythm] += 1
         if query.label_set != "unified":
             return (rhythm,)
         labels = []
@@ -80,7 +82,7 @@ class MitDb(WindowedDataset):
             labels.append("BBB")
         if len(beats) and (beats == "N").all() and list(durations) == ["N"]:
             labels.append("NORM")
-        return unify(labels)
+        return unify(labels, known=rhythm in _RHYTHMS)
 
     def patient(self, path: Path, comments: Comments, table: Table) -> str:
         """Return the record's name, 201 for both records of that patient."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ecgnb.data.catalog.base import CATALOG, Query, unify, with_unified
 from ecgnb.data.catalog.wfdb_dataset import Comments, Table, WfdbDataset
+from ecgnb.data.cell_text import is_missing
 
 #: Classes, with the first words of their reasons for admission.
 _REASONS = {
@@ -60,6 +61,8 @@ class PtbDb(WfdbDataset):
         reason = comments["fields"].get("reason for admission", "").lower()
         matches = [name for name, words in _REASONS.items() if reason.startswith(words)]
         label = matches[0] if matches else ""
+        if not matches and not is_missing(reason):
+            query.not_understood[reason] += 1
         if query.label_set == "unified":
             return unify([_UNIFIED.get(label, "")], known=bool(label))
         return (label,)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from ecgnb.core.errors import ReadError
 from ecgnb.core.progress import progress
+from ecgnb.core.transient import refuse_transient
 from ecgnb.data.catalog.base import Dataset, Query, Record
 from ecgnb.data.catalog.dataset_files import walk
 from ecgnb.data.readers.header_comments import parse_comments
@@ -28,7 +29,8 @@ def header_or_none(path: Path) -> Header | None:
     """
     try:
         return read_header(path)
-    except ReadError:
+    except ReadError as error:
+        refuse_transient(error, path)
         return None
 
 

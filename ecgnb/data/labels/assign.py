@@ -77,8 +77,8 @@ def load_cohort(
     else:
         file = label_file(config, root, folder)
         mapping = read_mapping(file, columns_of(config), config.label_order)
-    classes = config.label_order
-    if not classes and is_known:
+    classes = config.label_order or config.one_hot_columns
+    if not classes and is_known and (label_set or not config.mapping_csv):
         classes = classes_of(dataset, label_set)
     elif not classes:
         classes = classes_in(mapping)
@@ -100,10 +100,19 @@ def load_cohort(
 def _describe(coverage: Coverage, task: str) -> None:
     """Print what is lost or unusual: recordings left out, empty sets, empty classes."""
     if coverage.n_dropped:
+        counts = {
+            "whose label is not stated": coverage.n_unknown,
+            "whose name is ambiguous": coverage.n_ambiguous,
+        }
+        n_unnamed = coverage.n_dropped - coverage.n_unknown - coverage.n_ambiguous
+        counts["that the label file does not name"] = n_unnamed
+        reasons = [f"{count} {reason}" for reason, count in counts.items() if count]
+        advice = ""
+        if n_unnamed and OTHER not in coverage.classes:
+            advice = f" With {OTHER} in LABEL_ORDER the last ones are {OTHER}."
         say(
             f"{coverage.n_dropped} of {coverage.n_records} recordings are left out: "
-            f"{coverage.n_unknown} have no stated label, {coverage.n_ambiguous} an "
-            "ambiguous name, the others no row in the label file."
+            f"{', '.join(reasons)}.{advice}"
         )
     if coverage.n_no_class:
         say(

@@ -108,7 +108,8 @@ def _record_column(table: LabelTable, columns: LabelColumns) -> int:
         raise LabelError(
             f"The label file {table.path} has no column record_id; its columns are "
             f"{table.listed_names}. It needs record_id and mapped_label; name another "
-            f"column of recordings with RECORD_COLUMN={example}."
+            f"column of recordings with RECORD_COLUMN={example}. The first line names "
+            "the columns."
         )
     return number
 
@@ -189,8 +190,8 @@ def _describe(labels: LabelColumn, path: Path) -> None:
         )
     if labels.with_comma:
         say(
-            f"{path.name}: {first_few(labels.with_comma)} contains a comma and is one "
-            "label. Join several labels with '|'."
+            f"{path.name}: {first_few(list(map(repr, labels.with_comma)))} contains a "
+            "comma and is one label. Join several labels with '|'."
         )
     if labels.merged:
         say(

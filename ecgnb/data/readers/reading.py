@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ecgnb.core.errors import ReadError
+from ecgnb.core.transient import retried
 from ecgnb.data.readers.base import (
     Reader,
     ReadRequest,
@@ -59,6 +60,8 @@ def read_recording(
             ``directory``, ``empty``, ``truncated``, ``header``, ``unsafe_path``,
             ``no_signal``, ``fs``, ``units``, ``leads``, ``window``, ``text``, ``time``,
             ``shape``, ``pickle``, ``too_large``, ``unknown_format``, ``unreadable``.
+        TryAgainError: a `ReadError` with the reason ``try_again``: the disk, a network
+            drive or the memory failed, also after some attempts.
     """
     path = Path(path)
     if "\0" in path.name:
@@ -67,7 +70,7 @@ def read_recording(
         )
     names = None if leads is None else tuple(leads)
     request = ReadRequest(fs, units, names, start, n_samples, record_id)
-    recording = choose_reader(path).read(path, request)
+    recording = retried(lambda: choose_reader(path).read(path, request), path)
     flags = recording.flags
     if "implausible_gain" not in flags and amplitude_is_implausible(recording.signal):
         flags += ("implausible_gain",)

@@ -13,6 +13,7 @@ import pandas as pd
 
 from ecgnb.core import files
 from ecgnb.core.errors import SplitError
+from ecgnb.core.transient import refuse_transient
 from ecgnb.data.config import SplitConfig
 from ecgnb.data.loading.sampler import class_counts
 from ecgnb.data.splits.leakage import describe_leaks, find_leakage, record_groups
@@ -237,6 +238,7 @@ def read_splits(
             part = content["parts"][name]
             rows[name] = np.asarray(part["rows"], dtype=np.int64)
     except (OSError, ValueError, KeyError, TypeError) as error:
+        refuse_transient(error, path)
         raise SplitError(f"{path} cannot be read ({error}). {again}") from error
     store = content.get("store")
     if fingerprint and store != fingerprint:

@@ -20,6 +20,7 @@ from ecgnb.core import files
 from ecgnb.core.errors import StoreError
 from ecgnb.core.locks import exclusive
 from ecgnb.core.progress import progress, say
+from ecgnb.core.transient import is_transient, refuse_transient
 from ecgnb.data.config import PrepareConfig
 from ecgnb.data.readers.base import READERS, Reader
 from ecgnb.data.store.rows import (
@@ -60,6 +61,8 @@ def prepare_store(
     Raises:
         StoreError: the manifest is empty or lacks columns, no recording can be used,
             the folder holds another store, cannot be written or has too little space.
+        TryAgainError: a recording cannot be read at the moment; the finished shards are
+            kept, and the same call continues.
     """
     folder = Path(folder)
     config = with_leads(manifest, config)
@@ -118,7 +121,8 @@ def _open_finished(folder: Path, fingerprint: str, n_shards: int) -> SignalStore
     try:
         store = SignalStore.open(folder)
         store.verify_tables()
-    except (StoreError, OSError):  # missing, incomplete or damaged
+    except (StoreError, OSError) as error:  # missing, incomplete or damaged
+        refuse_transient(error, folder)
         return None
     if store.fingerprint != fingerprint or _missing(n_shards, folder):
         return None
@@ -130,7 +134,8 @@ def _refuse_other_store(folder: Path, fingerprint: str) -> None:
     for path in (folder / "manifest.json", *sorted(folder.glob("shard-*.json"))):
         try:
             other = files.read_json(path)["fingerprint"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            refuse_transient(error, path)
             continue
         if other != fingerprint:
             raise StoreError(
@@ -168,9 +173,11 @@ def _disk_errors_explained(folder: Path, needed: int) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno not in files.DISK_FULL:
+            advice = "Choose a folder where you may write, or change its permissions."
+            if is_transient(error):
+                advice = "It may pass: run the same again; finished shards are kept."
             raise StoreError(
-                f"{folder} cannot be written ({error}). Choose a folder where you may "
-                "write, or change its permissions."
+                f"{folder} cannot be written ({error}). {advice}"
             ) from error
         existing = next(path for path in (folder, *folder.parents) if path.exists())
         free = shutil.disk_usage(existing).free

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ecgnb.core.errors import EcgnbError
+from ecgnb.core.transient import refuse_to_conclude
 from ecgnb.data.loading.sampler import epoch_order
 from ecgnb.data.manifest import as_manifest
 from ecgnb.data.readers.reading import read_recording
@@ -152,6 +153,7 @@ def _read_facts(
     try:
         recording = read_recording(path, fs=fs, start=start, n_samples=n_samples)
     except (EcgnbError, OSError, ValueError) as error:
+        refuse_to_conclude(error, path)  # the facts must not depend on the moment
         return Facts(()), str(error)
     leads = normalised(recording.leads)
     return Facts(leads, recording.fs, recording.n_samples), ""

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ import pandas as pd
 
 from ecgnb.core import files
 from ecgnb.core.errors import StoreError
+from ecgnb.core.transient import refuse_transient
 from ecgnb.data.config import PrepareConfig
 from ecgnb.data.loading.sampler import epoch_order
 from ecgnb.data.manifest import COLUMNS, as_manifest
@@ -176,7 +177,7 @@ def _file_states(
         entries = [entry for entry in same_stem if entry.name == name]
     states: list[FileState] = []
     for entry in entries:
-        with contextlib.suppress(OSError):  # deleted in the meantime
+        with _unless_transient(entry.path):  # deleted in the meantime
             status = entry.stat()
             states.append([entry.name, status.st_size, status.st_mtime_ns])
     return states
@@ -185,7 +186,7 @@ def _file_states(
 def _files_by_stem(folder: str) -> FilesByStem:
     """Return the files of a folder by stem; empty when it cannot be read."""
     by_stem: FilesByStem = {}
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+    with _unless_transient(folder), os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             by_stem.setdefault(_stem(entry.name), []).append(entry)
     return by_stem
@@ -194,11 +195,22 @@ def _files_by_stem(folder: str) -> FilesByStem:
 def _stems_in(header: str) -> set[str]:
     """Return the stems of the first words of a WFDB header: signal files, segments."""
     stems = set()
-    with contextlib.suppress(OSError), open(header, encoding="latin-1") as file:
+    with _unless_transient(header), open(header, encoding="latin-1") as file:
         for line in file.read().splitlines():
             if line.strip() and not line.startswith("#"):
                 stems.add(_stem(line.split(None, 1)[0]))
     return stems
+
+
+@contextlib.contextmanager
+def _unless_transient(path: str) -> Iterator[None]:
+    """Ignore that a file cannot be read, unless it may be readable a moment later: the
+    fingerprint must not depend on the moment.
+    """
+    try:
+        yield
+    except OSError as error:
+        refuse_transient(error, path)
 
 
 def _stem(name: str) -> str:

@@ -17,7 +17,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from ecgnb.core import files
-from ecgnb.core.errors import ReadError
+from ecgnb.core.errors import ReadError, StoreError, TryAgainError
+from ecgnb.core.transient import refuse_to_conclude, refuse_transient
 from ecgnb.data.cell_text import patient_id
 from ecgnb.data.config import PrepareConfig
 from ecgnb.data.readers.reading import read_recording
@@ -118,7 +119,8 @@ def read_done(folder: Path, number: int) -> dict[str, Any] | None:
             if path.stat().st_size != file["bytes"]:
                 return None
         checksum, _ = files.once_per_state(stored_hashes, *paths)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (StoreError, OSError, ValueError, KeyError, TypeError) as error:
+        refuse_transient(error, _done_file(folder, number))
         return None
     return done if checksum == done["sha256"] else None
 
@@ -129,6 +131,9 @@ def write_signals(
     """Write the signals of a shard one by one; memory holds one recording at a time.
 
     A recording that cannot be used becomes a row of ``rejected``.
+
+    Raises:
+        TryAgainError: a recording cannot be read at the moment.
     """
     shard = ShardRecords([], [], [])
     shape = (len(config.leads), config.target_samples)
@@ -145,6 +150,7 @@ def write_signals(
             standard = standardise(recording, config)
             scale = quantise(standard.signal, stored)
         except Exception as error:  # one bad recording never stops a preparation
+            refuse_to_conclude(error, row.path)
             shard.rejected.append(
                 [row.dataset, row.record_id, row.path, *_reason_and_message(error)]
             )
@@ -195,6 +201,8 @@ def _with_shared_recordings(
                 shared = read_recording(
                     path, fs=windows[0].fs, start=first, n_samples=n_samples
                 )
+            except TryAgainError:
+                raise
             except Exception:  # a window is bad: read each alone, with its own error
                 shared = None
         for row in windows:

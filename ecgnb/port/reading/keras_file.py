@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ecgnb.core.errors import EcgnbError, PortError
+from ecgnb.core.transient import refuse_transient
 from ecgnb.port.reading.calls import Config
 from ecgnb.port.reading.hdf5 import open_hdf5, text
 from ecgnb.port.reading.keras_weights import Weights, read_weights
@@ -127,6 +128,8 @@ def refuse_damaged(path: Path) -> Iterator[None]:
     except EcgnbError:
         raise
     except DAMAGE as error:
+        if isinstance(error, OSError):  # damaged sizes raise a MemoryError, too
+            refuse_transient(error, path)
         raise PortError(
             f"{path} is truncated, damaged or not a Keras file "
             f"({type(error).__name__}: {error}). Copy it again, or save the model once "

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from catalog_helpers import write_record
 
 from ecgnb.core.errors import ConfigError, EcgnbError, LabelError, ReadError
 from ecgnb.data.catalog import CATALOG, UNIFIED, build_mapping, classes_of, find_records
@@ -315,3 +316,28 @@ def test_unify():
     assert unify(["", "STE"]) == ("OTHER",) and unify(["NORM"], known=False) == (
         "NORM",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "record", "comments"),
+    [
+        ("cinc2020", "A0001", "Dx: what"),
+        ("code15", "1", "Chagas label: what"),
+        ("ptbdb", "s0010_re", "Reason for admission: what"),
+    ],
+)
+@pytest.mark.parametrize("label_set", [None, "unified"])
+def test_a_label_that_is_not_understood_is_counted_and_never_other(
+    tmp_path, name, record, comments, label_set
+):
+    if (name, label_set) == ("code15", "unified"):
+        pytest.skip("unified labels of CODE-15 are those of its table")
+    good = {"cinc2020": "Dx: 426783006", "code15": "Chagas label: True"}
+    write_record(tmp_path, record, comments)
+    other = {"cinc2020": "A0002", "code15": "2"}.get(name, "s0011_re")
+    write_record(
+        tmp_path, other, good.get(name, "Reason for admission: Healthy control")
+    )
+    manifest = find_records(name, tmp_path, label_set=label_set)
+    assert manifest["label"].iloc[0] == "" != manifest["label"].iloc[1]
+    assert manifest.attrs["not_understood"] == {"what": 1}

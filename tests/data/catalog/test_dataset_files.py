@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 
-from ecgnb.core.errors import LabelError
+from ecgnb.core.errors import LabelError, TryAgainError
 from ecgnb.data.catalog.dataset_files import read_table, tables_beside, walk
 
 
@@ -39,3 +42,24 @@ def test_a_table_is_found_below_before_one_level_above(tmp_path):
         read_table(above[0], ("record", "sex"))
     with pytest.raises(LabelError, match="cannot be read as a CSV table"):
         read_table(below[0])
+
+
+def test_a_folder_on_a_failing_disk_makes_no_smaller_cohort(tmp_path, monkeypatch):
+    """One that may not be read is left out with a line; one that fails now is not."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b.dat").write_bytes(b"")
+    scandir = os.scandir
+    for number in (errno.EACCES, errno.EIO):
+
+        def fail(path, number=number):
+            if os.fspath(path).endswith("a"):
+                raise OSError(number, os.strerror(number), path)
+            return scandir(path)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "scandir", fail)
+            if number == errno.EIO:
+                with pytest.raises(TryAgainError, match="EIO"):
+                    walk(tmp_path, [".dat"])
+            else:
+                assert walk(tmp_path, [".dat"]) == [tmp_path / "b.dat"]

@@ -32,3 +32,10 @@ def test_unified_labels_of_windows(tmp_path):
     assert rhythm["label"].tolist() == ["N", "N", "N", "N", "AFIB", "N"]
     assert rhythm["record_id"].tolist() == [f"202-{index:04d}" for index in range(6)]
     assert set(rhythm["patient_id"]) == {"201"}  # one person, recorded twice
+
+
+def test_a_window_without_an_annotated_rhythm_has_no_label(tmp_path):
+    write_annotated(tmp_path, "100", 300, [(110, "+", "(N"), (220, "+", "(XYZ")])
+    unified = find_records("mitdb", tmp_path, label_set="unified")
+    assert unified["label"].tolist() == ["", "OTHER", ""]
+    assert unified.attrs["not_understood"] == {"XYZ": 1}

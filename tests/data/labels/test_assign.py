@@ -87,7 +87,7 @@ def write_labels(folder, text, name=MAPPING_NAME):
 
 
 def test_columns_of_the_label_file_are_parameters(folder):
-    write_labels(folder, "file;sick;tired;who\na;1;0;7\nb;0;0;7.0\nc;0;1;NA\n", "t.csv")
+    write_labels(folder, "file;tired;sick;who\na;0;1;7\nb;0;0;7.0\nc;1;0;NA\n", "t.csv")
     cohort = load(
         folder,
         mapping_csv=str(folder / "t.csv"),
@@ -110,6 +110,21 @@ def test_columns_of_the_label_file_are_parameters(folder):
         )
 
 
+def test_a_label_file_of_a_known_data_set_has_its_own_classes(tmp_path):
+    for name in ("A00001", "A00002"):
+        write_record(tmp_path, name, suffix=".mat")
+    (tmp_path / "REFERENCE.csv").write_text("A00001,N\nA00002,A\n")
+    write_labels(tmp_path, "record_id,mapped_label\nA00001,fast\nA00002,slow\n")
+    options = {"dataset": "cinc2017", "dataset_dir": str(tmp_path)}
+    file = str(tmp_path / MAPPING_NAME)
+    cohort = load_cohort(
+        DataConfig(**options, mapping_csv=file), tmp_path, tmp_path, 300
+    )
+    assert cohort.classes == ("fast", "slow")
+    cohort = load_cohort(DataConfig(**options), tmp_path, tmp_path, 300)
+    assert cohort.classes == ("N", "A", "O", "~")
+
+
 def test_two_classes_in_the_file_are_two_outputs(folder, capsys, monkeypatch):
     monkeypatch.setenv("ECGNB_PROGRESS", "lines")
     write_labels(folder, "record_id,mapped_label\na,NORM\nb,AF\n")
@@ -118,7 +133,10 @@ def test_two_classes_in_the_file_are_two_outputs(folder, capsys, monkeypatch):
     assert cohort.manifest["record_id"].tolist() == ["a", "b"]
     text = capsys.readouterr().out
     assert "The classes are those of the label file: AF, NORM." in text
-    assert "1 of 3 recordings are left out" in text
+    assert (
+        "1 of 3 recordings are left out: 1 that the label file does not name. With "
+        "OTHER in LABEL_ORDER the last ones are OTHER." in text
+    )
 
 
 def test_spellings_of_true_and_false_are_two_classes(folder):

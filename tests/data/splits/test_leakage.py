@@ -62,3 +62,11 @@ def test_leakage_is_found_in_any_splits():
         ["patient", "train|valid"],
         ["signal", "train|test"],
     ]
+
+
+def test_spellings_of_one_patient_are_one_and_missing_words_are_none():
+    records = table(["100", "100.0", "NA", "nan", "None", "P1", "p1", "unknown"])
+    assert record_groups(records).tolist() == [0, 0, 1, 2, 3, 4, 4, 5]
+    parts = {"train": np.array([0, 2, 3]), "test": np.array([1, 4])}
+    leaks = find_leakage(records, parts)
+    assert leaks[["kind", "key"]].values.tolist() == [["patient", "test:100"]]

@@ -70,6 +70,37 @@ def test_leaking_official_folds_are_reported():
         {"kind": "signal", "key": "4", "parts": "train|test", "records": "00003|00004"},
     ]
     assert any(
-        "2 patients, signals or twins" in warning and "stratified" in warning
+        "2 patients, signals, twins or copies" in warning and "stratified" in warning
         for warning in splits.report["warnings"]
     )
+
+
+def test_a_class_without_any_record_is_warned_of():
+    records = table([f"p{n}" for n in range(60)])
+    targets = np.zeros((60, 4))
+    targets[::2, 0] = 1
+    targets[1::2, 2] = 1
+    names = ("A", "B", "C", "D")
+    warnings = make_splits(records, targets, SplitConfig(), classes=names).report[
+        "warnings"
+    ]
+    assert [line for line in warnings if "No recording has the label B, D" in line]
+
+
+def test_a_class_that_is_not_trained_is_warned_of():
+    records = table([""] * 9, folds=[1, 1, 1, 2, 2, 2, 3, 3, 3])
+    targets = np.array([0, 1, 0, 0, 1, 0, 0, 1, 2])
+    splits = make_splits(
+        records, targets, SplitConfig(split="official"), classes=("A", "B", "C")
+    )
+    warnings = " ".join(splits.report["warnings"])
+    assert (
+        "Class C is missing in train and valid. Its output learns nothing." in warnings
+    )
+
+
+def test_a_patient_with_most_of_the_records_is_probably_a_word_for_unknown():
+    records = table(["0"] * 30 + [f"p{n}" for n in range(20)])
+    warnings = make_splits(records, np.arange(50) % 2, SplitConfig()).report["warnings"]
+    assert len(warnings) == 1
+    assert "60% of the recordings are of the patient 'test:0'" in warnings[0]

@@ -26,10 +26,12 @@ from store_helpers import (
     write_wfdb,
 )
 
-from ecgnb.core import files
-from ecgnb.core.errors import StoreError
+from ecgnb.core import files, transient
+from ecgnb.core.errors import StoreError, TryAgainError
 from ecgnb.data.config import PrepareConfig
 from ecgnb.data.manifest import read_manifest, write_manifest
+from ecgnb.data.readers.base import explained_os_errors
+from ecgnb.data.readers.wfdb_record import WfdbReader
 from ecgnb.data.store import preparation as prepare_module
 from ecgnb.data.store import shard as shard_module
 from ecgnb.data.store.preparation import prepare_store
@@ -124,18 +126,90 @@ def test_a_damaged_shard_is_made_again_and_only_that(manifest, uninterrupted, tm
 @pytest.mark.parametrize(
     "name", ["signals-002.npy", "scales-002.npy", "shard-002.json", "records.csv"]
 )
+@pytest.mark.parametrize("position", [-9, 3])
 def test_a_flipped_bit_is_found_and_its_shard_made_again(
-    manifest, uninterrupted, tmp_path, name
+    manifest, uninterrupted, tmp_path, name, position
 ):
     folder = tmp_path / "store"
     prepare_store(manifest, SMALL, folder)
     before = (folder / "signals-001.npy").stat().st_mtime_ns
     damaged = bytearray((folder / name).read_bytes())
-    damaged[-9] ^= 1
+    damaged[position] ^= 1  # a number, or the header
     (folder / name).write_bytes(damaged)
     prepare_store(manifest, SMALL, folder).verify()
     assert content(folder) == uninterrupted
     assert (folder / "signals-001.npy").stat().st_mtime_ns == before
+
+
+PASSING = [
+    OSError(errno.EIO, "Input/output error"),
+    OSError(errno.EMFILE, "Too many open files"),
+    OSError(errno.ESTALE, "Stale file handle"),
+    OSError(errno.ETIMEDOUT, "Connection timed out"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("failures", [2, 99])
+def test_an_error_that_may_pass_rejects_nothing(
+    manifest, uninterrupted, tmp_path, monkeypatch, error, failures
+):
+    """It is waited for; if it stays, no store is finished, and the same call goes on."""
+    read, failed = WfdbReader.read, []
+
+    def fail(reader, path, request):
+        if path.stem == "00005" and len(failed) < failures:
+            failed.append(path)
+            with explained_os_errors(path):
+                raise error
+        return read(reader, path, request)
+
+    monkeypatch.setattr(transient, "WAIT_S", 0.0)
+    folder = tmp_path / "store"
+    with monkeypatch.context() as patch:
+        patch.setattr(WfdbReader, "read", fail)
+        if failures > transient.ATTEMPTS:
+            with pytest.raises(
+                TryAgainError, match=r"00005\.hea cannot be used at the"
+            ):
+                prepare_store(manifest, SMALL, folder)
+            assert not (folder / "manifest.json").exists()
+            assert not (folder / "shard-001.json").exists()
+        else:
+            prepare_store(manifest, SMALL, folder)
+    assert len(failed) == min(failures, transient.ATTEMPTS)
+    assert prepare_store(manifest, SMALL, folder).rejected.empty
+    assert content(folder) == uninterrupted
+
+
+def test_a_drive_that_is_gone_rejects_nothing(tmp_path):
+    manifest = write_cohort(tmp_path / "drive", 6)
+    expected = content(prepare_store(manifest, SMALL, tmp_path / "whole").folder)
+    (tmp_path / "drive").rename(tmp_path / "unplugged")
+    for make in (lambda: None, (tmp_path / "drive").mkdir):  # an empty mount point
+        make()
+        with pytest.raises(
+            TryAgainError, match=r"missing or empty\. Connect the drive"
+        ):
+            prepare_store(manifest, SMALL, tmp_path / "store")
+        assert not list((tmp_path / "store").glob("*.json"))
+    (tmp_path / "drive").rmdir()
+    (tmp_path / "unplugged").rename(tmp_path / "drive")
+    prepare_store(manifest, SMALL, tmp_path / "store")
+    assert content(tmp_path / "store") == expected
+
+
+def test_the_leads_are_not_those_of_another_file_by_a_failing_disk(
+    manifest, tmp_path, monkeypatch
+):
+    def fail(reader, path, request):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(transient, "WAIT_S", 0.0)
+    monkeypatch.setattr(WfdbReader, "read", fail)
+    with pytest.raises(TryAgainError, match="EIO"):
+        prepare_store(manifest, SMALL, tmp_path / "store")
 
 
 PREPARE = """
