@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -229,7 +229,7 @@ def class_scores_text(per_class: pd.DataFrame) -> pd.DataFrame:
         per_class: numbers with columns ``<number>_low`` and ``<number>_high`` beside
             them, such as ``auroc, auroc_low, auroc_high``.
     """
-    columns = {}
+    columns: dict[Any, list[Any]] = {}
     for name, values in per_class.items():
         low, high = f"{name}_low", f"{name}_high"
         if str(name).endswith(("_low", "_high")):
@@ -237,8 +237,9 @@ def class_scores_text(per_class: pd.DataFrame) -> pd.DataFrame:
         if low in per_class and high in per_class:
             rows = zip(values, per_class[low], per_class[high], strict=True)
             numbers = [map(float, row) for row in rows]
-            values = [format_interval(*row) for row in numbers]
-        columns[name] = values
+            columns[name] = [format_interval(*row) for row in numbers]
+        else:
+            columns[name] = values.tolist()
     return pd.DataFrame(columns)
 
 
