@@ -76,12 +76,15 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        value: Any = importlib.import_module(_MODULES[name])
-    elif name in _FUNCTIONS:
-        value = getattr(importlib.import_module(_FUNCTIONS[name]), name)
-    else:
+    if name not in _MODULES and name not in _FUNCTIONS:
         raise AttributeError(f"module 'ecgnb' has no attribute {name!r}")
+    from ecgnb.core.interrupts import interrupts_deferred
+
+    # A library that is interrupted while it loads cannot be loaded again.
+    with interrupts_deferred():
+        value: Any = importlib.import_module(_MODULES.get(name) or _FUNCTIONS[name])
+    if name in _FUNCTIONS:
+        value = getattr(value, name)
     globals()[name] = value  # not looked up again
     return value
 

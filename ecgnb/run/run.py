@@ -22,6 +22,7 @@ from ecgnb.core.files import (
     remove_leftovers,
     write_sealed,
 )
+from ecgnb.core.interrupts import interrupts_deferred
 from ecgnb.core.locks import exclusive
 from ecgnb.core.transient import refuse_transient
 from ecgnb.run.config import RunConfig
@@ -405,7 +406,8 @@ class Run:
 
         The call is empty for stages that are done; see `states`.
         """
-        import pandas as pd
+        with interrupts_deferred():
+            import pandas as pd
 
         rows = []
         for stage, state in self.states().items():

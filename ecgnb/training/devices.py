@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import warnings
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ecgnb.core.errors import ConfigError
+from ecgnb.core.interrupts import interrupts_deferred
 from ecgnb.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -96,8 +98,12 @@ def make_fabric(config: TrainConfig, *, find_unused_parameters: bool = False) ->
         ConfigError: several devices without their processes, or more than the machine
             has.
     """
-    from lightning_fabric import Fabric  # takes a second to import
-    from lightning_fabric.strategies import DDPStrategy
+    # They take seconds to import. Optimizers import the first one when they are used;
+    # here it is loaded whole, also when somebody interrupts the training meanwhile.
+    with interrupts_deferred():
+        importlib.import_module("torch._dynamo")
+        from lightning_fabric import Fabric
+        from lightning_fabric.strategies import DDPStrategy
 
     accelerator = choose_accelerator(config.device)
     settings: dict[str, Any] = {"accelerator": accelerator, "devices": 1}

@@ -108,8 +108,8 @@ def _record_column(table: LabelTable, columns: LabelColumns) -> int:
         raise LabelError(
             f"The label file {table.path} has no column record_id; its columns are "
             f"{table.listed_names}. It needs record_id and mapped_label; name another "
-            f"column of recordings with RECORD_COLUMN={example}. Its first line has the "
-            "names of the columns."
+            f"column of recordings with RECORD_COLUMN={example}. The first line names "
+            "the columns."
         )
     return number
 

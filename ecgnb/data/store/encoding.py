@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ecgnb.core.errors import ReadError
+from ecgnb.core.errors import ReadError, StoreError
 
 #: Largest values, in mV, of a lead that is stored as float16 without a scale: below the
 #: first its small samples would lose digits, the second is near the largest float16.
@@ -70,12 +70,28 @@ def signal_hash(stored: np.ndarray) -> str:
     return hashlib.sha1(stored.data, usedforsecurity=False).hexdigest()
 
 
+def map_array(path: Path) -> np.ndarray:
+    """Map an array of the store.
+
+    Raises:
+        StoreError: its header is damaged.
+    """
+    try:
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        return mapped.view(np.ndarray)  # indexed faster than a memmap
+    except (ValueError, EOFError, SyntaxError, TypeError, AttributeError) as error:
+        raise StoreError(
+            f"{path} is damaged ({error}). Run the preparation again; it makes only "
+            "what is missing or damaged."
+        ) from error
+
+
 def stored_hashes(signals: Path, scales: Path) -> tuple[str, list[str]]:
     """Read a shard from the disk; return its checksum and the hash of each record.
 
     It takes 0.8 s per GB when the file is in memory, and else what the disk takes.
     """
-    stored = np.load(signals, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+    stored = map_array(signals)
     hashes = list(map(signal_hash, stored))
     return shard_checksum(scales, hashes), hashes
 

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from ecgnb.core import files
-from ecgnb.core.errors import ReadError, TryAgainError
+from ecgnb.core.errors import ReadError, StoreError, TryAgainError
 from ecgnb.core.transient import refuse_to_conclude, refuse_transient
 from ecgnb.data.cell_text import patient_id
 from ecgnb.data.config import PrepareConfig
@@ -119,7 +119,7 @@ def read_done(folder: Path, number: int) -> dict[str, Any] | None:
             if path.stat().st_size != file["bytes"]:
                 return None
         checksum, _ = files.once_per_state(stored_hashes, *paths)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (StoreError, OSError, ValueError, KeyError, TypeError) as error:
         refuse_transient(error, _done_file(folder, number))
         return None
     return done if checksum == done["sha256"] else None

@@ -14,7 +14,7 @@ import pandas as pd
 
 from ecgnb.core import files
 from ecgnb.core.errors import StoreError
-from ecgnb.data.store.encoding import stored_hashes
+from ecgnb.data.store.encoding import map_array, stored_hashes
 
 #: Version of the layout; a store of another version is refused.
 FORMAT = 1
@@ -121,7 +121,7 @@ class SignalStore:
         scales = []
         for shard in self._shards:
             _, path = self._paths(shard)
-            scales.append(np.load(path, allow_pickle=False))
+            scales.append(map_array(path))
         return np.concatenate(scales)
 
     @cached_property
@@ -249,7 +249,7 @@ class SignalStore:
                 self._maps.popitem(last=False)
             shard = self._shards[number]
             path, _ = self._paths(shard)
-            mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+            mapped = map_array(path)
             shape = (shard["n"], self.n_leads, self.n_samples)
             if mapped.shape != shape or mapped.dtype != self.dtype:
                 raise StoreError(
@@ -259,8 +259,7 @@ class SignalStore:
             if number not in self._verified:
                 self._verify_shard(number)
                 self._verified.add(number)
-            # A plain array is indexed faster than a memmap.
-            self._maps[number] = mapped.view(np.ndarray)
+            self._maps[number] = mapped
             return self._maps[number]
 
 

@@ -125,14 +125,15 @@ def test_a_damaged_shard_is_made_again_and_only_that(manifest, uninterrupted, tm
 @pytest.mark.parametrize(
     "name", ["signals-002.npy", "scales-002.npy", "shard-002.json", "records.csv"]
 )
+@pytest.mark.parametrize("position", [-9, 3])
 def test_a_flipped_bit_is_found_and_its_shard_made_again(
-    manifest, uninterrupted, tmp_path, name
+    manifest, uninterrupted, tmp_path, name, position
 ):
     folder = tmp_path / "store"
     prepare_store(manifest, SMALL, folder)
     before = (folder / "signals-001.npy").stat().st_mtime_ns
     damaged = bytearray((folder / name).read_bytes())
-    damaged[-9] ^= 1
+    damaged[position] ^= 1  # a number, or the header
     (folder / name).write_bytes(damaged)
     prepare_store(manifest, SMALL, folder).verify()
     assert content(folder) == uninterrupted
