@@ -34,6 +34,9 @@ class Bundle:
         thresholds: for multilabel, the probability from which each class is predicted;
             else empty.
         temperature: divisor of the logits, fitted on validation.
+        logit_offset: for each class, what is added to its logit before that: the prior
+            correction of a model that was trained with balanced classes; empty adds
+            nothing.
         aggregate: for each class, how the probabilities of a recording's windows are
             joined, "mean" or "max"; a recording is then cut into windows of
             ``prepare.target_samples`` from its start. Empty: it is one crop.
@@ -48,6 +51,7 @@ class Bundle:
     transforms: Pipeline
     thresholds: tuple[float, ...] = ()
     temperature: float = 1.0
+    logit_offset: tuple[float, ...] = ()
     aggregate: tuple[str, ...] = ()
     metrics: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -62,6 +66,12 @@ class Bundle:
         if not (_is_number(self.temperature) and self.temperature > 0):
             raise ConfigError(
                 f"temperature is {self.temperature!r}; give a number above 0."
+            )
+        finite = [_is_number(value) and abs(value) < 1e6 for value in self.logit_offset]
+        if self.logit_offset and (len(finite) != n_outputs or not all(finite)):
+            raise ConfigError(
+                f"logit_offset is {list(self.logit_offset)}; give a finite number for "
+                f"each of the {n_outputs} outputs, or none."
             )
         if names and self.thresholds:
             self._check_thresholds()

@@ -1,8 +1,8 @@
 """Save a `Bundle` as a folder and load it.
 
 ``bundle.json`` has the architecture, the preparation, the transforms, the classes,
-thresholds, temperature, metrics and provenance; ``model.safetensors`` the weights,
-``README.md`` the model card. Nothing in it is ever executed.
+thresholds, offset, temperature, metrics and provenance; ``model.safetensors`` the
+weights, ``README.md`` the model card. Nothing in it is ever executed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from ecgnb.models.base import Backbone
 from ecgnb.models.lowering import to_precision
 from ecgnb.transforms.pipeline import build_pipeline
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "bundle.json"
 CARD = "README.md"
@@ -72,6 +72,7 @@ def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
         "transforms": bundle.transforms.specs(),
         "thresholds": bundle.thresholds,
         "temperature": bundle.temperature,
+        "logit_offset": bundle.logit_offset,
         "aggregate": bundle.aggregate,
         "metrics": bundle.metrics,
         "provenance": bundle.provenance,
@@ -130,6 +131,7 @@ def _build_bundle(description: dict[str, Any], folder: Path) -> Bundle:
         transforms=build_pipeline(description["transforms"]),
         thresholds=tuple(description["thresholds"]),
         temperature=description["temperature"],
+        logit_offset=tuple(description["logit_offset"]),
         aggregate=tuple(description["aggregate"]),
         metrics=description["metrics"],
         provenance=description["provenance"],

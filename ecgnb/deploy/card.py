@@ -73,6 +73,11 @@ shorter ones are padded with zeros |
 {%- if not thresholds %}
 The most probable class is called.
 {% endif %}
+{%- if logit_offset %}
+To each logit the offset of its class is added, a part of the log of its share of the \
+training recordings: the model was trained with balanced classes. For a mixture of \
+patients with other shares the offset has to be chosen anew.
+{% endif %}
 {%- if temperature != 1 %}
 Logits are divided by {{ "%.4g" | format(temperature) }}.
 {% endif %}
@@ -87,7 +92,7 @@ Logits are divided by {{ "%.4g" | format(temperature) }}.
 {% if row.low is number and row.high is number -%}
 {{ "%.3f to %.3f" | format(row.low, row.high) }}{% endif %} |
 {% endfor %}
-On recordings that had no part in training; intervals by the bootstrap over patients.
+On recordings that had no part in training; intervals over patients.
 {% if sizes %}
 Recordings: {{ sizes | join(", ") }}.
 {% endif %}
@@ -159,6 +164,7 @@ def model_card(bundle: Bundle, repository: str = "owner/repository") -> str:
         task=bundle.task,
         thresholds=bundle.thresholds,
         temperature=bundle.temperature,
+        logit_offset=bundle.logit_offset,
         prepare=bundle.prepare,
         windowed=bundle.windowed,
         filters=_steps(bundle.prepare.filters),
@@ -264,6 +270,8 @@ def _class_columns(bundle: Bundle) -> dict[str, Iterable[str]]:
     if bundle.thresholds:
         texts = [f"{threshold:.4g}" for threshold in bundle.thresholds]
         columns["called from probability"] = texts
+    if bundle.logit_offset:
+        columns["offset"] = [f"{offset:.4g}" for offset in bundle.logit_offset]
     if bundle.aggregate:
         columns["over the windows of a recording"] = bundle.aggregate
     return columns

@@ -388,6 +388,7 @@ def inference_record(bundle: Bundle) -> dict[str, Any]:
             "prepare": dataclasses.asdict(bundle.prepare),
             "transforms": bundle.transforms.specs(),
             "temperature": bundle.temperature,
+            "logit_offset": bundle.logit_offset,
             "aggregate": bundle.aggregate,
             "thresholds": bundle.thresholds,
         },

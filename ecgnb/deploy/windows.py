@@ -11,7 +11,7 @@ from ecgnb.core.errors import ReadError
 from ecgnb.data.recording import Recording
 from ecgnb.data.signal.standardise import Standardised, standardise, standardise_windows
 from ecgnb.deploy.bundle import Bundle
-from ecgnb.evaluation.calibration import apply_temperature, probabilities_from_logits
+from ecgnb.evaluation.calibration import calibrated_probabilities
 from ecgnb.evaluation.thresholds import decide
 
 #: Seconds by which a recording may differ from what the model sees without a flag: a
@@ -80,8 +80,9 @@ def window_probabilities(bundle: Bundle, logits: np.ndarray) -> np.ndarray:
     Raises:
         EcgnbError: a logit is NaN or infinite.
     """
-    logits = apply_temperature(logits, bundle.temperature)
-    return probabilities_from_logits(logits, bundle.task)
+    return calibrated_probabilities(
+        logits, bundle.task, bundle.temperature, bundle.logit_offset
+    )
 
 
 def join_windows(bundle: Bundle, probabilities: np.ndarray) -> np.ndarray:

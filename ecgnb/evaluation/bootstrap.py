@@ -1,4 +1,8 @@
-"""Bootstrap: percentile intervals of metrics over resampled patients or records.
+"""Intervals of metrics: bootstrap over patients or records, and score intervals.
+
+Shares of records have score intervals; other numbers the outer ends of their score
+interval and of the bootstrap's, which would collapse to a point where all resamples
+agree (see `ecgnb.evaluation.intervals`).
 
 Percentile intervals after Efron and Tibshirani 1993, "An introduction to the
 bootstrap", chapter 13. A class that lacks an outcome in a resample is left out of the
@@ -16,7 +20,9 @@ import numpy as np
 import pandas as pd
 
 from ecgnb.core.errors import ConfigError, EcgnbError
-from ecgnb.evaluation.scorer import Scorer
+from ecgnb.evaluation.calibration import classwise_calibration_errors
+from ecgnb.evaluation.intervals import Bounds, wilson_interval
+from ecgnb.evaluation.scorer import Scorer, class_bounds, headline_bounds
 
 #: Numbers per class that get an interval.
 PER_CLASS_METRICS = (
@@ -26,7 +32,13 @@ PER_CLASS_METRICS = (
     "recall",
     "specificity",
     "f1",
+    "brier",
+    "ece",
 )
+#: Those of them that are shares of records: their score intervals are enough.
+CLASS_SHARES = ("precision", "recall", "specificity", "f1")
+#: The headline numbers that are shares of records or of decisions.
+SHARES = ("accuracy", "exact_match", "hamming_loss", "micro_f1")
 #: Entries of one block of counts: 8 MB, so that memory does not grow with records times
 #: resamples.
 _BLOCK_ENTRIES = 1 << 20
@@ -61,7 +73,12 @@ def bootstrap(
         EcgnbError, LabelError, ConfigError: see `check_inputs` and `bootstrap_score`.
     """
     scorer = Scorer(targets, probabilities, classes, task, thresholds)
-    return bootstrap_score(scorer.headline, len(scorer.decided), **options)
+    table = bootstrap_score(scorer.headline, len(scorer.decided), **options)
+    patients = _sampling_units(options.get("groups"), len(scorer.decided))
+    confidence = options.get("confidence", 0.95)
+    bounds = headline_bounds(scorer, patients, confidence)
+    table = _with_score_intervals(table, bounds, one_share=SHARES)
+    return widen_collapsed(table, len(np.unique(patients)), confidence)
 
 
 def bootstrap_per_class(
@@ -83,12 +100,70 @@ def bootstrap_per_class(
     """
     scorer = Scorer(targets, probabilities, classes, task, thresholds)
 
+    squares = (scorer.inputs.probabilities - scorer.inputs.truth) ** 2
+    calibration_errors = classwise_calibration_errors(scorer.inputs)
+
     def score(counts: np.ndarray) -> dict[str, np.ndarray]:
         numbers = scorer.per_class(counts)
+        numbers["brier"] = squares.T @ counts / counts.sum(axis=0)
+        numbers["ece"] = calibration_errors(counts)
         return {name: numbers[name] for name in PER_CLASS_METRICS}
 
     table = bootstrap_score(score, len(scorer.decided), **options)
+    patients = _sampling_units(options.get("groups"), len(scorer.decided))
+    confidence = options.get("confidence", 0.95)
+    bounds = class_bounds(scorer, patients, confidence)
+    table = _with_score_intervals(table, bounds, one_share=CLASS_SHARES)
+    table = widen_collapsed(table, len(np.unique(patients)), confidence)
     table.insert(0, "class", list(scorer.inputs.classes) * len(PER_CLASS_METRICS))
+    return table
+
+
+def _with_score_intervals(
+    table: pd.DataFrame, bounds: dict[str, Bounds], one_share: Sequence[str]
+) -> pd.DataFrame:
+    """Replace the bootstrap intervals of shares by their score intervals; of other
+    numbers take the outer one of both ends.
+
+    Score intervals never collapse, but that of an AUROC relies on a model of its
+    variance, and those of means on independent classes: the bootstrap relies on
+    neither, so that an end is the one of the method that is less sure.
+    """
+    table = table.copy()
+    for metric, (low, high) in bounds.items():
+        rows = table["metric"] == metric
+        if metric not in one_share:
+            low = np.fmin(low, table.loc[rows, "low"].to_numpy(float))
+            high = np.fmax(high, table.loc[rows, "high"].to_numpy(float))
+        defined = table.loc[rows, "value"].notna().to_numpy()
+        table.loc[rows, "low"] = np.where(defined, low, np.nan)
+        table.loc[rows, "high"] = np.where(defined, high, np.nan)
+    return table
+
+
+def widen_collapsed(
+    table: pd.DataFrame, n_patients: int, confidence: float
+) -> pd.DataFrame:
+    """Give intervals of zero width, of numbers from 0 to 1, that of a share.
+
+    No resample differs when all records are alike, such as all right. A mean over
+    records of numbers from 0 to 1 varies at most as a share does, so that Wilson's
+    interval of the value is wide enough.
+
+    Args:
+        table: from `bootstrap_score`.
+        n_patients: patients, or records without one, that were drawn.
+        confidence: coverage, between 0 and 1.
+    """
+    table = table.copy()
+    value = table["value"].to_numpy(float)
+    width = (table["high"] - table["low"]).to_numpy(float)
+    collapsed = (width < 1e-12) & (value >= 0) & (value <= 1)
+    low, high = wilson_interval(
+        value * n_patients, np.full(len(value), float(n_patients)), confidence
+    )
+    table["low"] = np.where(collapsed, low, table["low"])
+    table["high"] = np.where(collapsed, high, table["high"])
     return table
 
 

@@ -79,6 +79,39 @@ def apply_temperature(logits: Any, temperature: float) -> np.ndarray:
     return check_scores(logits, "logits") / temperature
 
 
+def calibrated_probabilities(
+    logits: Any, task: str, temperature: float = 1.0, logit_offset: Any = ()
+) -> np.ndarray:
+    """Return the probabilities of logits after offset and temperature, as evaluation
+    and prediction use them.
+
+    Args:
+        logits: ``[n, n_classes]``.
+        task: ``"multiclass"`` or ``"multilabel"``.
+        temperature: what the logits are divided by.
+        logit_offset: ``[n_classes]``, added before (see `ecgnb.evaluation.prior`);
+            empty adds nothing.
+
+    Returns:
+        float64 ``[n, n_classes]``.
+
+    Raises:
+        ConfigError: the temperature is not positive, or the offset is not one finite
+            number for each class.
+        EcgnbError: the logits are not finite or not ``[n, n_classes]``.
+    """
+    scores = check_scores(logits, "logits")
+    if np.size(logit_offset):
+        offset = np.asarray(logit_offset, dtype=np.float64)
+        if offset.shape != scores.shape[1:] or not np.isfinite(offset).all():
+            raise ConfigError(
+                f"The offset of the logits is {offset.tolist()}; give one finite "
+                f"number for each of the {scores.shape[1]} classes."
+            )
+        scores = scores + offset
+    return probabilities_from_logits(apply_temperature(scores, temperature), task)
+
+
 def fit_temperature(logits: Any, targets: Any, task: str) -> float:
     """Fit the temperature that makes validation records most likely (Guo et al. 2017).
 
@@ -171,10 +204,23 @@ def classwise_calibration_error(inputs: Inputs, n_bins: int = N_BINS) -> np.ndar
     """Return the expected calibration error of each class against the rest, float64
     ``[n_classes]``.
     """
-    differences = _bin_differences(inputs.probabilities, inputs.truth, n_bins)
     once = np.ones((len(inputs.truth), 1))  # each record counts once
-    sums = np.abs(differences @ once).reshape(-1, n_bins)
-    return sums.sum(axis=1) / len(inputs.truth)
+    return classwise_calibration_errors(inputs, n_bins)(once)[:, 0]
+
+
+def classwise_calibration_errors(
+    inputs: Inputs, n_bins: int = N_BINS
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the expected calibration error of each class as a function of record
+    counts: ``[n, n_resamples]`` gives ``[n_classes, n_resamples]``.
+    """
+    differences = _bin_differences(inputs.probabilities, inputs.truth, n_bins)
+
+    def errors(counts: np.ndarray) -> np.ndarray:
+        sums = np.abs(differences @ counts).reshape(-1, n_bins, counts.shape[1])
+        return sums.sum(axis=1) / counts.sum(axis=0)
+
+    return errors
 
 
 def calibration_error(

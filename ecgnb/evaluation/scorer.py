@@ -15,6 +15,14 @@ from scipy.sparse import csr_array, vstack
 
 from ecgnb.evaluation.arrays import check_inputs, one_hot
 from ecgnb.evaluation.calibration import calibration_error, squared_errors
+from ecgnb.evaluation.intervals import (
+    Bounds,
+    auroc_interval,
+    effective_size,
+    f1_interval,
+    mean_interval,
+    wilson_interval,
+)
 from ecgnb.evaluation.ranking import RankedClass, mean_defined, ratio
 from ecgnb.evaluation.thresholds import check_thresholds, decide
 
@@ -135,6 +143,109 @@ class Scorer:
             headline["exact_match"] = all_right @ counts / n_records
             headline["hamming_loss"] = wrong @ counts / n_records
         return {name: headline[name] for name in HEADLINE[self.inputs.task]}
+
+
+def class_bounds(
+    scorer: Scorer, patients: np.ndarray, confidence: float
+) -> dict[str, Bounds]:
+    """Return score intervals of the numbers of each class, pairs of ``[n_classes]``.
+
+    Shares (precision, recall, specificity, F1 by way of F*) have Wilson's interval,
+    with the effective number of trials where patients have several records. The average
+    precision has that of a share of the positives (the binomial interval of Boyd et al.
+    2013, "Area under the precision-recall curve", ECML PKDD, in Wilson's form), the
+    AUROC Newcombe's.
+
+    Args:
+        scorer: the predictions.
+        patients: int ``[n]``, number of each record's patient.
+        confidence: coverage, between 0 and 1.
+    """
+    truth, called = scorer.inputs.truth, scorer.decided
+    once = np.ones((len(truth), 1))
+    numbers = {name: values[:, 0] for name, values in scorer.per_class(once).items()}
+
+    def trials(hits: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return effective hits and trials, both ``[n_classes]``."""
+        size = effective_size(per_patient(hits, patients), per_patient(count, patients))
+        share = ratio(hits.sum(axis=0), count.sum(axis=0), undefined=0.0)
+        return share * size, size
+
+    positives = trials(truth, truth)[1]  # all agree: the fewest that they are worth
+    negatives = trials(~truth, ~truth)[1]
+    precision = numbers["average_precision"]
+    return {
+        "precision": wilson_interval(*trials(called & truth, called), confidence),
+        "recall": wilson_interval(*trials(called & truth, truth), confidence),
+        "specificity": wilson_interval(*trials(~called & ~truth, ~truth), confidence),
+        "f1": f1_interval(*trials(called & truth, called | truth), confidence),
+        "auroc": auroc_interval(numbers["auroc"], positives, negatives, confidence),
+        "average_precision": wilson_interval(
+            precision * positives, positives, confidence
+        ),
+    }
+
+
+def per_patient(flags: np.ndarray, patients: np.ndarray) -> np.ndarray:
+    """Sum ``[n, n_classes]`` over the records of each patient."""
+    records = np.arange(len(patients))
+    shape = (int(patients.max()) + 1, len(patients))
+    sums = csr_array((np.ones(len(patients)), (patients, records)), shape=shape)
+    return sums @ flags.astype(np.float64)
+
+
+def headline_bounds(
+    scorer: Scorer, patients: np.ndarray, confidence: float
+) -> dict[str, Bounds]:
+    """Return score intervals of headline numbers, pairs of numbers.
+
+    Shares of records or of decisions have Wilson's interval, means over classes that
+    of Zou et al. 2009 from those of the classes. F-max, a mean over records of numbers
+    from 0 to 1, varies at most as a share does. Brier score and calibration error are
+    not here: they vary far less.
+    """
+    truth, called = scorer.inputs.truth, scorer.decided
+    bounds = class_bounds(scorer, patients, confidence)
+    once = np.ones((len(truth), 1))
+    numbers = {name: values[:, 0] for name, values in scorer.per_class(once).items()}
+
+    def share(hits: np.ndarray, count: np.ndarray) -> tuple[Any, Any]:
+        """Return effective hits and trials of all classes together."""
+        by_patient = [
+            per_patient(flags.sum(axis=1, keepdims=True), patients)
+            for flags in (hits, count)
+        ]
+        size = effective_size(*by_patient)[0]
+        return size * ratio(hits.sum(), count.sum(), undefined=0.0), size
+
+    def mean(*names: str, weights: Any = None) -> Bounds:
+        values = np.concatenate([numbers[name] for name in names])
+        low = np.concatenate([bounds[name][0] for name in names])
+        high = np.concatenate([bounds[name][1] for name in names])
+        return mean_interval(values, low, high, weights)
+
+    everything = np.ones_like(truth)
+    record = everything[:, :1]
+    right = (called == truth).all(axis=1, keepdims=True)
+    intervals = {
+        "macro_auroc": mean("auroc"),
+        "macro_average_precision": mean("average_precision"),
+        "macro_f1": mean("f1"),
+        "weighted_f1": mean("f1", weights=numbers["support"]),
+        "micro_f1": f1_interval(*share(called & truth, called | truth), confidence),
+    }
+    if scorer.inputs.task == "multiclass":
+        intervals["balanced_accuracy"] = mean("recall")
+        intervals["accuracy"] = wilson_interval(*share(right, record), confidence)
+        return intervals
+    intervals["balanced_accuracy"] = mean("recall", "specificity")
+    intervals["exact_match"] = wilson_interval(*share(right, record), confidence)
+    wrong = share(called != truth, everything)
+    intervals["hamming_loss"] = wilson_interval(*wrong, confidence)
+    size = share(record, record)[1]  # all agree: the fewest that they are worth
+    f_max = scorer.headline(once)["f_max"][0]
+    intervals["f_max"] = wilson_interval(f_max * size, size, confidence)
+    return intervals
 
 
 class FMax:

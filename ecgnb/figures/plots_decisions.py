@@ -211,7 +211,7 @@ def _draw_two_by_two(ax: Axes, cells: np.ndarray) -> None:
 
 @FIGURES.register(
     "reliability",
-    caption="Calibration on the test split, before and after temperature scaling.",
+    caption="Calibration on the test split, before and after the correction.",
     order=90,
 )
 @styled
@@ -222,6 +222,7 @@ def plot_reliability(
     *,
     uncalibrated: Any = None,
     temperature: float | None = None,
+    prior_strength: float = 0.0,
     n_bins: int = 10,
 ) -> Drawing:
     """Draw the observed share of right predictions over the confidence, before and
@@ -236,6 +237,7 @@ def plot_reliability(
         task: ``"multiclass"`` or ``"multilabel"``.
         uncalibrated: ``[n, n_classes]`` before calibration.
         temperature: what the logits were divided by, for the title.
+        prior_strength: part of the log prior that was added to them, for the title.
         n_bins: bins of equal width.
 
     Returns:
@@ -272,7 +274,13 @@ def plot_reliability(
     bottom.yaxis.set_major_formatter("{x:,.0f}")
     note = "Lines at the points: 95 % Wilson interval."
     if temperature is not None:
-        note = f"After: logits divided by the temperature {temperature:.3g}. {note}"
+        corrected = ""
+        if prior_strength:
+            corrected = f"{prior_strength:.2g} of the log prior added, "
+        note = (
+            f"After: {corrected}logits divided by the temperature {temperature:.3g}. "
+            f"{note}"
+        )
     set_title(figure, f"Reliability, n = {len(np.asarray(targets)):,} records", note)
     return figure, pd.concat(tables, ignore_index=True)
 

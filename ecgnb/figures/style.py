@@ -181,8 +181,8 @@ def set_title(figure: Figure, title: str, note: str = "") -> None:
 
 
 def interval_text(confidence: float) -> str:
-    """Return the name of an interval, such as ``95 % bootstrap interval``."""
-    return f"{100 * confidence:g} % bootstrap interval"
+    """Return the name of an interval, such as ``95 % interval``."""
+    return f"{100 * confidence:g} % interval"
 
 
 def format_interval(value: float, low: float, high: float) -> str:

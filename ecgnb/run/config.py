@@ -51,6 +51,8 @@ NOT_IN_KEY = (
     "CALLBACKS",
     "BOOTSTRAP_RESAMPLES",
     "CONFIDENCE",
+    "DECISION_CRITERION",
+    "PRIOR_CORRECTION",
 )
 
 #: Environment variables that are no parameters, besides ``ECGNB_TEST_*``.

@@ -16,12 +16,15 @@ from ecgnb.data.catalog.cinc2020 import NORMAL_CLASS, challenge_weights
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.bundle_folder import save_bundle
 from ecgnb.deploy.windows import called_classes
-from ecgnb.evaluation.bootstrap import bootstrap, bootstrap_per_class, bootstrap_score
+from ecgnb.evaluation.bootstrap import (
+    bootstrap,
+    bootstrap_per_class,
+    bootstrap_score,
+    widen_collapsed,
+)
 from ecgnb.evaluation.calibration import (
-    apply_temperature,
     brier_score,
     expected_calibration_error,
-    fit_temperature,
     probabilities_from_logits,
 )
 from ecgnb.evaluation.challenge import (
@@ -29,12 +32,19 @@ from ecgnb.evaluation.challenge import (
     challenge_scorer,
     rhythm_f1_scorer,
 )
+from ecgnb.evaluation.decision_rules import (
+    PLAIN,
+    DecisionRule,
+    compare_rules,
+    fit_rule,
+)
 from ecgnb.evaluation.metrics import compute_metrics
-from ecgnb.evaluation.thresholds import choose_thresholds, decide
+from ecgnb.evaluation.prior import log_prior
+from ecgnb.evaluation.thresholds import CRITERIA, decide
 from ecgnb.run.run import Run
 from ecgnb.run.session import use_run
 from ecgnb.stages.prepare import require_current_preparation
-from ecgnb.stages.split import patient_groups
+from ecgnb.stages.split import patient_groups, targets_of
 from ecgnb.stages.train import (
     build_loader,
     build_run_model,
@@ -62,8 +72,8 @@ def evaluate(run: Run) -> pd.DataFrame:
     """Evaluate the best checkpoint on the test split; write metrics, predictions and
     the bundle.
 
-    Temperature and thresholds are chosen on the validation split. The intervals are
-    bootstrap intervals that resample patients.
+    Prior correction, temperature and thresholds are chosen on the validation split.
+    The intervals are over patients (`ecgnb.evaluation.bootstrap`).
 
     Returns:
         The headline numbers: ``metric, value, low, high``.
@@ -89,17 +99,27 @@ def _evaluate_test_split(run: Run, inputs: dict[str, Any]) -> None:
     valid = predict_split(run, model, objective, "valid")
     test = predict_split(run, model, objective, "test")
     classes, task = run.classes, run.task
-    temperature = fit_temperature(valid.logits, valid.targets, task)  # > 1: too sure
-    calibrated = _calibrated(valid, task, temperature)
-    chosen = choose_thresholds(valid.targets, calibrated, task)
-    thresholds = None if chosen is None else chosen.tolist()  # None for multiclass
-    probabilities = _calibrated(test, task, temperature)  # [n, n_classes]
+    rules = fit_rules(run, valid)
+    criterion = run.config.evaluation.decision_criterion
+    rule = rules[criterion]
+    thresholds = None  # in multi-class tasks
+    if rule.thresholds is not None:
+        thresholds = rule.thresholds.tolist()
+    probabilities = rule.probabilities(test.logits)  # [n, n_classes]
+    splits = {
+        "valid": (valid.logits, valid.targets),
+        "test": (test.logits, test.targets),
+    }
     sizes = {part: len(rows) for part, rows in run.splits.parts.items()}
     metrics = {
         **compute_metrics(test.targets, probabilities, classes, task, thresholds),
         **_intervals(run, test.targets, probabilities, thresholds),
-        "temperature": temperature,
+        "temperature": rule.temperature,  # above 1: the model was too sure
+        "logit_offset": rule.logit_offset.tolist() if rule.strength else [],
+        "prior_strength": rule.strength,
         "thresholds": thresholds,
+        "decision_criterion": criterion,
+        "decisions": compare_rules(rules, criterion, splits),
         "split": {**sizes, "leaks": run.require("split")["leaks"]},
         "uncalibrated": _calibration_numbers(test, task),
     }
@@ -137,6 +157,14 @@ def per_class_table(run: Run) -> pd.DataFrame:
     return pd.DataFrame(run.metrics["per_class"])
 
 
+def decision_table(run: Run) -> pd.DataFrame:
+    """Return what the decisions of each criterion give on validation and test: one row
+    per criterion and split, those in use marked.
+    """
+    table = pd.DataFrame(run.metrics["decisions"])
+    return table.rename(columns={"strength": "part of the log prior"})
+
+
 def load_best_model(run: Run) -> tuple[Any, Any]:
     """Return the run's model, in evaluation mode, and its objective, with the weights
     of the best epoch.
@@ -158,14 +186,29 @@ def predict_split(run: Run, model: Any, objective: Any, part: str) -> Prediction
     return predictions._replace(logits=predictions.logits.astype(np.float64))
 
 
-def _calibrated(predictions: Predictions, task: str, temperature: float) -> np.ndarray:
-    logits = apply_temperature(predictions.logits, temperature)
-    return probabilities_from_logits(logits, task)
+def fit_rules(run: Run, valid: Predictions) -> dict[str, DecisionRule]:
+    """Choose the decision rule of every criterion on the validation split, for the one
+    in use and for comparison.
+    """
+    training = run.config.training.for_task(run.task)
+    n_balanced = 0
+    if run.config.evaluation.prior_correction == "auto":
+        weighted = training.class_weights == "balanced"
+        n_balanced = int(weighted) + int(training.sampler == "weighted")
+    targets = targets_of(run, run.records.iloc[run.splits.train])
+    prior = log_prior(targets, len(run.classes), run.task)
+    rules = {}
+    for criterion in (PLAIN, *CRITERIA):
+        rules[criterion] = fit_rule(
+            valid.logits, valid.targets, run.task, criterion, prior, n_balanced
+        )
+    return rules
 
 
 def _calibration_numbers(predictions: Predictions, task: str) -> dict[str, float]:
-    """Return Brier score and calibration error without temperature, for comparison."""
-    arguments = (predictions.targets, _calibrated(predictions, task, 1.0), task)
+    """Return Brier score and calibration error of the plain outputs, for comparison."""
+    probabilities = probabilities_from_logits(predictions.logits, task)
+    arguments = (predictions.targets, probabilities, task)
     return {
         "brier": brier_score(*arguments),
         "ece": expected_calibration_error(*arguments),
@@ -178,7 +221,7 @@ def _intervals(
     probabilities: np.ndarray,
     thresholds: list[float] | None,
 ) -> dict[str, Any]:
-    """Return bootstrap intervals of the headline numbers and of each class."""
+    """Return intervals of the headline numbers and of each class."""
     config = run.config.evaluation
     inputs = (targets, probabilities, run.classes, run.task, thresholds)
     options: dict[str, Any] = {
@@ -190,7 +233,9 @@ def _intervals(
     decisions = decide(probabilities, run.task, thresholds)
     score = challenge_scorer_of(run, targets, decisions)
     if score is not None:
-        headline.append(bootstrap_score(score, len(decisions), **options))
+        table = bootstrap_score(score, len(decisions), **options)
+        n_patients = len(np.unique(options["groups"]))
+        headline.append(widen_collapsed(table, n_patients, config.confidence))
     per_class = bootstrap_per_class(*inputs, **options)
     return {
         "intervals": pd.concat(headline).to_dict(orient="records"),
@@ -256,6 +301,7 @@ def _write_bundle(run: Run, model: Any, metrics: dict[str, Any]) -> None:
         transforms=build_pipeline(run.config.transforms.transforms),
         thresholds=tuple(metrics["thresholds"] or ()),
         temperature=metrics["temperature"],
+        logit_offset=tuple(metrics["logit_offset"]),
         metrics={"intervals": metrics["intervals"], "split": metrics["split"]},
         provenance={
             "run": run.name,

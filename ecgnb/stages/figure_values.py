@@ -149,7 +149,7 @@ _PROPERTIES = (
     "metrics",
 )
 #: Values that are entries of its metrics; there are no thresholds in multi-class tasks.
-_METRICS = ("n_records", "confidence", "temperature", "thresholds")
+_METRICS = ("n_records", "confidence", "temperature", "thresholds", "prior_strength")
 #: Name to value of a run: what the parameters of a registered figure may be named.
 VALUES: dict[str, Callable[[Run], Any]] = {
     **{name: attrgetter(name) for name in _PROPERTIES},

@@ -15,7 +15,12 @@ from ecgnb.figures.style import format_interval
 from ecgnb.run.run import Run
 from ecgnb.run.session import use_run
 from ecgnb.stages.environment_report import environment_table, run_environment
-from ecgnb.stages.evaluate import evaluation_inputs, headline_table, per_class_table
+from ecgnb.stages.evaluate import (
+    decision_table,
+    evaluation_inputs,
+    headline_table,
+    per_class_table,
+)
 from ecgnb.stages.figure_values import draw_figure, draw_test_example
 from ecgnb.stages.prepare import preparation_table, require_current_preparation
 from ecgnb.stages.split import split_table
@@ -23,10 +28,17 @@ from ecgnb.stages.split import split_table
 HOW_MEASURED = (
     "All numbers below are from the test split, which neither training nor any choice "
     "has used. The epoch was chosen on the validation split, and so were the "
-    "temperature and, for several labels per recording, the thresholds. Intervals are "
-    "{confidence:.0%} bootstrap intervals ({resamples} resamples of whole patients); "
+    "correction of the prior, the temperature and, for several labels per recording, "
+    "the thresholds ({criterion}). Intervals are {confidence:.0%} intervals over "
+    "patients: score intervals, and the bootstrap ({resamples} resamples of whole "
+    "patients) for numbers that are no shares; "
     "calibration errors of resamples are biased upwards, so with few recordings their "
     "value may be below its interval."
+)
+DECISIONS_CAPTION = (
+    "What each criterion of the decisions gives; none: the most probable class, or a "
+    "threshold of 0.5. Compare them on validation: a choice by the test rows would "
+    "make the test results too good"
 )
 #: Rejected recordings listed in the report; the rest is in rejected.csv.
 REJECTED_SHOWN = 20
@@ -173,7 +185,11 @@ def _training_section(run: Run) -> Section:
 def _evaluation_section(run: Run) -> Section:
     metrics = run.metrics
     resamples = run.config.evaluation.bootstrap_resamples
-    text = HOW_MEASURED.format(confidence=metrics["confidence"], resamples=resamples)
+    text = HOW_MEASURED.format(
+        confidence=metrics["confidence"],
+        resamples=resamples,
+        criterion=f"DECISION_CRITERION={metrics['decision_criterion']}",
+    )
     text = " ".join([text, *metrics["warnings"]])
     headline = headline_table(run)
     headline["metric"] = headline["metric"].map(_metric_label)
@@ -181,11 +197,13 @@ def _evaluation_section(run: Run) -> Section:
     for name, before in metrics["uncalibrated"].items():  # Brier score, ECE
         rows.append((_metric_label(name), before, metrics["headline"][name]))
     rows.append(("temperature", 1.0, metrics["temperature"]))
+    rows.append(("part of the log prior added", 0.0, metrics["prior_strength"]))
     calibration = pd.DataFrame(rows, columns=["number", "before", "after"])
     tables = [
         ("Headline numbers", headline),
         ("Each class", per_class_table(run)),
         ("Calibration", calibration),
+        (DECISIONS_CAPTION, decision_table(run)),
     ]
     return _section(run, "Evaluation", text, tables)
 

@@ -57,8 +57,10 @@ GRAD_ACCUM_STEPS = None  # micro-batches per optimizer step, for models that nee
 CLIP_NORM = None  # largest norm of the gradient
 SCHEDULER = None  # "cosine", "step", "one-cycle" or "none"
 MIXED_PRECISION = None  # "auto", "no", "bf16" or "fp16"
-EARLY_STOPPING_PATIENCE = None  # epochs without improvement before the training stops
+EARLY_STOPPING_PATIENCE = None  # epochs without a better score or loss before it stops
 CLASS_WEIGHTS = None  # "balanced" or "none"
+DECISION_CRITERION = None  # "macro_f1", "micro_f1", "exact_match" or "youden"
+PRIOR_CORRECTION = None  # "auto" (of a training with balanced classes) or "none"
 DEVICES = None  # number of processes or GPUs
 SEED = None
 DRY_RUN = None  # True: train for a few batches only, to see that everything works
@@ -150,8 +152,8 @@ ecgnb.show.class_examples(run)
 # The model learns from the training split; validation chooses the epoch, the thresholds
 # and the temperature; the test split is looked at once, at the end. A patient's
 # recordings resemble one another, so a patient in two splits would let the model
-# recognise the person instead of the disease: all recordings of a patient, and identical
-# signals, stay in one split. Check the last rows, which count what connects the splits
+# recognise the person instead of the disease: all recordings of a patient, and copies of
+# a signal, stay in one split. Check the last rows, which count what connects the splits
 # (must be 0) and how many recordings have no known patient.
 
 # %%
@@ -204,7 +206,7 @@ ecgnb.show.training_curves(run)
 # %% [markdown]
 # ## Evaluation on the test split
 #
-# The test recordings are used here for the first time. Each number has a 95 % bootstrap
+# The test recordings are used here for the first time. Each number has a 95 %
 # interval over patients: what another sample of patients of this size could have given.
 # Compare intervals, not values: two models whose intervals overlap widely are not known
 # to differ. AUROC is the probability that a positive recording gets a higher score than

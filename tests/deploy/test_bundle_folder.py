@@ -142,10 +142,10 @@ def test_a_half_file_whose_checksum_was_made_to_agree(
     ("change", "message"),
     [
         (
-            lambda d: d.update(format=2),
-            r"format 2; this version reads 1\. Load it with the version that wrote it",
+            lambda d: d.update(format=3),
+            r"format 3; this version reads 2\. Load it with the version that wrote it",
         ),
-        (lambda d: d.pop("format"), "format None; this version reads 1"),
+        (lambda d: d.pop("format"), "format None; this version reads 2"),
         (lambda d: d.pop("classes"), r"was changed \(KeyError: 'classes'\)"),
         (lambda d: d["prepare"].update(volume=11), r"was changed .*volume"),
         (lambda d: d.update(model=None), r"was changed \(TypeError"),
@@ -191,7 +191,7 @@ def test_an_architecture_that_is_not_there(bundle: Bundle, tmp_path: Path) -> No
         load_bundle(folder)
 
 
-@pytest.mark.parametrize("text", ["", '{"format": 1, "mo', "[1]", "null", "\0"])
+@pytest.mark.parametrize("text", ["", '{"format": 2, "mo', "[1]", "null", "\0"])
 def test_a_damaged_or_missing_description(
     bundle: Bundle, tmp_path: Path, text: str
 ) -> None:

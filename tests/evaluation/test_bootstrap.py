@@ -179,7 +179,10 @@ def test_resamples_without_an_outcome_are_not_valid_for_auroc():
     )
     assert 640 < table.loc["macro_auroc", "n_valid_resamples"] < 730
     assert table.loc["accuracy", "n_valid_resamples"] == 1000
-    assert table.loc["macro_auroc", ["value", "low", "high"]].tolist() == [1, 1, 1]
+    value, low, high = table.loc["macro_auroc", ["value", "low", "high"]]
+    assert (value, high) == (1, 1)
+    # Two classes of one positive and three negatives, or the reverse.
+    assert low < 0.6
 
 
 def test_a_number_that_no_resample_defines_has_no_interval():
@@ -191,9 +194,10 @@ def test_a_number_that_no_resample_defines_has_no_interval():
     one = bootstrap(
         [1], [[0.2, 0.8]], ("a", "b"), "multiclass", n_resamples=20
     ).set_index("metric")
-    assert one.loc["brier", ["value", "low", "high"]].tolist() == pytest.approx(
-        [0.08] * 3
-    )
+    # One record shows nothing of the variance: a share of 0.08 of one trial.
+    value, low, high = one.loc["brier", ["value", "low", "high"]]
+    assert value == pytest.approx(0.08)
+    assert low < 0.02 and high > 0.8
 
 
 def test_same_seed_same_intervals_and_blocks_change_nothing(monkeypatch):
@@ -270,7 +274,7 @@ def test_per_class_intervals():
     )
     assert np.isnan(table.loc[("c", "auroc"), "value"])
     assert table.loc[("c", "auroc"), "n_valid_resamples"] == 0
-    assert len(table) == 18
+    assert len(table) == 24
 
 
 def test_wrong_arguments_are_refused():

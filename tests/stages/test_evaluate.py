@@ -10,6 +10,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 import ecgnb
+import ecgnb.stages.evaluate
 from ecgnb.stages.evaluate import challenge_scorer_of
 
 
@@ -46,15 +47,65 @@ def test_the_temperature_is_the_one_of_validation_not_of_the_test(finished_run) 
     from ecgnb.stages.figure_values import VALUES
 
     valid = predict_split(finished_run, *load_best_model(finished_run), "valid")
-    temperature = finished_run.metrics["temperature"]
+    metrics = finished_run.metrics
+    temperature, offset = metrics["temperature"], metrics["logit_offset"] or 0.0
     assert temperature == pytest.approx(
-        fit_temperature(valid.logits, valid.targets, "multiclass"), rel=1e-5
+        fit_temperature(valid.logits + offset, valid.targets, "multiclass"), rel=1e-5
     )
     logits, probabilities = (
         VALUES[name](finished_run) for name in ("logits", "probabilities")
     )
-    scaled = probabilities_from_logits(logits / temperature, "multiclass")
+    corrected = (logits + offset) / temperature
+    scaled = probabilities_from_logits(corrected, "multiclass")
     np.testing.assert_allclose(scaled, probabilities, atol=1e-6)
+
+
+def test_the_prior_is_that_of_training_and_its_part_the_best_on_validation(
+    finished_run,
+) -> None:
+    from ecgnb.stages.evaluate import load_best_model, predict_split
+
+    metrics, classes = finished_run.metrics, list(finished_run.classes)
+    labels = finished_run.records["label"].iloc[finished_run.splits.train]
+    prior = np.log([(labels == name).mean() for name in classes])
+    strength = metrics["prior_strength"]
+    if strength:
+        assert metrics["logit_offset"] == pytest.approx(strength * prior)
+    valid = predict_split(finished_run, *load_best_model(finished_run), "valid")
+
+    def macro_f1(part: float) -> float:
+        decided = (valid.logits + part * prior).argmax(axis=1)
+        scores = f1_score(
+            valid.targets, decided, average=None, labels=range(len(classes)),
+            zero_division=np.nan,
+        )  # fmt: skip
+        return float(np.nanmean(scores))
+
+    best = max(macro_f1(part) for part in np.linspace(0, 1, 21))
+    assert macro_f1(strength) == pytest.approx(best)
+
+
+def test_evaluation_and_bundle_give_the_same_probabilities(finished_run) -> None:
+    row = finished_run.predictions.iloc[0]
+    predicted = ecgnb.predict(row["path"], run=finished_run).iloc[0]
+    for name in finished_run.classes:
+        assert predicted[name] == pytest.approx(row[f"probability_{name}"], abs=1e-4)
+    bundle = json.loads(finished_run.path("bundle/bundle.json").read_text("utf-8"))
+    assert bundle["logit_offset"] == finished_run.metrics["logit_offset"]
+
+
+def test_all_criteria_are_compared_on_validation_and_test(finished_run) -> None:
+    table = ecgnb.stages.evaluate.decision_table(finished_run)
+    assert table.groupby("split").size().to_dict() == {"test": 5, "valid": 5}
+    used = table[table["used"]].set_index("split")
+    assert used["criterion"].unique().tolist() == ["macro_f1"]
+    headline = finished_run.metrics["headline"]
+    assert used.loc["test", "accuracy"] == pytest.approx(headline["accuracy"])
+    valid = table[table["split"] == "valid"].set_index("criterion")
+    assert valid["macro_f1"].idxmax() in ("none", "macro_f1")
+    assert valid.loc["micro_f1", "accuracy"] == valid["accuracy"].max()
+    html = finished_run.path("report.html").read_text("utf-8")
+    assert "What each criterion of the decisions gives" in html
 
 
 def test_predictions_are_the_test_split_and_nothing_else(finished_run) -> None:
