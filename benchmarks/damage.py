@@ -163,7 +163,7 @@ def contents(home: Path) -> dict[str, str]:
     return results
 
 
-def kill_commands(count: int, seed: int) -> None:
+def kill_commands(count: int, seed: int, keras: str = "") -> None:
     """Kill each command at random moments until it has been killed often enough."""
     random = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -183,7 +183,6 @@ def kill_commands(count: int, seed: int) -> None:
             "predict --out": ["predict", str(records), "--run", model, "--out", "out"],
             "demo": ["demo", "out", "--records", "300"],
         }
-        keras = os.environ.get("ECGNB_BENCH_KERAS")
         if keras:
             commands["port convert"] = ["port", "convert", keras, "--out", "out"]
         share = -(-count // len(commands))
@@ -238,10 +237,13 @@ def main() -> None:
     parser.add_argument("what", choices=["flips", "kills"])
     parser.add_argument("count", type=int)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keras", default="", help="a Keras file to convert")
     arguments = parser.parse_args()
     os.environ["ECGNB_PROGRESS"] = "quiet"
-    work = flip_bits if arguments.what == "flips" else kill_commands
-    work(arguments.count, arguments.seed)
+    if arguments.what == "flips":
+        flip_bits(arguments.count, arguments.seed)
+    else:
+        kill_commands(arguments.count, arguments.seed, arguments.keras)
 
 
 if __name__ == "__main__":

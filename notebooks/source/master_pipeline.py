@@ -152,8 +152,8 @@ ecgnb.show.class_examples(run)
 # The model learns from the training split; validation chooses the epoch, the thresholds
 # and the temperature; the test split is looked at once, at the end. A patient's
 # recordings resemble one another, so a patient in two splits would let the model
-# recognise the person instead of the disease: all recordings of a patient, and identical
-# signals, stay in one split. Check the last rows, which count what connects the splits
+# recognise the person instead of the disease: all recordings of a patient, and copies of
+# a signal, stay in one split. Check the last rows, which count what connects the splits
 # (must be 0) and how many recordings have no known patient.
 
 # %%
