@@ -10,10 +10,13 @@ from typing import Any
 
 from ecgnb.core.errors import ConfigError
 from ecgnb.data.config import PrepareConfig
+from ecgnb.evaluation.arrays import check_task
 from ecgnb.models.base import Backbone
 from ecgnb.models.lowering import precision_of
 from ecgnb.transforms.pipeline import Pipeline
 
+#: Lowest and highest temperature: beyond, all probabilities are 0 and 1, or alike.
+TEMPERATURES = (1e-3, 1e3)
 #: Rules by which the probabilities of a recording's windows become one.
 RULES = ("mean", "max")
 
@@ -63,9 +66,16 @@ class Bundle:
                 f"The model has {n_outputs} outputs; the classes {names} must name "
                 "each once."
             )
-        if not (_is_number(self.temperature) and self.temperature > 0):
+        if not all(isinstance(name, str) and name for name in names):
+            raise ConfigError(f"The classes are {names}; give a name for each output.")
+        self._check_model()
+        lowest, highest = TEMPERATURES
+        if not (
+            _is_number(self.temperature) and lowest <= self.temperature <= highest
+        ):
             raise ConfigError(
-                f"temperature is {self.temperature!r}; give a number above 0."
+                f"temperature is {self.temperature!r}; give a number from {lowest:g} "
+                f"to {highest:g}."
             )
         finite = [_is_number(value) and abs(value) < 1e6 for value in self.logit_offset]
         if self.logit_offset and (len(finite) != n_outputs or not all(finite)):
@@ -85,6 +95,25 @@ class Bundle:
                 f"aggregate is {list(self.aggregate)}; the rules are "
                 f"{', '.join(RULES)}."
             )
+
+    def _check_model(self) -> None:
+        """Refuse a task or a preparation that is not the model's."""
+        model, prepare = self.model, self.prepare
+        if self.classes:
+            check_task(self.task)
+        pairs = {
+            "task": (self.task, model.task if self.classes else self.task),
+            "target_fs": (prepare.target_fs, model.fs),
+            "number of leads": (len(prepare.leads) or model.n_leads, model.n_leads),
+        }
+        if not model.any_length:
+            pairs["target_samples"] = (prepare.target_samples, model.n_samples)
+        for name, (value, expected) in pairs.items():
+            if value != expected:
+                raise ConfigError(
+                    f"The bundle's {name} is {value!r}, but its model was built for "
+                    f"{expected!r}."
+                )
 
     def _check_thresholds(self) -> None:
         valid = [_is_number(value) and 0 <= value <= 1 for value in self.thresholds]

@@ -113,7 +113,7 @@ def load_bundle(folder: str | Path) -> Bundle:
         return bundle
     except ConfigError:
         raise
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise CheckpointError(
             f"{file} was changed ({type(error).__name__}: {error}). {_AGAIN}"
         ) from error
