@@ -259,7 +259,7 @@ HEAD = "dataset,record_id,mapped_label\n"
 
 FOLDERS: dict[str, tuple[Callable[[Path], object], type[EcgnbError], str]] = {
     "empty folder": (nothing, ReadError, r"data holds no recording of folder\. Expected there: WFDB"),
-    "no readable header": (no_header_readable, StoreError, r"None of the .*(can be read|can be used).*"),
+    "no readable header": (no_header_readable, StoreError, r"None of .*(can be read|can be used).*"),
     "all rejected": (all_cut, StoreError, r"None of the 40 recordings can be used: 40 truncated\. See .*rejected\.csv"),
     "no label file": (lambda folder: (folder / MAPPING).unlink(), LabelError, r"no label file .* Put unified_label"),
     "empty label file": (label_file(b"\n"), LabelError, r"no column record_id.*It needs the columns record_id"),

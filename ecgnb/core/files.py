@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import hashlib
 import json
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ecgnb.core.csv_cells import escape_cells
 from ecgnb.core.errors import FileError
 from ecgnb.core.transient import is_transient
 
@@ -284,9 +286,18 @@ def read_dict(path: str | Path) -> dict[str, Any]:
 
 
 def write_csv(path: str | Path, table: pd.DataFrame) -> None:
-    """Write a table as UTF-8 CSV without its index, atomically."""
-    with atomic_write(path) as temporary:
-        table.to_csv(temporary, index=False, encoding="utf-8", lineterminator="\n")
+    """Write a table as UTF-8 CSV without its index, atomically.
+
+    Text that a spreadsheet would execute is escaped; `ecgnb.core.csv_cells` restores
+    it.
+    """
+    escaped = escape_cells(table)
+    text = escaped.to_csv(index=False, lineterminator="\n")
+    if "\r" in text:  # would end a row, but is not quoted without being asked
+        text = escaped.to_csv(
+            index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC
+        )
+    write_text(path, text)
 
 
 def fingerprint(value: Any, length: int = 12) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 #: What programs write for a value that is not there, in lower case: those of pandas, R,
 #: SQL and spreadsheets.

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from ecgnb.core.csv_cells import restore_cells
 from ecgnb.core.files import write_csv
 from ecgnb.data.cell_text import patient_ids
 
@@ -61,7 +62,7 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
     table = pd.read_csv(
         path, dtype=text, keep_default_na=False, na_values=missing, encoding="utf-8"
     )
-    return as_manifest(table)
+    return as_manifest(restore_cells(table))
 
 
 def manifest_fingerprint(manifest: pd.DataFrame) -> str:

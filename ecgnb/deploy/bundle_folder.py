@@ -29,7 +29,7 @@ from ecgnb.core.files import (
 from ecgnb.core.transient import refuse_transient
 from ecgnb.data.config import PrepareConfig
 from ecgnb.deploy.bundle import Bundle
-from ecgnb.deploy.card import model_card
+from ecgnb.deploy.card import model_card, without_paths
 from ecgnb.models import build_model
 from ecgnb.models.base import Backbone
 from ecgnb.models.lowering import to_precision
@@ -75,7 +75,8 @@ def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
         "logit_offset": bundle.logit_offset,
         "aggregate": bundle.aggregate,
         "metrics": bundle.metrics,
-        "provenance": bundle.provenance,
+        # Folders of the maker are of no use elsewhere and may name a person.
+        "provenance": without_paths(bundle.provenance),
         "weights_sha256": sha256_file(folder / WEIGHTS),
     }
     write_text(folder / CARD, model_card(bundle))

@@ -15,6 +15,9 @@ from ecgnb.evaluation.arrays import Inputs
 from ecgnb.evaluation.calibration import classwise_calibration_error
 from ecgnb.evaluation.scorer import Scorer
 
+#: With fewer patients than this, even a sensitivity of 9 of 9 has a 95 % interval of
+#: 0.70 to 1: the numbers of a class are a first impression.
+FEW_PATIENTS = 10
 #: Probabilities nearer than this to 0 or 1 mean that the logits have run away.
 _SATURATED = 1e-7
 
@@ -111,6 +114,27 @@ def _class_table(scorer: Scorer) -> pd.DataFrame:
     table["ece"] = classwise_calibration_error(inputs)
     table["threshold"] = scorer.thresholds
     return table.astype({"threshold": float})  # NaN in multi-class tasks
+
+
+def few_outcomes(truth: np.ndarray, patients: np.ndarray) -> list[str]:
+    """Return for each class which outcome fewer than `FEW_PATIENTS` patients have.
+
+    Args:
+        truth: bool ``[n, n_classes]``.
+        patients: int ``[n]``, number of each record's patient.
+
+    Returns:
+        ``"positives"``, ``"negatives"`` or ``""`` for each class.
+    """
+    marks = []
+    for column in truth.T:
+        mark = ""
+        if len(np.unique(patients[~column])) < FEW_PATIENTS:
+            mark = "negatives"
+        if len(np.unique(patients[column])) < FEW_PATIENTS:
+            mark = "positives"
+        marks.append(mark)
+    return marks
 
 
 def confusion(targets: Any, decisions: Any, n_classes: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from ecgnb.figures.style import (
     SMALL,
     Drawing,
     classes_text,
+    format_interval,
     interval_text,
     most_frequent,
     new_figure,
@@ -58,6 +59,7 @@ CLASS_SCORES = {
     "f1": "F1",
     "specificity": "specificity",
     "auroc": "AUROC",
+    "average_precision": "average precision",
 }
 
 
@@ -164,6 +166,7 @@ def _mark_best(ax: Axes, history: pd.DataFrame, column: str, best_epoch: int) ->
     "per_class",
     caption="Scores of each class on the test split.",
     order=50,
+    summary=lambda table: class_scores_text(table),
 )
 @styled
 def plot_class_scores(
@@ -174,8 +177,8 @@ def plot_class_scores(
     confidence: float = 0.95,
     limit: int = 80,
 ) -> Drawing:
-    """Draw precision, recall, F1, specificity and AUROC of each class as bars with
-    their intervals.
+    """Draw precision, recall, F1, specificity, AUROC and average precision of each
+    class as bars with their intervals.
 
     Args:
         per_class: one row per class: ``class, support`` and the scores; classes are
@@ -198,9 +201,12 @@ def plot_class_scores(
         bars = bounds[["low", "high"]].assign(value=shown[metric].to_numpy())
         _draw_bars(ax, bars, colour)
         ax.set(title=CLASS_SCORES[metric], xlabel=CLASS_SCORES[metric])
+    few = shown.get("few", pd.Series("", index=shown.index)).fillna("")
     labels = [
-        f"{shorten(name)} ({support})"
-        for name, support in zip(shown["class"], shown["support"], strict=True)
+        f"{shorten(name)} ({support}{'*' if mark else ''})"
+        for name, support, mark in zip(
+            shown["class"], shown["support"], few, strict=True
+        )
     ]
     axes[0].set_yticks(range(len(labels)), labels)
     axes[0].set_ylim(len(labels) - 0.4, -0.6)
@@ -210,9 +216,31 @@ def plot_class_scores(
         figure,
         f"Scores by class, {counted}, n = {n_records:,} records",
         f"Black lines: {interval_text(confidence)}. A class without a bar lacks the "
-        "outcomes that the number needs.",
+        "outcomes that the number needs."
+        + (" * few patients: a first impression." if few.any() else ""),
     )
     return figure, per_class
+
+
+def class_scores_text(per_class: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of `per_class` with each number and its interval in one cell.
+
+    Args:
+        per_class: numbers with columns ``<number>_low`` and ``<number>_high`` beside
+            them, such as ``auroc, auroc_low, auroc_high``.
+    """
+    columns: dict[Any, list[Any]] = {}
+    for name, values in per_class.items():
+        low, high = f"{name}_low", f"{name}_high"
+        if str(name).endswith(("_low", "_high")):
+            continue
+        if low in per_class and high in per_class:
+            rows = zip(values, per_class[low], per_class[high], strict=True)
+            numbers = [map(float, row) for row in rows]
+            columns[name] = [format_interval(*row) for row in numbers]
+        else:
+            columns[name] = values.tolist()
+    return pd.DataFrame(columns)
 
 
 def _draw_bars(ax: Axes, bars: pd.DataFrame, colour: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecgnb.core.console import html_table
+from ecgnb.core.csv_cells import restore_cells
 from ecgnb.core.errors import StageError
 
 if TYPE_CHECKING:
@@ -21,12 +22,13 @@ def read_table_of_run(file: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
     """Read a table; columns in ``text`` stay text, with empty cells as ""."""
     import pandas as pd
 
-    return pd.read_csv(
+    table = pd.read_csv(
         file,
         dtype=dict.fromkeys(text, "str"),
         keep_default_na=not text,  # a class may be called "NA" or "None"
         encoding="utf-8",
     )
+    return restore_cells(table)
 
 
 def with_labels(records: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:

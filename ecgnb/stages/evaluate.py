@@ -10,13 +10,16 @@ import numpy as np
 import pandas as pd
 
 from ecgnb.core.environment import describe_environment
+from ecgnb.core.errors import first_few
 from ecgnb.core.files import sha256_file, write_csv, write_json
 from ecgnb.core.progress import say
 from ecgnb.data.catalog.cinc2020 import NORMAL_CLASS, challenge_weights
 from ecgnb.deploy.bundle import Bundle
 from ecgnb.deploy.bundle_folder import save_bundle
 from ecgnb.deploy.windows import called_classes
+from ecgnb.evaluation.arrays import one_hot
 from ecgnb.evaluation.bootstrap import (
+    PER_CLASS_METRICS,
     bootstrap,
     bootstrap_per_class,
     bootstrap_score,
@@ -38,7 +41,7 @@ from ecgnb.evaluation.decision_rules import (
     compare_rules,
     fit_rule,
 )
-from ecgnb.evaluation.metrics import compute_metrics
+from ecgnb.evaluation.metrics import FEW_PATIENTS, compute_metrics, few_outcomes
 from ecgnb.evaluation.prior import log_prior
 from ecgnb.evaluation.thresholds import CRITERIA, decide
 from ecgnb.run.run import Run
@@ -123,6 +126,7 @@ def _evaluate_test_split(run: Run, inputs: dict[str, Any]) -> None:
         "split": {**sizes, "leaks": run.require("split")["leaks"]},
         "uncalibrated": _calibration_numbers(test, task),
     }
+    _mark_few_patients(run, metrics, test.targets)
     write_csv(
         run.path("predictions.csv"),
         _prediction_table(run, test, probabilities, thresholds),
@@ -132,6 +136,26 @@ def _evaluate_test_split(run: Run, inputs: dict[str, Any]) -> None:
     run.finish("evaluate", inputs, files=RESULTS)
     for warning in metrics["warnings"]:
         say(warning)
+
+
+def _mark_few_patients(run: Run, metrics: dict[str, Any], targets: np.ndarray) -> None:
+    """Add ``few`` to the numbers of each class, and a warning that names them."""
+    truth = one_hot(targets, (len(targets), len(run.classes)), run.task)
+    patients = patient_groups(run.records.iloc[run.splits.test])
+    marks = few_outcomes(truth, patients)
+    few = []
+    for row, mark in zip(metrics["per_class"], marks, strict=True):
+        row["few"] = mark
+        if mark == "positives":
+            few.append(f"{row['class']} ({row['support']})")
+        elif mark:
+            few.append(f"{row['class']} (few negatives)")
+    if few:
+        metrics["warnings"].append(
+            f"Fewer than {FEW_PATIENTS} patients of the test split are positive for "
+            f"{first_few(few, 10)}: their numbers are a first impression, look at the "
+            "intervals."
+        )
 
 
 def evaluation_inputs(run: Run) -> dict[str, Any]:
@@ -153,8 +177,20 @@ def headline_table(run: Run) -> pd.DataFrame:
 
 
 def per_class_table(run: Run) -> pd.DataFrame:
-    """Return the numbers of each class on the test split, one row per class."""
-    return pd.DataFrame(run.metrics["per_class"])
+    """Return the numbers of each class on the test split, one row per class, each
+    number followed by the ends of its interval (``auroc, auroc_low, auroc_high``).
+
+    The column ``few`` says of which outcome there are few patients.
+    """
+    table = pd.DataFrame(run.metrics["per_class"])
+    intervals = pd.DataFrame(run.metrics["per_class_intervals"])
+    for metric in PER_CLASS_METRICS:
+        rows = intervals[intervals["metric"] == metric].set_index("class")
+        for end in ("high", "low"):  # each is inserted right after the number
+            values = rows[end].reindex(table["class"]).to_numpy(float)
+            position = list(table.columns).index(metric) + 1
+            table.insert(position, f"{metric}_{end}", values)
+    return table
 
 
 def decision_table(run: Run) -> pd.DataFrame:

@@ -8,9 +8,11 @@ import pandas as pd
 
 from ecgnb.core.environment import package_version
 from ecgnb.core.progress import say
+from ecgnb.evaluation.metrics import FEW_PATIENTS
 from ecgnb.figures import FIGURES
 from ecgnb.figures.html_report import Section
 from ecgnb.figures.html_report import write_report as write_html
+from ecgnb.figures.plots import class_scores_text
 from ecgnb.figures.style import format_interval
 from ecgnb.run.run import Run
 from ecgnb.run.session import use_run
@@ -201,7 +203,11 @@ def _evaluation_section(run: Run) -> Section:
     calibration = pd.DataFrame(rows, columns=["number", "before", "after"])
     tables = [
         ("Headline numbers", headline),
-        ("Each class", per_class_table(run)),
+        (
+            f"Each class, intervals in brackets; few: of which outcome there are fewer "
+            f"than {FEW_PATIENTS} patients",
+            class_scores_text(per_class_table(run)),
+        ),
         ("Calibration", calibration),
         (DECISIONS_CAPTION, decision_table(run)),
     ]

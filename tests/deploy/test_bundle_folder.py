@@ -66,6 +66,21 @@ def save_logits(bundle_folder: Path, folder: Path) -> None:
         np.save(folder / "logits.npy", bundle.model(windows).numpy())
 
 
+def test_no_file_holds_a_path_of_its_maker(bundle: Bundle, tmp_path: Path) -> None:
+    parameters = {"DATASET_DIR": "/home/anna/ecg", "MAPPING_CSV": "C:\\labels.csv"}
+    parameters |= {"START_FROM": str(tmp_path / "start"), "EPOCHS": 3}
+    mine = dataclasses.replace(
+        bundle, provenance={"run": "r", "parameters": parameters}
+    )
+    folder = save_bundle(mine, tmp_path / "b")
+    for file in folder.iterdir():
+        content = file.read_bytes()
+        for path in (b"anna", b"labels.csv", str(tmp_path).encode()):
+            assert path not in content, file.name
+    provenance = load_bundle(folder).provenance
+    assert provenance == {"run": "r", "parameters": {"EPOCHS": 3}}
+
+
 def test_a_fresh_process_in_another_folder_gives_the_same_logits_bit_for_bit(
     bundle: Bundle, tmp_path: Path
 ) -> None:

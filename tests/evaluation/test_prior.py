@@ -3,7 +3,7 @@ import pytest
 from scipy.special import softmax
 
 from ecgnb.evaluation.calibration import calibrated_probabilities
-from ecgnb.evaluation.decision_rules import PLAIN, compare_rules, fit_rule
+from ecgnb.evaluation.decision_rules import fit_rule
 from ecgnb.evaluation.prior import choose_strength, log_prior
 
 
@@ -68,17 +68,3 @@ def test_several_labels_get_calibrated_probabilities_from_balanced_weights():
     assert 0.9 <= rule.strength <= 1
     means = rule.probabilities(logits).mean(axis=0)
     np.testing.assert_allclose(means, truth.mean(axis=0), atol=0.01)
-
-
-def test_a_training_without_balance_is_not_corrected():
-    logits, targets = balanced_logits(3, 300, np.array([0.7, 0.2, 0.1]))
-    prior = log_prior(targets, 3, "multiclass")
-    rules = {
-        "macro_f1": fit_rule(logits, targets, "multiclass", "macro_f1", prior, 0),
-        PLAIN: fit_rule(logits, targets, "multiclass", PLAIN, prior, 1),
-    }
-    assert [rule.strength for rule in rules.values()] == [0, 0]
-    rows = compare_rules(rules, "macro_f1", {"valid": (logits, targets)})
-    accuracy = (logits.argmax(axis=1) == targets).mean()
-    assert [row["accuracy"] for row in rows] == pytest.approx([accuracy] * 2)
-    assert [row["used"] for row in rows] == [True, False]

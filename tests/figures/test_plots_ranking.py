@@ -99,7 +99,7 @@ def test_intervals_stand_in_legend_and_table(softmax: tuple) -> None:
         f"MI: {expected['value']:.3f} ({expected['low']:.3f}-{expected['high']:.3f})"
         in words_of(figure)
     )
-    assert "90 % bootstrap interval" in words_of(figure)
+    assert "90 % interval" in words_of(figure)
 
 
 @pytest.mark.parametrize(

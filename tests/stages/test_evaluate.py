@@ -108,6 +108,33 @@ def test_all_criteria_are_compared_on_validation_and_test(finished_run) -> None:
     assert "What each criterion of the decisions gives" in html
 
 
+def test_every_number_of_a_class_has_its_interval_and_few_patients_are_marked(
+    finished_run,
+) -> None:
+    from ecgnb.stages.evaluate import per_class_table
+
+    table = per_class_table(finished_run)
+    numbers = ["precision", "recall", "specificity", "f1", "auroc"]
+    for name in [*numbers, "average_precision", "brier"]:
+        value, low, high = (
+            table[column].to_numpy(float)
+            for column in (name, f"{name}_low", f"{name}_high")
+        )
+        known = ~np.isnan(value)
+        assert (low[known] <= value[known]).all() and (value <= high)[known].all()
+        assert (high - low)[known].min() > 1e-4
+    predictions = finished_run.predictions
+    for row in table.itertuples():
+        patients = predictions.loc[
+            predictions["label"] == row[1], "patient_id"
+        ].nunique()
+        assert (row.few == "positives") == (patients < 10)
+    assert any("first impression" in text for text in finished_run.metrics["warnings"])
+    html = finished_run.path("report.html").read_text("utf-8")
+    support, auroc = table["support"].idxmax(), table["auroc"]
+    assert f"{auroc[support]:.3f} (" in html
+
+
 def test_predictions_are_the_test_split_and_nothing_else(finished_run) -> None:
     predicted = set(finished_run.predictions["record_id"])
     records = finished_run.records.set_index("row")["record_id"]

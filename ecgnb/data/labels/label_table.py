@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ecgnb.core.csv_cells import restore_cell, restore_cells
 from ecgnb.core.errors import LabelError, first_few
 from ecgnb.core.registry import did_you_mean
 from ecgnb.data.readers.csv_text import sniff_separator
@@ -42,7 +43,7 @@ class LabelTable:
         header = lines[first] if first < len(lines) else ""
         separator = separator or sniff_separator(header)
         names = next(csv.reader([header], delimiter=separator), [])
-        self.names = [name.strip() for name in names]
+        self.names = [restore_cell(name.strip()) for name in names]
         try:
             rows = pd.read_csv(
                 io.StringIO("\n".join(lines[first:])),
@@ -60,7 +61,9 @@ class LabelTable:
             raise self._error(problem, "Correct that line") from error
         if len(rows.columns) != len(self.names):
             raise self._error("has a row of names in several lines", "Write it in one")
-        self.cells = rows.set_axis(range(len(self.names)), axis=1).fillna("")
+        # such as `build_mapping` wrote
+        rows = restore_cells(rows).fillna("")
+        self.cells = rows.set_axis(range(len(self.names)), axis=1)
         numbers = [index + 1 for index, line in enumerate(lines) if line.strip()]
         numbers = numbers[len(numbers) - len(rows) :]  # the last lines with text
         if len(rows) == sum(number > first + 1 for number in numbers):

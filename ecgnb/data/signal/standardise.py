@@ -12,11 +12,11 @@ import numpy as np
 from ecgnb.core.errors import ReadError
 from ecgnb.data.config import PrepareConfig
 from ecgnb.data.recording import Recording
+from ecgnb.data.signal.amplitude import check_amplitude
 from ecgnb.data.signal.leads import normalise_lead, select_leads
 from ecgnb.data.signal.quality import (
     TINY_MV,
     Extremes,
-    check_amplitude,
     check_duration,
     find_clipped,
     find_flat,

@@ -122,8 +122,8 @@ def _common_leads(manifest: pd.DataFrame) -> tuple[str, ...]:
         counts[recording.leads] += count  # type: ignore[assignment]  # or an estimate
     if not counts:
         raise StoreError(
-            f"None of {facts.n_read} recordings can be read to learn its leads "
-            f"({facts.problem}). Set LEADS."
+            f"None of {facts.n_read} recordings can be read to learn the leads "
+            f"({facts.problem}). Check the files of DATASET_DIR."
         )
     leads = counts.most_common(1)[0][0]
     common = []

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ecgnb.core import files
+from ecgnb.core.csv_cells import restore_cells
 from ecgnb.core.errors import StoreError
 from ecgnb.data.store.encoding import map_array, stored_hashes
 
@@ -294,6 +295,7 @@ def _read_store_manifest(folder: Path) -> dict[str, Any]:
 def _read_table(path: Path) -> pd.DataFrame:
     """Read a table of the store; text stays text, also numbers and empty cells."""
     table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    table = restore_cells(table)
     for name, kind in RECORD_TYPES.items():
         if name in table:
             numbers: pd.Series = pd.to_numeric(table[name], errors="coerce")

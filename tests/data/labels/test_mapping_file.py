@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
 from ecgnb.core.errors import LabelError
@@ -209,3 +210,15 @@ def test_patients_are_read_where_the_file_has_them(tmp_path):
     columns = ["dataset", "record_id", "mapped_label", "patient_id"]
     assert mapping.columns.tolist() == columns
     assert mapping["patient_id"].tolist() == ["p1", "p2", ""]
+
+
+def test_labels_that_were_escaped_for_spreadsheets_come_back(tmp_path):
+    manifest = pd.DataFrame(
+        {"dataset": "d", "record_id": ["=a", "-7", "b"], "label": ["+AF", "@x|=y", "N"]}
+    )
+    write_mapping(tmp_path / "labels.csv", manifest)
+    text = (tmp_path / "labels.csv").read_text(encoding="utf-8")
+    assert "d,'=a,'+AF" in text and "d,-7,'@x|=y" in text
+    mapping = read_mapping(tmp_path / "labels.csv")
+    assert mapping["record_id"].tolist() == ["=a", "-7", "b"]
+    assert mapping["mapped_label"].tolist() == ["+AF", "@x|=y", "N"]

@@ -21,6 +21,7 @@ from store_helpers import (
     TWELVE,
     content,
     manifest_of,
+    wave_steps,
     write_cohort,
     write_wfdb,
 )
@@ -28,7 +29,7 @@ from store_helpers import (
 from ecgnb.core import files, transient
 from ecgnb.core.errors import StoreError, TryAgainError
 from ecgnb.data.config import PrepareConfig
-from ecgnb.data.manifest import write_manifest
+from ecgnb.data.manifest import read_manifest, write_manifest
 from ecgnb.data.readers.base import explained_os_errors
 from ecgnb.data.readers.wfdb_record import WfdbReader
 from ecgnb.data.store import preparation as prepare_module
@@ -463,3 +464,22 @@ def test_real_recordings(data_dir, tmp_path):
     assert len(store) + len(store.rejected) == len(paths)
     assert set(store.rejected["reason"]) <= {"flat", "nan", "rate"}
     assert np.isfinite(store.read(range(len(store)))).all()
+
+
+def test_names_that_a_spreadsheet_would_execute_are_escaped_and_come_back(tmp_path):
+    names = ("=1+1", "@SUM(A1)", "-4")
+    paths = [
+        write_wfdb(tmp_path / "records", f"r{number}", wave_steps(number))
+        for number in range(3)
+    ]
+    paths[2].write_text("no header", encoding="utf-8")
+    manifest = manifest_of(paths, record_id=names, patient_id="+p", fs=500.0)
+    manifest["leads"] = "|".join(TWELVE)
+    store = prepare_store(manifest, SMALL, tmp_path / "store")
+    rows = (store.folder / "records.csv").read_text(encoding="utf-8").splitlines()
+    assert rows[1].split(",")[2] == "'=1+1" and rows[2].split(",")[2] == "'@SUM(A1)"
+    assert store.records["record_id"].tolist() == ["=1+1", "@SUM(A1)"]
+    assert set(store.records["patient_id"]) == {"+p"}
+    assert store.rejected["record_id"].tolist() == ["-4"]
+    write_manifest(tmp_path / "manifest.csv", manifest)
+    assert read_manifest(tmp_path / "manifest.csv")["record_id"].tolist() == [*names]
