@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -158,8 +159,13 @@ def contents(home: Path) -> dict[str, str]:
         # Clocks, paths and process ids differ; checkpoints hold the seconds of epochs.
         is_timed = path.suffix in (".json", ".html", ".log", ".ckpt", ".txt", ".lock")
         if path.is_file() and not is_timed and path.name != "history.csv":
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            results[path.relative_to(home).as_posix()] = digest
+            content = path.read_bytes().replace(str(home).encode(), b"home")
+            digest = hashlib.sha256(content).hexdigest()
+            # A store's name depends on the times of the recordings.
+            name = re.sub(
+                "demo-[0-9a-f]{12}", "demo", path.relative_to(home).as_posix()
+            )
+            results[name] = digest
     return results
 
 
@@ -176,7 +182,7 @@ def kill_commands(count: int, seed: int, keras: str = "") -> None:
         for parameter, value in PARAMETERS.items():
             text = str(value).replace("'", '"')
             options += ["-p", parameter, text]
-        commands = {
+        commands: dict[str, list[str]] = {
             "train": ["train", *options],
             "train, DEVICES=2": ["train", *options, "-p", "DEVICES", "2"],
             "bundle": ["bundle", model, "--out", "out"],
@@ -188,21 +194,32 @@ def kill_commands(count: int, seed: int, keras: str = "") -> None:
         share = -(-count // len(commands))
         for label, arguments in commands.items():
             killed, rounds, same = 0, 0, True
-            whole, seconds = base / f"whole {label}", 0.0
+            whole = base / f"whole {label}"
+            run_command(arguments, whole)
+            # Of a command with nothing left to do: kills come before and after that.
             seconds = run_command(arguments, whole)
             expected = contents(whole)
             while killed < share:
                 target = base / f"killed {label} {rounds}"
                 rounds += 1
                 while killed < share:
-                    delay = random.uniform(0.5 * seconds, seconds)
-                    if run_command(arguments, target, delay) >= 0:
+                    delay = random.uniform(0.3 * seconds, 1.3 * seconds)
+                    taken = run_command(arguments, target, delay)
+                    if taken >= 0:
                         break
                     killed += 1
                 else:
                     run_command(arguments, target)
                 leftovers = list(target.rglob(".tmp-*"))
-                same = same and contents(target) == expected and not leftovers
+                found = contents(target)
+                different = [
+                    name
+                    for name in expected | found
+                    if expected.get(name) != found.get(name)
+                ]
+                if different or leftovers:
+                    same = False
+                    print(label, rounds, different, leftovers)
                 shutil.rmtree(target)
             print(f"{label:20} {killed} kills in {rounds} rounds, the same: {same}")
 
