@@ -70,9 +70,7 @@ class Bundle:
             raise ConfigError(f"The classes are {names}; give a name for each output.")
         self._check_model()
         lowest, highest = TEMPERATURES
-        if not (
-            _is_number(self.temperature) and lowest <= self.temperature <= highest
-        ):
+        if not (_is_number(self.temperature) and lowest <= self.temperature <= highest):
             raise ConfigError(
                 f"temperature is {self.temperature!r}; give a number from {lowest:g} "
                 f"to {highest:g}."

@@ -164,6 +164,7 @@ def test_a_half_file_whose_checksum_was_made_to_agree(
         (lambda d: d.pop("classes"), r"was changed \(KeyError: 'classes'\)"),
         (lambda d: d["prepare"].update(volume=11), r"was changed .*volume"),
         (lambda d: d.update(model=None), r"was changed \(TypeError"),
+        (lambda d: d["prepare"].update(target_fs=10**400), r"was changed \(Overflow"),
     ],
 )
 def test_a_description_of_another_kind(

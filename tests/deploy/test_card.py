@@ -3,6 +3,7 @@ machine it comes from."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import sys
 
@@ -116,8 +117,15 @@ def test_each_class_has_its_threshold_and_its_way_over_windows(bundle: Bundle) -
         ["\\<b>", "0.7", "mean"],
     ]
     assert "Logits are divided by 1.25." in card
+    model = copy.deepcopy(bundle.model)
+    model.task = "multiclass"
     one = dataclasses.replace(
-        bundle, task="multiclass", thresholds=(), aggregate=(), temperature=1.0
+        bundle,
+        model=model,
+        task="multiclass",
+        thresholds=(),
+        aggregate=(),
+        temperature=1.0,
     )
     card = model_card(one)
     assert [row[0] for row in rows(card, "Classes")] == [

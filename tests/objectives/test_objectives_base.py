@@ -225,7 +225,7 @@ def test_without_outputs_the_loss_is_monitored(
 ) -> None:
     monkeypatch.setenv("ECGNB_PROGRESS", "lines")
     result, _ = fit_small(TwoViews, tmp_path)
-    assert "TwoViews returns no outputs for macro_f1" in capsys.readouterr().out
+    assert "TwoViews returns no outputs for macro_auroc" in capsys.readouterr().out
     assert result.best_score == result.history["valid_loss"].min()
     assert "macro_f1" not in result.history
     assert read_checkpoint(result.best_path)["monitor"] == "loss"

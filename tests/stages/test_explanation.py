@@ -137,7 +137,7 @@ def test_explanation_table_tells_each_leads_share(finished_run) -> None:
     assert table["share"].sum() == pytest.approx(1.0) and len(table) == 12
     assert ((table["largest_at_s"] >= 0) & (table["largest_at_s"] < 10)).all()
     over_time = explain_recording(synthesise(1), finished_run, "grad_cam").table()
-    np.testing.assert_allclose(over_time["share"], 1 / 12)
+    np.testing.assert_allclose(over_time["share"], 1 / 12, rtol=1e-6)
 
 
 def test_explanation_refuses_what_it_cannot_do(finished_run) -> None:

@@ -345,7 +345,7 @@ def files_end_at(n_bytes: int) -> Iterator[None]:
         ("prepare", 20_000, StoreError, "The disk of"),
         ("split", 700, FileError, r"splits\.json"),
         ("train", 5_000, FileError, r"best\.ckpt"),
-        ("evaluate", 10_000, FileError, r"model\.safetensors"),
+        ("evaluate", 10_000, FileError, r"metrics\.json"),
         ("write_report", 10_000, FileError, r"report\.html"),
     ],
 )
