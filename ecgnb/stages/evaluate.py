@@ -144,10 +144,12 @@ def _mark_few_patients(run: Run, metrics: dict[str, Any], targets: np.ndarray) -
     patients = patient_groups(run.records.iloc[run.splits.test])
     marks = few_outcomes(truth, patients)
     few = []
-    for row, mark in zip(metrics["per_class"], marks, strict=True):
+    for number, mark in enumerate(marks):
+        row = metrics["per_class"][number]
         row["few"] = mark
         if mark == "positives":
-            few.append(f"{row['class']} ({row['support']})")
+            n_patients = len(np.unique(patients[truth[:, number] == 1]))
+            few.append(f"{row['class']} ({n_patients})")
         elif mark:
             few.append(f"{row['class']} (few negatives)")
     if few:
