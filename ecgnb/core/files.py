@@ -73,7 +73,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     except (FileNotFoundError, FileError):
         raise
     except OSError as error:
-        raise _file_error(path, error) from error
+        raise file_error(path, error) from error
     finally:
         with contextlib.suppress(OSError):  # it is gone after a success
             temporary.unlink()
@@ -104,11 +104,12 @@ def make_folder(folder: Path) -> None:
     except FileError:
         raise
     except OSError as error:
-        raise _file_error(folder, error) from error
+        raise file_error(folder, error) from error
     flush_folder(folder.parent)
 
 
-def _file_error(path: Path, error: OSError) -> FileError:
+def file_error(path: Path, error: OSError) -> FileError:
+    """Return the error of a file that cannot be written, with what to do about it."""
     reason = error.strerror or str(error)
     advice = "Choose a folder where you may write, or change its permissions."
     if is_transient(error):
@@ -151,7 +152,7 @@ def remove_file(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise _file_error(path, error) from error
+        raise file_error(path, error) from error
     flush_folder(path.parent)
 
 

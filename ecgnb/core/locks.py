@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import threading
@@ -13,11 +14,17 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ecgnb.core.errors import FileError
-from ecgnb.core.files import make_folder, read_dict, write_json
+from ecgnb.core.files import file_error, make_folder, read_dict, write_json
 from ecgnb.core.progress import say
 
 #: Seconds between two attempts to get a lock that another process holds.
 POLL_S = 0.5
+
+#: Errors of disks without locks, such as network drives whose server keeps none.
+NO_LOCKS = {
+    getattr(errno, name, errno.ENOSYS)
+    for name in ("ENOSYS", "ENOLCK", "ENOTSUP", "EOPNOTSUPP")
+}
 
 #: Threads of this process by the lock that they hold.
 _holders: dict[Path, int] = {}
@@ -50,13 +57,11 @@ def exclusive(file: Path, what: str) -> Iterator[None]:
     try:
         _acquire(lock, owner, what)
     except NotImplementedError:
-        say(f"{what}: this disk has no locks. Start nothing else there meanwhile.")
-    except PermissionError as error:
-        raise FileError(
-            f"{file} cannot be written: {error.strerror}. Choose a folder where you "
-            "may write, or change its permissions.",
-            error.errno,
-        ) from error
+        _say_unlocked(what)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise file_error(file, error) from error
+        _say_unlocked(what)
     _holders[file] = this_thread
     try:
         with contextlib.suppress(FileError):  # the note helps people only
@@ -77,6 +82,10 @@ def describe_process() -> dict[str, str | int]:
         "host": socket.gethostname(),
         "since": f"{now:%Y-%m-%d %H:%M:%S} UTC",
     }
+
+
+def _say_unlocked(what: str) -> None:
+    say(f"{what}: this disk has no locks. Start nothing else there meanwhile.")
 
 
 def _acquire(lock: FileLock, owner: Path, what: str) -> None:

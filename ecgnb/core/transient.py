@@ -69,16 +69,18 @@ def retried(read: Callable[[], T], path: str | Path) -> T:
     Raises:
         TryAgainError: it has not passed. All other errors are raised at once.
     """
-    for attempt in range(ATTEMPTS):
+    for attempt in range(ATTEMPTS - 1):
         try:
             return read()
         except Exception as error:
             if not is_transient(error):
                 raise
-            if attempt == ATTEMPTS - 1:
-                refuse_transient(error, path)
         time.sleep(WAIT_S * 2**attempt)
-    raise AssertionError("not reached")
+    try:
+        return read()
+    except Exception as error:
+        refuse_transient(error, path)
+        raise
 
 
 def refuse_to_conclude(error: Exception, path: str) -> None:

@@ -369,8 +369,7 @@ def check_splits(run: Run) -> Iterator[Verdict]:
             f"({n_copies} recordings have copies)",
         )
     if warning := too_short_for_copies(run.store):
-        finding, advice = warning.split(" Raise ")
-        yield Verdict("warn", finding, f"Raise {advice}")
+        yield Verdict("warn", *warning)
     yield from _check_classes(run, trained, "training recordings")
 
 

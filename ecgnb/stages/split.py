@@ -51,9 +51,10 @@ def _make_splits(run: Run, inputs: dict[str, Any]) -> None:
         records, targets_of(run, records), run.config.split, run.classes
     )
     copies = splits.report["copies"] = describe_copies(pairs, records)
-    for line in (copies["summary"], too_short_for_copies(run.store)):
-        if line:
-            splits.report["warnings"].append(line)
+    if copies["summary"]:
+        splits.report["warnings"].append(copies["summary"])
+    if warning := too_short_for_copies(run.store):
+        splits.report["warnings"].append(" ".join(warning))
     write_splits(run.path("splits.json"), splits, records, inputs["store"])
     run.finish(
         "split",

@@ -31,7 +31,7 @@ from ecgnb.training.checkpoint import check_identity, read_checkpoint
 from ecgnb.training.config import TrainConfig
 from ecgnb.training.devices import deterministic, make_fabric, seed_dropout
 from ecgnb.training.freezing import freeze, set_frozen_to_eval
-from ecgnb.training.memory import call_within_memory, smaller_batches
+from ecgnb.training.memory import batch_message, call_within_memory, model_message
 from ecgnb.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from ecgnb.training.state import (
     DRY_RUN_BATCHES,
@@ -139,7 +139,7 @@ def fit(
     _check_loaders(fabric, train_loader, valid_loader, config, classes)
     learner, optimizer = call_within_memory(
         lambda: _set_up(fabric, model, objective, config),
-        lambda: _model_message(fabric.device, model),
+        lambda: model_message(fabric.device, model),
     )
     training = Training(
         fabric=fabric,
@@ -160,37 +160,9 @@ def fit(
     if checkpoint:
         training.restore(checkpoint)
 
-    call_within_memory(lambda: _run_epochs(training), lambda: _memory_message(training))
+    call_within_memory(lambda: _run_epochs(training), lambda: batch_message(training))
     fabric.barrier()
     return _result(files, training.state, config)
-
-
-def _model_message(device: torch.device, model: nn.Module) -> str:
-    n_parameters = sum(parameter.numel() for parameter in model.parameters())
-    return (
-        f"The memory of {device} did not suffice for the model of {n_parameters:,} "
-        "parameters alone. Close other programs that use this memory, or choose a "
-        "smaller model (MODEL, MODEL_OPTIONS)."
-    )
-
-
-def _memory_message(training: Training) -> str:
-    """Describe a lack of memory: where it was, what to lower, and what is kept."""
-    state, config, device = training.state, training.config, training.fabric.device
-    parameter = "BATCH_SIZE_CPU" if device.type == "cpu" else "BATCH_SIZE_GPU"
-    size = training.train_loader.batch_size
-    advice = smaller_batches(parameter, size, config.grad_accum_steps)
-    message = (
-        f"The memory of {device} did not suffice for batches of {size} records, in "
-        f"epoch {state.epoch + 1} at step {state.step + 1}. {advice}: a step is then "
-        "of as many records as before. Or close other programs that use this memory."
-    )
-    if training.files.last.is_file():
-        message += (
-            f" The last checkpoint is complete: {training.files.last}. The same call "
-            "with the same parameters goes on from it; other batches are another run."
-        )
-    return message
 
 
 def _set_up(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
+from torch import nn
 
 from ecgnb.core.errors import EcgnbError
+
+if TYPE_CHECKING:
+    from ecgnb.training.state import Training
 
 T = TypeVar("T")
 
@@ -56,6 +60,37 @@ def call_within_memory(function: Callable[[], T], describe: Callable[[], str]) -
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     raise EcgnbError(f"{describe()} The allocator reported: {cause}")
+
+
+def model_message(device: torch.device, model: nn.Module) -> str:
+    """Describe a lack of memory for the model by itself."""
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    return (
+        f"The memory of {device} did not suffice for the model of {n_parameters:,} "
+        "parameters alone. Close other programs that use this memory, or choose a "
+        "smaller model (MODEL, MODEL_OPTIONS)."
+    )
+
+
+def batch_message(training: Training) -> str:
+    """Describe a lack of memory during training: where it was, what to lower, and what
+    is kept.
+    """
+    state, config, device = training.state, training.config, training.fabric.device
+    parameter = "BATCH_SIZE_CPU" if device.type == "cpu" else "BATCH_SIZE_GPU"
+    size = training.train_loader.batch_size
+    advice = smaller_batches(parameter, size, config.grad_accum_steps)
+    message = (
+        f"The memory of {device} did not suffice for batches of {size} records, in "
+        f"epoch {state.epoch + 1} at step {state.step + 1}. {advice}: a step is then "
+        "of as many records as before. Or close other programs that use this memory."
+    )
+    if training.files.last.is_file():
+        message += (
+            f" The last checkpoint is complete: {training.files.last}. The same call "
+            "with the same parameters goes on from it; other batches are another run."
+        )
+    return message
 
 
 def smaller_batches(parameter: str, batch_size: int, accumulated: int) -> str:

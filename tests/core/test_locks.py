@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ecgnb.core import locks
+from ecgnb.core.errors import FileError
 from ecgnb.core.files import read_json
 
 HOLD = """
@@ -96,3 +100,38 @@ def test_a_disk_without_locks_is_told(
         assert lines == [
             "The run: this disk has no locks. Start nothing else there meanwhile."
         ]
+
+
+def test_a_disk_without_locks_is_said_and_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(locks, "say", lines.append)
+    monkeypatch.setattr(locks, "_acquire", failing_with(errno.ENOLCK))
+    with locks.exclusive(tmp_path / "run.lock", "The run"):
+        (tmp_path / "result").touch()
+    assert lines == [
+        "The run: this disk has no locks. Start nothing else there meanwhile."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [(errno.EACCES, "change its permissions"), (errno.ENOSPC, "Make room")],
+)
+def test_a_lock_that_cannot_be_written_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
+) -> None:
+    monkeypatch.setattr(locks, "_acquire", failing_with(number))
+    with (
+        pytest.raises(FileError, match=rf"run\.lock cannot be written.*{advice}"),
+        locks.exclusive(tmp_path / "run.lock", "The run"),
+    ):
+        raise AssertionError("nobody has the lock")
+
+
+def failing_with(number: int) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail

@@ -21,7 +21,7 @@ SOURCES = [
     if cell.cell_type == "code"
 ]
 #: Files that are written anew whenever their cell is run.
-WRITTEN_ANEW = {"report.html", "report.json", "environment.json", "run.lock.json"}
+WRITTEN_ANEW = {"report.html", "report.json", "environment.json"}
 
 pytestmark = pytest.mark.notebook
 

@@ -310,12 +310,7 @@ class Finished:
     def results(self) -> dict[Path, int]:
         """When each result was written; the cells of the report and the environment
         write theirs each time."""
-        written_anew = {
-            "report.html",
-            "report.json",
-            "environment.json",
-            "run.lock.json",
-        }
+        written_anew = {"report.html", "report.json", "environment.json"}
         files = (
             path for path in (self.home / "artifacts").rglob("*") if path.is_file()
         )

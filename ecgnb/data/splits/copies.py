@@ -10,6 +10,7 @@ its signals correlate.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Iterator
@@ -99,12 +100,16 @@ def find_copies(store: SignalStore) -> pd.DataFrame:
     """
     path = store.folder / FILE_NAME
     inputs = {"version": VERSION, "store": store.content}
-    known = files.read_dict(path)
+    known: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError):  # missing or damaged
+        known = files.read_sealed(path)
     if known.get("inputs") == inputs:
         return _pairs_table(known["pairs"])
     pairs = search_copies(store)
     try:
-        files.write_json(path, {"inputs": inputs, "pairs": pairs.to_numpy().tolist()})
+        files.write_sealed(
+            path, {"inputs": inputs, "pairs": pairs.to_numpy().tolist()}, indent=None
+        )
     except FileError as error:
         say(f"The copies are searched again next time: {error}")
     return pairs
@@ -216,15 +221,18 @@ def describe_copies(pairs: pd.DataFrame, records: pd.DataFrame) -> dict[str, Any
     }
 
 
-def too_short_for_copies(store: SignalStore) -> str:
-    """Return a warning where the signals of a store are too short for the search."""
+def too_short_for_copies(store: SignalStore) -> tuple[str, str] | None:
+    """Return a warning and what to do where the signals of a store are too short for
+    the search, else ``None``.
+    """
     seconds = store.n_samples / store.fs
     if seconds >= SHORTEST_S + 2 * ENDS_S:
-        return ""
+        return None
     return (
         f"The stored signals are {seconds:.3g} s long, too short to be searched for "
-        "copies: only identical signals are kept together. Raise TARGET_SAMPLES to "
-        f"{math.ceil((SHORTEST_S + 2 * ENDS_S) * store.fs)} or more."
+        "copies: only identical signals are kept together.",
+        "Raise TARGET_SAMPLES to "
+        f"{math.ceil((SHORTEST_S + 2 * ENDS_S) * store.fs)} or more.",
     )
 
 

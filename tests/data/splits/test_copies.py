@@ -17,6 +17,7 @@ from benchmarks.copies import (
     share_of_copies,
     stored,
 )
+from ecgnb.core import files
 from ecgnb.data.catalog import find_records
 from ecgnb.data.config import PrepareConfig, SplitConfig
 from ecgnb.data.demo.cohort_files import DemoConfig, write_record
@@ -206,11 +207,17 @@ def test_copies_are_searched_once_per_store(store, monkeypatch):
 
 def test_a_result_of_another_store_or_version_is_not_used(store, monkeypatch):
     path = store.folder / FILE_NAME
-    find_copies(store)
-    path.write_text(path.read_text().replace('"version": 1', '"version": 0'))
-    assert len(find_copies(store)) == 1
-    path.write_text('{"inputs": ')
-    assert len(find_copies(store)) == 1
+    pairs = find_copies(store)
+    files.write_sealed(path, files.read_sealed(path) | {"pairs": []})
+    assert find_copies(store).empty  # what is written is used
+    monkeypatch.setattr(copies_module, "VERSION", copies_module.VERSION + 1)
+    pd.testing.assert_frame_equal(find_copies(store), pairs)
+    row, copy_row = pairs[["row", "copy_row"]].iloc[0]
+    damaged = path.read_text().replace(f"[{row}.0, {copy_row}.0", f"[{row}.0, 1.0")
+    assert damaged != path.read_text()
+    for text in (damaged, '{"inputs": '):
+        path.write_text(text)
+        pd.testing.assert_frame_equal(find_copies(store), pairs)
 
 
 def test_the_report_names_copies_and_those_with_different_labels(store):
@@ -229,6 +236,6 @@ def test_the_report_names_copies_and_those_with_different_labels(store):
 def test_signals_that_are_too_short_are_named():
     signals = StoredSignals(np.zeros((2, 1, 1000)), np.tile([0, 1000], (2, 1)), 500.0)
     assert search_copies(signals).empty
-    assert "2 s long" in too_short_for_copies(signals)
-    assert "TARGET_SAMPLES to 1700" in too_short_for_copies(signals)
-    assert too_short_for_copies(dataclasses.replace(signals, fs=250.0)) == ""
+    finding, advice = too_short_for_copies(signals)
+    assert "2 s long" in finding and "TARGET_SAMPLES to 1700" in advice
+    assert too_short_for_copies(dataclasses.replace(signals, fs=250.0)) is None
