@@ -110,7 +110,8 @@ class Bundle:
             if value != expected:
                 raise ConfigError(
                     f"The bundle's {name} is {value!r}, but its model was built for "
-                    f"{expected!r}."
+                    f"{expected!r}. Give that; if the bundle was loaded, its files "
+                    "were changed: copy it again."
                 )
 
     def _check_thresholds(self) -> None:

@@ -147,15 +147,14 @@ def _mark_few_patients(run: Run, metrics: dict[str, Any], targets: np.ndarray) -
     for number, mark in enumerate(marks):
         row = metrics["per_class"][number]
         row["few"] = mark
-        if mark == "positives":
-            n_patients = len(np.unique(patients[truth[:, number] == 1]))
-            few.append(f"{row['class']} ({n_patients})")
-        elif mark:
-            few.append(f"{row['class']} (few negatives)")
+        if mark:
+            outcome = truth[:, number] == (mark == "positives")
+            n_patients = len(np.unique(patients[outcome]))
+            few.append(f"{row['class']} ({n_patients} with {mark})")
     if few:
         metrics["warnings"].append(
-            f"Fewer than {FEW_PATIENTS} patients of the test split are positive for "
-            f"{first_few(few, 10)}: their numbers are a first impression, look at the "
+            f"Fewer than {FEW_PATIENTS} patients of the test split decide the numbers "
+            f"of {first_few(few, 10)}: they are a first impression, look at the "
             "intervals."
         )
 

@@ -82,6 +82,7 @@ def load_cohort(
         classes = classes_of(dataset, label_set)
     elif not classes:
         classes = classes_in(mapping)
+        say(f"The classes are those of the label file: {', '.join(classes)}.")
     manifest, coverage = apply_mapping(records, mapping, classes, config.unmapped)
     not_understood = records.attrs.get("not_understood", {})
     coverage = dataclasses.replace(coverage, not_understood=not_understood)
@@ -200,12 +201,8 @@ def classes_in(mapping: pd.DataFrame) -> tuple[str, ...]:
     labels = {part.strip() for part in parts} - {"", NO_CLASS}
     names = {label.upper() for label in labels}
     if names <= set(UNIFIED):
-        classes = tuple(name for name in UNIFIED if name in names)
-    else:
-        classes = tuple(sorted(labels, key=lambda label: (label == OTHER, label)))
-    if classes:
-        say(f"The classes are those of the label file: {', '.join(classes)}.")
-    return classes
+        return tuple(name for name in UNIFIED if name in names)
+    return tuple(sorted(labels, key=lambda label: (label == OTHER, label)))
 
 
 def resolve(path: str, root: Path) -> Path:

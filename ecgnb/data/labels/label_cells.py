@@ -146,12 +146,9 @@ def _items(text: str) -> list[str]:
     is_flat = isinstance(value, list | tuple | set)
     items = [plain_text(str(item)) for item in value] if is_flat else []
     n_quoted = len(_QUOTED.findall(inside))
+    is_nested = any(set("[]{}()") & set(item) for item in items)
     # NumPy prints ['MI' 'AF'] without a comma, which Python reads as one text "MIAF"
-    if (
-        not is_flat
-        or n_quoted > len(items)
-        or any(set("[]{}()") & set(i) for i in items)
-    ):
+    if not is_flat or is_nested or n_quoted > len(items):
         raise LabelError(f"The label {text!r} is no plain list. {_RULE}")
     return [item for item in items if item]
 
